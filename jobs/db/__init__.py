@@ -1,0 +1,1 @@
+"""Tables and the way to them. Only `jobs.service` writes; everybody may read through its queries."""

@@ -1,0 +1,218 @@
+"""The tables. What must always hold is said by the database itself, in CHECK constraints.
+
+Names end as in the glossary: `*_at` is a UTC time, numbers carry their unit.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Index, Integer, MetaData, String, Text, desc, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from jobs.db.types import JsonDocument, UtcDateTime
+from jobs.lifecycle import TERMINAL_STATES, Stage, State
+
+
+class Base(DeclarativeBase):
+    """All tables share one metadata with named constraints, so that Alembic can drop them by name."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JsonDocument, list[Any]: JsonDocument}  # noqa: RUF012
+
+
+def _one_of(column: str, values: type[State] | type[Stage] | frozenset[State]) -> str:
+    names = ", ".join(f"'{value}'" for value in sorted(values))
+    return f"{column} IN ({names})"
+
+
+_ENDED = _one_of("state", TERMINAL_STATES)
+# SQLite grows a rowid only for INTEGER; PostgreSQL wants the room of a bigint.
+_Serial = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Job(Base):
+    """One request and its life. `attempt` is the fencing token: every write of a worker names it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint(_one_of("state", State), name="state_known"),
+        CheckConstraint(f"stage IS NULL OR {_one_of('stage', Stage)}", name="stage_known"),
+        CheckConstraint(f"({_ENDED}) = (finished_at IS NOT NULL)", name="finished_when_ended"),
+        CheckConstraint("(state = 'running') = (lease_expires_at IS NOT NULL)", name="lease_while_running"),
+        CheckConstraint("(state = 'running') = (stage IS NOT NULL)", name="stage_while_running"),
+        CheckConstraint("(state = 'failed') = (error_code IS NOT NULL)", name="error_when_failed"),
+        CheckConstraint("state <> 'queued' OR worker_id IS NULL", name="no_worker_while_queued"),
+        CheckConstraint("published_at IS NULL OR state = 'queued'", name="published_while_queued"),
+        CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name="attempt_in_range"),
+        CheckConstraint("progress >= 0 AND progress <= 1", name="progress_in_range"),
+        # Dispatch order: what waits, by variant, priority and age. Partial, so ended jobs cost nothing.
+        Index(
+            "ix_jobs_backlog",
+            "variant",
+            "priority",
+            "created_at",
+            "id",
+            postgresql_where=text("state = 'queued'"),
+            sqlite_where=text("state = 'queued'"),
+        ),
+        Index("ix_jobs_tenant_page", "tenant", desc("id")),
+        Index(
+            "ix_jobs_lease",
+            "lease_expires_at",
+            postgresql_where=text("state = 'running'"),
+            sqlite_where=text("state = 'running'"),
+        ),
+        Index("ix_jobs_finished", "variant", "finished_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    state: Mapped[State] = mapped_column(String(16))
+    variant: Mapped[str] = mapped_column(String(64))
+    priority: Mapped[int]
+    request: Mapped[dict[str, Any]]
+    input_key: Mapped[str | None] = mapped_column(Text)
+    """Where the input lies: a key of the platform's store, or `s3://bucket/key`."""
+    retry_of: Mapped[str | None] = mapped_column(String(40))
+
+    attempt: Mapped[int] = mapped_column(default=0)
+    max_attempts: Mapped[int]
+    worker_id: Mapped[str | None] = mapped_column(String(80))
+    lease_expires_at: Mapped[datetime | None]
+    stage: Mapped[Stage | None] = mapped_column(String(16))
+    progress: Mapped[float] = mapped_column(Float, default=0.0)
+    step: Mapped[int | None]
+    cancel_requested_at: Mapped[datetime | None]
+
+    error_code: Mapped[str | None] = mapped_column(String(64))
+    error: Mapped[dict[str, Any] | None]
+    warnings: Mapped[list[Any]]
+    timings: Mapped[dict[str, Any]]
+
+    created_at: Mapped[datetime]
+    available_at: Mapped[datetime]
+    """Not to be dispatched before; later than `created_at` when a retry backs off."""
+    published_at: Mapped[datetime | None]
+    """When a message for the waiting job was put on the belt; NULL: only SQL knows of it."""
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=1)
+    """Grows with every write; the ETag."""
+
+
+class JobEvent(Base):
+    """What happened to a job, in order; written in the transaction that made it happen."""
+
+    __tablename__ = "job_events"
+    __table_args__ = (Index("ix_job_events_job", "job_id", "id"),)
+
+    id: Mapped[int] = mapped_column(_Serial, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(32))
+    attempt: Mapped[int]
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class JobAttempt(Base):
+    """One try at a job: who tried, when, and how it ended."""
+
+    __tablename__ = "job_attempts"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    worker_id: Mapped[str] = mapped_column(String(80))
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    outcome: Mapped[str | None] = mapped_column(String(16))
+    """`succeeded`, `failed`, `canceled`, `requeued` or `lost`; NULL while it runs."""
+    error: Mapped[dict[str, Any] | None]
+
+
+class Artifact(Base):
+    """A file a job made. Rows appear in the transaction that says `succeeded`, never before."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (Index("ix_artifacts_expires_at", "expires_at"),)
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(120), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    format: Mapped[str] = mapped_column(String(16))
+    content_type: Mapped[str] = mapped_column(String(80))
+    storage_key: Mapped[str] = mapped_column(Text)
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    duration_s: Mapped[float]
+    sample_index: Mapped[int]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    expires_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+
+
+class Upload(Base):
+    """A file a person hands in. `checked_at` is set when the stored bytes were seen to be what was announced."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        CheckConstraint("size_bytes > 0", name="not_empty"),
+        Index("ix_uploads_expires_at", "expires_at"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    filename: Mapped[str] = mapped_column(String(255))
+    content_type: Mapped[str] = mapped_column(String(120))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str | None] = mapped_column(String(64))
+    storage_key: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    checked_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+
+
+class Worker(Base):
+    """One worker process: what it is, what it holds, and when it was last heard."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(80), primary_key=True)
+    hostname: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int]
+    device: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))
+    """`starting`, `ready`, `draining` or `stopped`; `lost` is said by the sweep, never by the worker."""
+    slots: Mapped[int]
+    variants: Mapped[list[Any]]
+    """Variants it takes jobs for."""
+    variants_loaded: Mapped[list[Any]]
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    started_at: Mapped[datetime]
+    heartbeat_at: Mapped[datetime]
+    stopped_at: Mapped[datetime | None]
+
+
+class IdempotencyKey(Base):
+    """An answered `Idempotency-Key`: which job it made, from which body."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    scope: Mapped[str] = mapped_column(String(255), primary_key=True)
+    """Method and path."""
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    body_sha256: Mapped[str] = mapped_column(String(64))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_at: Mapped[datetime]

@@ -1,0 +1,206 @@
+"""From a request to a queued job: settings' limits, defaults, the upload it names, the idempotency key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func, select
+
+from jobs.db.database import Transaction
+from jobs.db.tables import IdempotencyKey, Job, Upload
+from jobs.errors import FieldProblem, IdempotencyMismatchError, QueueFullError, RequestInvalidError
+from jobs.ids import new_id
+from jobs.lifecycle import State
+from jobs.request import S3_URL, JobRequest
+from jobs.service.changes import append_event
+from jobs.settings import Settings
+from jobs.variants import VARIANTS
+
+MAX_DRAWN_SEED = 2**32
+
+
+def draw_seed() -> int:
+    return secrets.randbelow(MAX_DRAWN_SEED)
+
+
+@dataclass(frozen=True)
+class SubmitPolicy:
+    """What this server accepts: the part of the settings that judges a request."""
+
+    variants: tuple[str, ...]
+    """Offered variants; the first is the default."""
+    max_attempts: int = 3
+    max_queued_per_tenant: int = 100_000
+    default_run_timeout_s: int = 3600
+    input_buckets: frozenset[str] = frozenset()
+    draw_seed: Callable[[], int] = field(default=draw_seed)
+
+    @classmethod
+    def from_settings(cls, settings: Settings, variants: tuple[str, ...]) -> SubmitPolicy:
+        return cls(
+            variants=variants,
+            max_attempts=settings.max_attempts,
+            max_queued_per_tenant=settings.max_queued_per_tenant,
+            default_run_timeout_s=settings.default_run_timeout_s,
+            input_buckets=frozenset(settings.input_buckets),
+        )
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """An `Idempotency-Key` as it came: where it was used, and the hash of what came with it."""
+
+    scope: str
+    key: str
+    body_sha256: str
+
+    @classmethod
+    def of(cls, scope: str, key: str, request: JobRequest) -> Idempotency:
+        """Hash the parsed request, so that another order of the fields is the same body."""
+        text = json.dumps(request.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+        return cls(scope, key, hashlib.sha256(text.encode()).hexdigest())
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A job that is now queued, or the one that the same idempotency key made before."""
+
+    job: Job
+    replayed: bool
+
+
+def submit(
+    tx: Transaction,
+    request: JobRequest,
+    *,
+    tenant: str,
+    policy: SubmitPolicy,
+    idempotency: Idempotency | None = None,
+    retry_of: str | None = None,
+) -> Submitted:
+    """Queue a job.
+
+    Raises:
+        RequestInvalidError: a field names what this server does not have or allow.
+        IdempotencyMismatchError: the key came before with another body.
+        QueueFullError: the tenant has too many queued jobs.
+    """
+    if idempotency is not None and (earlier := _earlier_answer(tx, tenant, idempotency)) is not None:
+        return Submitted(earlier, replayed=True)
+    _check_backlog(tx, tenant, policy)
+    resolved, problems = _resolve(request, policy)
+    input_key = _input_key(tx, request, tenant, policy, problems)
+    if problems:
+        raise RequestInvalidError(problems)
+    job = Job(
+        id=new_id("job"),
+        tenant=tenant,
+        state=State.QUEUED,
+        variant=resolved["variant"],
+        priority=request.priority.rank,
+        request=resolved,
+        input_key=input_key,
+        retry_of=retry_of,
+        attempt=0,
+        max_attempts=policy.max_attempts,
+        progress=0.0,
+        warnings=[],
+        timings={},
+        created_at=tx.now,
+        available_at=tx.now,
+    )
+    tx.session.add(job)
+    tx.session.flush()  # the rows below refer to it
+    append_event(tx, job.id, str(State.QUEUED), 0, {"retry_of": retry_of} if retry_of else {})
+    if idempotency is not None:
+        tx.session.add(
+            IdempotencyKey(
+                tenant=tenant,
+                scope=idempotency.scope,
+                key=idempotency.key,
+                body_sha256=idempotency.body_sha256,
+                job_id=job.id,
+                created_at=tx.now,
+            )
+        )
+        tx.session.flush()
+    return Submitted(job, replayed=False)
+
+
+def _earlier_answer(tx: Transaction, tenant: str, idempotency: Idempotency) -> Job | None:
+    row = tx.session.get(IdempotencyKey, (tenant, idempotency.scope, idempotency.key))
+    if row is None:
+        return None
+    if row.body_sha256 != idempotency.body_sha256:
+        raise IdempotencyMismatchError(
+            f"Idempotency key {idempotency.key!r} was used before with another body; use a new key for a new request."
+        )
+    return tx.session.get_one(Job, row.job_id)
+
+
+def _check_backlog(tx: Transaction, tenant: str, policy: SubmitPolicy) -> None:
+    queued = tx.session.scalar(
+        select(func.count()).select_from(Job).where(Job.tenant == tenant, Job.state == State.QUEUED)
+    )
+    if (queued or 0) >= policy.max_queued_per_tenant:
+        raise QueueFullError(f"{queued} jobs are queued, at most {policy.max_queued_per_tenant} may be; try again later.")
+
+
+def _resolve(request: JobRequest, policy: SubmitPolicy) -> tuple[dict[str, Any], list[FieldProblem]]:
+    """Fill in what the request left open, so that the job can be made again from what it reports."""
+    problems: list[FieldProblem] = []
+    name = request.variant or (policy.variants[0] if policy.variants else "")
+    if name not in policy.variants or name not in VARIANTS:
+        offered = ", ".join(policy.variants) or "none"
+        problems.append(FieldProblem("variant", f"got {name!r}; this server offers: {offered}"))
+        return {}, problems
+    facts = VARIANTS[name]
+    duration = request.duration_s
+    if duration is not None and not facts.min_duration_s <= duration <= facts.max_duration_s:
+        problems.append(
+            FieldProblem(
+                "duration_s",
+                f"got {duration:g} s; {name} makes {facts.min_duration_s:g} to {facts.max_duration_s:g} s",
+            )
+        )
+    if duration is None and request.video is None:
+        duration = facts.default_duration_s  # with a video its own length decides, once it has been read
+    resolved = request.model_dump(mode="json", exclude_none=True)
+    resolved |= {
+        "variant": name,
+        "seed": request.seed if request.seed is not None else policy.draw_seed(),
+        "mux": request.wants_mux,
+        "run_timeout_s": request.run_timeout_s or policy.default_run_timeout_s,
+    }
+    if duration is not None:
+        resolved["duration_s"] = duration
+    return resolved, problems
+
+
+def _input_key(
+    tx: Transaction, request: JobRequest, tenant: str, policy: SubmitPolicy, problems: list[FieldProblem]
+) -> str | None:
+    source = request.source
+    if source is None:
+        return None
+    field_name = "video" if request.video is not None else "image"
+    if match := S3_URL.fullmatch(source):
+        if match["bucket"] not in policy.input_buckets:
+            problems.append(
+                FieldProblem(field_name, f"bucket {match['bucket']!r} is not one that this server reads from")
+            )
+        return source
+    upload = tx.session.get(Upload, source)
+    if upload is None or upload.tenant != tenant:
+        problems.append(FieldProblem(field_name, f"there is no upload {source}"))
+        return None
+    if upload.deleted_at is not None or upload.expires_at <= tx.now:
+        problems.append(FieldProblem(field_name, f"upload {source} has expired; upload the file again"))
+    elif upload.checked_at is None:
+        problems.append(FieldProblem(field_name, f"upload {source} has no content yet; send the file first"))
+    return upload.storage_key

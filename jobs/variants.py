@@ -1,0 +1,44 @@
+"""What the platform must know of a model variant to accept, price and route a request for it.
+
+The API may not import the model (it runs without torch), so these few facts stand here too;
+`tests/unit/test_variant_catalogue.py` holds them equal to `mmaudio_model.variants`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+NONCOMMERCIAL = "CC-BY-NC-4.0"
+
+
+@dataclass(frozen=True)
+class VariantFacts:
+    """One size of the model as callers see it. Durations in seconds, rate in Hz."""
+
+    name: str
+    sample_rate_hz: int
+    licence: str
+    trained: bool = True
+    default_duration_s: float = 8.0
+    min_duration_s: float = 0.32
+    max_duration_s: float = 30.0
+    note: str | None = None
+
+
+_ALL = (
+    VariantFacts(
+        "tiny_16k",
+        16_000,
+        "MIT",
+        trained=False,
+        note="untrained: weights from a fixed seed; it proves the platform, its sound follows nothing yet",
+    ),
+    VariantFacts("small_16k", 16_000, NONCOMMERCIAL),
+    VariantFacts("small_44k", 44_100, NONCOMMERCIAL),
+    VariantFacts("medium_44k", 44_100, NONCOMMERCIAL),
+    VariantFacts("large_44k", 44_100, NONCOMMERCIAL),
+    VariantFacts("large_44k_v2", 44_100, NONCOMMERCIAL),
+)
+
+VARIANTS = MappingProxyType({facts.name: facts for facts in _ALL})
