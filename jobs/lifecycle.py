@@ -78,7 +78,9 @@ def check_transition(current: State, following: State) -> None:
     allowed = TRANSITIONS[current]
     if following not in allowed:
         names = ", ".join(sorted(allowed)) or "nothing, it is final"
-        raise IllegalTransitionError(f"A job cannot go from {current} to {following}; from {current} it may go to {names}.")
+        raise IllegalTransitionError(
+            f"A job cannot go from {current} to {following}; from {current} it may go to {names}."
+        )
 
 
 def overall_progress(stage: Stage, fraction: float) -> float:

@@ -40,11 +40,19 @@ class JobRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    video: Source | None = Field(None, description="An upload id or `s3://bucket/key`. Without video and image: text-to-audio.")
-    image: Source | None = Field(None, description="An upload id or `s3://bucket/key` of a still picture (image-to-audio).")
-    prompt: Prompt = Field("", description="What it should sound like. CLIP reads 77 tokens; the rest is cut, with a warning.")
+    video: Source | None = Field(
+        None, description="An upload id or `s3://bucket/key`. Without video and image: text-to-audio."
+    )
+    image: Source | None = Field(
+        None, description="An upload id or `s3://bucket/key` of a still picture (image-to-audio)."
+    )
+    prompt: Prompt = Field(
+        "", description="What it should sound like. CLIP reads 77 tokens; the rest is cut, with a warning."
+    )
     negative_prompt: Prompt = Field("", description="What it should not sound like.")
-    variant: str | None = Field(None, description="Model variant; default: the server's default variant.", max_length=64)
+    variant: str | None = Field(
+        None, description="Model variant; default: the server's default variant.", max_length=64
+    )
     start_s: float = Field(0.0, ge=0, le=86_400, description="Where the stretch of the video starts.")
     duration_s: float | None = Field(
         None, gt=0, description="Length of the sound. Default: the whole video up to the variant's limit, else 8 s."
@@ -52,19 +60,27 @@ class JobRequest(BaseModel):
     seed: int | None = Field(None, ge=0, le=MAX_SEED, strict=True, description="Absent: drawn and reported.")
     num_steps: int = Field(25, ge=1, le=100, strict=True, description="Sampling steps.")
     cfg_strength: float = Field(4.5, ge=0, le=20, description="Strength of classifier-free guidance.")
-    num_samples: int = Field(1, ge=1, le=8, strict=True, description="Takes of the same request, with seeds seed, seed+1, ...")
+    num_samples: int = Field(
+        1, ge=1, le=8, strict=True, description="Takes of the same request, with seeds seed, seed+1, ..."
+    )
     mask_away_clip: bool = Field(False, strict=True, description="Use the motion only, not what the picture shows.")
     audio_format: Literal["flac", "wav", "mp3", "opus", "m4a"] = "flac"
     mux: bool | None = Field(
         None, strict=True, description="Also return the video with the new sound. Default: true with a video."
     )
     original_audio: Literal["drop", "mix"] = "drop"
-    original_gain_db: float | None = Field(None, ge=-60, le=20, description="Gain of the original sound in a mix; default 0.")
+    original_gain_db: float | None = Field(
+        None, ge=-60, le=20, description="Gain of the original sound in a mix; default 0."
+    )
     loudness_lufs: float | None = Field(None, ge=-60, le=-5, description="Normalise to this loudness (ITU BS.1770).")
     priority: Priority = Priority.NORMAL
-    queue_ttl_s: int | None = Field(None, ge=1, le=30 * 86_400, strict=True, description="How long it may wait for a worker.")
+    queue_ttl_s: int | None = Field(
+        None, ge=1, le=30 * 86_400, strict=True, description="How long it may wait for a worker."
+    )
     run_timeout_s: int | None = Field(None, ge=1, le=86_400, strict=True, description="How long one attempt may run.")
-    metadata: dict[str, str] = Field(default_factory=dict, description="Up to 16 string pairs, 512 bytes each; given back as sent.")
+    metadata: dict[str, str] = Field(
+        default_factory=dict, description="Up to 16 string pairs, 512 bytes each; given back as sent."
+    )
     # Agreed fields whose rooms are not built yet. They are known, so that the refusal can name what is the matter.
     webhook_url: str | None = Field(None, description="Not available yet: refused when given.")
     webhook_events: list[str] | None = Field(None, description="Not available yet: refused when given.")

@@ -35,10 +35,16 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MMAUDIO_", frozen=True, extra="forbid", toml_file=CONFIG_FILE)
 
-    data_dir: Path = Field(Path("./data"), description="Folder of the embedded default: database, broker file, objects.")
+    data_dir: Path = Field(
+        Path("./data"), description="Folder of the embedded default: database, broker file, objects."
+    )
     database_url: str = Field("", description="SQLAlchemy URL. Default: SQLite in the data folder.")
-    broker_url: str = Field("", description="redis:// URL of Redis or Valkey. Default: the embedded Valkey of `mmaudio up`.")
-    storage_url: str = Field("", description="`file:///folder` or `s3://bucket/prefix`. Default: a folder in the data folder.")
+    broker_url: str = Field(
+        "", description="redis:// URL of Redis or Valkey. Default: the embedded Valkey of `mmaudio up`."
+    )
+    storage_url: str = Field(
+        "", description="`file:///folder` or `s3://bucket/prefix`. Default: a folder in the data folder."
+    )
     s3_endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible store; default AWS.")
     s3_region: str | None = Field(None, description="Region of the bucket, when boto3's own chain does not say.")
     s3_addressing_style: str = Field("auto", description="`auto`, `path` or `virtual`.")
@@ -53,15 +59,17 @@ class Settings(BaseSettings):
     )
     trust_network: bool = Field(
         False,
-        description="Listen beyond loopback without keys, because a gateway in front authenticates. Never on an open network.",
+        description="Listen beyond loopback without keys, because a gateway in front authenticates.",
     )
     public_url: str = Field("", description="How callers reach the API, for links in answers; default: relative links.")
     secret_key: SecretStr = Field(
-        SecretStr(""), description="Signs links. Default: made once and kept in the data folder; must be shared by all API hosts."
+        SecretStr(""),
+        description="Signs links. Default: made once and kept in the data folder; must be shared by all API hosts.",
     )
 
     variants: CommaList = Field(
-        default_factory=list, description="Variants offered, separated by commas; the first is the default. Default: what is present."
+        default_factory=list,
+        description="Variants offered, separated by commas; the first is the default. Default: what is present.",
     )
     weights_dir: Path | None = Field(None, description="Folder laid out like the published weights.")
     devices: str = Field("auto", description="`auto`, or a list such as `cuda:0,cuda:1` or `cpu:0,cpu:1`.")
@@ -77,13 +85,17 @@ class Settings(BaseSettings):
     max_source_duration_s: float = Field(3600, gt=0, description="Longest video that is read at all.")
     decode_timeout_s: float = Field(120, gt=0, description="How long reading one video may take.")
     decode_memory_bytes: int = Field(2 * GIB, ge=256 * MIB, description="Memory of the process that reads a video.")
-    max_queued_per_tenant: int = Field(100_000, ge=1, description="Queued jobs a tenant may have; more are answered with 429.")
+    max_queued_per_tenant: int = Field(
+        100_000, ge=1, description="Queued jobs a tenant may have; more are answered with 429."
+    )
 
     lease_s: float = Field(12, gt=0, description="How long a silent worker keeps a job.")
     heartbeat_s: float = Field(4, gt=0, description="How often a worker renews its leases.")
     sweep_s: float = Field(2, gt=0, description="How often the control worker looks for what is stuck.")
     max_attempts: int = Field(3, ge=1, le=20, description="Attempts at a job before it fails.")
-    default_run_timeout_s: int = Field(3600, ge=1, description="How long an attempt may run when the request does not say.")
+    default_run_timeout_s: int = Field(
+        3600, ge=1, description="How long an attempt may run when the request does not say."
+    )
     upload_ttl_s: int = Field(24 * 3600, ge=60, description="How long an upload is kept.")
     artifact_ttl_s: int = Field(7 * 24 * 3600, ge=60, description="How long artifacts are kept.")
     link_ttl_s: int = Field(3600, ge=60, description="How long a link to an artifact or an upload address works.")
@@ -95,8 +107,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings calls it so
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
@@ -202,7 +214,7 @@ def load_secret_key(settings: Settings) -> bytes:
     path = settings.data_dir / "secret.key"
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     if not path.exists():
-        # Written whole under another name, then linked: a second process never reads a half key, and the first one wins.
+        # Written whole under another name, then linked: nobody reads half a key, and the first process wins.
         descriptor, draft = tempfile.mkstemp(dir=settings.data_dir, prefix=".secret-")
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_hex(32).encode())

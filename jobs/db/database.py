@@ -95,5 +95,3 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     event.listen(engine, "connect", set_pragmas)
     event.listen(engine, "begin", begin)
-
-

@@ -8,10 +8,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Index, Integer, MetaData, String, Text, desc, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    desc,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from jobs.db.types import JsonDocument, UtcDateTime
+from jobs.db.types import JsonDocument, UtcDateTime, name_of
 from jobs.lifecycle import TERMINAL_STATES, Stage, State
 
 
@@ -77,7 +89,7 @@ class Job(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant: Mapped[str] = mapped_column(String(64))
-    state: Mapped[State] = mapped_column(String(16))
+    state: Mapped[State] = mapped_column(name_of(State))
     variant: Mapped[str] = mapped_column(String(64))
     priority: Mapped[int]
     request: Mapped[dict[str, Any]]
@@ -89,7 +101,7 @@ class Job(Base):
     max_attempts: Mapped[int]
     worker_id: Mapped[str | None] = mapped_column(String(80))
     lease_expires_at: Mapped[datetime | None]
-    stage: Mapped[Stage | None] = mapped_column(String(16))
+    stage: Mapped[Stage | None] = mapped_column(name_of(Stage))
     progress: Mapped[float] = mapped_column(Float, default=0.0)
     step: Mapped[int | None]
     cancel_requested_at: Mapped[datetime | None]

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 
-from jobs.db.database import Transaction
+from jobs.db.database import Database, Transaction
 from jobs.db.tables import IdempotencyKey, Job, Upload
 from jobs.errors import FieldProblem, IdempotencyMismatchError, QueueFullError, RequestInvalidError
 from jobs.ids import new_id
@@ -148,7 +149,9 @@ def _check_backlog(tx: Transaction, tenant: str, policy: SubmitPolicy) -> None:
         select(func.count()).select_from(Job).where(Job.tenant == tenant, Job.state == State.QUEUED)
     )
     if (queued or 0) >= policy.max_queued_per_tenant:
-        raise QueueFullError(f"{queued} jobs are queued, at most {policy.max_queued_per_tenant} may be; try again later.")
+        raise QueueFullError(
+            f"{queued} jobs are queued, at most {policy.max_queued_per_tenant} may be; try again later."
+        )
 
 
 def _resolve(request: JobRequest, policy: SubmitPolicy) -> tuple[dict[str, Any], list[FieldProblem]]:
@@ -204,3 +207,25 @@ def _input_key(
     elif upload.checked_at is None:
         problems.append(FieldProblem(field_name, f"upload {source} has no content yet; send the file first"))
     return upload.storage_key
+
+
+def submit_and_commit(
+    db: Database,
+    request: JobRequest,
+    *,
+    tenant: str,
+    policy: SubmitPolicy,
+    idempotency: Idempotency | None = None,
+) -> Submitted:
+    """Submit in a transaction of its own; raises what `submit` raises.
+
+    Two requests with one new key may race: the loser's insert breaks on the key, and its second try finds the answer.
+    """
+    try:
+        with db.transaction() as tx:
+            return submit(tx, request, tenant=tenant, policy=policy, idempotency=idempotency)
+    except IntegrityError:
+        if idempotency is None:
+            raise
+        with db.transaction() as tx:
+            return submit(tx, request, tenant=tenant, policy=policy, idempotency=idempotency)

@@ -1,0 +1,105 @@
+"""The belt: tells a variant's workers that a job waits. Carries a job id and nothing else; SQL is the truth.
+
+Publishing goes by task name, so neither the API nor the control worker imports the workers' code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
+
+RUN_JOB_TASK = "mmaudio.run_job"
+# Longer than any attempt may run: Redis hands an unacknowledged message out again after it. Such a second delivery
+# claims nothing (the row is not `queued`), so the value only saves noise. pitfalls: celery #5935.
+VISIBILITY_TIMEOUT_S = 24 * 3600
+
+
+class BrokerUnavailableError(Exception):
+    """Raised when the broker does not answer. What was to be published stays in SQL; the sweep publishes it."""
+
+
+def queue_name(variant: str) -> str:
+    """Return the name of the Celery queue whose workers hold `variant`."""
+    return f"mmaudio.{variant}"
+
+
+def celery_app(broker_url: str) -> Celery:
+    """Make the Celery app that both ends share: transport options that must be equal on all of them."""
+    app = Celery("mmaudio", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        broker_connection_retry_on_startup=True,
+        # A publish that cannot reach the broker fails within seconds; the row waits for the sweep.
+        task_publish_retry=False,
+        broker_transport_options={
+            "visibility_timeout": VISIBILITY_TIMEOUT_S,
+            "socket_connect_timeout": 2,
+            "socket_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 10,
+            "retry_on_timeout": False,
+            "max_retries": 1,
+        },
+    )
+    return app
+
+
+class Broker:
+    """Publishes job ids and looks at what lies on the belt.
+
+    Raises (all methods):
+        BrokerUnavailableError: Redis does not answer.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._app = celery_app(url)
+        self._redis: Redis = Redis.from_url(url, socket_connect_timeout=2, socket_timeout=5)
+
+    def publish(self, job_ids: Iterable[str], *, variant: str) -> None:
+        """Put one message a job on the variant's queue."""
+        try:
+            with self._app.producer_pool.acquire(block=True, timeout=5) as producer:
+                for job_id in job_ids:
+                    self._app.send_task(RUN_JOB_TASK, args=[job_id], queue=queue_name(variant), producer=producer)
+        except (OperationalError, RedisError, OSError) as exc:
+            raise BrokerUnavailableError(f"The broker did not take a message: {exc}") from exc
+
+    def job_ids_on_belt(self, variant: str) -> set[str]:
+        """Return the ids of the jobs whose message waits on the variant's queue or is in a worker's hands."""
+        try:
+            waiting: list[Any] = self._redis.lrange(queue_name(variant), 0, -1)  # type: ignore[assignment]
+            in_hand: list[Any] = self._redis.hvals("unacked")  # type: ignore[assignment]
+        except (RedisError, OSError) as exc:
+            raise BrokerUnavailableError(f"The broker did not answer: {exc}") from exc
+        messages = [json.loads(raw) for raw in waiting]
+        # kombu keeps (message, exchange, routing key) of what it delivered and nobody acknowledged yet
+        messages += [json.loads(raw)[0] for raw in in_hand]
+        return {job_id for message in messages if (job_id := _job_id(message)) is not None}
+
+    def check(self) -> None:
+        """Raise unless the broker answers a ping."""
+        try:
+            self._redis.ping()
+        except (RedisError, OSError) as exc:
+            raise BrokerUnavailableError(f"The broker did not answer: {exc}") from exc
+
+    def close(self) -> None:
+        self._app.close()
+        self._redis.close()
+
+
+def _job_id(message: dict[str, Any]) -> str | None:
+    """Return the job id that a kombu message carries; its `argsrepr` header is the text of the arguments tuple."""
+    headers = message.get("headers", {})
+    if headers.get("task") != RUN_JOB_TASK:
+        return None
+    job_id = str(headers.get("argsrepr", "")).strip("[]()',\" ")
+    return job_id or None

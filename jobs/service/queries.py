@@ -1,0 +1,212 @@
+"""Reading: one job, a page of jobs, positions and sums. Every query names the tenant or is about the whole house."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import Select, func, select, tuple_
+
+from jobs.db.database import Transaction
+from jobs.db.tables import Artifact, Job, JobAttempt, JobEvent, Worker
+from jobs.errors import ArtifactExpiredError, ArtifactNotFoundError, InvalidCursorError, JobNotFoundError
+from jobs.lifecycle import State
+
+MAX_PAGE = 200
+THROUGHPUT_WINDOW_S = 300.0
+
+
+def get_job(tx: Transaction, job_id: str, *, tenant: str) -> Job:
+    """Return the tenant's job.
+
+    Raises:
+        JobNotFoundError: the tenant has none of that id.
+    """
+    job = tx.session.get(Job, job_id, populate_existing=True)
+    if job is None or job.tenant != tenant:
+        raise JobNotFoundError(f"There is no job {job_id}.")
+    return job
+
+
+@dataclass(frozen=True)
+class JobFilter:
+    """What a list shows; None means any."""
+
+    state: State | None = None
+    variant: str | None = None
+    created_after: datetime | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """Jobs, newest first, and the cursor of the next page (None: this is the last)."""
+
+    jobs: list[Job]
+    next_cursor: str | None
+
+
+def list_jobs(tx: Transaction, *, tenant: str, wanted: JobFilter, cursor: str | None, limit: int) -> Page:
+    """Return one page by keyset: ids are UUIDv7, so their order is the order of creation.
+
+    Raises:
+        InvalidCursorError: the cursor is not one of ours.
+    """
+    query: Select[Job] = select(Job).where(Job.tenant == tenant)
+    if wanted.state is not None:
+        query = query.where(Job.state == wanted.state)
+    if wanted.variant is not None:
+        query = query.where(Job.variant == wanted.variant)
+    if wanted.created_after is not None:
+        query = query.where(Job.created_at > wanted.created_after)
+    for key, value in wanted.metadata:
+        query = query.where(Job.request[("metadata", key)].as_string() == value)
+    if cursor is not None:
+        query = query.where(Job.id < _decode_cursor(cursor))
+    limit = min(max(limit, 1), MAX_PAGE)
+    rows = list(tx.session.scalars(query.order_by(Job.id.desc()).limit(limit + 1)))
+    more = len(rows) > limit
+    return Page(rows[:limit], _encode_cursor(rows[limit - 1].id) if more else None)
+
+
+def _encode_cursor(job_id: str) -> str:
+    return base64.urlsafe_b64encode(job_id.encode()).decode().rstrip("=")
+
+
+def _decode_cursor(cursor: str) -> str:
+    try:
+        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
+    except (binascii.Error, ValueError) as exc:
+        raise InvalidCursorError(f"Got cursor {cursor[:60]!r}; use `next_cursor` of a page as it came.") from exc
+    if not text.startswith("job_"):
+        raise InvalidCursorError(f"Got cursor {cursor[:60]!r}; use `next_cursor` of a page as it came.")
+    return text
+
+
+def queue_position(tx: Transaction, job: Job) -> int | None:
+    """Return how many jobs stand before a queued job in its variant's queue, plus one; None when it is not queued."""
+    if job.state is not State.QUEUED:
+        return None
+    before = tx.session.scalar(
+        select(func.count())
+        .select_from(Job)
+        .where(
+            Job.state == State.QUEUED,
+            Job.variant == job.variant,
+            tuple_(Job.priority, Job.created_at, Job.id) < (job.priority, job.created_at, job.id),
+        )
+    )
+    return (before or 0) + 1
+
+
+def job_artifacts(tx: Transaction, job_ids: list[str]) -> dict[str, list[Artifact]]:
+    """Return the artifacts of several jobs, by job id, in order of name."""
+    found: dict[str, list[Artifact]] = {job_id: [] for job_id in job_ids}
+    query = select(Artifact).where(Artifact.job_id.in_(job_ids)).order_by(Artifact.sample_index, Artifact.name)
+    for artifact in tx.session.scalars(query):
+        found[artifact.job_id].append(artifact)
+    return found
+
+
+def get_artifact(tx: Transaction, job_id: str, name: str) -> Artifact:
+    """Return an artifact that can be had now.
+
+    Raises:
+        ArtifactNotFoundError: the job has none of that name.
+        ArtifactExpiredError: it had, and its time is over.
+    """
+    artifact = tx.session.get(Artifact, (job_id, name))
+    if artifact is None:
+        raise ArtifactNotFoundError(f"Job {job_id} has no artifact {name!r}.")
+    if artifact_expired(artifact, tx.now):
+        raise ArtifactExpiredError(f"Artifact {name!r} of job {job_id} was kept until {artifact.expires_at}.")
+    return artifact
+
+
+def artifact_expired(artifact: Artifact, now: datetime) -> bool:
+    return artifact.deleted_at is not None or (artifact.expires_at is not None and artifact.expires_at <= now)
+
+
+def job_events(tx: Transaction, job_id: str, *, after_id: int = 0) -> list[JobEvent]:
+    """Return the story of a job from behind event `after_id` on."""
+    query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after_id).order_by(JobEvent.id)
+    return list(tx.session.scalars(query))
+
+
+def job_attempts(tx: Transaction, job_id: str) -> list[JobAttempt]:
+    """Return the attempts at a job, first to last."""
+    return list(tx.session.scalars(select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.attempt)))
+
+
+@dataclass(frozen=True)
+class QueueSum:
+    """How one variant's queue stands. Ages and ETA in seconds, throughput over the last five minutes."""
+
+    variant: str
+    queued: int
+    running: int
+    oldest_queued_age_s: float | None
+    throughput_per_min: float
+    eta_s: float | None
+
+
+def queue_sums(tx: Transaction, variants: tuple[str, ...]) -> list[QueueSum]:
+    """Return the sums that an operator or an autoscaler reads, one a variant."""
+    since = tx.now - timedelta(seconds=THROUGHPUT_WINDOW_S)
+    waiting = {
+        row.variant: row
+        for row in tx.session.execute(
+            select(Job.variant, func.count().label("n"), func.min(Job.created_at).label("oldest"))
+            .where(Job.state == State.QUEUED)
+            .group_by(Job.variant)
+        )
+    }
+    running = _counts(tx, select(Job.variant, func.count()).where(Job.state == State.RUNNING).group_by(Job.variant))
+    done = _counts(
+        tx,
+        select(Job.variant, func.count())
+        .where(Job.state == State.SUCCEEDED, Job.finished_at > since)
+        .group_by(Job.variant),
+    )
+    sums = []
+    for variant in dict.fromkeys([*variants, *waiting, *running]):
+        row = waiting.get(variant)
+        queued = int(row.n) if row else 0
+        per_min = done.get(variant, 0) / (THROUGHPUT_WINDOW_S / 60)
+        sums.append(
+            QueueSum(
+                variant=variant,
+                queued=queued,
+                running=running.get(variant, 0),
+                oldest_queued_age_s=(tx.now - row.oldest).total_seconds() if row else None,
+                throughput_per_min=round(per_min, 3),
+                eta_s=round(queued / per_min * 60, 1) if per_min else None,
+            )
+        )
+    return sums
+
+
+def _counts(tx: Transaction, query: Select[str, int]) -> dict[str, int]:
+    return {variant: int(count) for variant, count in tx.session.execute(query).tuples()}
+
+
+def known_workers(tx: Transaction, *, keep_s: float = 3600.0) -> list[Worker]:
+    """Return the workers that have not stopped by themselves and were heard within `keep_s` seconds."""
+    horizon = tx.now - timedelta(seconds=keep_s)
+    query = select(Worker).where(Worker.heartbeat_at > horizon, Worker.stopped_at.is_(None)).order_by(Worker.started_at)
+    return list(tx.session.scalars(query))
+
+
+def is_lost(worker: Worker, now: datetime, lost_after_s: float) -> bool:
+    return worker.heartbeat_at < now - timedelta(seconds=lost_after_s)
+
+
+def jobs_in_hand(tx: Transaction) -> dict[str, list[str]]:
+    """Return the running jobs' ids by worker."""
+    held: dict[str, list[str]] = {}
+    query = select(Job.worker_id, Job.id).where(Job.state == State.RUNNING).order_by(Job.started_at)
+    for worker_id, job_id in tx.session.execute(query).tuples():
+        held.setdefault(worker_id or "", []).append(job_id)
+    return held
