@@ -88,4 +88,5 @@ def overall_progress(stage: Stage, fraction: float) -> float:
     stages = list(Stage)
     index = stages.index(stage)
     start = STAGE_ENDS[stages[index - 1]] if index else 0.0
-    return start + (STAGE_ENDS[stage] - start) * min(max(fraction, 0.0), 1.0)
+    done = min(max(fraction, 0.0), 1.0)
+    return start * (1.0 - done) + STAGE_ENDS[stage] * done

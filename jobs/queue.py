@@ -75,8 +75,8 @@ class Broker:
     def job_ids_on_belt(self, variant: str) -> set[str]:
         """Return the ids of the jobs whose message waits on the variant's queue or is in a worker's hands."""
         try:
-            waiting: list[Any] = self._redis.lrange(queue_name(variant), 0, -1)  # type: ignore[assignment]
-            in_hand: list[Any] = self._redis.hvals("unacked")  # type: ignore[assignment]
+            waiting: list[Any] = self._redis.lrange(queue_name(variant), 0, -1)
+            in_hand: list[Any] = self._redis.hvals("unacked")
         except (RedisError, OSError) as exc:
             raise BrokerUnavailableError(f"The broker did not answer: {exc}") from exc
         messages = [json.loads(raw) for raw in waiting]

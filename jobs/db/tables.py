@@ -18,7 +18,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
-    desc,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -77,7 +76,7 @@ class Job(Base):
             postgresql_where=text("state = 'queued'"),
             sqlite_where=text("state = 'queued'"),
         ),
-        Index("ix_jobs_tenant_page", "tenant", desc("id")),
+        Index("ix_jobs_tenant_page", "tenant", "id"),
         Index(
             "ix_jobs_lease",
             "lease_expires_at",

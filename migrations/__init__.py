@@ -1,0 +1,1 @@
+"""Alembic revisions of the database. Depends on `jobs.db` and `jobs.settings`, nothing else."""

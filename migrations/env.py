@@ -1,0 +1,38 @@
+"""Alembic's entry: connects, takes a lock so that two hosts never migrate at once, runs the revisions."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import text
+
+from jobs.db.database import Database
+from jobs.db.tables import Base
+
+# Any constant will do; it names "migrations of this project" among PostgreSQL's advisory locks.
+ADVISORY_LOCK = 0x6D6D6175
+
+
+def run() -> None:
+    url = context.config.get_main_option("sqlalchemy.url")
+    assert url is not None, "alembic_config sets it"
+    database = Database(url)
+    # SQLite takes the write lock first, which serialises two migrations as the advisory lock does on PostgreSQL.
+    engine = database.engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+    with engine.connect() as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=Base.metadata,
+            render_as_batch=database.is_sqlite,  # SQLite changes a table by copying it
+            compare_type=True,
+            compare_server_default=True,
+        )
+        with context.begin_transaction():
+            if not database.is_sqlite:
+                # A migration that waits behind a long query would make every other query wait behind it.
+                connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
+            context.run_migrations()
+    database.close()
+
+
+run()

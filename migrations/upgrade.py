@@ -1,0 +1,37 @@
+"""Bring a database to a revision: what `mmaudio migrate`, `mmaudio up` and the tests call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from jobs.db.database import Database
+
+
+def alembic_config(database_url: str) -> Config:
+    """Return Alembic's configuration for one database, without an .ini file."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    # ConfigParser reads % as interpolation; a password may hold one.
+    config.set_main_option("sqlalchemy.url", database_url.replace("%", "%%"))
+    return config
+
+
+def upgrade(database_url: str, revision: str = "head") -> None:
+    """Migrate up to `revision`; makes the folder of a SQLite file that is not there yet."""
+    _make_folder(database_url)
+    command.upgrade(alembic_config(database_url), revision)
+
+
+def downgrade(database_url: str, revision: str) -> None:
+    """Migrate down to `revision` (`base` for an empty database)."""
+    command.downgrade(alembic_config(database_url), revision)
+
+
+def _make_folder(database_url: str) -> None:
+    database = Database(database_url)
+    if database.is_sqlite and database.url.database:
+        Path(database.url.database).parent.mkdir(parents=True, exist_ok=True)
+    database.close()

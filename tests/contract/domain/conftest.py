@@ -1,0 +1,87 @@
+"""What the domain's tests share: a policy, a belt that remembers, and steps in transactions of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from jobs.db.database import Database
+from jobs.db.tables import Job
+from jobs.queue import BrokerUnavailableError
+from jobs.request import JobRequest
+from jobs.service import work
+from jobs.service.queries import get_job
+from jobs.service.submission import SubmitPolicy, submit
+from jobs.service.work import Claim
+
+TENANT = "default"
+
+
+@dataclass
+class RememberingBelt:
+    """A belt in memory with the behaviour that dispatch relies on; the real one is tested in integration."""
+
+    messages: dict[str, list[str]] = field(default_factory=dict)
+    down: bool = False
+
+    def publish(self, job_ids: list[str], *, variant: str) -> None:
+        self._check()
+        self.messages.setdefault(variant, []).extend(job_ids)
+
+    def job_ids_on_belt(self, variant: str) -> set[str]:
+        self._check()
+        return set(self.messages.get(variant, []))
+
+    def _check(self) -> None:
+        if self.down:
+            raise BrokerUnavailableError("the belt is switched off by the test")
+
+    @property
+    def published(self) -> list[str]:
+        return [job_id for ids in self.messages.values() for job_id in ids]
+
+
+@dataclass
+class Steps:
+    """Each step of a job's life in a transaction of its own."""
+
+    db: Database
+    policy: SubmitPolicy
+
+    def submit(self, tenant: str = TENANT, **fields: Any) -> Job:
+        with self.db.transaction() as tx:
+            return submit(tx, JobRequest(**{"prompt": "rain", **fields}), tenant=tenant, policy=self.policy).job
+
+    def claim(self, job_id: str, worker_id: str = "worker-1", lease_s: float = 12) -> Claim | None:
+        with self.db.transaction() as tx:
+            return work.claim(tx, job_id, worker_id=worker_id, lease_s=lease_s)
+
+    def claimed(self, job_id: str, worker_id: str = "worker-1") -> Claim:
+        claim = self.claim(job_id, worker_id)
+        assert claim is not None
+        return claim
+
+    def complete(self, claim: Claim) -> bool:
+        with self.db.transaction() as tx:
+            return work.complete(tx, claim, [], warnings=[], timings={}, artifact_ttl_s=60)
+
+    def job(self, job_id: str, tenant: str = TENANT) -> Job:
+        with self.db.reading() as tx:
+            return get_job(tx, job_id, tenant=tenant)
+
+
+@pytest.fixture
+def policy() -> SubmitPolicy:
+    return SubmitPolicy(variants=("tiny_16k", "small_16k"), input_buckets=frozenset({"inbox"}), draw_seed=lambda: 7)
+
+
+@pytest.fixture
+def steps(db: Database, policy: SubmitPolicy) -> Steps:
+    return Steps(db, policy)
+
+
+@pytest.fixture
+def belt() -> RememberingBelt:
+    return RememberingBelt()

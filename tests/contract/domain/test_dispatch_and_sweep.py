@@ -1,0 +1,183 @@
+"""From the backlog to the belt, and what the sweep mends."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from jobs.db.database import Database
+from jobs.errors import InvalidCursorError
+from jobs.lifecycle import State
+from jobs.service.dispatch import SMALLEST_WINDOW, dispatch, republish_lost
+from jobs.service.queries import JobFilter, list_jobs, queue_position, queue_sums
+from jobs.service.sweep import sweep
+from jobs.service.workers import register_worker, slots_by_variant, worker_heartbeat, worker_stopped
+from tests.conftest import FakeClock
+from tests.contract.domain.conftest import TENANT, RememberingBelt, Steps
+
+
+def test_only_a_window_is_published_best_first(steps: Steps, belt: RememberingBelt, clock: FakeClock) -> None:
+    jobs = []
+    for number in range(20):
+        jobs.append(steps.submit(priority="high" if number == 19 else "normal"))
+        clock.advance(1)
+    assert dispatch(steps.db, belt) == SMALLEST_WINDOW
+    assert belt.published == [jobs[19].id, *(job.id for job in jobs[: SMALLEST_WINDOW - 1])]
+    assert dispatch(steps.db, belt) == 0
+    steps.claimed(jobs[19].id)  # leaves room for one
+    assert dispatch(steps.db, belt) == 1
+
+
+def test_the_window_grows_with_the_workers(steps: Steps, belt: RememberingBelt, clock: FakeClock) -> None:
+    for _ in range(40):
+        steps.submit()
+    with steps.db.transaction() as tx:
+        for number in range(3):
+            register_worker(
+                tx, worker_id=f"w{number}", hostname="h", pid=1, device="cpu:0", slots=4, variants=["tiny_16k"]
+            )
+        worker_stopped(tx, "w2")
+    assert dispatch(steps.db, belt) == 16
+    clock.advance(61)  # nobody was heard for a minute
+    with steps.db.transaction() as tx:
+        assert slots_by_variant(tx, heard_within_s=60) == {}
+        worker_heartbeat(tx, "w0", state="ready", variants_loaded=[], memory_bytes=None)
+        assert slots_by_variant(tx, heard_within_s=60) == {"tiny_16k": 4}
+
+
+def test_variants_have_belts_of_their_own(steps: Steps, belt: RememberingBelt) -> None:
+    tiny, small = steps.submit().id, steps.submit(variant="small_16k").id
+    dispatch(steps.db, belt, variants=("small_16k",))
+    assert belt.messages == {"small_16k": [small]}
+    dispatch(steps.db, belt)
+    assert belt.messages == {"small_16k": [small], "tiny_16k": [tiny]}
+
+
+def test_racing_dispatchers_publish_each_job_once(steps: Steps, belt: RememberingBelt) -> None:
+    for _ in range(6):
+        steps.submit()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: dispatch(steps.db, belt), range(8)))
+    assert len(belt.published) == len(set(belt.published)) == 6
+
+
+def test_a_broker_that_is_down_loses_nothing(steps: Steps, belt: RememberingBelt, clock: FakeClock) -> None:
+    job_id = steps.submit().id
+    belt.down = True
+    assert dispatch(steps.db, belt) == 0
+    assert sweep(steps.db, belt).dispatched == 0
+    assert steps.job(job_id).published_at is None
+    belt.down = False
+    clock.advance(1)
+    assert sweep(steps.db, belt).dispatched == 1
+    assert belt.published == [job_id]
+
+
+def test_a_wiped_belt_is_filled_again_without_doubling_what_is_there(
+    steps: Steps, belt: RememberingBelt, clock: FakeClock
+) -> None:
+    jobs = [steps.submit().id for _ in range(4)]
+    dispatch(steps.db, belt)
+    clock.advance(5)
+    assert republish_lost(steps.db, belt) == 0
+    belt.messages["tiny_16k"] = jobs[:1]
+    assert republish_lost(steps.db, belt) == 3
+    assert sorted(belt.published) == sorted(jobs)
+
+
+def test_a_job_published_by_a_process_that_died_before_sending_is_found(
+    steps: Steps, belt: RememberingBelt, clock: FakeClock
+) -> None:
+    class DyingBelt(RememberingBelt):
+        def publish(self, job_ids: list[str], *, variant: str) -> None:
+            raise KeyboardInterrupt
+
+    job_id = steps.submit().id
+    with pytest.raises(KeyboardInterrupt):
+        dispatch(steps.db, DyingBelt())
+    assert steps.job(job_id).published_at is not None
+    clock.advance(5)
+    sweep(steps.db, belt)
+    assert belt.published == [job_id]
+
+
+def test_a_job_that_backs_off_is_not_published_before_its_time(
+    steps: Steps, belt: RememberingBelt, clock: FakeClock
+) -> None:
+    from jobs.errors import Failure
+    from jobs.service.work import fail
+
+    job_id = steps.submit().id
+    claim = steps.claimed(job_id)
+    with steps.db.transaction() as tx:
+        fail(tx, claim, Failure("storage_unavailable", "No answer.", retryable=True))
+    assert sweep(steps.db, belt).dispatched == 0
+    clock.advance(3)
+    assert sweep(steps.db, belt).dispatched == 1
+
+
+def test_a_job_that_waits_too_long_fails_with_queue_timeout(
+    steps: Steps, belt: RememberingBelt, clock: FakeClock
+) -> None:
+    late, patient = steps.submit(queue_ttl_s=10).id, steps.submit().id
+    clock.advance(11)
+    assert sweep(steps.db, belt).queue_timeouts == 1
+    job = steps.job(late)
+    assert (job.state, job.error_code) == (State.FAILED, "queue_timeout")
+    assert steps.job(patient).state is State.QUEUED
+
+
+def test_pages_hold_every_job_once_newest_first_while_jobs_arrive(steps: Steps, db: Database) -> None:
+    jobs = [steps.submit().id for _ in range(7)]
+    seen: list[str] = []
+    cursor = None
+    while True:
+        with db.reading() as tx:
+            page = list_jobs(tx, tenant=TENANT, wanted=JobFilter(), cursor=cursor, limit=3)
+        seen += [job.id for job in page.jobs]
+        steps.submit()  # arrives while somebody turns the pages
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert seen == jobs[::-1]
+
+
+def test_lists_filter_by_state_variant_time_and_metadata(steps: Steps, db: Database, clock: FakeClock) -> None:
+    old = steps.submit(metadata={"album": 'quo"te', "n": "1"}).id
+    clock.advance(10)
+    new = steps.submit(variant="small_16k", metadata={"album": "other"}).id
+    steps.submit(tenant="somebody_else", metadata={"album": "other"})
+    steps.claimed(new)
+    for wanted, expected in [
+        (JobFilter(state=State.QUEUED), [old]),
+        (JobFilter(variant="small_16k"), [new]),
+        (JobFilter(created_after=clock.time.replace(second=5)), [new]),
+        (JobFilter(metadata=(("album", 'quo"te'), ("n", "1"))), [old]),
+        (JobFilter(metadata=(("missing", "x"),)), []),
+    ]:
+        with db.reading() as tx:
+            page = list_jobs(tx, tenant=TENANT, wanted=wanted, cursor=None, limit=10)
+        assert [job.id for job in page.jobs] == expected, wanted
+
+
+@pytest.mark.parametrize("cursor", ["", "!!!", "bm90IGFuIGlk", "é"])
+def test_a_cursor_that_is_not_ours_is_refused(db: Database, cursor: str) -> None:
+    with db.reading() as tx, pytest.raises(InvalidCursorError):
+        list_jobs(tx, tenant=TENANT, wanted=JobFilter(), cursor=cursor, limit=10)
+
+
+def test_queue_positions_and_sums(steps: Steps, db: Database, clock: FakeClock) -> None:
+    first, second = steps.submit().id, steps.submit().id
+    urgent = steps.submit(priority="high").id
+    running = steps.submit().id
+    clock.advance(30)
+    steps.claimed(running)
+    with db.reading() as tx:
+        places = [queue_position(tx, steps.job(job_id)) for job_id in (urgent, first, second, running)]
+        sums = queue_sums(tx, ("tiny_16k", "small_16k"))
+    assert places == [1, 2, 3, None]
+    assert [(s.variant, s.queued, s.running, s.oldest_queued_age_s) for s in sums] == [
+        ("tiny_16k", 3, 1, 30.0),
+        ("small_16k", 0, 0, None),
+    ]

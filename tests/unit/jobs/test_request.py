@@ -1,0 +1,80 @@
+"""What a request may hold, and how a wrong one is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from jobs.request import JobRequest, Priority
+
+UPLOAD = "upl_" + "0" * 32
+
+
+def test_only_a_prompt_is_text_to_audio_with_the_documented_defaults() -> None:
+    request = JobRequest(prompt="rain")
+    assert (request.num_steps, request.cfg_strength, request.num_samples) == (25, 4.5, 1)
+    assert (request.audio_format, request.priority, request.wants_mux) == ("flac", Priority.NORMAL, False)
+
+
+def test_a_video_is_muxed_unless_told_otherwise() -> None:
+    assert JobRequest(video=UPLOAD).wants_mux
+    assert not JobRequest(video=UPLOAD, mux=False).wants_mux
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"colour": "red"}, "colour"),
+        ({"prompt": 5}, "prompt"),
+        ({"prompt": "x" * 2001}, "prompt"),
+        ({"prompt": "a\x00b"}, "prompt"),
+        ({"video": "file:///etc/passwd"}, "video"),
+        ({"video": "https://example.org/a.mp4"}, "video"),
+        ({"video": "upl_nothex"}, "video"),
+        ({"video": "s3://Bad_Bucket/x"}, "video"),
+        ({"num_steps": 0}, "num_steps"),
+        ({"num_steps": 101}, "num_steps"),
+        ({"num_steps": "25"}, "num_steps"),
+        ({"num_steps": True}, "num_steps"),
+        ({"cfg_strength": 20.1}, "cfg_strength"),
+        ({"cfg_strength": float("nan")}, "cfg_strength"),
+        ({"duration_s": 0}, "duration_s"),
+        ({"duration_s": float("inf")}, "duration_s"),
+        ({"num_samples": 9}, "num_samples"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**63}, "seed"),
+        ({"audio_format": "aiff"}, "audio_format"),
+        ({"priority": "urgent"}, "priority"),
+        ({"metadata": {str(n): "x" for n in range(17)}}, "metadata"),
+        ({"metadata": {"k": "x" * 513}}, "metadata"),
+        ({"metadata": {"k": 1}}, "metadata"),
+        ({"webhook_url": "https://example.org"}, "webhook_url"),
+        ({"output": "s3://bucket/prefix/"}, "output"),
+    ],
+)
+def test_a_wrong_field_is_named(fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        JobRequest(**fields)
+    assert {str(error["loc"][0]) for error in caught.value.errors()} == {named}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"video": UPLOAD, "image": UPLOAD},
+        {"mux": True},
+        {"original_audio": "mix"},
+        {"start_s": 1.0},
+        {"video": UPLOAD, "original_gain_db": -3},
+    ],
+)
+def test_fields_that_do_not_go_together_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        JobRequest(**fields)
+
+
+@pytest.mark.parametrize("key", ["a b.mp4", "ünï/çode.mp4", "100%+x.mp4", "line\nbreak.mp4"])
+def test_odd_but_legal_object_keys_are_taken_as_they_are(key: str) -> None:
+    assert JobRequest(video=f"s3://inbox/{key}").video == f"s3://inbox/{key}"
