@@ -65,8 +65,8 @@ def republish_lost(db: Database, publisher: Publisher) -> int:
         query = select(Job.variant, Job.id).where(
             Job.state == State.QUEUED, Job.published_at < tx.now - timedelta(seconds=SETTLING_S)
         )
-        for variant, job_id in tx.session.execute(query).tuples():
-            marked.setdefault(variant, []).append(job_id)
+        for row in tx.session.execute(query):
+            marked.setdefault(row.variant, []).append(row.id)
     lost = 0
     for variant, job_ids in marked.items():
         on_belt = publisher.job_ids_on_belt(variant)

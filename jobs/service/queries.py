@@ -189,7 +189,7 @@ def queue_sums(tx: Transaction, variants: tuple[str, ...]) -> list[QueueSum]:
 
 
 def _counts(tx: Transaction, query: Select[str, int]) -> dict[str, int]:
-    return {variant: int(count) for variant, count in tx.session.execute(query).tuples()}
+    return {row[0]: int(row[1]) for row in tx.session.execute(query)}
 
 
 def known_workers(tx: Transaction, *, keep_s: float = 3600.0) -> list[Worker]:
@@ -207,6 +207,6 @@ def jobs_in_hand(tx: Transaction) -> dict[str, list[str]]:
     """Return the running jobs' ids by worker."""
     held: dict[str, list[str]] = {}
     query = select(Job.worker_id, Job.id).where(Job.state == State.RUNNING).order_by(Job.started_at)
-    for worker_id, job_id in tx.session.execute(query).tuples():
-        held.setdefault(worker_id or "", []).append(job_id)
+    for row in tx.session.execute(query):
+        held.setdefault(row.worker_id, []).append(row.id)
     return held

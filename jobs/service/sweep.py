@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import delete, select
 
@@ -67,22 +67,18 @@ def expire_leases(db: Database) -> int:
 def expire_waiting(db: Database) -> int:
     """Fail queued jobs that waited longer than their `queue_ttl_s`."""
     with db.transaction() as tx:
-        ttl = Job.request["queue_ttl_s"].as_integer()
+        ttl = Job.request["queue_ttl_s"].as_integer().label("ttl_s")
         query = select(Job.id, Job.attempt, Job.created_at, ttl).where(Job.state == State.QUEUED, ttl.is_not(None))
-        late = [row for row in tx.session.execute(query).tuples() if _is_late(row[2], row[3], tx.now)]
-        for job_id, attempt, _, ttl_s in late:
-            failure = Failure("queue_timeout", f"No worker was free within the {ttl_s} s that the request allows.")
+        late = [row for row in tx.session.execute(query) if row.created_at + timedelta(seconds=row.ttl_s) < tx.now]
+        for row in late:
+            failure = Failure("queue_timeout", f"No worker was free within the {row.ttl_s} s that the request allows.")
             change_state(
                 tx,
-                job_id,
+                row.id,
                 current=State.QUEUED,
                 following=State.FAILED,
-                attempt=attempt,
+                attempt=row.attempt,
                 values={"error_code": failure.code, "error": failure.as_json()},
                 event={"error": failure.as_json()},
             )
     return len(late)
-
-
-def _is_late(created_at: datetime, ttl_s: int, now: datetime) -> bool:
-    return created_at + timedelta(seconds=ttl_s) < now

@@ -43,7 +43,8 @@ def story(steps: Steps, job_id: str) -> list[str]:
 def an_artifact(job_id: str) -> NewArtifact:
     return NewArtifact(
         name="audio.flac", kind="audio", format="flac", content_type="audio/flac",
-        storage_key=f"jobs/{job_id}/1/audio.flac", size_bytes=1, sha256="0" * 64, duration_s=8.0, sample_index=0, seed=7,
+        storage_key=f"jobs/{job_id}/1/audio.flac", size_bytes=1, sha256="0" * 64,
+        duration_s=8.0, sample_index=0, seed=7,
     )  # fmt: skip
 
 
