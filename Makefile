@@ -1,0 +1,57 @@
+# Everything a person does with this tree. `make help` lists it.
+# VENV= chooses the virtual environment; it is made and filled on first use.
+
+SHELL := /bin/bash
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+# Where PyTorch comes from on a machine without a GPU one may set, for example,
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu to get the small CPU build.
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test unit lint format up bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## make the virtual environment and install the project into it
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "python3 (3.11 or newer) is needed"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,demo,dev]'
+	@touch $@
+
+demo: $(STAMP) ## run one real video through the whole platform; prints the files' paths
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m demo
+
+up: $(STAMP) ## start everything on this machine (Ctrl-C stops it)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/mmaudio up
+
+test: $(STAMP) lint browser ## run every check and every test
+	$(BIN)/python -m pytest
+
+unit: $(STAMP) ## run only the fast tests that need no server
+	$(BIN)/python -m pytest tests/unit
+
+lint: $(STAMP) ## formatting, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python deploy/check.py
+
+format: $(STAMP) ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+browser: ## a Chromium for the browser tests, where there is none
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	{ echo "installing chromium for the browser tests"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+
+bench: $(STAMP) ## run the benchmarks (see benchmarks/README.md)
+	$(BIN)/python -m benchmarks
+
+clean: ## remove what the build and the tests left
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis demo-output

@@ -1,0 +1,254 @@
+"""Objects as files of one folder: the embedded default.
+
+An object is one file, `<root>/objects/<quoted key>`, and a small JSON file beside the tree for what a file cannot say.
+Keys are quoted part by part, so any text is a legal key and none can leave the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote, unquote
+
+from jobs.storage.errors import (
+    ChecksumMismatchError,
+    InvalidKeyError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+)
+from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, UploadTarget
+
+BACKEND = "local"
+MAX_KEY_BYTES = 1024
+
+
+class LocalStore:
+    """A folder as object store; several processes may share it."""
+
+    backend = BACKEND
+
+    def __init__(self, root: Path) -> None:
+        self._objects = root / "objects"
+        self._metadata = root / "metadata"
+        self._drafts = root / "drafts"
+
+    def put_file(
+        self,
+        key: str,
+        path: Path,
+        *,
+        content_type: str,
+        user_metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+    ) -> ObjectMetadata:
+        with path.open("rb") as stream:
+            return self._put(key, stream, content_type, dict(user_metadata or {}), None, None, if_absent)
+
+    def put_stream(
+        self, key: str, stream: BinaryIO, *, content_type: str, max_bytes: int, sha256: str | None = None
+    ) -> ObjectMetadata:
+        return self._put(key, stream, content_type, {}, max_bytes, sha256, False)
+
+    def _put(
+        self,
+        key: str,
+        stream: BinaryIO,
+        content_type: str,
+        user_metadata: dict[str, str],
+        max_bytes: int | None,
+        sha256: str | None,
+        if_absent: bool,
+    ) -> ObjectMetadata:
+        target, beside = self._paths(key)
+        draft: Path | None = None
+        try:
+            for folder in (self._drafts, target.parent, beside.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=self._drafts)
+            draft = Path(name)
+            with os.fdopen(descriptor, "wb") as file:
+                digest = _copy(stream, file, max_bytes)
+                file.flush()
+                os.fsync(file.fileno())
+            if sha256 is not None and digest != sha256:
+                raise ChecksumMismatchError(f"The bytes hash to {digest}, announced was {sha256}.", BACKEND)
+            if if_absent and target.exists():
+                raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND)
+            self._write_beside(beside, {"content_type": content_type, "sha256": digest, "user_metadata": user_metadata})
+            self._publish(key, draft, target, if_absent)
+        except OSError as exc:
+            raise _translated(exc, f"Could not write {key!r}") from exc
+        finally:
+            if draft is not None:
+                draft.unlink(missing_ok=True)
+        return self.head(key)
+
+    def _publish(self, key: str, draft: Path, target: Path, if_absent: bool) -> None:
+        if not if_absent:
+            draft.replace(target)
+            return
+        try:
+            os.link(draft, target)  # unlike a rename, a link fails when the name is taken
+        except FileExistsError as exc:
+            raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND) from exc
+
+    def _write_beside(self, beside: Path, document: dict[str, Any]) -> None:
+        descriptor, name = tempfile.mkstemp(dir=self._drafts)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file)
+        Path(name).replace(beside)
+
+    def open_read(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        target, _ = self._paths(key)
+        try:
+            file = target.open("rb")
+        except FileNotFoundError as exc:
+            raise ObjectNotFoundError(f"There is no object {key!r}.", BACKEND) from exc
+        except OSError as exc:
+            raise _translated(exc, f"Could not read {key!r}") from exc
+        return _chunks(file, start, end)
+
+    def download_to(self, key: str, path: Path, *, max_bytes: int | None = None) -> ObjectMetadata:
+        metadata = self.head(key)
+        if max_bytes is not None and metadata.size_bytes > max_bytes:
+            raise ObjectTooLargeError(
+                f"The object has {metadata.size_bytes} bytes, at most {max_bytes} are allowed.", BACKEND
+            )
+        digest = hashlib.sha256()
+        try:
+            with path.open("wb") as file:
+                for chunk in self.open_read(key):
+                    digest.update(chunk)
+                    file.write(chunk)
+        except OSError as exc:
+            raise _translated(exc, f"Could not copy {key!r}") from exc
+        if metadata.sha256 is not None and digest.hexdigest() != metadata.sha256:
+            raise ChecksumMismatchError(f"The stored object {key!r} is damaged.", BACKEND)
+        return metadata
+
+    def head(self, key: str) -> ObjectMetadata:
+        target, beside = self._paths(key)
+        try:
+            status = target.stat()
+            document = json.loads(beside.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            raise ObjectNotFoundError(f"There is no object {key!r}.", BACKEND) from exc
+        except OSError as exc:
+            raise _translated(exc, f"Could not look at {key!r}") from exc
+        return ObjectMetadata(
+            key=key,
+            size_bytes=status.st_size,
+            etag=document["sha256"],
+            sha256=document["sha256"],
+            content_type=document["content_type"],
+            last_modified=datetime.fromtimestamp(status.st_mtime, UTC),
+            user_metadata=document["user_metadata"],
+        )
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            for path in self._paths(key):
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as exc:
+                    raise _translated(exc, f"Could not delete {key!r}") from exc
+                # A folder that is still used refuses; one that is empty has served.
+                with contextlib.suppress(OSError):
+                    path.parent.rmdir()
+
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        if not self._objects.is_dir():
+            return
+        found = (path.relative_to(self._objects) for path in self._objects.rglob("*") if path.is_file())
+        keys = ("/".join(unquote(part) for part in relative.parts) for relative in found)
+        yield from sorted(key for key in keys if key.startswith(prefix))
+
+    def presigned_get(
+        self,
+        key: str,  # noqa: ARG002 - a folder has no address; the API signs a link of its own
+        *,
+        expires_s: int,  # noqa: ARG002
+        filename: str,  # noqa: ARG002
+        content_type: str,  # noqa: ARG002
+        inline: bool = False,  # noqa: ARG002
+    ) -> str | None:
+        return None
+
+    def upload_target(
+        self,
+        key: str,  # noqa: ARG002
+        *,
+        size_bytes: int,  # noqa: ARG002
+        content_type: str,  # noqa: ARG002
+        expires_s: int,  # noqa: ARG002
+        now: datetime,  # noqa: ARG002
+    ) -> UploadTarget | None:
+        return None
+
+    def check(self) -> None:
+        try:
+            self._drafts.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._drafts) as file:
+                file.write(b"x")
+        except OSError as exc:
+            raise _translated(exc, "The object folder cannot be written") from exc
+
+    def _paths(self, key: str) -> tuple[Path, Path]:
+        parts = key.split("/")
+        if not key or "\x00" in key or len(key.encode()) > MAX_KEY_BYTES or any(p in {"", ".", ".."} for p in parts):
+            raise InvalidKeyError(f"Got key {key[:80]!r}; parts may not be empty, '.' or '..'.", BACKEND)
+        quoted = [quote(part, safe=" +=@,()!-_") for part in parts]
+        return self._objects.joinpath(*quoted), self._metadata.joinpath(*quoted)
+
+
+def open_local(path: str) -> LocalStore:
+    """Return a store in the folder `path`.
+
+    Raises:
+        ValueError: the path is not absolute.
+    """
+    root = Path(path)
+    if not root.is_absolute():
+        raise ValueError(f"Got storage folder {path!r}; give an absolute path, file:///like/this.")
+    return LocalStore(root)
+
+
+def _copy(stream: BinaryIO, file: BinaryIO, max_bytes: int | None) -> str:
+    digest, size = hashlib.sha256(), 0
+    while chunk := stream.read(CHUNK_BYTES):
+        size += len(chunk)
+        if max_bytes is not None and size > max_bytes:
+            raise ObjectTooLargeError(f"More than the allowed {max_bytes} bytes came.", BACKEND)
+        digest.update(chunk)
+        file.write(chunk)
+    return digest.hexdigest()
+
+
+def _chunks(file: BinaryIO, start: int, end: int | None) -> Iterator[bytes]:
+    with file:
+        file.seek(start)
+        left = sys.maxsize if end is None else end - start
+        while left > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
+            left -= len(chunk)
+            yield chunk
+
+
+def _translated(exc: OSError, what: str) -> StorageError:
+    if exc.errno == errno.ENAMETOOLONG:
+        return InvalidKeyError(f"{what}: a part of the key is too long for a file name.", BACKEND)
+    if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return StorageFullError(f"{what}: there is no room on the disk.", BACKEND)
+    return StorageUnavailableError(f"{what}: {exc.strerror}.", BACKEND)
