@@ -1,0 +1,105 @@
+"""Which files a variant needs and where they may lie. No torch: workers and the CLI ask this before loading anything.
+
+Layout of a weights folder, as published: `weights/mmaudio_<variant>.pth` and `ext_weights/*`. CLIP and the 44.1 kHz
+vocoder come from the Hugging Face hub's cache (or `ext_weights/` under their own file names).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmaudio_model.errors import WeightsMissingError
+from mmaudio_model.variants import Variant
+
+CLIP_REPOSITORY = "apple/DFN5B-CLIP-ViT-H-14-384"
+VOCODER_REPOSITORY = "nvidia/bigvgan_v2_44khz_128band_512x"
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """One file: which part of the model, its place in a weights folder, and its place on the hub if it lives there.
+
+    Attributes:
+        container: key of the dictionary that holds the tensors; None: the file is the dictionary.
+        prefix: only keys with this prefix are of interest; it is cut off.
+        tolerated: keys that may be in the file and are not wanted.
+    """
+
+    part: str
+    path: str
+    repository: str | None = None
+    hub_name: str | None = None
+    container: str | None = None
+    prefix: str = ""
+    tolerated: frozenset[str] = frozenset()
+
+
+def needed_files(variant: Variant) -> tuple[WeightsFile, ...]:
+    """Return the files that a variant is loaded from; none for a seeded one."""
+    if variant.seeded:
+        return ()
+    is_16k = variant.mode.name == "16k"
+    vocoder = (
+        WeightsFile("vocoder", "ext_weights/best_netG.pt", container="generator")
+        if is_16k
+        else WeightsFile(
+            "vocoder",
+            "ext_weights/bigvgan_generator.pt",
+            repository=VOCODER_REPOSITORY,
+            hub_name="bigvgan_generator.pt",
+            container="generator",
+        )
+    )
+    return (
+        WeightsFile(
+            "flow",
+            f"weights/mmaudio_{variant.name}.pth",
+            tolerated=frozenset({"latent_rot", "clip_rot", "t_embed.freqs"}),
+        ),
+        WeightsFile("vae", f"ext_weights/{'v1-16' if is_16k else 'v1-44'}.pth"),
+        vocoder,
+        WeightsFile(
+            "sync",
+            "ext_weights/synchformer_state_dict.pth",
+            prefix="vfeat_extractor.",
+            tolerated=frozenset({"patch_embed.proj.weight", "patch_embed.proj.bias"}),
+        ),
+        WeightsFile(
+            "clip",
+            "ext_weights/open_clip_pytorch_model.bin",
+            repository=CLIP_REPOSITORY,
+            hub_name="open_clip_pytorch_model.bin",
+        ),
+    )
+
+
+def find_file(file: WeightsFile, weights_dir: Path | None) -> Path | None:
+    """Return where a file lies: in the folder, else in the hub's cache; None if in neither."""
+    if weights_dir is not None and (weights_dir / file.path).is_file():
+        return weights_dir / file.path
+    if file.repository is None or file.hub_name is None:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(file.repository, file.hub_name)
+    return Path(found) if isinstance(found, str) else None
+
+
+def require_file(file: WeightsFile, variant: Variant, weights_dir: Path | None) -> Path:
+    """Return where a file lies.
+
+    Raises:
+        WeightsMissingError: it is nowhere.
+    """
+    found = find_file(file, weights_dir)
+    if found is None:
+        folder = f"{weights_dir}/{file.path}" if weights_dir else f"{file.path} (MMAUDIO_WEIGHTS_DIR is not set)"
+        hub = f", nor {file.repository} in the Hugging Face cache" if file.repository else ""
+        raise WeightsMissingError(f"Variant {variant.name} needs {folder}; it is not there{hub}.")
+    return found
+
+
+def is_installed(variant: Variant, weights_dir: Path | None) -> bool:
+    """Say whether everything that a variant is loaded from is there."""
+    return all(find_file(file, weights_dir) is not None for file in needed_files(variant))

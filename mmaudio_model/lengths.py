@@ -1,0 +1,55 @@
+"""How many tokens, frames and samples a duration means: pure functions, passed per call, nothing remembered.
+
+The arithmetic follows the published model in double precision and in this order, since a token more or less is
+another sound (`N`, `T`, `S` of the paper's notation). Below 0.64 s the published formulas give no synchronisation
+token at all; there one segment is made from repeated frames.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mmaudio_model.errors import RequestInvalidError
+from mmaudio_model.variants import CLIP_FPS, SEGMENT_FRAMES, SEGMENT_STRIDE, SEGMENT_TOKENS, SYNC_FPS, Variant
+
+
+@dataclass(frozen=True)
+class SequenceLengths:
+    """Token counts of one request."""
+
+    latent: int
+    clip: int
+    sync: int
+    decoded_samples: int
+    """Samples that the vocoder gives: whole latent tokens, so up to one token more than asked for."""
+    samples: int
+    """Samples of the sound: the duration, to the sample."""
+
+
+def sequence_lengths(variant: Variant, duration_s: float) -> SequenceLengths:
+    """Return the lengths for a duration.
+
+    Raises:
+        RequestInvalidError: the duration is outside the variant's limits.
+    """
+    if not variant.min_duration_s <= duration_s <= variant.max_duration_s:
+        raise RequestInvalidError(
+            f"Got a duration of {duration_s:g} s; {variant.name} makes {variant.min_duration_s:g} to "
+            f"{variant.max_duration_s:g} s."
+        )
+    mode = variant.mode
+    latent = math.ceil(duration_s * mode.sample_rate_hz / mode.hop / 2)
+    segments = max(1, int((duration_s * SYNC_FPS - SEGMENT_FRAMES) // SEGMENT_STRIDE + 1))
+    return SequenceLengths(
+        latent=latent,
+        clip=max(1, int(duration_s * CLIP_FPS)),
+        sync=segments * SEGMENT_TOKENS,
+        decoded_samples=latent * mode.hop * 2,
+        samples=round(duration_s * mode.sample_rate_hz),
+    )
+
+
+def frame_counts(duration_s: float) -> tuple[int, int]:
+    """Return how many frames the two encoders want of a stretch: (at 8 fps, at 25 fps), at least 1 and 16."""
+    return max(1, int(duration_s * CLIP_FPS)), max(SEGMENT_FRAMES, int(duration_s * SYNC_FPS))

@@ -1,0 +1,214 @@
+"""Frames of a stretch of video, sampled by presentation time at both encoders' rates and resized.
+
+Only what is needed is decoded: from the key frame before the stretch to its end. Each distinct frame is converted and
+resized once, so memory grows with the stretch and not with the picture.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from PIL import Image
+
+from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
+from mmaudio_model.lengths import frame_counts
+from mmaudio_model.media.probe import MediaLimits, first_time_s, frame_rate, opened
+from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
+
+# Seeking costs a little and may land anywhere; a stretch that starts this early is reached by decoding.
+SEEK_FROM_S = 2.0
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """What both encoders see of a stretch: uint8 RGB, clip (T, size, size, 3) at 8 fps, sync (F, size, size, 3) at 25."""
+
+    clip: np.ndarray
+    sync: np.ndarray
+    duration_s: float
+    """Length of the stretch that is really there."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ImageFrame:
+    """A still picture: uint8 RGB, clip (1, size, size, 3)."""
+
+    clip: np.ndarray
+
+
+@dataclass
+class _Sampler:
+    """Gives each sample time k / rate the frame that is shown at that instant."""
+
+    rate: int
+    count: int
+    frames: list[np.ndarray] = field(default_factory=list)
+    chosen: list[int] = field(default_factory=list)
+    _shown: np.ndarray | None = None
+
+    def wants(self, until_s: float) -> bool:
+        """Say whether a sample time lies before `until_s` that has no frame yet."""
+        return len(self.chosen) < self.count and len(self.chosen) / self.rate < until_s
+
+    def show(self, picture: np.ndarray, until_s: float) -> None:
+        """Use `picture` for all sample times before `until_s`."""
+        self.frames.append(picture)
+        while self.wants(until_s):
+            self.chosen.append(len(self.frames) - 1)
+
+    def stacked(self) -> np.ndarray:
+        return np.stack([self.frames[index] for index in self.chosen])
+
+
+def read_video_frames(
+    file: BinaryIO, *, start_s: float, duration_s: float, clip_size: int, sync_size: int, limits: MediaLimits
+) -> VideoFrames:
+    """Read a stretch of a video.
+
+    Times count from the first presented frame, whatever the file's time stamps begin with. Rotation as the file says
+    it is applied. A frame is shown from its time until the next one's.
+
+    Args:
+        file: positioned at its start; it is read and sought, never closed.
+        start_s, duration_s: the stretch, in seconds.
+        clip_size, sync_size: sides of the two squares, in pixels.
+
+    Raises:
+        MediaInvalidError: not a video, or no frame of the stretch can be decoded.
+        MediaTooLargeError: beyond the limits.
+    """
+    clip_count, sync_count = math.ceil(duration_s * CLIP_FPS), math.ceil(duration_s * SYNC_FPS)
+    clip, sync = _Sampler(CLIP_FPS, clip_count), _Sampler(SYNC_FPS, sync_count)
+    with opened(file, limits) as (container, stream):
+        damaged: list[str] = []
+        shown: VideoFrame | None = None
+        end_s = 0.0
+        rate = float(frame_rate(stream))
+        for time_s, frame in timed_frames(container, stream, start_s, limits, damaged):
+            if shown is not None:
+                _show(shown, min(time_s, duration_s), clip, sync, clip_size, sync_size)
+            shown, end_s = frame, time_s + _frame_duration_s(frame, rate)
+            if time_s >= duration_s:
+                end_s = duration_s
+                break
+        if shown is None or end_s <= 0:
+            raise MediaInvalidError(_nothing_there(start_s, bool(damaged)))
+        end_s = min(end_s, duration_s)
+        _show(shown, end_s, clip, sync, clip_size, sync_size)
+    wanted_clip, wanted_sync = frame_counts(end_s)
+    return VideoFrames(
+        clip=clip.stacked()[:wanted_clip],
+        sync=sync.stacked()[:wanted_sync],
+        duration_s=end_s,
+        warnings=(f"{len(damaged)} parts of the video are damaged and were left out.",) if damaged else (),
+    )
+
+
+def _show(frame: VideoFrame, until_s: float, clip: _Sampler, sync: _Sampler, clip_size: int, sync_size: int) -> None:
+    """Convert a frame once, if a sample time falls on it, and hand it to the samplers that want it."""
+    if not (clip.wants(until_s) or sync.wants(until_s)):
+        return
+    picture = _upright(frame)
+    if clip.wants(until_s):
+        clip.show(stretch(picture, clip_size), until_s)
+    if sync.wants(until_s):
+        sync.show(crop(picture, sync_size), until_s)
+
+
+def timed_frames(
+    container: av.container.InputContainer,
+    stream: VideoStream,
+    start_s: float,
+    limits: MediaLimits,
+    damaged: list[str],
+) -> Iterator[tuple[float, VideoFrame]]:
+    """Give (seconds from the start of the stretch, frame) in order of presentation, from the one shown at its start."""
+    stream.thread_type = "AUTO"
+    origin = first_time_s(stream)
+    if start_s >= SEEK_FROM_S and stream.time_base is not None:
+        container.seek(int((origin + start_s) / stream.time_base), stream=stream, backward=True)
+    before: tuple[float, VideoFrame] | None = None
+    fallback_s, step_s = origin, 1 / float(frame_rate(stream))
+    for count, frame in enumerate(_decoded(container, stream, damaged)):
+        if count >= limits.max_decoded_frames:
+            raise MediaTooLargeError(
+                f"The stretch has more than {limits.max_decoded_frames} frames; choose a shorter one."
+            )
+        if frame.time is None and before is None and start_s:
+            raise MediaInvalidError("The video has no time stamps, so a part of it cannot be chosen.")
+        stamp = frame.time if frame.time is not None else fallback_s
+        fallback_s = stamp + step_s
+        time_s = stamp - origin - start_s
+        if before is None and count == 0 and start_s == 0:
+            origin, time_s = stamp, 0.0  # what is presented first is at zero, whatever the header says
+        if time_s <= 0:
+            before = (0.0, frame)
+            continue
+        if before is not None:
+            yield before
+            before = None
+        yield time_s, frame
+    if before is not None:
+        yield before
+
+
+def _decoded(container: av.container.InputContainer, stream: VideoStream, damaged: list[str]) -> Iterator[VideoFrame]:
+    """Decode packet by packet; what is damaged is noted and left out."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except FFmpegError as exc:  # the file ends in the middle of something
+            damaged.append(str(exc))
+            return
+        if packet is None:
+            return
+        try:
+            yield from packet.decode()
+        except FFmpegError as exc:
+            damaged.append(str(exc))
+
+
+def _frame_duration_s(frame: VideoFrame, rate: float) -> float:
+    if frame.duration and frame.time_base:
+        return float(frame.duration * frame.time_base)
+    return 1 / rate
+
+
+def _upright(frame: VideoFrame) -> np.ndarray:
+    """Return a frame as RGB, turned as it is meant to be seen."""
+    picture = frame.to_ndarray(format="rgb24")
+    turns = round(frame.rotation / 90) % 4
+    return np.rot90(picture, turns) if turns else picture
+
+
+def stretch(picture: np.ndarray, size: int) -> np.ndarray:
+    """Resize to a square without regard to the aspect ratio (bicubic, antialiased)."""
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def crop(picture: np.ndarray, size: int) -> np.ndarray:
+    """Resize the shorter side to `size` and cut the middle square out."""
+    height, width = picture.shape[:2]
+    short = min(height, width)
+    new_height, new_width = (size * side // short for side in (height, width))
+    resized = Image.fromarray(np.ascontiguousarray(picture)).resize((new_width, new_height), Image.Resampling.BICUBIC)
+    top, left = round((new_height - size) / 2), round((new_width - size) / 2)
+    return np.asarray(resized)[top : top + size, left : left + size]
+
+
+def _nothing_there(start_s: float, damaged: bool) -> str:
+    if damaged:
+        return "The video is damaged: none of its frames can be decoded."
+    if start_s:
+        return f"The video has no frame at {start_s:g} s or later; choose an earlier start."
+    return "The video has no frames."

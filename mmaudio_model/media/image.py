@@ -1,0 +1,46 @@
+"""A still picture as input (image-to-audio)."""
+
+from __future__ import annotations
+
+import warnings
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
+from mmaudio_model.media.frames import ImageFrame, stretch
+from mmaudio_model.media.probe import MediaLimits
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+
+
+def read_image(file: BinaryIO, *, clip_size: int, limits: MediaLimits) -> ImageFrame:
+    """Read a picture of any colour mode, turned as its EXIF data say; transparency becomes white.
+
+    Raises:
+        MediaInvalidError: not a picture that can be read.
+        MediaTooLargeError: too many pixels; said before it is decoded.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # judged by our own limit below
+            picture = Image.open(file, formats=FORMATS)
+            width, height = picture.size
+            if width * height > limits.max_pixels:
+                raise MediaTooLargeError(
+                    f"The picture has {width}x{height} pixels; at most {limits.max_pixels / 1e6:.1f} megapixels are "
+                    "allowed."
+                )
+            picture = ImageOps.exif_transpose(picture)
+            if "A" in picture.getbands() or "transparency" in picture.info:
+                layered = picture.convert("RGBA")
+                picture = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
+            pixels = np.asarray(picture.convert("RGB"))
+    except Image.DecompressionBombError as exc:
+        raise MediaTooLargeError("The picture has far too many pixels.") from exc
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as exc:
+        raise MediaInvalidError(
+            "The file is not a picture that can be read (PNG, JPEG, WebP, BMP, TIFF, GIF)."
+        ) from exc
+    return ImageFrame(clip=stretch(pixels, clip_size)[None])

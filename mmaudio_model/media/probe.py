@@ -1,0 +1,156 @@
+"""Open a stranger's video safely, and judge it before a single frame is decoded.
+
+FFmpeg opens far more than videos: playlists that name other files and addresses, scripts, text as a terminal. Here only
+five container families are let in, nothing nested is opened, and the sizes are checked against limits first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+import av
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
+
+# ffconcat and HLS are demuxers of their own; a whitelist of formats is what keeps them out (a protocol list does not).
+FORMATS = "mov,matroska,webm,avi,mpegts"
+SIGNATURES = (
+    (b"\x89PNG", "a still picture (PNG)"),
+    (b"\xff\xd8\xff", "a still picture (JPEG)"),
+    (b"GIF8", "an animated picture (GIF)"),
+    (b"#EXTM3U", "a playlist"),
+    (b"ffconcat", "a list of other files"),
+    (b"<?xml", "a text document"),
+    (b"<svg", "a drawing (SVG)"),
+    (b"<MPD", "a playlist"),
+    (b"\x7fELF", "a program"),
+)
+SMALLEST_SIDE = 8
+
+
+@dataclass(frozen=True)
+class MediaLimits:
+    """What is still read. Sizes in pixels a frame, times in seconds."""
+
+    max_pixels: int = 4096 * 2304
+    max_source_duration_s: float = 3600.0
+    max_streams: int = 16
+    max_decoded_frames: int = 20_000
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What the container says of its video stream."""
+
+    duration_s: float | None
+    width: int
+    height: int
+    codec: str
+    container: str
+    has_audio: bool
+
+
+@contextlib.contextmanager
+def opened(file: BinaryIO, limits: MediaLimits) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video and give its container and its first real video stream, both within the limits.
+
+    Raises:
+        MediaInvalidError: it is not a video that can be read.
+        MediaTooLargeError: it is beyond the limits.
+    """
+    head = file.read(512)
+    file.seek(0)
+    if not head:
+        raise MediaInvalidError("The file is empty.")
+    try:
+        container = av.open(
+            file, "r", container_options={"format_whitelist": FORMATS, "protocol_whitelist": ""}, io_open=_refuse
+        )
+    except (FFmpegError, ValueError, MemoryError) as exc:
+        raise MediaInvalidError(_not_a_video(head)) from exc
+    with container:
+        yield container, _video_stream(container, limits)
+
+
+def probe_video(file: BinaryIO, limits: MediaLimits) -> VideoInfo:
+    """Return what the container says; raises what `opened` raises."""
+    with opened(file, limits) as (container, stream):
+        return VideoInfo(
+            duration_s=container_duration_s(container, stream),
+            width=stream.codec_context.width,
+            height=stream.codec_context.height,
+            codec=stream.codec_context.name,
+            container=container.format.name,
+            has_audio=bool(container.streams.audio),
+        )
+
+
+def container_duration_s(container: InputContainer, stream: VideoStream) -> float | None:
+    """Return the length that the header claims, in seconds; None when it claims none."""
+    if stream.duration is not None and stream.time_base is not None and stream.duration > 0:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
+
+
+def _video_stream(container: InputContainer, limits: MediaLimits) -> VideoStream:
+    if len(container.streams) > limits.max_streams:
+        raise MediaTooLargeError(
+            f"The file has {len(container.streams)} streams, at most {limits.max_streams} are allowed."
+        )
+    videos = list(container.streams.video)
+    if not videos:
+        raise MediaInvalidError("The file has no video stream.")
+    moving = [stream for stream in videos if not stream.disposition & Disposition.attached_pic]
+    if not moving:
+        raise MediaInvalidError("The only picture in the file is a cover, not a video.")
+    stream = moving[0]
+    context: Any = stream.codec_context
+    if context is None or not getattr(context, "width", 0):
+        raise MediaInvalidError("The video codec is unknown, or the file says no picture size.")
+    width, height = context.width, context.height
+    if width * height > limits.max_pixels:
+        raise MediaTooLargeError(
+            f"The picture has {width}x{height} pixels; at most {limits.max_pixels / 1e6:.1f} megapixels are allowed."
+        )
+    if min(width, height) < SMALLEST_SIDE:
+        raise MediaInvalidError(f"The picture has {width}x{height} pixels; each side needs at least {SMALLEST_SIDE}.")
+    duration = container_duration_s(container, stream)
+    if duration is not None and duration > limits.max_source_duration_s:
+        raise MediaTooLargeError(
+            f"The video lasts {duration:.0f} s; at most {limits.max_source_duration_s:.0f} s are allowed."
+        )
+    return stream
+
+
+def first_time_s(stream: VideoStream) -> float:
+    """Return the time of the first presented frame as the header says it, in seconds."""
+    if stream.start_time is None or stream.time_base is None:
+        return 0.0
+    return float(stream.start_time * stream.time_base)
+
+
+def frame_rate(stream: VideoStream) -> Fraction:
+    """Return the average frame rate; 25 when the file does not say."""
+    return Fraction(stream.average_rate or stream.guessed_rate or 25)
+
+
+def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:  # noqa: ARG001 - PyAV calls it so
+    raise PermissionError("a video may not open other files")
+
+
+def _not_a_video(head: bytes) -> str:
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    for signature, name in SIGNATURES:
+        if text.startswith(signature):
+            return f"The file is {name}, not a video."
+    if b"ftyp" in head[:16]:
+        return "The file is cut off or damaged: its index is missing (moov)."
+    return "The file is not a video that can be read (MP4, MOV, MKV, WebM, AVI and MPEG-TS are)."

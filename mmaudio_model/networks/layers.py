@@ -1,0 +1,112 @@
+"""Layers that the flow network is made of. Tensors are channel-last, (B, L, D), unless said otherwise."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+HEAD_WIDTH = 64
+
+
+def swiglu_width(width: int, ratio: int = 4) -> int:
+    """Return the inner width of a SwiGLU layer: two thirds of `ratio * width`, rounded up to a multiple of 256."""
+    wanted = int(2 * (ratio * width) / 3)
+    return 256 * ((wanted + 255) // 256)
+
+
+class ChannelLastConv1d(nn.Conv1d):
+    """A 1-D convolution over the token axis of a channel-last tensor; keeps the length."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
+class SwiGlu(nn.Module):
+    """w2(silu(w1 x) * w3 x), Shazeer 2020 (arXiv 2002.05202); with a kernel, the three maps are convolutions."""
+
+    def __init__(self, width: int, kernel_size: int | None = None) -> None:
+        super().__init__()
+        inner = swiglu_width(width)
+
+        def layer(inputs: int, outputs: int) -> nn.Module:
+            if kernel_size is None:
+                return nn.Linear(inputs, outputs, bias=False)
+            return ChannelLastConv1d(inputs, outputs, kernel_size, bias=False)
+
+        self.w1 = layer(width, inner)
+        self.w2 = layer(inner, width)
+        self.w3 = layer(width, inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.w2(F.silu(self.w1(x)) * self.w3(x))
+
+
+class HeadNorm(nn.Module):
+    """RMS norm over the channels of a head, in float32, with float32's epsilon whatever the weights' dtype."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + torch.finfo(torch.float32).eps)
+        return (wide * scale).to(x.dtype) * self.weight
+
+
+def layer_norm(x: Tensor) -> Tensor:
+    """Layer norm without weights."""
+    return F.layer_norm(x, x.shape[-1:], eps=1e-5)
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    return x * (1 + scale) + shift
+
+
+def rope_table(length: int, *, scale: float = 1.0, device: torch.device) -> Tensor:
+    """Return cosines and sines of the rotary embedding (Su et al. 2021), float32, (2, length, HEAD_WIDTH / 2).
+
+    Args:
+        scale: multiplies the frequencies, so that a stream with fewer tokens covers the same time.
+    """
+    exponents = torch.arange(0, HEAD_WIDTH, 2, dtype=torch.float32, device=device) / HEAD_WIDTH
+    frequencies = (1.0 / 10000.0**exponents) * scale
+    angles = torch.arange(length, dtype=torch.float32, device=device)[:, None] * frequencies
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def rotate(x: Tensor, table: Tensor) -> Tensor:
+    """Rotate neighbouring channel pairs of x, (B, H, L, HEAD_WIDTH), in float32; the result has x's dtype."""
+    cos, sin = table
+    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2).to(x.dtype)
+
+
+class SelfAttention(nn.Module):
+    """Projects to queries, keys and values; the caller joins streams and attends."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.q_norm = HeadNorm(width // heads)
+        self.k_norm = HeadNorm(width // heads)
+
+    def project(self, x: Tensor, rope: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return q, k, v of (B, L, D), each (B, H, L, D / H)."""
+        # The published weights interleave q, k and v fastest.
+        q, k, v = rearrange(self.qkv(x), "B L (H D J) -> J B H L D", J=3, H=self.heads)
+        q, k = self.q_norm(q), self.k_norm(k)
+        if rope is not None:
+            q, k = rotate(q, rope), rotate(k, rope)
+        return q, k, v
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Full attention; returns (B, L, D)."""
+    return rearrange(F.scaled_dot_product_attention(q, k, v), "B H L D -> B L (H D)")

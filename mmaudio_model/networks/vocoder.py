@@ -1,0 +1,141 @@
+"""BigVGAN: from log-mel spectrograms to waveforms (Lee et al. 2023, arXiv 2206.04658). Tensors are (B, C, L).
+
+One class serves the first version (16 kHz) and NVIDIA's second (44.1 kHz); they differ in rates and in the last step.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import remove_parametrizations
+
+from mmaudio_model.variants import VocoderSizes
+
+KERNELS = (3, 7, 11)
+DILATIONS = (1, 3, 5)
+FILTER_TAPS = 12
+SNAKE_EPS = 1e-9
+
+
+def antialias_filter() -> Tensor:
+    """Return the low-pass filter of the activations: Kaiser window, cutoff a quarter of the rate, unit gain, (1, 1, 12)."""
+    half = FILTER_TAPS // 2
+    attenuation = 2.285 * (half - 1) * math.pi * (4 * 0.3) + 7.95
+    beta = 0.1102 * (attenuation - 8.7)
+    n = torch.arange(FILTER_TAPS, dtype=torch.float64) - (FILTER_TAPS - 1) / 2
+    taps = torch.kaiser_window(FILTER_TAPS, periodic=False, beta=beta, dtype=torch.float64) * torch.sinc(0.5 * n)
+    return (taps / taps.sum()).float().view(1, 1, -1)
+
+
+class SnakeBeta(nn.Module):
+    """x + sin(x e^alpha)^2 / e^beta, channel by channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        alpha, beta = self.alpha.exp()[:, None], self.beta.exp()[:, None]
+        return x + (x * alpha).sin().square() / (beta + SNAKE_EPS)
+
+
+class _LowPass(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.filter = nn.Buffer(antialias_filter())
+
+
+class _Upsample(_LowPass):
+    """Twice the rate: transposed convolution with the low-pass filter."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        x = F.pad(x, (5, 5), mode="replicate")
+        x = 2 * F.conv_transpose1d(x, self.filter.expand(channels, -1, -1), stride=2, groups=channels)
+        return x[..., 15:-15]
+
+
+class _Downsample(nn.Module):
+    """Half the rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lowpass = _LowPass()
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        x = F.pad(x, (5, 6), mode="replicate")
+        return F.conv1d(x, self.lowpass.filter.expand(channels, -1, -1), stride=2, groups=channels)
+
+
+class AntialiasedSnake(nn.Module):
+    """SnakeBeta at twice the rate, so that its harmonics do not fold back."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.act = SnakeBeta(channels)
+        self.upsample = _Upsample()
+        self.downsample = _Downsample()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.downsample(self.act(self.upsample(x)))
+
+
+def _conv(channels_in: int, channels_out: int, kernel: int, *, dilation: int = 1, bias: bool = True) -> nn.Module:
+    padding = dilation * (kernel - 1) // 2
+    return weight_norm(nn.Conv1d(channels_in, channels_out, kernel, dilation=dilation, padding=padding, bias=bias))
+
+
+class AmpBlock(nn.Module):
+    """Three residual pairs of convolutions with growing dilation, each behind an anti-aliased activation."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.convs1 = nn.ModuleList(_conv(channels, channels, kernel, dilation=d) for d in DILATIONS)
+        self.convs2 = nn.ModuleList(_conv(channels, channels, kernel) for _ in DILATIONS)
+        self.activations = nn.ModuleList(AntialiasedSnake(channels) for _ in range(2 * len(DILATIONS)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for index, (conv1, conv2) in enumerate(zip(self.convs1, self.convs2, strict=True)):
+            h = conv1(self.activations[2 * index](x))
+            x = x + conv2(self.activations[2 * index + 1](h))
+        return x
+
+
+class Vocoder(nn.Module):
+    """Log-mel (B, bands, L) to waveform (B, 1, L * product of rates) in [-1, 1]."""
+
+    def __init__(self, sizes: VocoderSizes, mel_bands: int) -> None:
+        super().__init__()
+        self.sizes = sizes
+        channels = sizes.initial_channels
+        self.conv_pre = _conv(mel_bands, channels, 7)
+        self.ups = nn.ModuleList()
+        self.resblocks = nn.ModuleList()
+        for rate, kernel in zip(sizes.rates, sizes.kernels, strict=True):
+            transposed = nn.ConvTranspose1d(channels, channels // 2, kernel, rate, padding=(kernel - rate) // 2)
+            self.ups.append(nn.ModuleList([weight_norm(transposed)]))
+            channels //= 2
+            self.resblocks.extend(AmpBlock(channels, size) for size in KERNELS)
+        self.activation_post = AntialiasedSnake(channels)
+        self.conv_post = _conv(channels, 1, 7, bias=sizes.bias_at_final)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        x = self.conv_pre(mel)
+        for index, (up,) in enumerate(self.ups):
+            x = up(x)
+            blocks = self.resblocks[index * len(KERNELS) : (index + 1) * len(KERNELS)]
+            x = sum(block(x) for block in blocks) / len(KERNELS)
+        x = self.conv_post(self.activation_post(x))
+        return x.tanh() if self.sizes.tanh_at_final else x.clamp(-1.0, 1.0)
+
+    def fold_weights(self) -> None:
+        """Turn weight-normalised filters into plain ones; once, after loading a checkpoint, in float32."""
+        for module in list(self.modules()):
+            if hasattr(module, "parametrizations"):
+                remove_parametrizations(module, "weight")

@@ -1,0 +1,71 @@
+"""From noise to a latent: Euler's method along the flow, with classifier-free guidance. Plain functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmaudio_model.networks.flow import Conditions, FlowNetwork
+
+StepCallback = Callable[[int, int], Collection[int] | None]
+"""Called after each step with (steps done, steps in all); returns rows of the original batch that leave it now."""
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Conditions of a batch, the empty ones that guidance pushes away from, and how strongly, row by row.
+
+    `empty` is None when no row is guided (strength below 1): one pass a step instead of two.
+    """
+
+    conditional: Conditions
+    empty: Conditions | None
+    strength: Tensor  # (B, 1, 1)
+
+    def select(self, rows: list[int]) -> Guidance:
+        empty = self.empty.select(rows) if self.empty is not None else None
+        return Guidance(self.conditional.select(rows), empty, self.strength[rows])
+
+
+def draw_noise(seed: int, shape: tuple[int, int], *, device: str, dtype: torch.dtype) -> Tensor:
+    """Draw one request's noise, (1, N, C), from its own generator, so that nothing shares in it."""
+    generator = torch.Generator(device).manual_seed(seed)
+    return torch.randn((1, *shape), generator=generator, device=device, dtype=dtype)
+
+
+def euler(
+    network: FlowNetwork, noise: Tensor, guidance: Guidance, num_steps: int, on_step: StepCallback | None = None
+) -> tuple[Tensor, list[int]]:
+    """Follow the flow from t = 0 to t = 1 in equal steps.
+
+    Args:
+        noise: (B, N, C).
+        on_step: see `StepCallback`; what it raises goes through.
+
+    Returns:
+        The latents that are left, (B', N, C), and which rows of the batch they are.
+    """
+    x, rows = noise, list(range(len(noise)))
+    times = torch.linspace(0, 1, num_steps + 1, device=x.device)
+    for step in range(num_steps):
+        t = times[step].to(x.dtype).expand(len(x))
+        x = x + (times[step + 1] - times[step]).to(x.dtype) * _guided_velocity(network, x, t, guidance)
+        leaving = set(on_step(step + 1, num_steps) or ()) if on_step is not None else set()
+        if leaving.intersection(rows):
+            kept = [place for place, row in enumerate(rows) if row not in leaving]
+            x, guidance = x[kept], guidance.select(kept)
+            rows = [rows[place] for place in kept]
+            if not rows:
+                break
+    return x, rows
+
+
+def _guided_velocity(network: FlowNetwork, x: Tensor, t: Tensor, guidance: Guidance) -> Tensor:
+    towards = network.velocity(x, t, guidance.conditional)
+    if guidance.empty is None:
+        return towards
+    away = network.velocity(x, t, guidance.empty)
+    return guidance.strength * towards + (1 - guidance.strength) * away
