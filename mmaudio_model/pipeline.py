@@ -5,6 +5,7 @@ A request's result does not depend on what shares its batch: features are encode
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Latents:
-    """Sampled latents, (B', N, C), and which requests of the batch they belong to."""
+    """Sampled latents, float32 (B', N, C), and which requests of the batch they belong to."""
 
     batch_size: int
     lengths: SequenceLengths
@@ -98,10 +99,7 @@ class Pipeline:
         Raises:
             RequestInvalidError: the request cannot be served at all.
         """
-        if request.video is not None and request.image is not None:
-            raise RequestInvalidError("Got a video and an image; give one of them, or neither.")
-        if request.num_steps < 1:
-            raise RequestInvalidError(f"Got {request.num_steps} steps; at least 1 is needed.")
+        _check(self.variant, request)
         return sequence_lengths(self.variant, request.duration_s), request.num_steps, request.cfg_strength >= 1
 
     @torch.inference_mode()
@@ -129,7 +127,7 @@ class Pipeline:
                 negative,
                 lengths.latent,
             )
-        strength = torch.tensor([request.cfg_strength for request in requests], device=device, dtype=self._dtype)
+        strength = torch.tensor([request.cfg_strength for request in requests], device=device)
         return Encoded(tuple(requests), lengths, Guidance(conditional, empty, strength[:, None, None]))
 
     @torch.inference_mode()
@@ -148,7 +146,7 @@ class Pipeline:
         """Return each request's waveform, float32 (samples,), in [-1, 1]; None for those that left the batch."""
         waveforms: list[np.ndarray | None] = [None] * latents.batch_size
         for row, value in zip(latents.rows, latents.values, strict=True):
-            mel = self._networks.vae.decode(self._networks.flow.denormalise(value[None]))
+            mel = self._networks.vae.decode(self._networks.flow.denormalise(value[None]).to(self._dtype))
             waveform = self._networks.vocoder(mel)[0, 0, : latents.lengths.samples]
             waveforms[row] = waveform.float().cpu().numpy()
         return waveforms
@@ -186,19 +184,42 @@ class Pipeline:
             return self._networks.flow.empty_sync_feat.expand(lengths.sync, -1)
         segments = lengths.sync // SEGMENT_TOKENS
         frames = self._pixels(request.video.sync, (segments - 1) * SEGMENT_STRIDE + SEGMENT_FRAMES)
-        return self._networks.sync((frames * 2 - 1)[None])[0]
+        return self._networks.sync((frames * 2 - 1)[None].to(self._dtype))[0]
 
     def _text_features(self, text: str) -> Tensor:
         """Return (1, 77, text_dim)."""
         return encode_tokens(self._networks.clip, self._tokenizer([text]).to(self.device))
 
     def _pixels(self, frames: np.ndarray, count: int) -> Tensor:
-        """Return `count` frames as (count, 3, H, W) in [0, 1]; a stretch that ends early keeps its last frame."""
-        if len(frames) == 0:
-            raise RequestInvalidError("Got a video without frames.")
+        """Return float32 (count, 3, H, W) in [0, 1]; a stretch that ends early keeps its last frame."""
         chosen = np.minimum(np.arange(count), len(frames) - 1)
         pixels = torch.from_numpy(frames[chosen]).to(self.device).permute(0, 3, 1, 2)
-        return pixels.to(self._dtype) / 255
+        return pixels.float() * (1 / 255)
+
+
+def _check(variant: Variant, request: GenerationRequest) -> None:
+    """Refuse what no batch could serve; the duration is judged where lengths are made of it."""
+    if request.video is not None and request.image is not None:
+        raise RequestInvalidError("Got a video and an image; give one of them, or neither.")
+    if request.num_steps < 1:
+        raise RequestInvalidError(f"Got {request.num_steps} steps; at least 1 is needed.")
+    if not math.isfinite(request.cfg_strength):
+        raise RequestInvalidError(f"Got a CFG strength of {request.cfg_strength}; it must be a finite number.")
+    if not -(2**63) <= request.seed < 2**64:
+        raise RequestInvalidError(f"Got seed {request.seed}; it must fit in 64 bits.")
+    if request.video is not None:
+        _check_frames("video.clip", request.video.clip, variant.clip.frame_size)
+        _check_frames("video.sync", request.video.sync, variant.sync.frame_size)
+    if request.image is not None:
+        _check_frames("image.clip", request.image.clip, variant.clip.frame_size)
+
+
+def _check_frames(name: str, frames: np.ndarray, size: int) -> None:
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (size, size, 3) or len(frames) == 0:
+        raise RequestInvalidError(
+            f"Got {name} of shape {frames.shape} and type {frames.dtype}; it must be uint8 and of shape "
+            f"(frames, {size}, {size}, 3) with at least one frame."
+        )
 
 
 def text_is_cut(text: str) -> bool:

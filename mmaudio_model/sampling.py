@@ -23,7 +23,7 @@ class Guidance:
 
     conditional: Conditions
     empty: Conditions | None
-    strength: Tensor  # (B, 1, 1)
+    strength: Tensor  # (B, 1, 1), float32
 
     def select(self, rows: list[int]) -> Guidance:
         empty = self.empty.select(rows) if self.empty is not None else None
@@ -41,18 +41,21 @@ def euler(
 ) -> tuple[Tensor, list[int]]:
     """Follow the flow from t = 0 to t = 1 in equal steps.
 
+    The latent and the time stay float32 whatever the network computes in: in bfloat16 a step of 1 / 25 is already off
+    by 0.1 %, and what small steps add to the latent is rounded away.
+
     Args:
-        noise: (B, N, C).
+        noise: (B, N, C), in the network's dtype.
         on_step: see `StepCallback`; what it raises goes through.
 
     Returns:
-        The latents that are left, (B', N, C), and which rows of the batch they are.
+        The latents that are left, float32 (B', N, C), and which rows of the batch they are.
     """
-    x, rows = noise, list(range(len(noise)))
+    x, rows = noise.float(), list(range(len(noise)))
     times = torch.linspace(0, 1, num_steps + 1, device=x.device)
     for step in range(num_steps):
-        t = times[step].to(x.dtype).expand(len(x))
-        x = x + (times[step + 1] - times[step]).to(x.dtype) * _guided_velocity(network, x, t, guidance)
+        velocity = _guided_velocity(network, x.to(noise.dtype), times[step].expand(len(x)), guidance)
+        x = x + (times[step + 1] - times[step]) * velocity
         leaving = set(on_step(step + 1, num_steps) or ()) if on_step is not None else set()
         if leaving.intersection(rows):
             kept = [place for place, row in enumerate(rows) if row not in leaving]
@@ -64,8 +67,9 @@ def euler(
 
 
 def _guided_velocity(network: FlowNetwork, x: Tensor, t: Tensor, guidance: Guidance) -> Tensor:
-    towards = network.velocity(x, t, guidance.conditional)
+    """Return the velocity as float32."""
+    towards = network.velocity(x, t, guidance.conditional).float()
     if guidance.empty is None:
         return towards
-    away = network.velocity(x, t, guidance.empty)
+    away = network.velocity(x, t, guidance.empty).float()
     return guidance.strength * towards + (1 - guidance.strength) * away

@@ -160,9 +160,9 @@ MODE_TINY_16K = AudioMode(
     mel_max_hz=8_000,
     log10_mel=True,
     latent_channels=20,
-    vae=VaeSizes(base_width=32),
+    vae=VaeSizes(base_width=24),
     vocoder=VocoderSizes(
-        256, rates=(4, 4, 2, 2, 2, 2), kernels=(8, 8, 4, 4, 4, 4), bias_at_final=True, tanh_at_final=True
+        128, rates=(4, 4, 2, 2, 2, 2), kernels=(8, 8, 4, 4, 4, 4), bias_at_final=True, tanh_at_final=True
     ),
 )
 
@@ -172,7 +172,7 @@ _ALL = (
     Variant(
         name="tiny_16k",
         mode=MODE_TINY_16K,
-        flow=FlowSizes(heads=2, joint_blocks=2, fused_blocks=2, clip_dim=64, sync_dim=128, text_dim=64),
+        flow=FlowSizes(heads=2, joint_blocks=2, fused_blocks=1, clip_dim=64, sync_dim=128, text_dim=32),
         clip=ClipSizes(
             frame_size=96,
             image_size=96,
@@ -181,7 +181,7 @@ _ALL = (
             vision_width=128,
             vision_layers=3,
             vision_head_width=64,
-            text_width=64,
+            text_width=32,  # three quarters of this tower are its vocabulary
             text_layers=2,
             text_heads=2,
         ),

@@ -96,7 +96,10 @@ def require_file(file: WeightsFile, variant: Variant, weights_dir: Path | None) 
     if found is None:
         folder = f"{weights_dir}/{file.path}" if weights_dir else f"{file.path} (MMAUDIO_WEIGHTS_DIR is not set)"
         hub = f", nor {file.repository} in the Hugging Face cache" if file.repository else ""
-        raise WeightsMissingError(f"Variant {variant.name} needs {folder}; it is not there{hub}.")
+        raise WeightsMissingError(
+            f"Variant {variant.name} needs {folder}; it is not there{hub}. "
+            f"Get it with: mmaudio weights fetch {variant.name}"
+        )
     return found
 
 

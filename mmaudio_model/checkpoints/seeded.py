@@ -15,7 +15,7 @@ from mmaudio_model.networks.vae import Vae
 from mmaudio_model.networks.vocoder import Vocoder
 
 # Keeps the untrained vocoder audible and out of the tanh's ends.
-VOCODER_LAST_GAIN = 0.05
+VOCODER_LAST_GAIN = 0.02
 UPSAMPLING_GAIN = 1.4
 RESIDUAL_GAIN = 0.3
 # About what real log10 mel spectrograms have.

@@ -6,6 +6,8 @@ neither projected nor pooled.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
@@ -40,17 +42,18 @@ def build_clip(sizes: ClipSizes) -> CLIP:
     )
 
 
+@cache
 def tokenizer() -> SimpleTokenizer:
     """Return CLIP's byte-pair tokenizer; its vocabulary comes with open_clip."""
     return SimpleTokenizer(context_length=TEXT_TOKENS)
 
 
 def encode_frames(clip: CLIP, frames: Tensor) -> Tensor:
-    """Return unit features (..., embed_dim) of frames (..., 3, H, W) in [0, 1]."""
-    flat = frames.flatten(0, -4)
-    mean, std = flat.new_tensor(MEAN)[:, None, None], flat.new_tensor(STD)[:, None, None]
-    parts = [clip.encode_image((part - mean) / std, normalize=True) for part in flat.split(FRAMES_AT_ONCE)]
-    return torch.cat(parts).unflatten(0, frames.shape[:-3])
+    """Return unit features (T, embed_dim) of float32 frames (T, 3, H, W) in [0, 1]; only then the weights' dtype."""
+    mean, std = frames.new_tensor(MEAN)[:, None, None], frames.new_tensor(STD)[:, None, None]
+    dtype = clip.positional_embedding.dtype
+    parts = ((part - mean) / std for part in frames.split(FRAMES_AT_ONCE))
+    return torch.cat([clip.encode_image(part.to(dtype), normalize=True) for part in parts])
 
 
 def encode_tokens(clip: CLIP, tokens: Tensor) -> Tensor:

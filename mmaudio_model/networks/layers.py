@@ -54,9 +54,8 @@ class HeadNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + torch.finfo(torch.float32).eps)
-        return (wide * scale).to(x.dtype) * self.weight
+        eps = torch.finfo(torch.float32).eps
+        return F.rms_norm(x.float(), x.shape[-1:], self.weight.float(), eps).to(x.dtype)
 
 
 def layer_norm(x: Tensor) -> Tensor:

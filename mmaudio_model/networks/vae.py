@@ -7,6 +7,7 @@ keep the variance. Checkpoints hold raw filters; `fold_weights` normalises them 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -87,7 +88,7 @@ class Level(nn.Module):
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
         self.block = nn.ModuleList(
-            ResidualBlock(before, after) for before, after in zip(widths[:-1], widths[1:], strict=True)
+            ResidualBlock(before, after) for before, after in pairwise(widths)
         )
 
 

@@ -22,7 +22,7 @@ SNAKE_EPS = 1e-9
 
 
 def antialias_filter() -> Tensor:
-    """Return the low-pass filter of the activations: Kaiser window, cutoff a quarter of the rate, unit gain, (1, 1, 12)."""
+    """Return the activations' low-pass filter, (1, 1, 12): Kaiser window, cutoff a quarter of the rate, unit gain."""
     half = FILTER_TAPS // 2
     attenuation = 2.285 * (half - 1) * math.pi * (4 * 0.3) + 7.95
     beta = 0.1102 * (attenuation - 8.7)
