@@ -202,12 +202,24 @@ def complete(
         },
     )
     if not published:
+        if _already_completed(tx, claim):
+            return True  # the commit went through and only its answer was lost; this is the second try
         acknowledge_cancel(tx, claim)
         return False
     expires_at = tx.now + timedelta(seconds=artifact_ttl_s)
     tx.session.add_all(Artifact(job_id=claim.job_id, expires_at=expires_at, **vars(artifact)) for artifact in artifacts)
     _end_attempt(tx, claim.job_id, claim.attempt, "succeeded", None)
     return True
+
+
+def _already_completed(tx: Transaction, claim: Claim) -> bool:
+    job = tx.session.get(Job, claim.job_id, populate_existing=True)
+    return (
+        job is not None
+        and job.state is State.SUCCEEDED
+        and job.attempt == claim.attempt
+        and job.worker_id == claim.worker_id
+    )
 
 
 def acknowledge_cancel(tx: Transaction, claim: Claim) -> None:

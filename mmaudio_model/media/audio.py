@@ -1,4 +1,4 @@
-"""Sound to files: encoding through FFmpeg, written under another name and then renamed, so no half file is ever seen."""
+"""Sound to files: encoded by FFmpeg under another name and then renamed, so that nobody ever sees half a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNK_SAMPLES = 16_384
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """How a format is written: container, codec, sample format, MIME type, and the rates the codec knows (None: any)."""
+    """How a format is written; `rates` are those that the codec knows (None: any)."""
 
     container: str
     codec: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -87,9 +88,7 @@ class Level(nn.Module):
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()
-        self.block = nn.ModuleList(
-            ResidualBlock(before, after) for before, after in pairwise(widths)
-        )
+        self.block = nn.ModuleList(ResidualBlock(before, after) for before, after in pairwise(widths))
 
 
 class Downsample(nn.Module):

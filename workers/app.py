@@ -1,0 +1,46 @@
+"""All Celery configuration, in one place, and the worker that runs inside a worker process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+from jobs.queue import celery_app, queue_name
+from jobs.settings import Settings
+
+
+def make_app(settings: Settings) -> Celery:
+    """Make the Celery app of a worker process; adds what only consumers need to `jobs.queue.celery_app`."""
+    app = celery_app(settings.resolved_broker_url())
+    app.conf.update(
+        # A message is acknowledged when its job has ended: a worker that dies leaves it to be delivered again. The
+        # lease in SQL recovers the job much sooner; the second delivery then claims nothing.
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,
+        # With late acknowledgement, prefetch = slots means: nothing is hoarded behind a running job.
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,  # cancel and liveness are in SQL; remote control adds a queue per worker
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,  # the SQL lease fences; the work is still good
+        broker_connection_retry=True,
+        broker_connection_max_retries=None,  # for ever: the broker comes back, the process stays
+    )
+    return app
+
+
+def make_celery_worker(app: Celery, *, worker_id: str, slots: int, variants: list[str]) -> Any:
+    """Return the consumer: a pool of threads, one a job in hand. `start()` blocks until the process is told to stop."""
+    return app.Worker(
+        hostname=worker_id,
+        pool="threads",
+        concurrency=slots,
+        queues=[queue_name(variant) for variant in variants],
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+        loglevel="WARNING",
+    )

@@ -1,0 +1,100 @@
+"""The commands of this room: `mmaudio worker`, `mmaudio control`, `mmaudio up`. Torch is imported only where it runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+
+import click
+
+from jobs.settings import BrokerUnknownError, Settings, load_settings
+
+
+def _start_logging(settings: Settings) -> None:
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("celery", "kombu", "botocore", "boto3", "s3transfer", "urllib3", "httpx", "alembic"):
+        logging.getLogger(chatty).setLevel("WARNING")
+
+
+def _say(line: str) -> None:
+    click.echo(f"mmaudio: {line}", err=True)
+
+
+@click.command()
+@click.option("--devices", help="auto, or a list such as cuda:0,cuda:1 or cpu:0,cpu:1.  [default: MMAUDIO_DEVICES]")
+@click.option("--process-for", hidden=True, help="Run as the one process of this device (the supervisor says so).")
+def worker(devices: str | None, process_for: str | None) -> None:
+    """Take jobs: one process a device, kept running by this one."""
+    settings = load_settings()
+    _start_logging(settings)
+    from workers.devices import DeviceError, parse_devices
+
+    if process_for is not None:
+        name, _, torch_device = process_for.partition("=")
+        _be_worker_process(settings, name, torch_device)
+    from workers.supervisor import ChildSpec, CrashLoopError, Supervisor, own_command
+
+    try:
+        settings.resolved_broker_url()
+        chosen = parse_devices(devices or settings.devices, cpu_threads=settings.cpu_threads)
+    except (DeviceError, BrokerUnknownError) as exc:
+        raise click.ClickException(str(exc)) from exc
+    # A little longer than a child's own grace, so that it can hand back and say so.
+    supervisor = Supervisor(grace_s=settings.drain_grace_s + 10, tell=_say)
+    supervisor.install_signal_handlers()
+    try:
+        for device in chosen:
+            command = own_command("worker", "--process-for", f"{device.name}={device.torch_device}")
+            supervisor.start(ChildSpec(f"worker {device.name}", command, device.environment))
+        supervisor.run()
+    except CrashLoopError as exc:
+        raise click.ClickException(str(exc)) from exc
+    finally:
+        supervisor.stop()
+
+
+def _be_worker_process(settings: Settings, name: str, torch_device: str) -> None:
+    from mmaudio_model.errors import ModelError
+    from workers.process import run_worker_process
+
+    try:
+        status = run_worker_process(settings, device=name, torch_device=torch_device)
+    except ModelError as exc:
+        raise click.ClickException(str(exc)) from exc
+    sys.stdout.flush()
+    sys.exit(status)
+
+
+@click.command()
+def control() -> None:
+    """Mend what is stuck: lost workers, lost messages, jobs that waited too long."""
+    settings = load_settings()
+    _start_logging(settings)
+    from workers.control import run_control
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        run_control(settings, stop)
+    except BrokerUnknownError as exc:
+        raise click.ClickException(str(exc)) from exc
+
+
+@click.command()
+def up() -> None:
+    """Run everything on this machine: broker, database, API, dashboard, control, one worker a device."""
+    settings = load_settings()
+    _start_logging(settings)
+    from workers.supervisor import CrashLoopError
+    from workers.up import UpRefusedError, run_up
+
+    # Children read the same settings; a relative folder must not depend on where they run.
+    os.environ["MMAUDIO_DATA_DIR"] = str(settings.data_dir)
+    try:
+        run_up(settings, _say)
+    except (UpRefusedError, CrashLoopError) as exc:
+        raise click.ClickException(str(exc)) from exc

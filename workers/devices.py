@@ -1,0 +1,80 @@
+"""Which devices there are and how a process is pinned to one. Never touches CUDA: a parent that did could not fork."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+
+_CPU = re.compile(r"cpu(:\d+)?")
+_CUDA = re.compile(r"cuda:(\d+)")
+
+
+class DeviceError(ValueError):
+    """Raised for a device that cannot be used; says which there are."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device of this machine.
+
+    Attributes:
+        name: as the operator writes it, `cuda:0` or `cpu:1`.
+        torch_device: what torch calls it inside the pinned process, where it is the only one.
+        environment: variables that pin a process to it; they must be set before that process starts.
+    """
+
+    name: str
+    torch_device: str
+    environment: dict[str, str]
+
+
+def parse_devices(wanted: str, *, cpu_threads: int = 0) -> list[Device]:
+    """Return the devices of `auto`, or of a list such as `cuda:0,cuda:1` or `cpu:0,cpu:1`.
+
+    Args:
+        cpu_threads: threads of each CPU device; 0 shares the cores among them.
+
+    Raises:
+        DeviceError: a name is unknown, doubled, or no such CUDA device is there.
+    """
+    names = [part.strip() for part in wanted.split(",") if part.strip()]
+    if names == ["auto"]:
+        names = [f"cuda:{index}" for index in range(len(cuda_uuids()))] or ["cpu:0"]
+    if not names:
+        raise DeviceError(f"Got devices {wanted!r}; give auto, or a list such as cuda:0,cuda:1 or cpu:0,cpu:1.")
+    if len(set(names)) != len(names):
+        raise DeviceError(f"Got devices {wanted!r}; each may be named once.")
+    cpus = sum(1 for name in names if _CPU.fullmatch(name))
+    threads = cpu_threads or max(1, (os.cpu_count() or 1) // max(cpus, 1))
+    return [_device(name, threads) for name in names]
+
+
+def _device(name: str, threads: int) -> Device:
+    if _CPU.fullmatch(name):
+        count = str(threads)
+        return Device(name, "cpu", {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count})
+    if match := _CUDA.fullmatch(name):
+        uuids = cuda_uuids()
+        index = int(match[1])
+        if index >= len(uuids):
+            found = ", ".join(f"cuda:{n}" for n in range(len(uuids))) or "none"
+            raise DeviceError(f"Got device {name!r}; this machine's CUDA devices are: {found}.")
+        # By UUID: an index means another device when CUDA orders them otherwise than the driver.
+        return Device(name, "cuda:0", {"CUDA_VISIBLE_DEVICES": uuids[index], "CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
+    raise DeviceError(f"Got device {name!r}; give auto, cuda:N or cpu:N.")
+
+
+def cuda_uuids() -> list[str]:
+    """Return the UUIDs of the CUDA devices, in the driver's order; empty without a driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return []
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(n) for n in range(pynvml.nvmlDeviceGetCount())]
+        return [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    finally:
+        pynvml.nvmlShutdown()

@@ -1,0 +1,293 @@
+"""One attempt at one job: fetch, decode, encode, sample, vocode, mux, upload; each stage a named step."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.db.database import Database
+from jobs.errors import InputMissingError, InputTooLargeError, StorageFailedError
+from jobs.lifecycle import Stage
+from jobs.request import S3_URL, JobRequest
+from jobs.service.work import NewArtifact, record_resolved
+from jobs.settings import Settings
+from jobs.storage.errors import ObjectNotFoundError, ObjectTooLargeError, StorageError
+from jobs.storage.protocol import ObjectStore
+from mmaudio_model.errors import MediaInvalidError
+from mmaudio_model.media.audio import AUDIO_FORMATS, write_audio
+from mmaudio_model.media.frames import ImageFrame, VideoFrames
+from mmaudio_model.media.loudness import normalise_loudness
+from mmaudio_model.pipeline import GenerationRequest, text_is_cut
+from mmaudio_model.variants import Variant, get_variant
+from workers.engine import Engine, EngineRequest
+from workers.in_hand import HeldJob, StoppedError
+from workers.media.sandbox import MediaSandbox, SandboxStoppedError
+
+JOB_ID_FIELD = "mmaudio-job-id"
+# A video this much shorter than what was asked for is not worth a warning: it is less than a frame.
+SHORTER_S = 0.05
+
+Report = Callable[[HeldJob, Stage, float, int | None], None]
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a run works with; one set a process."""
+
+    settings: Settings
+    db: Database
+    store: ObjectStore
+    engine: Engine
+    sandbox: MediaSandbox
+    report: Report
+
+
+@dataclass
+class Made:
+    """What an attempt has made so far."""
+
+    artifacts: list[NewArtifact] = field(default_factory=list)
+    stored_keys: list[str] = field(default_factory=list)
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def warn(self, code: str, message: str) -> None:
+        if not any(known["code"] == code and known["message"] == message for known in self.warnings):
+            self.warnings.append({"code": code, "message": message})
+
+
+class JobRun:
+    """One attempt; used once, in one thread. `stage` says how far it came when something is raised."""
+
+    def __init__(self, held: HeldJob, tools: Tools) -> None:
+        self.held, self.claim, self._tools = held, held.claim, tools
+        self.request = JobRequest.model_validate(held.claim.request)
+        self.variant: Variant = get_variant(held.claim.variant)
+        self.made = Made()
+        self.stage = Stage.FETCH
+        self._stage_began = time.monotonic()
+
+    def run(self) -> Made:
+        """Make the artifacts and store them.
+
+        Raises:
+            StoppedError: the job was stopped.
+            MediaError, JobError, ModelError: why it cannot be done.
+            LeaseLostError: the attempt is no longer this worker's.
+        """
+        parent = self._tools.settings.scratch_dir
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="mmaudio-job-", dir=parent) as name, _stops_are_stops():
+            folder = Path(name)
+            source = self._fetch(folder)
+            video, image, duration_s = self._decode(source)
+            waveforms = self._generate(video, image, duration_s)
+            files = self._mux(folder, source, waveforms, duration_s)
+            self._upload(files)
+        self._end_stage()
+        return self.made
+
+    def _begin(self, stage: Stage) -> None:
+        self.held.check()
+        self._end_stage()
+        self.stage, self._stage_began = stage, time.monotonic()
+        self._tools.report(self.held, stage, 0.0, None)
+
+    def _end_stage(self) -> None:
+        self.made.timings[f"{self.stage}_s"] = round(time.monotonic() - self._stage_began, 4)
+
+    def _fetch(self, folder: Path) -> Path | None:
+        self._begin(Stage.FETCH)
+        key, target = self.claim.input_key, folder / "input"
+        if key is None:
+            return None
+        limit = self._tools.settings.max_upload_bytes
+        try:
+            if match := S3_URL.fullmatch(key):
+                self._fetch_from_bucket(match["bucket"], match["key"], target, limit)
+            else:
+                self._tools.store.download_to(key, target, max_bytes=limit)
+        except ObjectNotFoundError as exc:
+            raise InputMissingError("The input is gone, or this server may not read it.") from exc
+        except ObjectTooLargeError as exc:
+            raise InputTooLargeError(f"The input has more than the allowed {limit} bytes.") from exc
+        except StorageError as exc:
+            raise StorageFailedError("The object store did not give the input.") from exc
+        return target
+
+    def _fetch_from_bucket(self, bucket: str, key: str, target: Path, limit: int) -> None:
+        from jobs.storage.s3 import S3Store
+
+        settings = self._tools.settings
+        store = S3Store(
+            f"s3://{bucket}",
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.s3_region,
+            addressing_style=settings.s3_addressing_style,
+        )
+        store.download_from(bucket, key, target, max_bytes=limit)
+
+    def _decode(self, source: Path | None) -> tuple[VideoFrames | None, ImageFrame | None, float]:
+        """Return what was seen, and how long the sound will be."""
+        self._begin(Stage.DECODE)
+        asked, variant = self.request.duration_s, self.variant
+        owner, sandbox = self.claim.job_id, self._tools.sandbox
+        if source is None:
+            return None, None, asked or variant.default_duration_s
+        if self.request.image is not None:
+            image = sandbox.read_image(source, owner=owner, clip_size=variant.clip.frame_size)
+            return None, image, asked or variant.default_duration_s
+        frames = sandbox.read_frames(
+            source,
+            owner=owner,
+            start_s=self.request.start_s,
+            duration_s=asked or variant.max_duration_s,
+            clip_size=variant.clip.frame_size,
+            sync_size=variant.sync.frame_size,
+        )
+        for text in frames.warnings:
+            self.made.warn("video_damaged", text)
+        if frames.duration_s < variant.min_duration_s:
+            raise MediaInvalidError(
+                f"The stretch has {frames.duration_s:.2f} s of video; {variant.name} needs {variant.min_duration_s:g}."
+            )
+        if asked is not None and frames.duration_s < asked - SHORTER_S:
+            self.made.warn("video_shorter", f"The video has {frames.duration_s:.2f} s of the {asked:g} s asked for.")
+        with self._tools.db.transaction() as tx:
+            record_resolved(tx, self.claim, {"duration_s": round(frames.duration_s, 6)})
+        return frames, None, frames.duration_s
+
+    def _generate(self, video: VideoFrames | None, image: ImageFrame | None, duration_s: float) -> list[np.ndarray]:
+        """Return a waveform a take. The engine tells when it encodes, samples and vocodes."""
+        self._begin(Stage.ENCODE)
+        if not self.variant.trained:
+            self.made.warn("untrained_model", f"{self.variant.name} is {self.variant.note}.")
+        for name, text in (("prompt", self.request.prompt), ("negative_prompt", self.request.negative_prompt)):
+            if text_is_cut(text):
+                self.made.warn("prompt_cut", f"Only the first 75 tokens of `{name}` are read.")
+        seed = self.request.seed or 0
+        futures = [
+            self._tools.engine.submit(
+                EngineRequest(
+                    variant=self.variant.name,
+                    request=GenerationRequest(
+                        duration_s=duration_s,
+                        # torch's generators take 64 bits; a take beyond them wraps round
+                        seed=(seed + take) % 2**63,
+                        prompt=self.request.prompt,
+                        negative_prompt=self.request.negative_prompt,
+                        num_steps=self.request.num_steps,
+                        cfg_strength=self.request.cfg_strength,
+                        mask_away_clip=self.request.mask_away_clip,
+                        video=video,
+                        image=image,
+                    ),
+                    stopped=lambda: self.held.stopped,
+                    on_progress=self._engine_progress,
+                )
+            )
+            for take in range(self.request.num_samples)
+        ]
+        waveforms = [future.result() for future in futures]
+        if self.request.loudness_lufs is not None:
+            waveforms = [self._normalised(waveform) for waveform in waveforms]
+        return waveforms
+
+    def _engine_progress(self, stage: Stage, fraction: float, step: int | None) -> None:
+        if stage != self.stage:
+            self._end_stage()
+            self.stage, self._stage_began = stage, time.monotonic()
+        self._tools.report(self.held, stage, fraction, step)
+
+    def _normalised(self, waveform: np.ndarray) -> np.ndarray:
+        assert self.request.loudness_lufs is not None
+        result = normalise_loudness(waveform, self.variant.sample_rate_hz, self.request.loudness_lufs)
+        if result.limited:
+            self.made.warn(
+                "loudness_limited", "A true-peak ceiling of -1 dBFS keeps the sound below the loudness asked for."
+            )
+        return result.waveform
+
+    def _mux(
+        self, folder: Path, source: Path | None, waveforms: list[np.ndarray], duration_s: float
+    ) -> list[tuple[Path, NewArtifact]]:
+        """Write every take as a sound file, and as a video where one is wanted; return files with what they are."""
+        self._begin(Stage.MUX)
+        rate, audio_format = self.variant.sample_rate_hz, self.request.audio_format
+        gain_db = (self.request.original_gain_db or 0.0) if self.request.original_audio == "mix" else None
+        files = []
+        for take, waveform in enumerate(waveforms):
+            suffix = f"-{take + 1}" if len(waveforms) > 1 else ""
+            seconds = len(waveform) / rate
+            sound = folder / f"audio{suffix}.{audio_format}"
+            write_audio(sound, waveform, rate, audio_format)
+            content_type = AUDIO_FORMATS[audio_format].content_type
+            files.append((sound, self._artifact(sound.name, "audio", audio_format, content_type, seconds, take)))
+            if source is None or not self.request.wants_mux:
+                continue
+            draft = folder / f"draft{suffix}"
+            result = self._tools.sandbox.mux(
+                source,
+                waveform,
+                rate,
+                draft,
+                owner=self.claim.job_id,
+                start_s=self.request.start_s,
+                duration_s=duration_s,
+                original_gain_db=gain_db,
+            )
+            for text in result.warnings:
+                self.made.warn("video_note", text)
+            name = f"video{suffix}.{result.format}"
+            files.append((draft, self._artifact(name, "video", result.format, result.content_type, seconds, take)))
+        return files
+
+    def _artifact(
+        self, name: str, kind: str, file_format: str, content_type: str, duration_s: float, take: int
+    ) -> NewArtifact:
+        return NewArtifact(
+            name=name,
+            kind=kind,
+            format=file_format,
+            content_type=content_type,
+            storage_key=f"jobs/{self.claim.job_id}/{self.claim.attempt}/{name}",
+            size_bytes=0,
+            sha256="",
+            duration_s=round(duration_s, 6),
+            sample_index=take,
+            seed=((self.request.seed or 0) + take) % 2**63,
+        )
+
+    def _upload(self, files: list[tuple[Path, NewArtifact]]) -> None:
+        self._begin(Stage.UPLOAD)
+        for place, (path, artifact) in enumerate(files):
+            self.held.check()
+            self.made.stored_keys.append(artifact.storage_key)  # before: a half-done put is cleaned up as well
+            try:
+                stored = self._tools.store.put_file(
+                    artifact.storage_key,
+                    path,
+                    content_type=artifact.content_type,
+                    user_metadata={JOB_ID_FIELD: self.claim.job_id},
+                )
+            except StorageError as exc:
+                raise StorageFailedError("The object store did not take the result.") from exc
+            facts = {**vars(artifact), "size_bytes": stored.size_bytes, "sha256": stored.sha256 or ""}
+            self.made.artifacts.append(NewArtifact(**facts))
+            self._tools.report(self.held, Stage.UPLOAD, (place + 1) / len(files), None)
+
+
+@contextlib.contextmanager
+def _stops_are_stops() -> Iterator[None]:
+    try:
+        yield
+    except SandboxStoppedError as exc:
+        raise StoppedError("stopped while a file was read") from exc

@@ -1,0 +1,171 @@
+"""One worker process: owns one device, holds several jobs at once, and drains when it is told to stop.
+
+Started by the supervisor, pinned to its device by the environment it is born with.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from celery.signals import worker_ready, worker_shutting_down
+
+from jobs.db.database import Database
+from jobs.ids import new_id
+from jobs.queue import Broker
+from jobs.service.workers import register_worker, worker_stopped
+from jobs.settings import Settings
+from jobs.storage.factory import open_store
+from mmaudio_model.checkpoints.files import is_installed
+from mmaudio_model.errors import WeightsMissingError
+from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.pipeline import Pipeline
+from mmaudio_model.variants import VARIANTS, get_variant
+from workers.app import make_app, make_celery_worker
+from workers.engine import Engine
+from workers.in_hand import JobsInHand, StopReason
+from workers.job_run import Tools
+from workers.media.sandbox import MediaSandbox, SandboxLimits
+from workers.reporter import Reporter
+from workers.tasks import JobRunner
+
+log = logging.getLogger(__name__)
+
+
+def offered_variants(settings: Settings) -> list[str]:
+    """Return the variants that this worker takes: those of the settings, else what is present.
+
+    Raises:
+        WeightsMissingError: a variant of the settings is not there.
+    """
+    weights_dir = settings.weights_dir
+    if not settings.variants:
+        return [name for name, variant in VARIANTS.items() if is_installed(variant, weights_dir)]
+    for name in settings.variants:
+        if not is_installed(get_variant(name), weights_dir):
+            raise WeightsMissingError(f"MMAUDIO_VARIANTS names {name}, whose weights are not there ({weights_dir}).")
+    return list(settings.variants)
+
+
+class WorkerProcess:
+    """Everything one process has. `run` blocks until it is told to stop."""
+
+    def __init__(self, settings: Settings, *, device: str, torch_device: str) -> None:
+        self.settings, self._device = settings, device
+        self.worker_id = f"{socket.gethostname()[:30]}-{device.replace(':', '')}-{new_id('w')[-12:]}"
+        self._variants = offered_variants(settings)
+        self._db = Database(settings.database_url)
+        self._broker = Broker(settings.resolved_broker_url())
+        precision = settings.precision
+        if precision == "auto":
+            precision = "bf16" if torch_device.startswith("cuda") else "fp32"
+        self._engine = Engine(
+            lambda name: Pipeline.load(
+                get_variant(name), weights_dir=settings.weights_dir, device=torch_device, precision=precision
+            ),
+            max_batch=settings.max_batch,
+        )
+        self._in_hand = JobsInHand()
+        self._process = psutil.Process()
+        self._ready = False
+        self._draining = threading.Event()
+        self._reporter = Reporter(
+            self._db,
+            self._in_hand,
+            worker_id=self.worker_id,
+            lease_s=settings.lease_s,
+            heartbeat_s=settings.heartbeat_s,
+            state=self._state,
+            loaded=lambda: self._engine.loaded,
+            memory=lambda: int(self._process.memory_info().rss),
+        )
+        tools = Tools(settings, self._db, open_store(settings), self._engine, _sandbox(settings), self._reporter.report)
+        self._runner = JobRunner(tools, self._broker, self._in_hand, self._reporter, worker_id=self.worker_id)
+
+    def run(self) -> int:
+        """Take jobs until a stop signal comes; return the exit status."""
+        settings = self.settings
+        with self._db.transaction() as tx:
+            register_worker(
+                tx,
+                worker_id=self.worker_id,
+                hostname=socket.gethostname(),
+                pid=os.getpid(),
+                device=self._device,
+                slots=settings.worker_slots,
+                variants=self._variants,
+            )
+        app = make_app(settings)
+        self._runner.register(app)
+        consumer = make_celery_worker(
+            app, worker_id=self.worker_id, slots=settings.worker_slots, variants=self._variants
+        )
+        worker_ready.connect(self._on_ready, weak=False)
+        worker_shutting_down.connect(self._on_shutting_down, weak=False)
+        self._engine.start()
+        self._engine.preload(self._variants[0])
+        self._reporter.start()
+        threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
+        try:
+            consumer.start()  # returns when the pool's threads have ended their jobs
+        finally:
+            self._draining.set()
+            self._engine.close()
+            self._reporter.close()
+            with self._db.transaction() as tx:
+                worker_stopped(tx, self.worker_id)
+            self._broker.close()
+            self._db.close()
+        return int(consumer.exitcode or 0)
+
+    def _state(self) -> str:
+        if self._draining.is_set():
+            return "draining"
+        return "ready" if self._ready else "starting"
+
+    def _on_ready(self, **_: Any) -> None:
+        self._ready = True
+        log.info("worker %s is ready for %s on %s", self.worker_id, ", ".join(self._variants), self._device)
+
+    def _on_shutting_down(self, **_: Any) -> None:
+        """Runs inside the signal handler: only sets flags."""
+        self._runner.draining = True
+        self._draining.set()
+
+    def _drain_when_asked(self) -> None:
+        """After the stop signal: let running jobs end for a while, then hand back what is left."""
+        self._draining.wait()
+        grace = threading.Event()
+        waited = 0.0
+        while waited < self.settings.drain_grace_s and self._in_hand.all():
+            grace.wait(0.1)
+            waited += 0.1
+        self._in_hand.stop_all(StopReason.DRAINED)
+
+
+def _sandbox(settings: Settings) -> MediaSandbox:
+    scratch = settings.scratch_dir or Path(tempfile.gettempdir())
+    return MediaSandbox(
+        MediaLimits(max_pixels=settings.max_pixels, max_source_duration_s=settings.max_source_duration_s),
+        SandboxLimits(
+            memory_bytes=settings.decode_memory_bytes,
+            wall_s=settings.decode_timeout_s,
+            cpu_s=int(settings.decode_timeout_s * 2),
+        ),
+        scratch,
+    )
+
+
+def run_worker_process(settings: Settings, *, device: str, torch_device: str) -> int:
+    """Run one worker process on the device that the environment pins it to; return its exit status."""
+    threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
+    if threads:
+        torch.set_num_threads(threads)
+    return WorkerProcess(settings, device=device, torch_device=torch_device).run()

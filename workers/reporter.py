@@ -1,0 +1,136 @@
+"""The thread that talks to SQL for all jobs in hand: progress, heartbeats, and the ear for cancel.
+
+It never waits for the device, and a database that does not answer for a while only delays it. When leases could not
+be renewed in time, the jobs are stopped here: somebody else may have them by now.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs.db.database import Database
+from jobs.lifecycle import Stage
+from jobs.service.work import Progress, cancel_requests, record_progress, renew_leases
+from jobs.service.workers import worker_heartbeat
+from workers.in_hand import HeldJob, JobsInHand, StopReason
+
+log = logging.getLogger(__name__)
+
+LISTEN_S = 0.05
+"""How often SQL is asked for cancels while jobs are in hand."""
+FLUSH_S = 0.4
+"""How often progress is written."""
+
+
+class Reporter:
+    """Reports for one worker process.
+
+    Args:
+        state: says what the worker is doing (`starting`, `ready`, `draining`).
+        loaded: says which variants are loaded.
+        memory: says how many bytes the process uses.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        in_hand: JobsInHand,
+        *,
+        worker_id: str,
+        lease_s: float,
+        heartbeat_s: float,
+        state: Callable[[], str],
+        loaded: Callable[[], list[str]],
+        memory: Callable[[], int | None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._db, self._in_hand, self._worker_id = db, in_hand, worker_id
+        self._lease_s, self._heartbeat_s = lease_s, heartbeat_s
+        self._state, self._loaded, self._memory, self._monotonic = state, loaded, memory, monotonic
+        self._latest: dict[str, Progress] = {}
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._renewed_at = monotonic()
+        self._beat_at = self._flushed_at = float("-inf")
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join()
+
+    def report(self, held: HeldJob, stage: Stage, fraction: float, step: int | None = None) -> None:
+        """Note how far a job is; written with the next flush. Never blocks."""
+        with self._lock:
+            claim = held.claim
+            self._latest[claim.job_id] = Progress(claim.job_id, claim.attempt, stage, fraction, step)
+
+    def forget(self, held: HeldJob) -> None:
+        """Drop what was not written yet of a job that has ended."""
+        with self._lock:
+            self._latest.pop(held.claim.job_id, None)
+
+    def _run(self) -> None:
+        while not self._closed.wait(LISTEN_S):
+            try:
+                self.tick()
+            except SQLAlchemyError as exc:
+                log.warning("the database did not answer (%s); trying again", type(exc).__name__)
+                self._closed.wait(0.5)
+
+    def tick(self) -> None:
+        """Do what is due now."""
+        now = self._monotonic()
+        held = self._in_hand.all()
+        if not held:
+            self._renewed_at = now
+        elif now - self._renewed_at > self._lease_s:
+            log.error("leases could not be renewed for %.0f s; dropping %d jobs", self._lease_s, len(held))
+            self._in_hand.stop_all(StopReason.CANCELED)
+        if now - self._beat_at >= self._heartbeat_s:
+            self._beat(held)
+            self._beat_at = now
+        if held:
+            self._listen(held)
+        if now - self._flushed_at >= FLUSH_S:
+            self._flush()
+            self._flushed_at = now
+
+    def _beat(self, held: list[HeldJob]) -> None:
+        pairs = [(job.claim.job_id, job.claim.attempt) for job in held]
+        with self._db.transaction() as tx:
+            lost = renew_leases(tx, pairs, worker_id=self._worker_id, lease_s=self._lease_s)
+            worker_heartbeat(
+                tx,
+                self._worker_id,
+                state=self._state(),
+                variants_loaded=self._loaded(),
+                memory_bytes=self._memory(),
+            )
+        self._renewed_at = self._monotonic()
+        for job in held:
+            if job.claim.job_id in lost:
+                job.stop(StopReason.CANCELED)
+
+    def _listen(self, held: list[HeldJob]) -> None:
+        with self._db.reading() as tx:
+            in_vain = cancel_requests(tx, [(job.claim.job_id, job.claim.attempt) for job in held])
+            for job in held:
+                if job.claim.job_id in in_vain:
+                    job.stop(StopReason.CANCELED)
+                elif (tx.now - job.claim.started_at).total_seconds() > float(job.claim.request["run_timeout_s"]):
+                    job.stop(StopReason.TIMED_OUT)
+
+    def _flush(self) -> None:
+        with self._lock:
+            reports, self._latest = list(self._latest.values()), {}
+        if reports:
+            with self._db.transaction() as tx:
+                record_progress(tx, reports)

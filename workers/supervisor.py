@@ -1,0 +1,166 @@
+"""Keeps child processes running: starts them in order, restarts what dies, stops all, leaves nothing behind.
+
+Knows nothing of what the children do; `mmaudio worker` and `mmaudio up` both use it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+# A child that lived this long was well; the next death begins a new count.
+WELL_AFTER_S = 60.0
+CRASHES_ALLOWED = 5
+_PR_SET_PDEATHSIG = 1
+
+
+class CrashLoopError(Exception):
+    """Raised when a child died too often in too short a time; the message names it and how it ended."""
+
+
+@dataclass(frozen=True)
+class ChildSpec:
+    """A process to keep running. `environment` is added to this process's own."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class _Child:
+    spec: ChildSpec
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    crashes: int = 0
+    restart_at: float = 0.0
+
+
+def own_command(*arguments: str) -> list[str]:
+    """Return the command line of `mmaudio ARGUMENTS` in this interpreter."""
+    return [sys.executable, "-m", "mmaudio_client", *arguments]
+
+
+class Supervisor:
+    """Runs children until told to stop.
+
+    Args:
+        grace_s: how long a stopping child may take before it is killed.
+        tell: says to the person what happens (a line).
+    """
+
+    def __init__(
+        self,
+        *,
+        grace_s: float,
+        tell: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._grace_s, self._tell, self._monotonic, self._sleep = grace_s, tell, monotonic, sleep
+        self._children: list[_Child] = []
+        self._stop_signals = 0
+
+    def install_signal_handlers(self) -> None:
+        """The first SIGTERM or SIGINT stops the children gently, a second one at once."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: object) -> None:  # noqa: ARG002 - the handler's signature
+        self._stop_signals += 1
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop_signals > 0
+
+    def start(self, spec: ChildSpec) -> int:
+        """Start a child and keep it running from now on; return its pid."""
+        child = _Child(spec)
+        self._children.append(child)
+        return self._spawn(child)
+
+    def run(self, until: Callable[[], bool] | None = None) -> None:
+        """Watch the children until a stop signal comes, or `until` says so.
+
+        Raises:
+            CrashLoopError: a child cannot be kept running.
+        """
+        while not self.stopping and not (until is not None and until()):
+            for child in self._children:
+                self._watch(child)
+            self._sleep(POLL_S)
+
+    def stop(self) -> None:
+        """Stop all children, the last started first, and wait until they are gone."""
+        for child in reversed(self._children):
+            self._stop_one(child)
+        self._children.clear()
+
+    def pids(self) -> dict[str, int]:
+        """Return the running children's pids by name."""
+        return {c.spec.name: c.process.pid for c in self._children if c.process and c.process.poll() is None}
+
+    def _spawn(self, child: _Child) -> int:
+        child.process = subprocess.Popen(
+            child.spec.command,
+            env={**os.environ, **child.spec.environment},
+            stdin=subprocess.DEVNULL,
+            # A session of its own: Ctrl-C in the terminal reaches this process alone, which then stops them in order.
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+        child.started_at = self._monotonic()
+        log.debug("%s runs as %d", child.spec.name, child.process.pid)
+        return child.process.pid
+
+    def _watch(self, child: _Child) -> None:
+        now = self._monotonic()
+        if child.process is None:
+            if now >= child.restart_at:
+                self._spawn(child)
+            return
+        status = child.process.poll()
+        if status is None:
+            return
+        child.process = None
+        child.crashes = 1 if now - child.started_at > WELL_AFTER_S else child.crashes + 1
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        if child.crashes > CRASHES_ALLOWED:
+            raise CrashLoopError(f"{child.spec.name} {how}, {child.crashes} times in a row; giving up.")
+        pause = min(FIRST_PAUSE_S * 2 ** (child.crashes - 1), LONGEST_PAUSE_S)
+        child.restart_at = now + pause
+        self._tell(f"{child.spec.name} {how}; starting it again in {pause:g} s")
+
+    def _stop_one(self, child: _Child) -> None:
+        process = child.process
+        if process is None or process.poll() is not None:
+            return
+        process.terminate()
+        deadline = self._monotonic() + self._grace_s
+        hurried = False
+        while process.poll() is None and self._monotonic() < deadline:
+            if self._stop_signals > 1 and not hurried:
+                process.terminate()  # the child knows what a second one means
+                hurried, deadline = True, min(deadline, self._monotonic() + 5)
+            self._sleep(0.02)
+        if process.poll() is None:
+            self._tell(f"{child.spec.name} did not stop within {self._grace_s:g} s; killing it")
+            process.kill()
+        process.wait()
+
+
+def _die_with_parent() -> None:
+    """Runs in the child before exec: when this process is killed, the kernel tells the child to stop."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

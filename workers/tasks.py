@@ -1,0 +1,160 @@
+"""The task: claim a job, run it, write down how it ended. The one place with a broad `except`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from celery import Celery
+from celery.exceptions import Reject
+from sqlalchemy.exc import DBAPIError
+
+from jobs.db.database import Database, Transaction
+from jobs.errors import Failure, InternalError, JobError, LeaseLostError, RunTimeoutError
+from jobs.lifecycle import State
+from jobs.queue import RUN_JOB_TASK, Broker
+from jobs.service import work
+from jobs.service.dispatch import dispatch
+from jobs.service.work import Claim
+from jobs.storage.errors import StorageError
+from mmaudio_model.errors import ModelError
+from workers.in_hand import HeldJob, JobsInHand, StoppedError, StopReason
+from workers.job_run import JobRun, Made, Tools
+from workers.reporter import Reporter
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+WRITE_TRIES = 5
+
+
+class JobRunner:
+    """Runs jobs in this process; called from the pool's threads."""
+
+    def __init__(
+        self, tools: Tools, broker: Broker, in_hand: JobsInHand, reporter: Reporter, *, worker_id: str
+    ) -> None:
+        self._tools, self._broker, self._in_hand, self._reporter = tools, broker, in_hand, reporter
+        self._worker_id = worker_id
+        self._db: Database = tools.db
+        self.draining = False
+
+    def register(self, app: Celery) -> None:
+        """Make `run` the task of this app that a message names."""
+
+        @app.task(name=RUN_JOB_TASK)
+        def run_job(job_id: str) -> None:
+            self.run(job_id)
+
+    def run(self, job_id: str) -> None:
+        """Claim a job and bring it to an end; does nothing when it is not there to claim.
+
+        Raises:
+            Reject: this worker stops; the message goes back to the queue.
+        """
+        if self.draining:
+            raise Reject("this worker is stopping", requeue=True)
+        lease_s = self._tools.settings.lease_s
+        claim = self._write(lambda tx: work.claim(tx, job_id, worker_id=self._worker_id, lease_s=lease_s))
+        if claim is None:
+            log.debug("nothing to claim for %s", job_id)
+            return
+        held = HeldJob(claim, on_stop=self._tools.sandbox.stop)
+        self._in_hand.add(held)
+        try:
+            self._attempt(held)
+        finally:
+            self._in_hand.remove(held)
+            self._reporter.forget(held)
+        dispatch(self._db, self._broker, variants=(claim.variant,))
+
+    def _attempt(self, held: HeldJob) -> None:
+        claim = held.claim
+        made = Made()
+        stage: str | None = None
+        try:
+            run = JobRun(held, self._tools)
+            made = run.made
+            try:
+                run.run()
+            finally:
+                stage = str(run.stage)
+            published = self._publish(claim, made)
+        except StoppedError:
+            published = False
+            self._end_stopped(held)
+        except LeaseLostError as exc:
+            published = False
+            log.warning("%s The result is dropped.", exc)
+        except ModelError as exc:
+            published = False
+            self._fail(claim, Failure(exc.code, str(exc), stage, exc.retryable))
+        except JobError as exc:
+            published = False
+            log.warning("job %s: %s", claim.job_id, exc, exc_info=exc.__cause__)
+            self._fail(claim, exc.failure(stage))
+        except Exception:
+            # The boundary: whatever it was, the job ends with a reason and the worker goes on.
+            published = False
+            log.exception("job %s failed in stage %s", claim.job_id, stage)
+            message = "Something went wrong inside the platform; the worker's log has the details."
+            self._fail(claim, InternalError(message).failure(stage))
+        if not published:
+            self._discard(made)
+
+    def _publish(self, claim: Claim, made: Made) -> bool:
+        ttl_s = self._tools.settings.artifact_ttl_s
+        return self._write(
+            lambda tx: work.complete(
+                tx, claim, made.artifacts, warnings=made.warnings, timings=made.timings, artifact_ttl_s=ttl_s
+            )
+        )
+
+    def _end_stopped(self, held: HeldJob) -> None:
+        claim = held.claim
+        try:
+            if held.reason is StopReason.DRAINED:
+                self._write(lambda tx: work.hand_back(tx, claim))
+            elif held.reason is StopReason.TIMED_OUT:
+                limit = claim.request["run_timeout_s"]
+                error = RunTimeoutError(f"The attempt ran longer than the {limit} s that the request allows.")
+                self._write(lambda tx: work.fail(tx, claim, error.failure(None)))
+            else:
+                self._write(lambda tx: work.acknowledge_cancel(tx, claim))
+        except LeaseLostError as exc:
+            log.warning("%s", exc)
+
+    def _fail(self, claim: Claim, failure: Failure) -> None:
+        try:
+            state = self._write(lambda tx: work.fail(tx, claim, failure))
+        except LeaseLostError as exc:
+            log.warning("%s", exc)
+            return
+        if state is State.QUEUED:
+            log.warning("job %s goes back to the queue: %s", claim.job_id, failure.message)
+
+    def _write(self, step: Callable[[Transaction], Result]) -> Result:
+        """Do one step in a transaction, again when the connection broke; every step names its attempt, so it may.
+
+        Raises:
+            DBAPIError: the database stayed away; the lease runs out and the sweep takes the job back.
+        """
+        for attempt in range(WRITE_TRIES):
+            try:
+                with self._db.transaction() as tx:
+                    return step(tx)
+            except DBAPIError as exc:
+                if attempt == WRITE_TRIES - 1:
+                    raise
+                log.warning("the database did not answer (%s); trying again", type(exc.orig).__name__)
+                time.sleep(0.2 * 2**attempt)
+        raise AssertionError("the loop returns or raises")
+
+    def _discard(self, made: Made) -> None:
+        """Remove what an attempt stored that nobody will ever point at."""
+        try:
+            self._tools.store.delete(made.stored_keys)
+        except StorageError as exc:
+            log.warning("objects of a dropped attempt stay behind: %s", exc)
