@@ -27,12 +27,15 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One sound to make. At most one of `video` and `image`; neither is text-to-audio."""
+    """One sound to make. At most one of `video` and `image`; neither is text-to-audio.
+
+    A negative prompt of None pushes away from the learned empty text, an empty one from the empty text as CLIP reads it.
+    """
 
     duration_s: float
     seed: int
     prompt: str = ""
-    negative_prompt: str = ""
+    negative_prompt: str | None = ""
     num_steps: int = 25
     cfg_strength: float = 4.5
     mask_away_clip: bool = False
@@ -186,8 +189,10 @@ class Pipeline:
         frames = self._pixels(request.video.sync, (segments - 1) * SEGMENT_STRIDE + SEGMENT_FRAMES)
         return self._networks.sync((frames * 2 - 1)[None].to(self._dtype))[0]
 
-    def _text_features(self, text: str) -> Tensor:
+    def _text_features(self, text: str | None) -> Tensor:
         """Return (1, 77, text_dim)."""
+        if text is None:
+            return self._networks.flow.empty_string_feat[None]
         return encode_tokens(self._networks.clip, self._tokenizer([text]).to(self.device))
 
     def _pixels(self, frames: np.ndarray, count: int) -> Tensor:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -16,8 +14,8 @@ SAMPLED_TOLERANCE = 3e-4
 
 
 @pytest.fixture(scope="module")
-def small_16k() -> Iterator[FlowNetwork]:
-    yield networks.flow("small_16k")
+def small_16k() -> FlowNetwork:
+    return networks.flow("small_16k")
 
 
 @pytest.mark.parametrize("seconds", ["2", "5.3", "8", "10"])

@@ -25,8 +25,8 @@ def _inference() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", params=MODES)
-def vae(request: pytest.FixtureRequest) -> Iterator[tuple[str, Vae]]:
-    yield request.param, networks.vae(MODES[request.param])
+def vae(request: pytest.FixtureRequest) -> tuple[str, Vae]:
+    return request.param, networks.vae(MODES[request.param])
 
 
 @pytest.mark.parametrize("name", ["short", "batch", "two_s"])
