@@ -1,7 +1,8 @@
 """Which files a variant needs and where they may lie. No torch: workers and the CLI ask this before loading anything.
 
 Layout of a weights folder, as published: `weights/mmaudio_<variant>.pth` and `ext_weights/*`. CLIP and the 44.1 kHz
-vocoder come from the Hugging Face hub's cache (or `ext_weights/` under their own file names).
+vocoder are published by others; in a folder they lie in `ext_weights/` under their own names. What is not in the folder
+is looked for in the Hugging Face hub's cache.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from pathlib import Path
 from mmaudio_model.errors import WeightsMissingError
 from mmaudio_model.variants import Variant
 
+MMAUDIO_REPOSITORY = "hkchengrex/MMAudio"
 CLIP_REPOSITORY = "apple/DFN5B-CLIP-ViT-H-14-384"
 VOCODER_REPOSITORY = "nvidia/bigvgan_v2_44khz_128band_512x"
 
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """One file: which part of the model, its place in a weights folder, and its place on the hub if it lives there.
+    """One file: which part of the model it holds, and where it lies in a weights folder and on the hub.
 
     Attributes:
+        hub_path: its path in the repository, where that is another than in a folder.
         container: key of the dictionary that holds the tensors; None: the file is the dictionary.
         prefix: only keys with this prefix are of interest; it is cut off.
         tolerated: keys that may be in the file and are not wanted.
@@ -28,8 +31,8 @@ class WeightsFile:
 
     part: str
     path: str
-    repository: str | None = None
-    hub_name: str | None = None
+    repository: str = MMAUDIO_REPOSITORY
+    hub_path: str | None = None
     container: str | None = None
     prefix: str = ""
     tolerated: frozenset[str] = frozenset()
@@ -47,7 +50,7 @@ def needed_files(variant: Variant) -> tuple[WeightsFile, ...]:
             "vocoder",
             "ext_weights/bigvgan_generator.pt",
             repository=VOCODER_REPOSITORY,
-            hub_name="bigvgan_generator.pt",
+            hub_path="bigvgan_generator.pt",
             container="generator",
         )
     )
@@ -69,7 +72,7 @@ def needed_files(variant: Variant) -> tuple[WeightsFile, ...]:
             "clip",
             "ext_weights/open_clip_pytorch_model.bin",
             repository=CLIP_REPOSITORY,
-            hub_name="open_clip_pytorch_model.bin",
+            hub_path="open_clip_pytorch_model.bin",
         ),
     )
 
@@ -78,11 +81,9 @@ def find_file(file: WeightsFile, weights_dir: Path | None) -> Path | None:
     """Return where a file lies: in the folder, else in the hub's cache; None if in neither."""
     if weights_dir is not None and (weights_dir / file.path).is_file():
         return weights_dir / file.path
-    if file.repository is None or file.hub_name is None:
-        return None
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(file.repository, file.hub_name)
+    found = try_to_load_from_cache(file.repository, file.hub_path or file.path)
     return Path(found) if isinstance(found, str) else None
 
 
@@ -94,11 +95,10 @@ def require_file(file: WeightsFile, variant: Variant, weights_dir: Path | None) 
     """
     found = find_file(file, weights_dir)
     if found is None:
-        folder = f"{weights_dir}/{file.path}" if weights_dir else f"{file.path} (MMAUDIO_WEIGHTS_DIR is not set)"
-        hub = f", nor {file.repository} in the Hugging Face cache" if file.repository else ""
+        folder = f"in {weights_dir}" if weights_dir is not None else "in a weights folder (none is set)"
         raise WeightsMissingError(
-            f"Variant {variant.name} needs {folder}; it is not there{hub}. "
-            f"Get it with: mmaudio weights fetch {variant.name}"
+            f"Variant {variant.name} needs {file.path}; it is neither {folder} nor, as a file of {file.repository}, in "
+            f"the Hugging Face cache. Get it with: mmaudio weights fetch {variant.name}"
         )
     return found
 

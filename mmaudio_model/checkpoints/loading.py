@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -56,15 +57,12 @@ def load_networks(
     files = {file.part: file for file in needed_files(variant)}
     # Every file is looked for before the first is read: a missing one is said at once.
     paths = {part: require_file(file, variant, weights_dir) for part, file in files.items()}
-    for part, build in _builders(variant).items():
+    for part, module in new_networks(variant, device="cpu" if variant.seeded else "meta").items():
         if on_part is not None:
             on_part(part)
         if variant.seeded:
-            module = build()
             fill_from_seed(module, part)
         else:
-            with torch.device("meta"):
-                module = build()
             fill_from_file(module, files[part], paths[part])
         if isinstance(module, Vae | Vocoder):
             module.fold_weights()
@@ -72,24 +70,32 @@ def load_networks(
     return Networks(**parts)
 
 
-def _builders(variant: Variant) -> dict[str, Callable[[], nn.Module]]:
+def new_networks(variant: Variant, *, device: str = "cpu") -> dict[str, nn.Module]:
+    """Build a variant's networks, by part, unfilled; on `meta` they cost neither time nor memory."""
     mode = variant.mode
-    return {
-        "flow": lambda: FlowNetwork(variant.flow, mode.latent_channels),
-        "vae": lambda: Vae(mode),
-        "vocoder": lambda: Vocoder(mode.vocoder, mode.mel_bands),
-        "sync": lambda: SynchformerVisual(variant.sync),
-        "clip": lambda: build_clip(variant.clip),
-    }
+    # Some layers draw first values from torch's global generator, which belongs to the caller.
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        return {
+            "flow": FlowNetwork(variant.flow, mode.latent_channels),
+            "vae": Vae(mode),
+            "vocoder": Vocoder(mode.vocoder, mode.mel_bands),
+            "sync": SynchformerVisual(variant.sync),
+            "clip": build_clip(variant.clip),
+        }
 
 
 def fill_from_file(module: nn.Module, file: WeightsFile, path: Path) -> None:
     """Fill a network on `meta` with the tensors of a file.
 
     Raises:
-        WeightsMismatchError: keys are missing, unknown, or of another shape.
+        WeightsMismatchError: the file is no checkpoint, or keys are missing, unknown, or of another shape.
     """
-    content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    try:
+        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (RuntimeError, UnpicklingError, EOFError, ValueError) as exc:
+        raise WeightsMismatchError(
+            f"{path} cannot be read as a checkpoint: {exc}. It may be cut off; fetch it again."
+        ) from exc
     if file.container is not None:
         if file.container not in content:
             raise WeightsMismatchError(f"{path} has no entry {file.container!r}; it holds {_some(content)}.")

@@ -1,0 +1,41 @@
+"""Lengths follow from the duration alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmaudio_model.errors import RequestInvalidError
+from mmaudio_model.lengths import frame_counts, sequence_lengths
+from mmaudio_model.variants import SEGMENT_FRAMES, SEGMENT_STRIDE, SEGMENT_TOKENS, VARIANTS, get_variant
+
+variants = st.sampled_from(sorted(VARIANTS)).map(get_variant)
+durations = st.floats(min_value=0.32, max_value=30)
+
+
+@given(variants, durations)
+def test_the_sound_is_as_long_as_asked_for_to_the_sample(variant, duration_s) -> None:
+    lengths = sequence_lengths(variant, duration_s)
+
+    assert abs(lengths.samples / variant.sample_rate_hz - duration_s) <= 0.5 / variant.sample_rate_hz
+    assert 0 <= lengths.decoded_samples - lengths.samples <= 2 * variant.mode.hop
+
+
+@given(variants, durations)
+def test_every_stream_has_at_least_one_token_and_enough_frames_behind_it(variant, duration_s) -> None:
+    lengths = sequence_lengths(variant, duration_s)
+    clip_frames, sync_frames = frame_counts(duration_s)
+
+    assert lengths.latent >= 1
+    assert lengths.clip == clip_frames
+    segments, rest = divmod(lengths.sync, SEGMENT_TOKENS)
+    assert rest == 0
+    assert segments >= 1
+    assert sync_frames >= SEGMENT_FRAMES + (segments - 1) * SEGMENT_STRIDE
+
+
+@pytest.mark.parametrize("duration_s", [-1.0, 0.0, 0.31, 30.01, float("inf"), float("nan")])
+def test_a_duration_outside_the_limits_is_refused_with_the_limits(duration_s: float) -> None:
+    with pytest.raises(RequestInvalidError, match=r"small_16k makes 0\.32 to 30 s"):
+        sequence_lengths(get_variant("small_16k"), duration_s)
