@@ -137,6 +137,12 @@ class InputMissingError(JobError):
     code = "input_missing"
 
 
+class InputDamagedError(JobError):
+    """Raised when the input's bytes do not hash to what was announced."""
+
+    code = "input_damaged"
+
+
 class InputTooLargeError(JobError):
     """Raised when the input has more bytes than the server allows."""
 

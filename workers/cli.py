@@ -1,4 +1,4 @@
-"""The commands of this room: `mmaudio worker`, `mmaudio control`, `mmaudio up`. Torch is imported only where it runs."""
+"""`mmaudio worker`, `mmaudio control`, `mmaudio up`. Torch is imported only in the process that needs it."""
 
 from __future__ import annotations
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from jobs.db.database import Database
-from jobs.errors import InputMissingError, InputTooLargeError, StorageFailedError
+from jobs.errors import InputDamagedError, InputMissingError, InputTooLargeError, StorageFailedError
 from jobs.lifecycle import Stage
 from jobs.request import S3_URL, JobRequest
 from jobs.service.work import NewArtifact, record_resolved
 from jobs.settings import Settings
-from jobs.storage.errors import ObjectNotFoundError, ObjectTooLargeError, StorageError
+from jobs.storage.errors import ChecksumMismatchError, ObjectNotFoundError, ObjectTooLargeError, StorageError
 from jobs.storage.protocol import ObjectStore
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import AUDIO_FORMATS, write_audio
@@ -119,6 +119,10 @@ class JobRun:
             raise InputMissingError("The input is gone, or this server may not read it.") from exc
         except ObjectTooLargeError as exc:
             raise InputTooLargeError(f"The input has more than the allowed {limit} bytes.") from exc
+        except ChecksumMismatchError as exc:
+            raise InputDamagedError(
+                "The input's bytes are not those that were announced; upload the file again."
+            ) from exc
         except StorageError as exc:
             raise StorageFailedError("The object store did not give the input.") from exc
         return target

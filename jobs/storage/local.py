@@ -193,6 +193,7 @@ class LocalStore:
         *,
         size_bytes: int,  # noqa: ARG002
         content_type: str,  # noqa: ARG002
+        sha256: str | None,  # noqa: ARG002
         expires_s: int,  # noqa: ARG002
         now: datetime,  # noqa: ARG002
     ) -> UploadTarget | None:

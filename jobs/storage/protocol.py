@@ -113,7 +113,7 @@ class ObjectStore(Protocol):
         ...
 
     def upload_target(
-        self, key: str, *, size_bytes: int, content_type: str, expires_s: int, now: datetime
+        self, key: str, *, size_bytes: int, content_type: str, sha256: str | None, expires_s: int, now: datetime
     ) -> UploadTarget | None:
         """Return how to send exactly `size_bytes` straight to the store, or None when it has no address of its own."""
         ...

@@ -196,11 +196,14 @@ class S3Store:
         )
 
     def upload_target(
-        self, key: str, *, size_bytes: int, content_type: str, expires_s: int, now: datetime
+        self, key: str, *, size_bytes: int, content_type: str, sha256: str | None, expires_s: int, now: datetime
     ) -> UploadTarget | None:
         # A form and not a PUT: only its policy can bound the size.
         fields = {"Content-Type": content_type}
-        conditions: list[Any] = [["content-length-range", size_bytes, size_bytes], fields]
+        if sha256 is not None:  # travels with the object and is compared when it is read
+            fields[f"x-amz-meta-{SHA256_FIELD}"] = sha256
+        conditions: list[Any] = [["content-length-range", size_bytes, size_bytes]]
+        conditions += [{name: value} for name, value in fields.items()]
         form = self._client.generate_presigned_post(
             self._bucket, self._full(key), Fields=dict(fields), Conditions=conditions, ExpiresIn=expires_s
         )

@@ -29,7 +29,7 @@ SEEK_FROM_S = 2.0
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """What the encoders see of a stretch, uint8 RGB: clip (T, size, size, 3) at 8 fps, sync (F, size, size, 3) at 25."""
+    """What the encoders see, uint8 RGB: clip (T, size, size, 3) at 8 fps, sync (F, size, size, 3) at 25 fps."""
 
     clip: np.ndarray
     sync: np.ndarray

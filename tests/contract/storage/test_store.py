@@ -187,7 +187,7 @@ def test_presigned_links_give_the_bytes_under_the_wanted_name(s3_store: S3Store)
 
 def test_a_presigned_form_takes_the_announced_file_under_its_exact_key(s3_store: S3Store) -> None:
     target = s3_store.upload_target(
-        "uploads/u/content", size_bytes=5, content_type="video/mp4", expires_s=60, now=datetime.now(UTC)
+        "uploads/u/content", size_bytes=5, content_type="video/mp4", sha256=None, expires_s=60, now=datetime.now(UTC)
     )
     assert target is not None
     answer = httpx.post(target.url, data=dict(target.fields), files={"file": ("x.mp4", b"hello")})
@@ -201,7 +201,7 @@ def test_the_forms_policy_names_key_size_and_type(s3_store: S3Store) -> None:
     import json
 
     target = s3_store.upload_target(
-        "uploads/u/content", size_bytes=5, content_type="video/mp4", expires_s=60, now=datetime.now(UTC)
+        "uploads/u/content", size_bytes=5, content_type="video/mp4", sha256=None, expires_s=60, now=datetime.now(UTC)
     )
     assert target is not None
     policy = json.loads(base64.b64decode(target.fields["policy"]))

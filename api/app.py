@@ -1,0 +1,103 @@
+"""The application factory: settings in, a Flask app out. Importing this module does nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask, Response, request
+from flask_openapi3 import Info, OpenAPI
+
+from api.auth import current_tenant
+from api.dashboard.views import dashboard
+from api.errors import invalid_fields, problem, register_error_handlers
+from api.platform import EXTENSION, Platform
+from api.routes.artifacts import artifacts_api
+from api.routes.house import house_api
+from api.routes.jobs import jobs_api
+from api.routes.uploads import uploads_api
+from api.schemas import Problem
+from jobs.db.database import Database
+from jobs.queue import Broker
+from jobs.service.dispatch import Publisher
+from jobs.settings import Settings, load_secret_key
+from jobs.storage.factory import open_store
+from jobs.storage.protocol import ObjectStore
+from jobs.storage.signing import LinkSigner
+
+MAX_JSON_BYTES = 1024 * 1024
+LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"]
+
+
+def create_app(
+    settings: Settings,
+    *,
+    db: Database | None = None,
+    store: ObjectStore | None = None,
+    broker: Broker | Publisher | None = None,
+) -> Flask:
+    """Make the app.
+
+    Args:
+        db, store, broker: used instead of those that the settings name.
+
+    Raises:
+        BrokerUnknownError: nothing says where the broker is.
+    """
+    app = OpenAPI(
+        "api",
+        info=Info(title="mmaudio-platform", version="1", description="Hand in a video, get back sound that fits it."),
+        doc_prefix="/docs",
+        validation_error_model=Problem,
+        validation_error_callback=invalid_fields,
+        static_folder=None,
+    )
+    app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    if settings.listens_on_loopback and not settings.trust_network:
+        # A web page that makes its own name point at 127.0.0.1 (DNS rebinding) comes with its own Host.
+        app.config["TRUSTED_HOSTS"] = LOOPBACK_NAMES
+    app.extensions[EXTENSION] = Platform(
+        settings=settings,
+        db=db or Database(settings.database_url, pool_size=settings.api_threads // 2),
+        store=store or open_store(settings),
+        broker=broker or Broker(settings.resolved_broker_url()),
+        signer=LinkSigner(load_secret_key(settings)),
+    )
+    register_error_handlers(app)
+    app.before_request(_expect_json)
+    app.after_request(_harden)
+    for blueprint in (jobs_api, artifacts_api, uploads_api, house_api):
+        app.register_api(blueprint)
+    app.register_blueprint(dashboard)
+    app.add_url_rule("/openapi.json", "openapi_document", lambda: app.api_doc)
+    return app
+
+
+def _expect_json() -> Response | None:
+    """Refuse bodies that are not JSON before anything looks at them; a form cannot post across sites that way."""
+    current_tenant()
+    if request.method != "POST" or not request.path.startswith("/v1/"):
+        return None
+    if not request.content_length and request.endpoint in {"jobs.cancel_job", "jobs.retry_job"}:
+        if request.headers.get("Sec-Fetch-Site") == "cross-site":
+            return problem(403, "cross_site", "This call may not come from another site.")
+        return None
+    if request.mimetype != "application/json":
+        return problem(415, "wrong_media_type", f"Got {request.mimetype or 'no content type'}; send application/json.")
+    body: Any = request.get_json(silent=True)
+    if body is None:
+        return problem(400, "malformed_json", "The body is not JSON.")
+    if not isinstance(body, dict):
+        return problem(
+            422,
+            "invalid_request",
+            "The body must be a JSON object.",
+            fields=[{"field": "body", "message": "not an object"}],
+        )
+    return None
+
+
+def _harden(response: Response) -> Response:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    return response

@@ -1,0 +1,256 @@
+// The dashboard: asks the API each second while somebody looks, and shows what it says. All text goes through
+// textContent, so nothing a stranger wrote (a prompt, a file name) can become markup.
+
+const POLL_MS = 1000;
+const $ = (id) => document.getElementById(id);
+const rows = new Map(); // job id -> {node, seen}
+let variants = [];
+let etag = null;
+let olderCursor = null;
+
+async function call(method, url, body) {
+  const response = await fetch(url, {
+    method,
+    headers: body === undefined ? {} : { "Content-Type": "application/json" },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  const answer = response.status === 204 ? null : await response.json().catch(() => null);
+  if (!response.ok && !(response.status === 409 && answer?.job)) throw new Error(explain(answer, response.status));
+  return answer;
+}
+
+function explain(problem, status) {
+  if (problem?.errors?.length) return problem.errors.map((e) => `${e.field}: ${e.message}`).join("\n");
+  return problem?.detail ?? `The server answered ${status}.`;
+}
+
+function say(text) {
+  $("problem").textContent = text;
+  $("problem").hidden = !text;
+}
+
+// ---- the form
+
+function upload(file) {
+  return new Promise((resolve, reject) => {
+    call("POST", "/v1/uploads", { filename: file.name || "video", size_bytes: file.size, content_type: file.type || "application/octet-stream" })
+      .then((announced) => {
+        const { method, url, headers, fields } = announced.upload;
+        const request = new XMLHttpRequest(); // fetch tells no upload progress
+        request.open(method, url);
+        for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+        request.upload.onprogress = (event) => { $("sending").value = event.loaded / event.total; };
+        request.onload = () => {
+          if (request.status < 300) return resolve(announced.id);
+          let problem = null;
+          try { problem = JSON.parse(request.responseText); } catch { /* an object store answers XML */ }
+          reject(new Error(explain(problem, request.status)));
+        };
+        request.onerror = () => reject(new Error("The upload was interrupted; try again."));
+        if (method === "PUT") return request.send(file);
+        const form = new FormData();
+        for (const [name, value] of Object.entries(fields)) form.append(name, value);
+        form.append("file", file);
+        request.send(form);
+      })
+      .catch(reject);
+  });
+}
+
+async function submit(event) {
+  event.preventDefault();
+  say("");
+  $("submit").disabled = true;
+  try {
+    const body = { prompt: $("prompt").value, negative_prompt: $("negative_prompt").value, variant: $("variant").value || undefined };
+    for (const name of ["duration_s", "seed", "num_steps", "cfg_strength", "num_samples"]) {
+      if ($(name).value !== "") body[name] = Number($(name).value);
+    }
+    const file = $("video").files[0];
+    if (file) {
+      if (file.size === 0) throw new Error("The file is empty.");
+      $("sending").hidden = false;
+      body.video = await upload(file);
+    }
+    show(await call("POST", "/v1/jobs", body), true);
+    $("video").value = "";
+    chosen();
+  } catch (error) {
+    say(error.message);
+  } finally {
+    $("sending").hidden = true;
+    $("submit").disabled = false;
+  }
+}
+
+function chosen() {
+  const file = $("video").files[0];
+  $("drop-text").textContent = file ? `${file.name} (${(file.size / 1e6).toFixed(1)} MB)` : "Choose a video, or drop one here.";
+}
+
+function noteVariant() {
+  const variant = variants.find((v) => v.name === $("variant").value);
+  const text = !variant ? "" : !variant.installed ? `No worker serves ${variant.name} at the moment; the job will wait.` : variant.note ?? "";
+  $("note").textContent = text;
+  $("note").hidden = !text;
+}
+
+// ---- the list
+
+const title = (job) => job.request.prompt || (job.request.video ? "Video without words" : "Without words");
+
+function facts(job) {
+  const parts = [job.request.variant, `seed ${job.request.seed}`];
+  if (job.request.duration_s) parts.push(`${Number(job.request.duration_s.toFixed(2))} s`);
+  if (job.state === "queued" && job.queue_position) parts.push(`place ${job.queue_position} in the queue`);
+  if (job.state === "running") parts.push(job.cancel_requested ? "stopping" : job.stage + (job.step ? ` ${job.step}/${job.request.num_steps}` : ""));
+  if (job.timings.total_s) parts.push(`took ${job.timings.total_s.toFixed(1)} s`);
+  if (job.attempt > 1) parts.push(`attempt ${job.attempt} of ${job.max_attempts}`);
+  parts.push(new Date(job.created_at).toLocaleString());
+  return parts.join(" · ");
+}
+
+function button(text, label, action) {
+  const node = document.createElement("button");
+  node.type = "button";
+  node.className = "plain";
+  node.textContent = text;
+  node.setAttribute("aria-label", label);
+  node.addEventListener("click", async () => {
+    node.disabled = true;
+    try { await action(); } catch (error) { say(error.message); }
+    node.disabled = false;
+    poll();
+  });
+  return node;
+}
+
+function players(job) {
+  return job.artifacts.filter((a) => a.url).map((artifact) => {
+    const player = document.createElement(artifact.kind === "video" ? "video" : "audio");
+    player.controls = true;
+    player.preload = "metadata";
+    player.src = artifact.url;
+    player.setAttribute("aria-label", artifact.name);
+    return player;
+  });
+}
+
+function actions(job) {
+  const nodes = job.artifacts.map((artifact) => {
+    if (!artifact.url) {
+      const gone = document.createElement("span");
+      gone.className = "quiet";
+      gone.textContent = `${artifact.name} has expired`;
+      return gone;
+    }
+    const link = document.createElement("a");
+    link.href = `${artifact.url}&download=1`;
+    link.download = artifact.name;
+    link.textContent = `Download ${artifact.name}`;
+    return link;
+  });
+  if (job.links.cancel && !job.cancel_requested) {
+    nodes.push(button("Cancel", `Cancel ${title(job)}`, () => call("POST", job.links.cancel)));
+  }
+  if (job.links.retry) {
+    nodes.push(button("Do it again", `Do ${title(job)} again`, async () => show(await call("POST", job.links.retry), true)));
+  }
+  return nodes;
+}
+
+function show(job, first = false) {
+  let row = rows.get(job.id);
+  if (!row) {
+    const node = $("job-template").content.firstElementChild.cloneNode(true);
+    node.dataset.id = job.id;
+    row = { node, seen: "" };
+    rows.set(job.id, row);
+    if (first) $("jobs").prepend(node); else insert(node, job.id);
+  }
+  const seen = JSON.stringify({ ...job, artifacts: job.artifacts.map((a) => [a.name, a.expired]) });
+  if (seen === row.seen) return; // a player that plays is left alone
+  row.seen = seen;
+  const part = (selector) => row.node.querySelector(selector);
+  row.node.className = `card job ${job.state}`;
+  part(".title").textContent = title(job);
+  part(".state").textContent = job.state;
+  part(".facts").textContent = facts(job);
+  part("progress").hidden = job.state !== "running";
+  part("progress").value = job.progress;
+  part(".problem").hidden = !job.error;
+  part(".problem").textContent = job.error?.message ?? "";
+  part(".warnings").replaceChildren(...job.warnings.map((w) => Object.assign(document.createElement("li"), { textContent: w.message })));
+  if (part(".players").childElementCount !== job.artifacts.filter((a) => a.url).length) part(".players").replaceChildren(...players(job));
+  part(".actions").replaceChildren(...actions(job));
+  $("empty").hidden = rows.size > 0;
+}
+
+// Ids sort by time, newest first in the list.
+function insert(node, id) {
+  const next = [...$("jobs").children].find((other) => other.dataset.id < id);
+  $("jobs").insertBefore(node, next ?? null);
+}
+
+// ---- asking
+
+async function poll() {
+  if (document.hidden) return;
+  try {
+    const response = await fetch("/v1/jobs?limit=30", { headers: etag ? { "If-None-Match": etag } : {} });
+    if (response.status !== 304) {
+      if (!response.ok) throw new Error(`The server answered ${response.status}.`);
+      etag = response.headers.get("ETag");
+      const page = await response.json();
+      page.data.forEach((job) => show(job));
+      if (olderCursor === null) setOlder(page.next_cursor);
+      $("empty").hidden = rows.size > 0;
+    }
+    await house();
+  } catch (error) {
+    etag = null;
+    $("house").textContent = `No connection: ${error.message}`;
+  }
+}
+
+function setOlder(cursor) {
+  olderCursor = cursor ?? "";
+  $("more").hidden = !cursor;
+}
+
+async function older() {
+  const page = await call("GET", `/v1/jobs?limit=30&cursor=${encodeURIComponent(olderCursor)}`);
+  page.data.forEach((job) => show(job));
+  setOlder(page.next_cursor);
+}
+
+async function house() {
+  const [queue, workers] = await Promise.all([call("GET", "/v1/queue"), call("GET", "/v1/workers")]);
+  const alive = workers.data.filter((w) => w.state !== "lost").length;
+  $("house").textContent = `${queue.running} running · ${queue.queued} waiting · ${alive} worker${alive === 1 ? "" : "s"}`;
+}
+
+async function loadVariants() {
+  variants = (await call("GET", "/v1/variants")).data;
+  $("variant").replaceChildren(...variants.map((v) => Object.assign(document.createElement("option"), { value: v.name, textContent: v.name })));
+  noteVariant();
+}
+
+$("new").addEventListener("submit", submit);
+$("video").addEventListener("change", chosen);
+$("variant").addEventListener("change", noteVariant);
+$("more").addEventListener("click", () => older().catch((error) => say(error.message)));
+for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+  $("drop").addEventListener(name, (event) => {
+    event.preventDefault();
+    $("drop").classList.toggle("over", over);
+    if (name === "drop" && event.dataTransfer.files.length) {
+      $("video").files = event.dataTransfer.files;
+      chosen();
+    }
+  });
+}
+document.addEventListener("visibilitychange", poll);
+loadVariants().catch((error) => say(error.message));
+poll();
+setInterval(poll, POLL_MS);

@@ -1,0 +1,23 @@
+"""Serves the page and its files."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, render_template
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' https: http:; "
+    "connect-src 'self' https: http:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+dashboard = Blueprint(
+    "dashboard", __name__, template_folder="templates", static_folder="static", static_url_path="/static"
+)
+
+
+@dashboard.get("/")
+def index() -> Response:
+    """The page; uploads and media may go straight to the object store, so http(s) is open for those alone."""
+    response = Response(render_template("index.html"), mimetype="text/html")
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers["Cache-Control"] = "no-cache"
+    return response

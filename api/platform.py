@@ -1,0 +1,92 @@
+"""What the routes work with, made once a process by `create_app` and kept with the app."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from flask import current_app
+
+from jobs.db.database import Database, Transaction
+from jobs.queue import Broker
+from jobs.service.dispatch import Publisher, dispatch
+from jobs.service.queries import is_lost, known_workers
+from jobs.service.submission import SubmitPolicy
+from jobs.settings import Settings
+from jobs.storage.protocol import ObjectStore
+from jobs.storage.signing import LinkSigner
+
+log = logging.getLogger(__name__)
+
+EXTENSION = "mmaudio"
+EMBEDDED_VARIANT = "tiny_16k"
+LOST_AFTER_LEASES = 1.5
+BROKER_REST_S = 5.0
+
+
+@dataclass
+class BrokerRest:
+    """After the broker did not answer, leaves it alone for a while: a submit should not wait for it each time."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    _until: float = float("-inf")
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def over(self) -> bool:
+        with self._lock:
+            return self.monotonic() >= self._until
+
+    def begin(self) -> None:
+        with self._lock:
+            self._until = self.monotonic() + BROKER_REST_S
+
+
+@dataclass
+class Platform:
+    """Database, store, broker and what signs links."""
+
+    settings: Settings
+    db: Database
+    store: ObjectStore
+    broker: Broker | Publisher
+    signer: LinkSigner
+    rest: BrokerRest = field(default_factory=BrokerRest)
+
+    def publish(self, variant: str) -> None:
+        """Put what waits for `variant` on the belt. Never fails a request: what stays behind, the sweep publishes."""
+        if not self.rest.over:
+            return
+        began = self.rest.monotonic()
+        dispatch(self.db, self.broker, variants=(variant,))
+        if self.rest.monotonic() - began > 1.0:
+            self.rest.begin()
+
+    def offered_variants(self, tx: Transaction) -> tuple[str, ...]:
+        """Return the variants that requests may name, the default first."""
+        if self.settings.variants:
+            return tuple(self.settings.variants)
+        return tuple(dict.fromkeys([EMBEDDED_VARIANT, *self.served_variants(tx)]))
+
+    def served_variants(self, tx: Transaction) -> list[str]:
+        """Return the variants that a living worker takes jobs for."""
+        workers = known_workers(tx)
+        return [name for w in workers if not is_lost(w, tx.now, self.lost_after_s) for name in w.variants]
+
+    @property
+    def lost_after_s(self) -> float:
+        return self.settings.lease_s * LOST_AFTER_LEASES
+
+    def policy(self) -> SubmitPolicy:
+        """Return what is accepted now."""
+        with self.db.reading() as tx:
+            return SubmitPolicy.from_settings(self.settings, self.offered_variants(tx))
+
+
+def platform() -> Platform:
+    """Return the platform of the current app."""
+    return cast("Platform", current_app.extensions[EXTENSION])

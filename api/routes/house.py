@@ -1,0 +1,126 @@
+"""The state of the house: `/v1/variants`, `/v1/queue`, `/v1/workers`, `/healthz`, `/readyz`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from http import HTTPStatus
+
+from flask import Response, jsonify
+from flask_openapi3 import APIBlueprint, Tag
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.auth import current_tenant
+from api.platform import platform
+from api.presentation import iso
+from api.schemas import QueueList, VariantList, WorkerList
+from jobs.queue import Broker, BrokerUnavailableError
+from jobs.service.queries import is_lost, jobs_in_hand, known_workers, queue_sums
+from jobs.storage.errors import StorageError
+from jobs.variants import VARIANTS
+
+log = logging.getLogger(__name__)
+
+house_api = APIBlueprint("house", __name__, abp_tags=[Tag(name="house")])
+
+
+@house_api.get("/v1/variants", summary="Which models there are", responses={"200": VariantList})
+def variants() -> Response:
+    """The variants that may be asked for, the default first, with limits and licence."""
+    here = platform()
+    with here.db.reading() as tx:
+        offered, served = here.offered_variants(tx), set(here.served_variants(tx))
+    known = [VARIANTS[name] for name in offered if name in VARIANTS]
+    data = [
+        {
+            "name": facts.name,
+            "installed": facts.name in served,
+            "default": place == 0,
+            "trained": facts.trained,
+            "sample_rate_hz": facts.sample_rate_hz,
+            "min_duration_s": facts.min_duration_s,
+            "max_duration_s": facts.max_duration_s,
+            "default_duration_s": facts.default_duration_s,
+            "licence": facts.licence,
+            "note": facts.note,
+        }
+        for place, facts in enumerate(known)
+    ]
+    return jsonify({"data": data})
+
+
+@house_api.get("/v1/queue", summary="How long the queues are", responses={"200": QueueList})
+def queue() -> Response:
+    """Sums over all tenants, a variant a row: what an autoscaler reads."""
+    here = platform()
+    with here.db.reading() as tx:
+        sums = queue_sums(tx, here.offered_variants(tx))
+    return jsonify(
+        {
+            "data": [vars(row) for row in sums],
+            "queued": sum(row.queued for row in sums),
+            "running": sum(row.running for row in sums),
+        }
+    )
+
+
+@house_api.get("/v1/workers", summary="Who works", responses={"200": WorkerList})
+def workers() -> Response:
+    """The worker processes: device, load, memory, when they were last heard."""
+    here = platform()
+    current_tenant()
+    with here.db.reading() as tx:
+        rows, held = known_workers(tx), jobs_in_hand(tx)
+        data = [
+            {
+                "id": row.id,
+                "hostname": row.hostname,
+                "pid": row.pid,
+                "device": row.device,
+                "state": _state(row.state, held.get(row.id, []), is_lost(row, tx.now, here.lost_after_s)),
+                "slots": row.slots,
+                "variants": row.variants,
+                "variants_loaded": row.variants_loaded,
+                "memory_bytes": row.memory_bytes,
+                "jobs_in_hand": held.get(row.id, []),
+                "started_at": iso(row.started_at),
+                "heartbeat_at": iso(row.heartbeat_at),
+            }
+            for row in rows
+        ]
+    return jsonify({"data": data})
+
+
+def _state(said: str, held: list[str], lost: bool) -> str:
+    if lost:
+        return "lost"
+    if said == "ready":
+        return "busy" if held else "idle"
+    return said
+
+
+@house_api.get("/healthz", summary="Is this process alive?")
+def healthz() -> Response:
+    """Looks at nothing else: a database that is away is no reason to restart this process."""
+    return jsonify({"status": "ok"})
+
+
+@house_api.get("/readyz", summary="Can it serve?")
+def readyz() -> Response:
+    """Database, broker and storage, each by name; 503 when one does not answer."""
+    here = platform()
+    checks: dict[str, Callable[[], None]] = {"database": here.db.check, "storage": here.store.check}
+    if isinstance(here.broker, Broker):
+        checks["broker"] = here.broker.check
+    down = {}
+    for name, check in checks.items():
+        try:
+            check()
+        except (SQLAlchemyError, StorageError, BrokerUnavailableError) as exc:
+            log.warning("%s: %s", name, exc)
+            down[name] = type(exc).__name__
+    response = jsonify(
+        {"status": "down" if down else "ready", "checks": {n: "down" if n in down else "ok" for n in checks}}
+    )
+    response.status_code = HTTPStatus.SERVICE_UNAVAILABLE if down else HTTPStatus.OK
+    return response

@@ -1,0 +1,135 @@
+"""`/v1/jobs`: submit, get, list, cancel, retry."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Response, jsonify, request
+from flask_openapi3 import APIBlueprint, Tag
+
+from api.auth import current_tenant
+from api.platform import platform
+from api.presentation import JobPresenter
+from api.routes.uploads import check_upload
+from api.schemas import GetJobQuery, JobPage, JobPath, JobView, ListJobsQuery, Problem, SubmitHeader
+from jobs.request import JobRequest
+from jobs.service import cancel as ending
+from jobs.service.queries import JobFilter, get_job, list_jobs
+from jobs.service.submission import Idempotency, submit_and_commit
+
+WAIT_POLL_S = 0.1
+MAX_WAIT_S = 60.0
+
+jobs_api = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", abp_tags=[Tag(name="jobs")])
+_ERRORS: dict[str | int, Any] = {"404": Problem, "409": Problem, "422": Problem, "503": Problem}
+
+
+@jobs_api.post("", summary="Ask for a sound", responses={"202": JobView, "200": JobView, "429": Problem, **_ERRORS})
+def submit_job(header: SubmitHeader, body: JobRequest) -> Response:
+    """Queues a job and answers at once. With an `Idempotency-Key` that came before: 200 with the job of then."""
+    here, tenant = platform(), current_tenant()
+    if body.source is not None:
+        check_upload(here, body, tenant)
+    key = header.idempotency_key
+    submitted = submit_and_commit(
+        here.db,
+        body,
+        tenant=tenant,
+        policy=here.policy(),
+        idempotency=Idempotency.of("POST /v1/jobs", key, body) if key else None,
+    )
+    if not submitted.replayed:
+        here.publish(submitted.job.variant)
+    response = _answer(submitted.job.id, HTTPStatus.OK if submitted.replayed else HTTPStatus.ACCEPTED)
+    if submitted.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+@jobs_api.get("", summary="List jobs, newest first", responses={"200": JobPage, "422": Problem})
+def list_all(query: ListJobsQuery) -> Response:
+    """Pages by cursor: follow `links.next`."""
+    wanted = JobFilter(query.state, query.variant, query.created_after, query.metadata)
+    here = platform()
+    with here.db.reading() as tx:
+        page = list_jobs(tx, tenant=current_tenant(), wanted=wanted, cursor=query.cursor, limit=query.limit)
+        data = JobPresenter(here, tx).jobs(page.jobs)
+    following = None
+    if page.next_cursor is not None:
+        arguments = {**request.args.to_dict(), "cursor": page.next_cursor}
+        following = f"{here.settings.public_url.rstrip('/')}/v1/jobs?{_query_string(arguments)}"
+    document = {"data": data, "next_cursor": page.next_cursor, "links": {"next": following}}
+    return _conditional(jsonify(document), JobPresenter.etag_of(document))
+
+
+@jobs_api.get("/<job_id>", summary="Get a job", responses={"200": JobView, **_ERRORS})
+def get_one(path: JobPath, query: GetJobQuery) -> Response:
+    """With `wait=N` (or `Prefer: wait=N`) answers when the job has ended, or after N seconds as it then is."""
+    wait_s = query.wait or _preferred_wait()
+    deadline = time.monotonic() + wait_s
+    here, tenant = platform(), current_tenant()
+    while True:
+        with here.db.reading() as tx:
+            job = get_job(tx, path.job_id, tenant=tenant)
+            if job.state.is_terminal or time.monotonic() >= deadline:
+                document = JobPresenter(here, tx).job(job)
+                break
+        time.sleep(max(0.0, min(WAIT_POLL_S, deadline - time.monotonic())))
+    response = _conditional(jsonify(document), JobPresenter.etag_of(document))
+    if wait_s and not query.wait:
+        response.headers["Preference-Applied"] = f"wait={wait_s:g}"
+    return response
+
+
+@jobs_api.post("/<job_id>/cancel", summary="Cancel a job", responses={"200": JobView, "202": JobView, **_ERRORS})
+def cancel_job(path: JobPath) -> Response:
+    """Idempotent. 200: canceled. 202: asked for; `canceled` is said when the device has let go. 409: already ended."""
+    here = platform()
+    with here.db.transaction() as tx:
+        job = ending.cancel(tx, path.job_id, tenant=current_tenant())
+    here.publish(job.variant)
+    return _answer(job.id, HTTPStatus.OK if job.state.is_terminal else HTTPStatus.ACCEPTED)
+
+
+@jobs_api.post("/<job_id>/retry", summary="Do an ended job again", responses={"202": JobView, **_ERRORS})
+def retry_job(path: JobPath) -> Response:
+    """A new job with the same request and seed, linked to the old one."""
+    here = platform()
+    policy = here.policy()
+    with here.db.transaction() as tx:
+        job = ending.retry(tx, path.job_id, tenant=current_tenant(), policy=policy)
+    here.publish(job.variant)
+    return _answer(job.id, HTTPStatus.ACCEPTED)
+
+
+def _answer(job_id: str, status: HTTPStatus) -> Response:
+    here = platform()
+    with here.db.reading() as tx:
+        document: dict[str, Any] = JobPresenter(here, tx).job(get_job(tx, job_id, tenant=current_tenant()))
+    response = jsonify(document)
+    response.status_code = status
+    response.headers["Location"] = document["links"]["self"]
+    return response
+
+
+def _conditional(response: Response, etag: str) -> Response:
+    """Answer 304 when the caller already has this document."""
+    response.set_etag(etag)
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.make_conditional(request)
+    return response
+
+
+def _preferred_wait() -> float:
+    for part in request.headers.get("Prefer", "").split(","):
+        name, _, value = part.strip().partition("=")
+        if name.lower() == "wait" and value.strip().isdigit():
+            return min(float(value), MAX_WAIT_S)
+    return 0.0
+
+
+def _query_string(arguments: dict[str, str]) -> str:
+    return urlencode(arguments)

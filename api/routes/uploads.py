@@ -1,0 +1,149 @@
+"""`/v1/uploads`: announce a file, send it, see it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, cast
+
+from flask import Response, jsonify, request
+from flask_openapi3 import APIBlueprint, Tag
+
+from api.auth import current_tenant
+from api.errors import LinkRefusedError, UploadMismatchError
+from api.platform import Platform, platform
+from api.presentation import iso, present_upload
+from api.schemas import NewUpload, Problem, UploadPath, UploadView
+from jobs.db.tables import Upload
+from jobs.errors import RequestInvalidError, UploadNotFoundError
+from jobs.request import UPLOAD_ID, JobRequest
+from jobs.service.uploads import announce_upload, get_upload, mark_upload_checked
+from jobs.storage.errors import ObjectNotFoundError, ObjectTooLargeError
+
+uploads_api = APIBlueprint("uploads", __name__, url_prefix="/v1/uploads", abp_tags=[Tag(name="uploads")])
+
+
+@uploads_api.post("", summary="Announce a file", responses={"201": UploadView, "413": Problem, "422": Problem})
+def create_upload(body: NewUpload) -> Response:
+    """Answers how to send the bytes; afterwards the id can be a job's `video` or `image`."""
+    here = platform()
+    limit = here.settings.max_upload_bytes
+    if body.size_bytes > limit:
+        raise ObjectTooLargeError(f"The file has {body.size_bytes} bytes, at most {limit} are allowed.", "api")
+    with here.db.transaction() as tx:
+        upload = announce_upload(
+            tx,
+            tenant=current_tenant(),
+            filename=body.filename,
+            content_type=body.content_type,
+            size_bytes=body.size_bytes,
+            sha256=body.sha256,
+            ttl_s=here.settings.upload_ttl_s,
+        )
+        now = tx.now
+    document = present_upload(upload, now)
+    target = here.store.upload_target(
+        upload.storage_key,
+        size_bytes=upload.size_bytes,
+        content_type=upload.content_type,
+        sha256=upload.sha256,
+        expires_s=here.settings.link_ttl_s,
+        now=now,
+    )
+    if target is None:  # the store is a folder: the bytes come through this API
+        until = now + timedelta(seconds=here.settings.link_ttl_s)
+        path = _content_path(upload.id)
+        document["upload"] = {
+            "method": "PUT",
+            "url": f"{here.settings.public_url.rstrip('/')}{path}?{here.signer.query('PUT', path, until)}",
+            "headers": {"Content-Type": "application/octet-stream"},
+            "fields": {},
+            "expires_at": iso(until),
+        }
+    else:
+        document["upload"] = {
+            "method": target.method,
+            "url": target.url,
+            "headers": dict(target.headers),
+            "fields": dict(target.fields),
+            "expires_at": iso(target.expires_at),
+        }
+    response = jsonify(document)
+    response.status_code = HTTPStatus.CREATED
+    return response
+
+
+@uploads_api.get("/<upload_id>", summary="See an upload", responses={"200": UploadView, "404": Problem})
+def get_one(path: UploadPath) -> Response:
+    """Says whether the file has come and is what was announced."""
+    here = platform()
+    with here.db.reading() as tx:
+        upload, now = get_upload(tx, path.upload_id, tenant=current_tenant()), tx.now
+    return jsonify(present_upload(upload, now))
+
+
+@uploads_api.put(
+    "/<upload_id>/content", summary="Send the bytes", responses={"204": None, "403": Problem, "422": Problem}
+)
+def put_content(path: UploadPath) -> Response:
+    """Takes the raw bytes, by the signed link of the announcement. Sending them again replaces them."""
+    here = platform()
+    with here.db.reading() as tx:
+        given = request.args
+        if not here.signer.is_valid(
+            "PUT", _content_path(path.upload_id), given.get("expires", ""), given.get("signature", ""), now=tx.now
+        ):
+            raise LinkRefusedError("This upload link is not valid or has expired; announce the file again.")
+        upload = get_upload(tx, path.upload_id, tenant=current_tenant())
+    if upload.checked_at is not None:
+        raise UploadMismatchError(f"Upload {upload.id} is complete already; announce another one.")
+    announced = request.content_length
+    if announced is not None and announced > upload.size_bytes:
+        raise ObjectTooLargeError(f"{announced} bytes come, announced were {upload.size_bytes}.", "api")
+    request.max_content_length = None  # the announced size bounds it, chunk by chunk
+    stored = here.store.put_stream(
+        upload.storage_key,
+        cast("Any", request.stream),
+        content_type=upload.content_type,
+        max_bytes=upload.size_bytes,
+        sha256=upload.sha256,
+    )
+    _accept(here, upload, stored.size_bytes)
+    return Response(status=HTTPStatus.NO_CONTENT)
+
+
+def check_upload(here: Platform, body: JobRequest, tenant: str) -> None:
+    """See that the upload a request names has come whole, if nobody has seen it yet.
+
+    Raises:
+        RequestInvalidError: it has not; names the field.
+    """
+    source = body.source
+    if source is None or not UPLOAD_ID.fullmatch(source):
+        return
+    field = "video" if body.video is not None else "image"
+    try:
+        with here.db.reading() as tx:
+            upload = get_upload(tx, source, tenant=tenant)
+        if upload.checked_at is None and upload.deleted_at is None:
+            _accept(here, upload, here.store.head(upload.storage_key).size_bytes)
+    except UploadNotFoundError as exc:
+        raise RequestInvalidError.of(field, f"there is no upload {source}") from exc
+    except ObjectNotFoundError as exc:
+        raise RequestInvalidError.of(field, f"upload {source} has no content yet; send the file first") from exc
+    except UploadMismatchError as exc:
+        raise RequestInvalidError.of(field, exc.message) from exc
+
+
+def _accept(here: Platform, upload: Upload, size_bytes: int) -> None:
+    if size_bytes != upload.size_bytes:
+        here.store.delete([upload.storage_key])
+        raise UploadMismatchError(
+            f"Upload {upload.id} has {size_bytes} bytes, announced were {upload.size_bytes}; send it again."
+        )
+    with here.db.transaction() as tx:
+        mark_upload_checked(tx, upload.id)
+
+
+def _content_path(upload_id: str) -> str:
+    return f"/v1/uploads/{upload_id}/content"

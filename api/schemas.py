@@ -1,0 +1,231 @@
+"""What goes in and comes out, as types: the source of the OpenAPI document."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from jobs.lifecycle import Stage, State
+
+
+class JobPath(BaseModel):
+    job_id: str = Field(max_length=64)
+
+
+class ArtifactPath(JobPath):
+    name: str = Field(max_length=120)
+
+
+class UploadPath(BaseModel):
+    upload_id: str = Field(max_length=64)
+
+
+class SubmitHeader(BaseModel):
+    idempotency_key: str | None = Field(
+        None, min_length=1, max_length=255, description="The same key with the same body gives the same job, for 24 h."
+    )
+
+
+class GetJobQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    wait: float = Field(0, ge=0, le=60, description="Answer when the job ends or this many seconds have passed.")
+
+
+class ListJobsQuery(BaseModel):
+    """Filters; also `metadata.KEY=VALUE`, any number of times."""
+
+    model_config = ConfigDict(extra="allow")
+
+    state: State | None = None
+    variant: str | None = None
+    created_after: AwareDatetime | None = None
+    cursor: str | None = Field(None, max_length=200)
+    limit: int = Field(50, ge=1, le=200)
+
+    @model_validator(mode="after")
+    def _only_metadata_beside(self) -> Self:
+        unknown = [name for name in self.model_extra or {} if not name.startswith("metadata.")]
+        if unknown:
+            raise ValueError(f"there is no filter {', '.join(unknown)}")
+        return self
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        return tuple((name.removeprefix("metadata."), str(value)) for name, value in (self.model_extra or {}).items())
+
+
+class NewUpload(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    filename: str = Field(min_length=1, max_length=255, description="Only shown; the stored name is another.")
+    size_bytes: int = Field(ge=1, strict=True)
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    content_type: str = Field(
+        "application/octet-stream", max_length=120, pattern=r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$"
+    )
+
+    @field_validator("filename")
+    @classmethod
+    def _storable(cls, value: str) -> str:
+        if "\x00" in value:  # PostgreSQL text cannot hold it
+            raise ValueError("a NUL character is not allowed")
+        return value
+
+
+class UploadInstruction(BaseModel):
+    """How to send the bytes: `PUT` them to `url` with `headers`, or `POST` a form, `fields` first, then part `file`."""
+
+    method: Literal["PUT", "POST"]
+    url: str
+    headers: dict[str, str]
+    fields: dict[str, str]
+    expires_at: datetime
+
+
+class UploadView(BaseModel):
+    id: str
+    state: Literal["pending", "ready", "expired"]
+    filename: str
+    content_type: str
+    size_bytes: int
+    sha256: str | None
+    created_at: datetime
+    expires_at: datetime
+    upload: UploadInstruction | None = None
+
+
+class ErrorView(BaseModel):
+    code: str
+    message: str
+    stage: str | None
+    retryable: bool
+
+
+class WarningView(BaseModel):
+    code: str
+    message: str
+
+
+class ArtifactView(BaseModel):
+    name: str
+    kind: Literal["audio", "video"]
+    format: str
+    url: str | None
+    size_bytes: int
+    sha256: str
+    duration_s: float
+    sample_index: int
+    seed: int
+    expires_at: datetime | None
+    expired: bool
+
+
+class JobLinks(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+
+    self_: str = Field(alias="self")
+    cancel: str | None
+    retry: str | None
+
+
+class JobView(BaseModel):
+    id: str
+    state: State
+    stage: Stage | None
+    progress: float
+    step: int | None
+    queue_position: int | None = Field(description="Place among the queued jobs of the variant; null in lists.")
+    attempt: int
+    max_attempts: int
+    request: dict[str, Any] = Field(description="The request as resolved: what was left open is filled in.")
+    error: ErrorView | None
+    warnings: list[WarningView]
+    timings: dict[str, float]
+    artifacts: list[ArtifactView]
+    worker: str | None
+    retry_of: str | None
+    cancel_requested: bool
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    links: JobLinks
+
+
+class PageLinks(BaseModel):
+    next: str | None
+
+
+class JobPage(BaseModel):
+    data: list[JobView]
+    next_cursor: str | None
+    links: PageLinks
+
+
+class VariantView(BaseModel):
+    name: str
+    installed: bool = Field(description="A living worker takes jobs for it.")
+    default: bool
+    trained: bool
+    sample_rate_hz: int
+    min_duration_s: float
+    max_duration_s: float
+    default_duration_s: float
+    licence: str
+    note: str | None
+
+
+class VariantList(BaseModel):
+    data: list[VariantView]
+
+
+class QueueView(BaseModel):
+    variant: str
+    queued: int
+    running: int
+    oldest_queued_age_s: float | None
+    throughput_per_min: float
+    eta_s: float | None
+
+
+class QueueList(BaseModel):
+    data: list[QueueView]
+    queued: int
+    running: int
+
+
+class WorkerView(BaseModel):
+    id: str
+    hostname: str
+    pid: int
+    device: str
+    state: Literal["starting", "idle", "busy", "draining", "lost"]
+    slots: int
+    variants: list[str]
+    variants_loaded: list[str]
+    memory_bytes: int | None
+    jobs_in_hand: list[str]
+    started_at: datetime
+    heartbeat_at: datetime
+
+
+class WorkerList(BaseModel):
+    data: list[WorkerView]
+
+
+class FieldError(BaseModel):
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """RFC 9457 problem document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[FieldError] | None = None

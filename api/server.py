@@ -1,0 +1,47 @@
+"""The WSGI server around the app: granian, one process, many threads (docs/adr/0002-wsgi-server.md)."""
+
+from __future__ import annotations
+
+import os
+
+from flask import Flask
+
+from api.app import create_app
+from jobs.settings import Settings, load_settings
+
+STOP_WITHIN_S = 10
+
+
+def app_from_environment() -> Flask:
+    """Make the app in the server's process; its settings come by the environment, as they do for every process."""
+    return create_app(load_settings())
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is being answered and return.
+
+    Raises:
+        BrokerUnknownError: nothing says where the broker is.
+    """
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+    from granian.server import Server
+
+    settings.resolved_broker_url()  # said here, at once, and not by a child that dies again and again
+    os.environ["MMAUDIO_API_BIND"] = settings.api_bind
+    os.environ["MMAUDIO_DATA_DIR"] = str(settings.data_dir)
+    Server(
+        "api.server:app_from_environment",
+        factory=True,
+        address=settings.api_host,
+        port=settings.api_port,
+        interface=Interfaces.WSGI,
+        workers=1,
+        # Each waiting ?wait= holds one thread; SQL and the object store are waited for in them as well.
+        blocking_threads=settings.api_threads,
+        backpressure=settings.api_threads * 4,
+        workers_kill_timeout=STOP_WITHIN_S,
+        respawn_failed_workers=True,
+        log_level=LogLevels.warning,
+        websockets=False,
+    ).serve()

@@ -1,0 +1,1 @@
+"""Commands that use the model on this machine, without the platform."""
