@@ -29,7 +29,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class GenerationRequest:
     """One sound to make. At most one of `video` and `image`; neither is text-to-audio.
 
-    A negative prompt of None pushes away from the learned empty text; an empty one, from the empty text as CLIP reads it.
+    A negative prompt of None pushes away from the learned empty text; an empty one from the empty text CLIP reads.
     """
 
     duration_s: float
