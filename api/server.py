@@ -42,6 +42,7 @@ def serve(settings: Settings) -> None:
         backpressure=settings.api_threads * 4,
         workers_kill_timeout=STOP_WITHIN_S,
         respawn_failed_workers=True,
-        log_level=LogLevels.warning,
+        # Its warning is about more threads than cores; ours wait for SQL and for jobs, so that is meant.
+        log_level=LogLevels.error,
         websockets=False,
     ).serve()

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Self, cast
 
 import httpx
 
@@ -195,14 +195,14 @@ class Client:
         """Return the first page of jobs."""
         return self._page(self._calls.call("GET", "/v1/jobs", params={"limit": limit, **filters}, again=True))
 
-    def download(self, job: Job, folder: Path, *, on_progress: Progress | None = None) -> list[Path]:
+    def download(self, job: Job, folder: Path, *, on_progress: Progress | None = None) -> tuple[Path, ...]:
         """Save all files of a job as `<folder>/<job id>-<name>`; each appears whole and checked, or not at all.
 
         Raises:
             DownloadError: a file has expired, or its bytes are not what the job says.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        return [self._download_one(job, artifact, folder, on_progress) for artifact in job.artifacts]
+        return tuple(self._download_one(job, artifact, folder, on_progress) for artifact in job.artifacts)
 
     def _download_one(self, job: Job, artifact: Artifact, folder: Path, on_progress: Progress | None) -> Path:
         if artifact.url is None:

@@ -10,11 +10,13 @@ import os
 import socket
 import tempfile
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from celery.platforms import SecurityWarning
 from celery.signals import worker_ready, worker_shutting_down
 
 from jobs.db.database import Database
@@ -102,6 +104,8 @@ class WorkerProcess:
                 slots=settings.worker_slots,
                 variants=self._variants,
             )
+        # Celery warns a root user of pickled messages; ours are JSON, and nothing else is accepted.
+        warnings.simplefilter("ignore", SecurityWarning)
         app = make_app(settings)
         self._runner.register(app)
         consumer = make_celery_worker(
