@@ -46,6 +46,7 @@ def create_app(
     app = OpenAPI(
         "api",
         info=Info(title="mmaudio-platform", version="1", description="Hand in a video, get back sound that fits it."),
+        security_schemes={},
         doc_prefix="/docs",
         validation_error_model=Problem,
         validation_error_callback=invalid_fields,

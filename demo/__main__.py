@@ -1,4 +1,4 @@
-"""Starts the platform as a person would (`mmaudio up`), sends it a video through the client, checks and keeps the files.
+"""Starts the platform as a person would (`mmaudio up`), sends it a video, checks and keeps what comes back.
 
 Exits 0 when the sound and the video are what they should be, and leaves nothing running.
 """

@@ -114,9 +114,8 @@ class Client:
                 headers = {**how["headers"], "Content-Length": str(size)}
                 answer = client.put(url, content=_told(file, size, on_progress), headers=headers)
             else:
-                answer = client.post(
-                    url, data=dict(how["fields"]), files={"file": _TellingFile(file, size, on_progress)}
-                )
+                told = cast("IO[bytes]", _TellingFile(file, size, on_progress))
+                answer = client.post(url, data=dict(how["fields"]), files={"file": told})
         except httpx.TransportError as exc:
             raise ClientError(f"The upload was interrupted: {exc or type(exc).__name__}. Try again.") from exc
         if not answer.is_success:

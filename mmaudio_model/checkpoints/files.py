@@ -98,7 +98,7 @@ def require_file(file: WeightsFile, variant: Variant, weights_dir: Path | None) 
         folder = f"in {weights_dir}" if weights_dir is not None else "in a weights folder (none is set)"
         raise WeightsMissingError(
             f"Variant {variant.name} needs {file.path}; it is neither {folder} nor, as a file of {file.repository}, in "
-            f"the Hugging Face cache. Get it with: mmaudio weights fetch {variant.name}"
+            f"the Hugging Face cache. Put it there, or set MMAUDIO_WEIGHTS_DIR; see: mmaudio weights list"
         )
     return found
 

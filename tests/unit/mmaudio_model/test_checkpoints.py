@@ -96,7 +96,7 @@ def test_a_missing_file_is_named_with_where_it_was_sought_and_how_to_get_it(weig
     assert not is_installed(FROM_FILES, weights_dir)
     with pytest.raises(WeightsMissingError) as caught:
         load(weights_dir)
-    for said in (VAE, str(weights_dir), "hkchengrex/MMAudio", "mmaudio weights fetch small_16k"):
+    for said in (VAE, str(weights_dir), "hkchengrex/MMAudio", "mmaudio weights list"):
         assert said in str(caught.value)
 
 

@@ -1,0 +1,101 @@
+"""The app under test: SQLite in a folder, objects in a folder, a belt that remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from api.app import create_app
+from jobs.db.database import Database
+from jobs.queue import BrokerUnavailableError
+from jobs.service import work
+from jobs.service.work import Claim, NewArtifact
+from jobs.settings import Settings
+from jobs.storage.local import LocalStore
+from migrations.upgrade import upgrade
+from tests.conftest import FakeClock
+
+
+@dataclass
+class Belt:
+    published: list[str] = field(default_factory=list)
+    down: bool = False
+
+    def publish(self, job_ids: list[str], *, variant: str) -> None:
+        if self.down:
+            raise BrokerUnavailableError("switched off by the test")
+        self.published += job_ids
+
+    def job_ids_on_belt(self, variant: str) -> set[str]:
+        return set(self.published)
+
+
+@dataclass
+class House:
+    """The app and everything behind it."""
+
+    app: Flask
+    db: Database
+    store: LocalStore
+    belt: Belt
+    clock: FakeClock
+
+    @property
+    def client(self) -> FlaskClient:
+        return self.app.test_client()
+
+    def submit(self, **fields: Any) -> dict[str, Any]:
+        answer = self.client.post("/v1/jobs", json={"prompt": "rain", **fields})
+        assert answer.status_code == 202, answer.json
+        return dict(answer.json or {})
+
+    def upload(self, data: bytes = b"video", **fields: Any) -> str:
+        announced = self.client.post("/v1/uploads", json={"filename": "a.mp4", "size_bytes": len(data), **fields}).json
+        assert announced is not None
+        how = announced["upload"]
+        assert self.client.open(how["url"], method=how["method"], data=data).status_code == 204
+        return str(announced["id"])
+
+    def claim(self, job_id: str) -> Claim:
+        with self.db.transaction() as tx:
+            claim = work.claim(tx, job_id, worker_id="w1", lease_s=12)
+        assert claim is not None
+        return claim
+
+    def succeed(self, job_id: str, data: bytes = b"0123456789") -> None:
+        """Bring a job to its end as a worker would, with one sound file."""
+        claim = self.claim(job_id)
+        key = f"jobs/{job_id}/1/audio.flac"
+        import io
+
+        stored = self.store.put_stream(key, io.BytesIO(data), content_type="audio/flac", max_bytes=len(data))
+        artifact = NewArtifact(
+            name="audio.flac",
+            kind="audio",
+            format="flac",
+            content_type="audio/flac",
+            storage_key=key,
+            size_bytes=len(data),
+            sha256=str(stored.sha256),
+            duration_s=8.0,
+            sample_index=0,
+            seed=7,
+        )
+        with self.db.transaction() as tx:
+            work.complete(tx, claim, [artifact], warnings=[], timings={"sample_s": 1.0}, artifact_ttl_s=3600)
+
+
+@pytest.fixture
+def house(tmp_path: Path, clock: FakeClock) -> Iterator[House]:
+    settings = Settings(data_dir=tmp_path, max_upload_bytes=1000, max_queued_per_tenant=20, variants=["tiny_16k"])
+    upgrade(settings.database_url)
+    db = Database(settings.database_url, clock=clock)
+    store, belt = LocalStore(tmp_path / "objects"), Belt()
+    yield House(create_app(settings, db=db, store=store, broker=belt), db, store, belt, clock)
+    db.close()

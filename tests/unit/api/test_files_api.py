@@ -1,0 +1,156 @@
+"""Uploads and artifacts: signed links, sizes, ranges, names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.api.conftest import House
+
+_NAMES = json.loads((Path(__file__).parents[2] / "data" / "names.json").read_text())
+NAMES = _NAMES["files_in_names_dir"] + _NAMES["send_as_upload_filename_or_s3_key"]
+
+
+def announce(house: House, **fields: Any) -> Any:
+    body = {"filename": "a.mp4", "size_bytes": 5, **fields}
+    return house.client.post("/v1/uploads", json=body)
+
+
+def send(house: House, announced: Any, data: bytes) -> Any:
+    how = announced.json["upload"]
+    return house.client.open(how["url"], method=how["method"], data=data, headers=how["headers"])
+
+
+def test_an_upload_is_announced_sent_and_used(house: House) -> None:
+    announced = announce(house, sha256=hashlib.sha256(b"video").hexdigest())
+    assert announced.status_code == 201
+    assert send(house, announced, b"video").status_code == 204
+    seen = house.client.get(f"/v1/uploads/{announced.json['id']}").json or {}
+    assert (seen["state"], "upload" in seen) == ("ready", False)
+    assert house.submit(video=announced.json["id"])["request"]["mux"] is True
+
+
+@pytest.mark.parametrize(
+    ("fields", "data", "status"),
+    [
+        ({}, b"videos", 413),
+        ({}, b"vide", 422),
+        ({}, b"", 422),
+        ({"sha256": "0" * 64}, b"video", 422),
+    ],
+)
+def test_other_bytes_than_announced_are_refused_and_not_usable(
+    house: House, fields: dict[str, Any], data: bytes, status: int
+) -> None:
+    announced = announce(house, **fields)
+    assert send(house, announced, data).status_code == status
+    refused = house.client.post("/v1/jobs", json={"video": announced.json["id"]})
+    assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "video")  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"size_bytes": 1001}, 413),
+        ({"size_bytes": 0}, 422),
+        ({"size_bytes": "5"}, 422),
+        ({"sha256": "xyz"}, 422),
+        ({"filename": ""}, 422),
+        ({"content_type": "video/mp4\r\nX-Evil: 1"}, 422),
+        ({"colour": 1}, 422),
+    ],
+)
+def test_an_announcement_that_cannot_be_kept_is_refused(house: House, fields: dict[str, Any], status: int) -> None:
+    assert announce(house, **fields).status_code == status
+
+
+def test_a_forged_or_expired_upload_link_is_refused(house: House) -> None:
+    announced = announce(house)
+    url = announced.json["upload"]["url"]
+    for forged in (
+        url[:-1] + ("0" if url[-1] != "0" else "1"),
+        url.partition("?")[0],
+        url.replace("expires=", "expires=9"),
+    ):
+        assert house.client.put(forged, data=b"video").status_code == 403
+    house.clock.advance(3601)
+    assert house.client.put(url, data=b"video").status_code == 403
+
+
+def test_a_complete_upload_cannot_be_replaced(house: House) -> None:
+    announced = announce(house)
+    assert send(house, announced, b"video").status_code == 204
+    assert send(house, announced, b"other").status_code == 422
+
+
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_hostile_file_names_stay_data(house: House, name: str, tmp_path: Path) -> None:
+    before = {path for path in tmp_path.parent.rglob("*") if "objects" not in path.parts}
+    answer = announce(house, filename=name)
+    assert answer.status_code in {201, 422}
+    if answer.status_code == 201:
+        assert answer.json["filename"] == name
+        assert send(house, answer, b"video").status_code == 204
+    outside = {path for path in tmp_path.parent.rglob("*") if "objects" not in path.parts} - before
+    assert not {path for path in outside if path.is_file() and not path.name.startswith("mmaudio.db")}
+
+
+def artifact_url(house: House) -> str:
+    job = house.submit()
+    house.succeed(job["id"])
+    return str((house.client.get(job["links"]["self"]).json or {})["artifacts"][0]["url"])
+
+
+def test_an_artifact_is_served_whole_with_safe_headers(house: House) -> None:
+    answer = house.client.get(artifact_url(house))
+    assert (answer.status_code, answer.data, answer.content_type) == (200, b"0123456789", "audio/flac")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert answer.headers["Content-Disposition"] == 'inline; filename="audio.flac"'
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status", "data", "content_range"),
+    [
+        ("bytes=2-4", 206, b"234", "bytes 2-4/10"),
+        ("bytes=7-", 206, b"789", "bytes 7-9/10"),
+        ("bytes=-2", 206, b"89", "bytes 8-9/10"),
+        ("bytes=8-99", 206, b"89", "bytes 8-9/10"),
+        ("bytes=10-", 416, None, "bytes */10"),
+        ("bytes=0-1,4-5", 200, b"0123456789", None),
+        ("lines=1-2", 200, b"0123456789", None),
+        ("nonsense", 200, b"0123456789", None),
+    ],
+)
+def test_ranges(house: House, wanted: str, status: int, data: bytes | None, content_range: str | None) -> None:
+    answer = house.client.get(artifact_url(house), headers={"Range": wanted})
+    assert answer.status_code == status
+    assert answer.headers.get("Content-Range") == content_range
+    if data is not None:
+        assert answer.data == data
+
+
+def test_artifact_links_are_signed_and_expire(house: House) -> None:
+    url = artifact_url(house)
+    assert house.client.get(url + "0").status_code == 403
+    assert house.client.get(url.replace("audio.flac", "video.mp4")).status_code == 403
+    house.clock.advance(3600 + 601)
+    assert house.client.get(url).status_code == 403
+
+
+def test_an_expired_artifact_is_said_to_be_expired(house: House) -> None:
+    job = house.submit()
+    house.succeed(job["id"])
+    house.clock.advance(3601)
+    artifact = (house.client.get(job["links"]["self"]).json or {})["artifacts"][0]
+    assert (artifact["expired"], artifact["url"]) == (True, None)
+    gone = house.client.get(f"/v1/jobs/{job['id']}/artifacts/audio.flac")
+    assert (gone.status_code, (gone.json or {})["code"]) == (410, "artifact_expired")
+
+
+def test_a_file_that_was_never_made_is_404(house: House) -> None:
+    job = house.submit()
+    assert house.client.get(f"/v1/jobs/{job['id']}/artifacts/audio.flac").status_code == 404

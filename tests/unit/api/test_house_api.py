@@ -1,0 +1,100 @@
+"""Variants, queue, workers, health, and the documents about the API itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from openapi_spec_validator import validate
+
+from api.cli import refuse_open_network
+from jobs.service.workers import register_worker, worker_heartbeat
+from jobs.settings import Settings
+from tests.unit.api.conftest import House
+
+
+def register(house: House) -> None:
+    with house.db.transaction() as tx:
+        register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu:0", slots=4, variants=["tiny_16k"])
+        worker_heartbeat(tx, "w1", state="ready", variants_loaded=["tiny_16k"], memory_bytes=5)
+
+
+def test_variants_say_licence_limits_and_whether_somebody_serves_them(house: House) -> None:
+    data = (house.client.get("/v1/variants").json or {})["data"]
+    assert [(v["name"], v["default"], v["installed"], v["trained"]) for v in data] == [("tiny_16k", True, False, False)]
+    register(house)
+    assert (house.client.get("/v1/variants").json or {})["data"][0]["installed"] is True
+
+
+def test_workers_are_idle_busy_and_lost(house: House) -> None:
+    register(house)
+
+    def state() -> tuple[str, list[str]]:
+        worker = (house.client.get("/v1/workers").json or {})["data"][0]
+        return worker["state"], worker["jobs_in_hand"]
+
+    assert state() == ("idle", [])
+    job = house.submit()
+    house.claim(job["id"])
+    assert state() == ("busy", [job["id"]])
+    house.clock.advance(60)
+    assert state()[0] == "lost"
+
+
+def test_the_queue_is_summed(house: House) -> None:
+    house.submit()
+    running = house.submit()
+    house.claim(running["id"])
+    house.clock.advance(5)
+    answer = house.client.get("/v1/queue").json or {}
+    assert (answer["queued"], answer["running"], answer["data"][0]["oldest_queued_age_s"]) == (1, 1, 5.0)
+
+
+def test_health_and_readiness(house: House, tmp_path: Path) -> None:
+    assert house.client.get("/healthz").status_code == 200
+    assert (house.client.get("/readyz").json or {})["checks"] == {"database": "ok", "storage": "ok"}
+
+
+def test_readiness_names_what_is_down(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    from jobs.storage.errors import StorageUnavailableError
+
+    def down() -> None:
+        raise StorageUnavailableError("no answer", "local")
+
+    monkeypatch.setattr(house.store, "check", down)
+    answer = house.client.get("/readyz")
+    assert (answer.status_code, (answer.json or {})["checks"]["storage"]) == (503, "down")
+
+
+def test_the_openapi_document_is_valid_and_names_every_call(house: House) -> None:
+    document = house.client.get("/openapi.json").json or {}
+    validate(document)
+    assert document["openapi"].startswith("3.1")
+    served = {rule.rule.replace("<", "{").replace(">", "}") for rule in house.app.url_map.iter_rules()}
+    expected = {path for path in served if path.startswith("/v1") or path in {"/healthz", "/readyz"}}
+    assert set(document["paths"]) == expected
+    assert "Idempotency-Key" in str(document["paths"]["/v1/jobs"]["post"]) or "idempotency_key" in str(document)
+
+
+def test_the_page_and_its_files_come_from_here_alone(house: House) -> None:
+    page = house.client.get("/")
+    assert page.status_code == 200
+    policy = page.headers["Content-Security-Policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "http://" not in page.text.replace("http://www.w3.org", "")
+    for name in ("style.css", "dashboard.js", "icon.svg"):
+        assert f"/static/{name}" in page.text
+        with house.client.get(f"/static/{name}") as answer:
+            assert answer.status_code == 200
+    with house.client.get("/docs/swagger") as documentation:
+        assert documentation.status_code == 200
+
+
+def test_the_api_refuses_an_open_network_without_keys() -> None:
+    import click
+
+    with pytest.raises(click.ClickException, match="MMAUDIO_TRUST_NETWORK"):
+        refuse_open_network(Settings(api_bind="0.0.0.0:8000"))
+    refuse_open_network(Settings(api_bind="127.0.0.1:8000"))
+    refuse_open_network(Settings(api_bind="0.0.0.0:8000", trust_network=True))
