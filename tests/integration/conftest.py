@@ -1,0 +1,154 @@
+"""A house of real parts: a database of each kind, Valkey, a folder or S3 as store, worker and control processes."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from jobs.db.database import Database
+from jobs.db.tables import Job
+from jobs.queue import Broker
+from jobs.request import JobRequest
+from jobs.service.dispatch import dispatch
+from jobs.service.queries import JobFilter, get_job, job_artifacts, job_attempts, job_events, known_workers, list_jobs
+from jobs.service.submission import SubmitPolicy, submit
+from jobs.service.uploads import announce_upload, mark_upload_checked
+from jobs.settings import Settings
+from jobs.storage.factory import open_store
+from jobs.storage.protocol import ObjectStore
+from migrations.upgrade import upgrade
+from tests.servers.commands import Commands, wait_until
+from tests.servers.s3 import CREDENTIALS
+from tests.servers.valkey import valkey_server
+
+TENANT = "default"
+# Short leases, so that a lost worker is noticed within a test's patience.
+TIMES = {"MMAUDIO_LEASE_S": "3", "MMAUDIO_HEARTBEAT_S": "1", "MMAUDIO_SWEEP_S": "0.5", "MMAUDIO_DRAIN_GRACE_S": "30"}
+
+
+@dataclass
+class RealHouse:
+    settings: Settings
+    db: Database
+    broker: Broker
+    store: ObjectStore
+    commands: Commands
+
+    def submit(self, count: int = 1, **fields: Any) -> list[str]:
+        """Queue jobs and publish them, as the API does."""
+        request = JobRequest(**{"prompt": "rain", "duration_s": 0.64, "num_steps": 2, **fields})
+        policy = SubmitPolicy.from_settings(self.settings, ("tiny_16k",))
+        with self.db.transaction() as tx:
+            ids = [submit(tx, request, tenant=TENANT, policy=policy).job.id for _ in range(count)]
+        dispatch(self.db, self.broker)
+        return ids
+
+    def upload(self, data: bytes) -> str:
+        with self.db.transaction() as tx:
+            upload = announce_upload(
+                tx, tenant=TENANT, filename="v", content_type="video/mp4", size_bytes=len(data), sha256=None, ttl_s=3600
+            )
+            mark_upload_checked(tx, upload.id)
+        self.store.put_stream(upload.storage_key, io.BytesIO(data), content_type="video/mp4", max_bytes=len(data))
+        return upload.id
+
+    def job(self, job_id: str) -> Job:
+        with self.db.reading() as tx:
+            return get_job(tx, job_id, tenant=TENANT)
+
+    def ended(self, ids: list[str]) -> bool:
+        return all(self.job(job_id).state.is_terminal for job_id in ids)
+
+    def wait_for(self, ids: list[str], within_s: float = 90) -> list[Job]:
+        try:
+            wait_until(lambda: self.ended(ids), within_s=within_s, what=f"the end of {len(ids)} jobs")
+        except AssertionError:
+            raise AssertionError(self.commands.output()) from None
+        return [self.job(job_id) for job_id in ids]
+
+    def wait_for_workers(self, count: int) -> list[int]:
+        """Wait until so many worker processes take jobs; return their pids."""
+
+        def ready() -> list[int]:
+            with self.db.reading() as tx:
+                return [w.pid for w in known_workers(tx) if w.state == "ready" and "tiny_16k" in w.variants_loaded]
+
+        try:
+            wait_until(lambda: len(ready()) >= count, within_s=60, what=f"{count} workers")
+        except AssertionError:
+            raise AssertionError(self.commands.output()) from None
+        return ready()
+
+    def story(self, job_id: str) -> list[str]:
+        with self.db.reading() as tx:
+            return [event.kind for event in job_events(tx, job_id) if event.kind != "stage"]
+
+    def outcomes(self, job_id: str) -> list[str | None]:
+        with self.db.reading() as tx:
+            return [attempt.outcome for attempt in job_attempts(tx, job_id)]
+
+    def stored(self, job_id: str) -> list[str]:
+        return list(self.store.list_keys(f"jobs/{job_id}/"))
+
+    def artifact_keys(self, job_id: str) -> list[str]:
+        with self.db.reading() as tx:
+            return sorted(artifact.storage_key for artifact in job_artifacts(tx, [job_id])[job_id])
+
+    def states(self) -> Counter[str]:
+        with self.db.reading() as tx:
+            page = list_jobs(tx, tenant=TENANT, wanted=JobFilter(), cursor=None, limit=200)
+            return Counter(str(job.state) for job in page.jobs)
+
+
+@pytest.fixture(params=["sqlite+folder", "postgresql+s3"])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealHouse]:
+    """The embedded default's parts, and production's."""
+    environment = {
+        "MMAUDIO_DATA_DIR": str(tmp_path / "data"),
+        "MMAUDIO_SCRATCH_DIR": str(tmp_path / "scratch"),
+        **TIMES,
+    }
+    if request.param == "sqlite+folder":
+        (tmp_path / "data").mkdir()
+        environment["MMAUDIO_DATABASE_URL"] = f"sqlite:///{tmp_path / 'data' / 'mmaudio.db'}"
+        yield from _house(environment, tmp_path)
+        return
+    from tests.servers.postgres import postgres_database
+
+    endpoint, bucket = request.getfixturevalue("s3_endpoint"), f"house-{uuid.uuid4().hex}"
+    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=bucket)
+    environment |= {
+        "MMAUDIO_STORAGE_URL": f"s3://{bucket}/platform",
+        "MMAUDIO_S3_ENDPOINT_URL": endpoint,
+        "MMAUDIO_S3_ADDRESSING_STYLE": "path",
+        "MMAUDIO_INPUT_BUCKETS": bucket,
+        **CREDENTIALS,
+    }
+    with postgres_database(request.getfixturevalue("postgres_uri")) as url:
+        yield from _house({**environment, "MMAUDIO_DATABASE_URL": url}, tmp_path)
+
+
+def _house(environment: dict[str, str], tmp_path: Path) -> Iterator[RealHouse]:
+    with valkey_server(tmp_path / "valkey") as broker_url, pytest.MonkeyPatch.context() as patch:
+        environment["MMAUDIO_BROKER_URL"] = broker_url
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        settings = Settings()
+        upgrade(settings.database_url)
+        db, broker = Database(settings.database_url), Broker(broker_url)
+        (tmp_path / "logs").mkdir()
+        commands = Commands(environment, tmp_path / "logs")
+        try:
+            yield RealHouse(settings, db, broker, open_store(settings), commands)
+        finally:
+            commands.stop_all()
+            broker.close()
+            db.close()

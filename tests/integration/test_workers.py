@@ -1,0 +1,181 @@
+"""Worker processes on real parts: every job once, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from jobs.lifecycle import Stage, State
+from jobs.queue import queue_name
+from jobs.service.cancel import cancel
+from mmaudio_model.demo_video import render_demo_video
+from tests.integration.conftest import TENANT, RealHouse
+from tests.servers.commands import children_of, wait_until
+
+
+def test_two_workers_finish_forty_jobs_each_once(house: RealHouse) -> None:
+    house.commands.start("control")
+    house.commands.start("worker", "--devices", "cpu:0,cpu:1")
+    house.wait_for_workers(2)
+    ids = house.submit(40)
+    jobs = house.wait_for(ids)
+    assert {job.state for job in jobs} == {State.SUCCEEDED}
+    assert len({job.worker_id for job in jobs}) == 2
+    for job_id in ids:
+        assert house.outcomes(job_id) == ["succeeded"]
+        assert house.story(job_id) == ["queued", "running", "succeeded"]
+        assert house.stored(job_id) == house.artifact_keys(job_id)
+        assert len(house.stored(job_id)) == 1
+
+
+def test_a_killed_worker_loses_no_job(house: RealHouse) -> None:
+    house.commands.start("control")
+    supervisor = house.commands.start("worker", "--devices", "cpu:0,cpu:1")
+    pids = house.wait_for_workers(2)
+    ids = house.submit(40, num_steps=8)
+    wait_until(lambda: house.states()["running"] > 0, within_s=30, what="a running job")
+    time.sleep(0.5)
+    os.kill(pids[0], signal.SIGKILL)
+    jobs = house.wait_for(ids)
+    assert {job.state for job in jobs} == {State.SUCCEEDED}
+    lost = [job_id for job_id in ids if "lost" in house.outcomes(job_id)]
+    assert lost, "the kill hit no running job, so this run shows nothing"
+    for job_id in ids:
+        assert house.outcomes(job_id).count("succeeded") == 1
+        assert set(house.artifact_keys(job_id)) <= set(house.stored(job_id))
+    # The supervisor has started another one in its place.
+    wait_until(lambda: len(children_of(supervisor.pid)) >= 2, within_s=20, what="the restarted worker")
+
+
+def test_a_wiped_broker_is_filled_again(house: RealHouse) -> None:
+    import redis
+
+    ids = house.submit(12)
+    redis.Redis.from_url(house.settings.broker_url).flushall()
+    house.commands.start("control")
+    house.commands.start("worker", "--devices", "cpu:0")
+    assert {job.state for job in house.wait_for(ids)} == {State.SUCCEEDED}
+
+
+def test_a_message_delivered_twice_runs_once(house: RealHouse) -> None:
+    ids = house.submit(3)
+    house.broker.publish(ids * 3, variant="tiny_16k")
+    assert house.broker.job_ids_on_belt("tiny_16k") == set(ids)
+    house.commands.start("worker", "--devices", "cpu:0")
+    house.wait_for(ids)
+    wait_until(lambda: not house.broker.job_ids_on_belt("tiny_16k"), within_s=20, what="an empty belt")
+    for job_id in ids:
+        assert house.outcomes(job_id) == ["succeeded"]
+
+
+def test_cancel_of_a_running_job_frees_the_engine(house: RealHouse) -> None:
+    house.commands.start("worker", "--devices", "cpu:0")
+    house.wait_for_workers(1)
+    (long,) = house.submit(duration_s=30, num_steps=100, num_samples=2)
+    wait_until(lambda: house.job(long).stage is Stage.SAMPLE, within_s=30, what="sampling")
+    with house.db.transaction() as tx:
+        cancel(tx, long, tenant=TENANT)
+    asked = time.monotonic()
+    (short,) = house.submit()
+    (job,) = house.wait_for([long], within_s=10)
+    assert job.state is State.CANCELED
+    assert (house.job(long).step or 0) < 100
+    assert house.wait_for([short], within_s=10)[0].state is State.SUCCEEDED
+    # A whole run of it takes half a minute here; this is no benchmark, only "did not run to its end".
+    assert time.monotonic() - asked < 10
+    assert house.stored(long) == []
+
+
+def test_a_run_that_takes_too_long_is_ended(house: RealHouse) -> None:
+    house.commands.start("worker", "--devices", "cpu:0")
+    house.wait_for_workers(1)
+    (job_id,) = house.submit(duration_s=30, num_steps=100, num_samples=4, run_timeout_s=1)
+    (job,) = house.wait_for([job_id])
+    assert (job.state, job.error_code) == (State.FAILED, "run_timeout")
+
+
+def test_a_video_and_a_broken_one_in_one_worker(house: RealHouse, tmp_path: Path) -> None:
+    render_demo_video(tmp_path / "v.mp4", seconds=2.0)
+    good = house.upload((tmp_path / "v.mp4").read_bytes())
+    broken = house.upload((tmp_path / "v.mp4").read_bytes()[:3000])
+    text = house.upload(b"#EXTM3U\nfile:///etc/passwd\n")
+    house.commands.start("worker", "--devices", "cpu:0")
+    (pid,) = house.wait_for_workers(1)
+    ids = [house.submit(video=upload, duration_s=None)[0] for upload in (broken, text, good)]
+    jobs = house.wait_for(ids)
+    assert [(job.state, job.error_code) for job in jobs] == [
+        (State.FAILED, "media_invalid"),
+        (State.FAILED, "media_invalid"),
+        (State.SUCCEEDED, None),
+    ]
+    assert jobs[0].error is not None
+    assert jobs[0].error["message"] == "The video is damaged: none of its frames can be decoded."
+    assert jobs[0].error["stage"] == "decode"
+    assert [house.outcomes(job_id) for job_id in ids] == [["failed"], ["failed"], ["succeeded"]]
+    assert jobs[2].request["duration_s"] == 2.0
+    assert [key.rpartition("/")[2] for key in house.artifact_keys(ids[2])] == ["audio.flac", "video.mp4"]
+    assert house.wait_for_workers(1) == [pid]
+    scratch = tmp_path / "scratch"
+    assert list(scratch.iterdir()) == []
+
+
+def test_sigterm_finishes_what_runs_and_hands_back_the_rest(house: RealHouse) -> None:
+    house.commands.environment = {**house.commands.environment, "MMAUDIO_DRAIN_GRACE_S": "1"}
+    worker = house.commands.start("worker", "--devices", "cpu:0")
+    house.wait_for_workers(1)
+    ids = house.submit(3, duration_s=30, num_steps=100)
+    wait_until(lambda: house.states()["running"] == 3, within_s=30, what="three running jobs")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    assert {str(house.job(job_id).state) for job_id in ids} == {"queued"}
+    assert {tuple(house.outcomes(job_id)) for job_id in ids} == {("requeued",)}
+    assert children_of(worker.pid) == []
+
+
+def test_takes_have_their_seeds_and_their_files(house: RealHouse) -> None:
+    house.commands.start("worker", "--devices", "cpu:0")
+    alone = house.submit(seed=8, audio_format="wav")[0]
+    takes = house.submit(seed=7, num_samples=3, audio_format="wav")[0]
+    house.wait_for([alone, takes])
+    assert [key.rpartition("/")[2] for key in house.artifact_keys(takes)] == [
+        "audio-1.wav",
+        "audio-2.wav",
+        "audio-3.wav",
+    ]
+    second = next(key for key in house.artifact_keys(takes) if key.endswith("audio-2.wav"))
+    import av
+    import numpy as np
+
+    def samples(key: str) -> np.ndarray:
+        house.store.download_to(key, Path(house.settings.data_dir) / "x.wav")
+        with av.open(str(Path(house.settings.data_dir) / "x.wav")) as container:
+            return np.concatenate([frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]).astype(float)
+
+    one, two = samples(house.artifact_keys(alone)[0]), samples(second)
+    assert np.linalg.norm(one - two) <= 1e-4 * np.linalg.norm(one)
+
+
+@pytest.mark.parametrize("house", ["postgresql+s3"], indirect=True)
+def test_an_object_of_a_listed_bucket_is_read_from_there(house: RealHouse, tmp_path: Path) -> None:
+    import boto3
+
+    render_demo_video(tmp_path / "v.mp4", seconds=1.0)
+    (bucket,) = house.settings.input_buckets
+    client = boto3.client("s3", endpoint_url=house.settings.s3_endpoint_url)
+    client.upload_file(str(tmp_path / "v.mp4"), bucket, "in box/red flower+ü.mp4")
+    house.commands.start("worker", "--devices", "cpu:0")
+    there = house.submit(video=f"s3://{bucket}/in box/red flower+ü.mp4", duration_s=None)[0]
+    missing = house.submit(video=f"s3://{bucket}/missing.mp4", duration_s=None)[0]
+    jobs = house.wait_for([there, missing])
+    assert [(job.state, job.error_code) for job in jobs] == [
+        (State.SUCCEEDED, None),
+        (State.FAILED, "input_missing"),
+    ]
+
+
+def test_each_variant_has_a_queue_of_its_own() -> None:
+    assert queue_name("tiny_16k") != queue_name("small_16k")
