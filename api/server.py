@@ -7,6 +7,7 @@ import os
 from flask import Flask
 
 from api.app import create_app
+from jobs.parentage import death_with_parent
 from jobs.settings import Settings, load_settings
 
 STOP_WITHIN_S = 10
@@ -14,6 +15,8 @@ STOP_WITHIN_S = 10
 
 def app_from_environment() -> Flask:
     """Make the app in the server's process; its settings come by the environment, as they do for every process."""
+    # granian's server process would keep the port when granian's main process is killed
+    death_with_parent(os.getppid())()
     return create_app(load_settings())
 
 

@@ -5,7 +5,6 @@ Knows nothing of what the children do; `mmaudio worker` and `mmaudio up` both us
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -15,15 +14,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from jobs.parentage import death_with_parent
+
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
+STOP_POLL_S = 0.02
+# After a second stop signal; long enough to hand jobs back.
+HURRIED_GRACE_S = 8.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 # A child that lived this long was well; the next death begins a new count.
 WELL_AFTER_S = 60.0
 CRASHES_ALLOWED = 5
-_PR_SET_PDEATHSIG = 1
 
 
 class CrashLoopError(Exception):
@@ -57,8 +60,9 @@ class Supervisor:
     """Runs children until told to stop.
 
     Args:
-        grace_s: how long a stopping child may take before it is killed.
+        grace_s: how long stopping children may take before they are killed.
         tell: says to the person what happens (a line).
+        in_order: stop the last started first, each before the next; else all together, as equals.
     """
 
     def __init__(
@@ -66,10 +70,12 @@ class Supervisor:
         *,
         grace_s: float,
         tell: Callable[[str], None],
+        in_order: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._grace_s, self._tell, self._monotonic, self._sleep = grace_s, tell, monotonic, sleep
+        self._in_order = in_order
         self._children: list[_Child] = []
         self._stop_signals = 0
 
@@ -103,10 +109,12 @@ class Supervisor:
             self._sleep(POLL_S)
 
     def stop(self) -> None:
-        """Stop all children, the last started first, and wait until they are gone."""
-        for child in reversed(self._children):
-            self._stop_one(child)
+        """Stop all children and wait until they are gone."""
+        running = [c.process for c in reversed(self._children) if c.process is not None and c.process.poll() is None]
+        names = {c.process.pid: c.spec.name for c in self._children if c.process is not None}
         self._children.clear()
+        for group in [[process] for process in running] if self._in_order else [running]:
+            self._stop_group(group, names)
 
     def pids(self) -> dict[str, int]:
         """Return the running children's pids by name."""
@@ -119,7 +127,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             # A session of its own: Ctrl-C in the terminal reaches this process alone, which then stops them in order.
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=death_with_parent(os.getpid()),
         )
         child.started_at = self._monotonic()
         log.debug("%s runs as %d", child.spec.name, child.process.pid)
@@ -143,24 +151,19 @@ class Supervisor:
         child.restart_at = now + pause
         self._tell(f"{child.spec.name} {how}; starting it again in {pause:g} s")
 
-    def _stop_one(self, child: _Child) -> None:
-        process = child.process
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
+    def _stop_group(self, group: list[subprocess.Popen[bytes]], names: dict[int, str]) -> None:
+        for process in group:
+            process.terminate()
         deadline = self._monotonic() + self._grace_s
         hurried = False
-        while process.poll() is None and self._monotonic() < deadline:
+        while any(process.poll() is None for process in group) and self._monotonic() < deadline:
             if self._stop_signals > 1 and not hurried:
-                process.terminate()  # the child knows what a second one means
-                hurried, deadline = True, min(deadline, self._monotonic() + 5)
-            self._sleep(0.02)
-        if process.poll() is None:
-            self._tell(f"{child.spec.name} did not stop within {self._grace_s:g} s; killing it")
-            process.kill()
-        process.wait()
-
-
-def _die_with_parent() -> None:
-    """Runs in the child before exec: when this process is killed, the kernel tells the child to stop."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+                hurried, deadline = True, min(deadline, self._monotonic() + HURRIED_GRACE_S)
+                for process in group:
+                    process.terminate()  # the child knows what a second one means
+            self._sleep(STOP_POLL_S)
+        for process in group:
+            if process.poll() is None:
+                self._tell(f"{names[process.pid]} did not stop in time; killing it")
+                os.killpg(process.pid, signal.SIGKILL)  # with what it started: its session is its own
+            process.wait()

@@ -136,7 +136,7 @@ def test_sigterm_finishes_what_runs_and_hands_back_the_rest(house: RealHouse) ->
     assert children_of(worker.pid) == []
 
 
-def test_takes_have_their_seeds_and_their_files(house: RealHouse) -> None:
+def test_takes_have_their_seeds_and_their_files(house: RealHouse, tmp_path: Path) -> None:
     house.commands.start("worker", "--devices", "cpu:0")
     alone = house.submit(seed=8, audio_format="wav")[0]
     takes = house.submit(seed=7, num_samples=3, audio_format="wav")[0]
@@ -151,8 +151,8 @@ def test_takes_have_their_seeds_and_their_files(house: RealHouse) -> None:
     import numpy as np
 
     def samples(key: str) -> np.ndarray:
-        house.store.download_to(key, Path(house.settings.data_dir) / "x.wav")
-        with av.open(str(Path(house.settings.data_dir) / "x.wav")) as container:
+        house.store.download_to(key, tmp_path / "x.wav")
+        with av.open(str(tmp_path / "x.wav")) as container:
             return np.concatenate([frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]).astype(float)
 
     one, two = samples(house.artifact_keys(alone)[0]), samples(second)

@@ -1,0 +1,72 @@
+"""The product as a person uses it: `mmaudio up` in a folder of its own, once for all tests that only use it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from mmaudio_model.demo_video import render_demo_video
+from tests.servers.commands import Commands, wait_until
+
+
+@dataclass
+class RunningPlatform:
+    url: str
+    data_dir: Path
+    commands: Commands
+    pid: int
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running_platform(folder: Path) -> Iterator[RunningPlatform]:
+    """Run `mmaudio up` until it is ready; end it afterwards."""
+    url = f"http://127.0.0.1:{free_port()}"
+    environment = {
+        "MMAUDIO_DATA_DIR": str(folder / "data"),
+        "MMAUDIO_API_BIND": url.removeprefix("http://"),
+        "MMAUDIO_DEVICES": "cpu",
+        "MMAUDIO_LEASE_S": "4",
+        "MMAUDIO_HEARTBEAT_S": "1",
+    }
+    (folder / "logs").mkdir()
+    commands = Commands(environment, folder / "logs")
+    try:
+        process = commands.start("up")
+        wait_until(lambda: process.poll() is not None or is_ready(url), within_s=90, what="a ready platform")
+        assert process.poll() is None, commands.output()
+        yield RunningPlatform(url, folder / "data", commands, process.pid)
+    finally:
+        commands.stop_all()
+
+
+def is_ready(url: str) -> bool:
+    try:
+        workers = httpx.get(f"{url}/v1/workers", timeout=5).json()["data"]
+    except (httpx.HTTPError, ValueError, KeyError):
+        return False
+    return any(worker["state"] in {"idle", "busy"} for worker in workers)
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+    with running_platform(tmp_path_factory.mktemp("platform")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def demo_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "ball.mp4"
+    render_demo_video(path, seconds=3.0)
+    return path
