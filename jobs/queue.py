@@ -6,6 +6,7 @@ Publishing goes by task name, so neither the API nor the control worker imports 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +19,9 @@ RUN_JOB_TASK = "mmaudio.run_job"
 # Longer than any attempt may run: Redis hands an unacknowledged message out again after it. Such a second delivery
 # claims nothing (the row is not `queued`), so the value only saves noise. pitfalls: celery #5935.
 VISIBILITY_TIMEOUT_S = 24 * 3600
+# A living worker claims a job within moments of taking its message. A message that was taken longer ago, for a job
+# that is still queued, died with its worker: Redis would hand it out again only after the visibility timeout.
+CLAIMED_WITHIN_S = 10.0
 
 
 class BrokerUnavailableError(Exception):
@@ -73,15 +77,17 @@ class Broker:
             raise BrokerUnavailableError(f"The broker did not take a message: {exc}") from exc
 
     def job_ids_on_belt(self, variant: str) -> set[str]:
-        """Return the ids of the jobs whose message waits on the variant's queue or is in a worker's hands."""
+        """Return the ids of the jobs whose message waits on the variant's queue or was just taken by a worker."""
         try:
             waiting: list[Any] = self._redis.lrange(queue_name(variant), 0, -1)
-            in_hand: list[Any] = self._redis.hvals("unacked")
+            since = time.time() - CLAIMED_WITHIN_S  # kombu scores by the time of delivery
+            taken: list[Any] = self._redis.zrange("unacked_index", since, "+inf", byscore=True)
+            in_hand: list[Any] = self._redis.hmget("unacked", taken) if taken else []
         except (RedisError, OSError) as exc:
             raise BrokerUnavailableError(f"The broker did not answer: {exc}") from exc
         messages = [json.loads(raw) for raw in waiting]
         # kombu keeps (message, exchange, routing key) of what it delivered and nobody acknowledged yet
-        messages += [json.loads(raw)[0] for raw in in_hand]
+        messages += [json.loads(raw)[0] for raw in in_hand if raw is not None]
         return {job_id for message in messages if (job_id := _job_id(message)) is not None}
 
     def check(self) -> None:

@@ -43,7 +43,7 @@ def worker(devices: str | None, process_for: str | None) -> None:
     except (DeviceError, BrokerUnknownError) as exc:
         raise click.ClickException(str(exc)) from exc
     # A little longer than a child's own grace, so that it can hand back and say so.
-    supervisor = Supervisor(grace_s=settings.drain_grace_s + 10, tell=_say)
+    supervisor = Supervisor(grace_s=settings.drain_grace_s + 10, tell=_say, in_order=False)
     supervisor.install_signal_handlers()
     try:
         for device in chosen:
@@ -57,6 +57,8 @@ def worker(devices: str | None, process_for: str | None) -> None:
 
 
 def _be_worker_process(settings: Settings, name: str, torch_device: str) -> None:
+    from sqlalchemy.exc import SQLAlchemyError
+
     from mmaudio_model.errors import ModelError
     from workers.process import run_worker_process
 
@@ -64,6 +66,11 @@ def _be_worker_process(settings: Settings, name: str, torch_device: str) -> None
         status = run_worker_process(settings, device=name, torch_device=torch_device)
     except ModelError as exc:
         raise click.ClickException(str(exc)) from exc
+    except SQLAlchemyError as exc:
+        reason = str(getattr(exc, "orig", exc)).strip()
+        raise click.ClickException(
+            f"The database does not let this worker in: {reason}. Is it running, and migrated (`mmaudio migrate`)?"
+        ) from exc
     sys.stdout.flush()
     sys.exit(status)
 

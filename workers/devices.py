@@ -46,7 +46,8 @@ def parse_devices(wanted: str, *, cpu_threads: int = 0) -> list[Device]:
     if len(set(names)) != len(names):
         raise DeviceError(f"Got devices {wanted!r}; each may be named once.")
     cpus = sum(1 for name in names if _CPU.fullmatch(name))
-    threads = cpu_threads or max(1, (os.cpu_count() or 1) // max(cpus, 1))
+    # The cores that this process may use: a container or taskset may give it fewer than the machine has.
+    threads = cpu_threads or max(1, len(os.sched_getaffinity(0)) // max(cpus, 1))
     return [_device(name, threads) for name in names]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import traceback
 from collections.abc import Callable, Collection, Hashable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -63,7 +64,7 @@ class Engine:
     def __init__(self, load: Callable[[str], LoadedModel], *, max_batch: int) -> None:
         self._load, self._max_batch = load, max_batch
         self._models: dict[str, LoadedModel] = {}
-        self._arrivals: queue.SimpleQueue[EngineRequest | str | None] = queue.SimpleQueue()
+        self._arrivals: queue.SimpleQueue[Sequence[EngineRequest] | str | None] = queue.SimpleQueue()
         self._waiting: list[EngineRequest] = []
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -78,16 +79,18 @@ class Engine:
         """Load a variant before the first request for it comes."""
         self._arrivals.put(variant)
 
-    def submit(self, request: EngineRequest) -> Future[np.ndarray]:
-        """Queue a request; the future gives its waveform, float32 (samples,), or raises.
+    def submit(self, requests: Sequence[EngineRequest]) -> list[Future[np.ndarray]]:
+        """Queue requests, together, so that they may share a batch; each future gives a waveform, float32 (samples,).
 
-        Raises (from the future):
+        A future that is canceled before the device has taken its request never gets there.
+
+        Raises (from a future):
             StoppedError: `stopped` said so.
             DeviceOutOfMemoryError: it does not fit into the device's memory even alone.
             ModelError: as the pipeline says.
         """
-        self._arrivals.put(request)
-        return request.future
+        self._arrivals.put(requests)
+        return [request.future for request in requests]
 
     def close(self) -> None:
         """End the thread when what was submitted before is done."""
@@ -115,7 +118,7 @@ class Engine:
             if isinstance(arrival, str):
                 self._preload(arrival)
             else:
-                self._waiting.append(arrival)
+                self._waiting.extend(arrival)
 
     def _preload(self, variant: str) -> None:
         try:
@@ -136,52 +139,68 @@ class Engine:
         key: Hashable = None
         left: list[EngineRequest] = []
         for item in self._waiting:
-            if item.stopped():
-                item.future.set_exception(StoppedError("stopped before it began"))
+            if item.future.cancelled():
+                item.future.set_running_or_notify_cancel()  # without it nobody who waits for the future ever hears
+                continue
+            if batch and (item.variant != batch[0].variant or len(batch) == self._max_batch):
+                left.append(item)
                 continue
             try:
-                own_key = (item.variant, self._model(item.variant).batch_key(item.request))
+                own_key = self._model(item.variant).batch_key(item.request)
             except Exception as exc:  # this request's own fault, or its variant's
-                item.future.set_exception(exc)
+                if item.future.set_running_or_notify_cancel():
+                    item.future.set_exception(exc)
                 continue
-            if not batch:
-                key = own_key
-            if own_key == key and len(batch) < self._max_batch:
-                batch.append(item)
-            else:
+            if batch and own_key != key:
                 left.append(item)
+            elif item.future.set_running_or_notify_cancel():
+                batch.append(item)
+                key = own_key
         self._waiting = left
         return batch
 
     def _run_batch(self, batch: list[EngineRequest]) -> None:
         """Run a batch; a fault in a batch of several is found by running them apart."""
-        try:
-            self._generate(batch)
-        except torch.OutOfMemoryError as exc:
-            if len(batch) == 1:
-                batch[0].future.set_exception(_does_not_fit(exc))
-                return
-            middle = len(batch) // 2
-            log.warning("out of memory with a batch of %d; going on with halves", len(batch))
+        batch = [item for item in batch if not _left(item)]
+        fault = self._generate(batch) if batch else None
+        # Here nothing of the failed run is held any more: inside an `except` its tensors would still be alive.
+        if fault is None:
+            return
+        if isinstance(fault, torch.OutOfMemoryError):
             _free_memory()
-            self._run_batch(batch[:middle])
-            self._run_batch(batch[middle:])
-        except Exception as exc:
-            if len(batch) == 1:
-                batch[0].future.set_exception(exc)
-                return
-            log.warning("a batch of %d failed (%s); running its requests one by one", len(batch), exc)
-            for item in batch:
-                self._run_batch([item])
+            fault = _does_not_fit(fault)
+            parts = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
+        else:
+            parts = [[item] for item in batch]
+        if len(batch) == 1:
+            if not _left(batch[0]):
+                batch[0].future.set_exception(fault)
+            return
+        log.warning("a batch of %d failed (%s); running it in parts", len(batch), fault)
+        for part in parts:
+            self._run_batch(part)
 
-    def _generate(self, batch: list[EngineRequest]) -> None:
+    def _generate(self, batch: list[EngineRequest]) -> Exception | None:
+        """Give every request of a batch its waveform; return what went wrong, with none of its tensors."""
+        try:
+            waveforms = self._waveforms(batch)
+        except Exception as exc:
+            traceback.clear_frames(exc.__traceback__)
+            return exc
+        for item, waveform in zip(batch, waveforms, strict=True):
+            if waveform is not None:
+                item.future.set_result(waveform)
+        return None
+
+    def _waveforms(self, batch: list[EngineRequest]) -> list[np.ndarray | None]:
         model = self._model(batch[0].variant)
         _tell(batch, Stage.ENCODE, 0.0)
         encoded = model.encode([item.request for item in batch])
         _tell(batch, Stage.SAMPLE, 0.0)
 
         def after_step(step: int, steps: int) -> list[int]:
-            leaving = [row for row, item in enumerate(batch) if item.stopped()]
+            # Told now, not when its batch ends: that may be a minute later.
+            leaving = [row for row, item in enumerate(batch) if _left(item)]
             for row, item in enumerate(batch):
                 if row not in leaving:
                     item.on_progress(Stage.SAMPLE, step / steps, step)
@@ -189,16 +208,23 @@ class Engine:
 
         latents = model.sample(encoded, on_step=after_step)
         _tell(batch, Stage.VOCODE, 0.0)
-        for item, waveform in zip(batch, model.vocode(latents), strict=True):
-            if waveform is None:
-                item.future.set_exception(StoppedError("stopped between two steps"))
-            else:
-                item.future.set_result(waveform)
+        waveforms = model.vocode(latents)
+        left, silent = [item.future.done() for item in batch], [waveform is None for waveform in waveforms]
+        assert left == silent, (left, silent)
+        return waveforms
+
+
+def _left(item: EngineRequest) -> bool:
+    """Let a request go whose job was stopped; say whether it has gone, now or before."""
+    if not item.future.done() and item.stopped():
+        item.future.set_exception(StoppedError("stopped before its sound was made"))
+    return item.future.done()
 
 
 def _tell(batch: list[EngineRequest], stage: Stage, fraction: float) -> None:
     for item in batch:
-        item.on_progress(stage, fraction, None)
+        if not item.future.done():
+            item.on_progress(stage, fraction, None)
 
 
 def _does_not_fit(exc: BaseException) -> DeviceOutOfMemoryError:

@@ -15,6 +15,8 @@ class StopReason(StrEnum):
 
     CANCELED = "canceled"
     """Cancel was asked for, or the attempt is no longer ours: SQL says which when the end is written."""
+    SILENT = "silent"
+    """The lease could not be renewed in time: somebody else may have the job by now. If not, it goes back."""
     DRAINED = "drained"
     """This worker stops; the job goes back to the queue."""
     TIMED_OUT = "timed_out"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,8 @@ import numpy as np
 
 from jobs.db.database import Database
 from jobs.errors import InputDamagedError, InputMissingError, InputTooLargeError, StorageFailedError
-from jobs.lifecycle import Stage
-from jobs.request import S3_URL, JobRequest
+from jobs.lifecycle import Stage, overall_progress
+from jobs.request import MAX_SEED, S3_URL, JobRequest
 from jobs.service.work import NewArtifact, record_resolved
 from jobs.settings import Settings
 from jobs.storage.errors import ChecksumMismatchError, ObjectNotFoundError, ObjectTooLargeError, StorageError
@@ -31,6 +33,8 @@ from workers.in_hand import HeldJob, StoppedError
 from workers.media.sandbox import MediaSandbox, SandboxStoppedError
 
 JOB_ID_FIELD = "mmaudio-job-id"
+# How often a thread that waits for the device looks whether its job was stopped.
+LOOK_S = 0.1
 # A video this much shorter than what was asked for is not worth a warning: it is less than a frame.
 SHORTER_S = 0.05
 
@@ -73,6 +77,9 @@ class JobRun:
         self.made = Made()
         self.stage = Stage.FETCH
         self._stage_began = time.monotonic()
+        self._given_up = threading.Event()
+        self._takes: list[tuple[Stage, float, int | None]] = []
+        self._waits_for_device = True
 
     def run(self) -> Made:
         """Make the artifacts and store them.
@@ -102,7 +109,11 @@ class JobRun:
         self._tools.report(self.held, stage, 0.0, None)
 
     def _end_stage(self) -> None:
-        self.made.timings[f"{self.stage}_s"] = round(time.monotonic() - self._stage_began, 4)
+        """Add the time since the stage began; takes in several batches come to a stage more than once."""
+        self._add_time(f"{self.stage}_s", time.monotonic() - self._stage_began)
+
+    def _add_time(self, name: str, seconds: float) -> None:
+        self.made.timings[name] = round(self.made.timings.get(name, 0.0) + seconds, 4)
 
     def _fetch(self, folder: Path) -> Path | None:
         self._begin(Stage.FETCH)
@@ -124,6 +135,8 @@ class JobRun:
                 "The input's bytes are not those that were announced; upload the file again."
             ) from exc
         except StorageError as exc:
+            if not exc.retryable:
+                raise InputMissingError("The input's name is not one that the store can hold.") from exc
             raise StorageFailedError("The object store did not give the input.") from exc
         return target
 
@@ -177,39 +190,64 @@ class JobRun:
         for name, text in (("prompt", self.request.prompt), ("negative_prompt", self.request.negative_prompt)):
             if text_is_cut(text):
                 self.made.warn("prompt_cut", f"Only the first 75 tokens of `{name}` are read.")
-        seed = self.request.seed or 0
-        futures = [
-            self._tools.engine.submit(
-                EngineRequest(
-                    variant=self.variant.name,
-                    request=GenerationRequest(
-                        duration_s=duration_s,
-                        # torch's generators take 64 bits; a take beyond them wraps round
-                        seed=(seed + take) % 2**63,
-                        prompt=self.request.prompt,
-                        negative_prompt=self.request.negative_prompt,
-                        num_steps=self.request.num_steps,
-                        cfg_strength=self.request.cfg_strength,
-                        mask_away_clip=self.request.mask_away_clip,
-                        video=video,
-                        image=image,
-                    ),
-                    stopped=lambda: self.held.stopped,
-                    on_progress=self._engine_progress,
-                )
-            )
-            for take in range(self.request.num_samples)
-        ]
-        waveforms = [future.result() for future in futures]
+        takes = range(self.request.num_samples)
+        self._takes = [(Stage.ENCODE, 0.0, None) for _ in takes]
+        futures = self._tools.engine.submit([self._take(take, video, image, duration_s) for take in takes])
+        waveforms = self._waveforms(futures)
         if self.request.loudness_lufs is not None:
             waveforms = [self._normalised(waveform) for waveform in waveforms]
         return waveforms
 
-    def _engine_progress(self, stage: Stage, fraction: float, step: int | None) -> None:
+    def _take(self, take: int, video: VideoFrames | None, image: ImageFrame | None, duration_s: float) -> EngineRequest:
+        request = GenerationRequest(
+            duration_s=duration_s,
+            seed=self._seed(take),
+            prompt=self.request.prompt,
+            negative_prompt=self.request.negative_prompt,
+            num_steps=self.request.num_steps,
+            cfg_strength=self.request.cfg_strength,
+            mask_away_clip=self.request.mask_away_clip,
+            video=video,
+            image=image,
+        )
+        return EngineRequest(
+            variant=self.variant.name,
+            request=request,
+            stopped=lambda: self.held.stopped or self._given_up.is_set(),
+            on_progress=lambda stage, fraction, step: self._engine_progress(take, stage, fraction, step),
+        )
+
+    def _seed(self, take: int) -> int:
+        """Return the seed of a take; one beyond what the request may name wraps round."""
+        return ((self.request.seed or 0) + take) % (MAX_SEED + 1)
+
+    def _waveforms(self, futures: list[Future[np.ndarray]]) -> list[np.ndarray]:
+        """Wait until the device has let go of every take. A stop, or one take that cannot be made, ends them all."""
+        pending = set(futures)
+        while pending:
+            done, pending = wait(pending, timeout=LOOK_S, return_when=FIRST_COMPLETED)
+            if self.held.stopped or any(not future.cancelled() and future.exception() for future in done):
+                self._given_up.set()
+                # One that the device has not taken is canceled and done with; another leaves between two steps.
+                pending = {future for future in pending if not future.cancel()}
+        self.held.check()
+        for future in futures:
+            fault = None if future.cancelled() else future.exception()
+            if fault is not None and not isinstance(fault, StoppedError):
+                raise fault
+        return [future.result() for future in futures]
+
+    def _engine_progress(self, take: int, stage: Stage, fraction: float, step: int | None) -> None:
+        """Note how far a take is, and tell of the one that is furthest behind. Runs on the engine's thread."""
+        if self._waits_for_device:
+            self._waits_for_device = False
+            self._add_time("device_wait_s", time.monotonic() - self._stage_began)
+            self._stage_began = time.monotonic()
         if stage != self.stage:
             self._end_stage()
             self.stage, self._stage_began = stage, time.monotonic()
-        self._tools.report(self.held, stage, fraction, step)
+        self._takes[take] = (stage, fraction, step)
+        self._tools.report(self.held, *min(self._takes, key=lambda told: overall_progress(told[0], told[1])))
 
     def _normalised(self, waveform: np.ndarray) -> np.ndarray:
         assert self.request.loudness_lufs is not None
@@ -267,7 +305,7 @@ class JobRun:
             sha256="",
             duration_s=round(duration_s, 6),
             sample_index=take,
-            seed=((self.request.seed or 0) + take) % 2**63,
+            seed=self._seed(take),
         )
 
     def _upload(self, files: list[tuple[Path, NewArtifact]]) -> None:

@@ -10,6 +10,7 @@ import os
 import socket
 import tempfile
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import psutil
 import torch
 from celery.platforms import SecurityWarning
 from celery.signals import worker_ready, worker_shutting_down
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database
 from jobs.ids import new_id
@@ -39,6 +41,8 @@ from workers.reporter import Reporter
 from workers.tasks import JobRunner
 
 log = logging.getLogger(__name__)
+
+DRAIN_LOOK_S = 0.05
 
 
 def offered_variants(settings: Settings) -> list[str]:
@@ -78,6 +82,8 @@ class WorkerProcess:
         self._process = psutil.Process()
         self._ready = False
         self._draining = threading.Event()
+        self._stopped = threading.Event()
+        self._stop_signals = 0
         self._reporter = Reporter(
             self._db,
             self._in_hand,
@@ -121,13 +127,20 @@ class WorkerProcess:
             consumer.start()  # returns when the pool's threads have ended their jobs
         finally:
             self._draining.set()
+            self._stopped.set()
             self._engine.close()
             self._reporter.close()
-            with self._db.transaction() as tx:
-                worker_stopped(tx, self.worker_id)
+            self._say_stopped()
             self._broker.close()
             self._db.close()
         return int(consumer.exitcode or 0)
+
+    def _say_stopped(self) -> None:
+        try:
+            with self._db.transaction() as tx:
+                worker_stopped(tx, self.worker_id)
+        except SQLAlchemyError as exc:
+            log.warning("the database did not answer (%s); it will count this worker as lost", type(exc).__name__)
 
     def _state(self) -> str:
         if self._draining.is_set():
@@ -139,19 +152,19 @@ class WorkerProcess:
         log.info("worker %s is ready for %s on %s", self.worker_id, ", ".join(self._variants), self._device)
 
     def _on_shutting_down(self, **_: Any) -> None:
-        """Runs inside the signal handler: only sets flags."""
+        """Runs inside the signal handler, at every stop signal: only sets flags."""
+        self._stop_signals += 1
         self._runner.draining = True
         self._draining.set()
 
     def _drain_when_asked(self) -> None:
-        """After the stop signal: let running jobs end for a while, then hand back what is left."""
+        """After the stop signal: let running jobs end for a while, then hand back what is left; at once at a second."""
         self._draining.wait()
-        grace = threading.Event()
-        waited = 0.0
-        while waited < self.settings.drain_grace_s and self._in_hand.all():
-            grace.wait(0.1)
-            waited += 0.1
-        self._in_hand.stop_all(StopReason.DRAINED)
+        deadline = time.monotonic() + self.settings.drain_grace_s
+        # To the very end: a job that was being claimed when the signal came is in hand only a moment later.
+        while not self._stopped.wait(DRAIN_LOOK_S):
+            if time.monotonic() > deadline or self._stop_signals > 1:
+                self._in_hand.stop_all(StopReason.DRAINED)
 
 
 def _sandbox(settings: Settings) -> MediaSandbox:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 LISTEN_S = 0.05
 """How often SQL is asked for cancels while jobs are in hand."""
-FLUSH_S = 0.4
+FLUSH_S = 0.5
 """How often progress is written."""
 
 
@@ -84,6 +84,10 @@ class Reporter:
             except SQLAlchemyError as exc:
                 log.warning("the database did not answer (%s); trying again", type(exc).__name__)
                 self._closed.wait(0.5)
+            except Exception:
+                # Without this thread every job in hand would be lost; whatever it was, the next tick may do.
+                log.exception("reporting failed; trying again")
+                self._closed.wait(0.5)
 
     def tick(self) -> None:
         """Do what is due now."""
@@ -93,7 +97,8 @@ class Reporter:
             self._renewed_at = now
         elif now - self._renewed_at > self._lease_s:
             log.error("leases could not be renewed for %.0f s; dropping %d jobs", self._lease_s, len(held))
-            self._in_hand.stop_all(StopReason.CANCELED)
+            for job in held:
+                job.stop(StopReason.SILENT)
         if now - self._beat_at >= self._heartbeat_s:
             self._beat(held)
             self._beat_at = now
@@ -131,6 +136,12 @@ class Reporter:
     def _flush(self) -> None:
         with self._lock:
             reports, self._latest = list(self._latest.values()), {}
-        if reports:
+        if not reports:
+            return
+        try:
             with self._db.transaction() as tx:
                 record_progress(tx, reports)
+        except SQLAlchemyError:
+            with self._lock:  # only later; what was reported meanwhile is newer
+                self._latest = {report.job_id: report for report in reports} | self._latest
+            raise

@@ -5,6 +5,7 @@ Knows nothing of what the children do; `mmaudio worker` and `mmaudio up` both us
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -142,6 +143,7 @@ class Supervisor:
         status = child.process.poll()
         if status is None:
             return
+        _kill_group(child.process.pid)  # what it had started holds its ports and files
         child.process = None
         child.crashes = 1 if now - child.started_at > WELL_AFTER_S else child.crashes + 1
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
@@ -165,5 +167,11 @@ class Supervisor:
         for process in group:
             if process.poll() is None:
                 self._tell(f"{names[process.pid]} did not stop in time; killing it")
-                os.killpg(process.pid, signal.SIGKILL)  # with what it started: its session is its own
+            _kill_group(process.pid)
             process.wait()
+
+
+def _kill_group(pid: int) -> None:
+    """Kill a child and what it has started, also when it has ended itself: its session is its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)

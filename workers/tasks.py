@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from celery import Celery
 from celery.exceptions import Reject
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from jobs.db.database import Database, Transaction
 from jobs.errors import Failure, InternalError, JobError, LeaseLostError, RunTimeoutError
@@ -68,7 +68,10 @@ class JobRunner:
         finally:
             self._in_hand.remove(held)
             self._reporter.forget(held)
-        dispatch(self._db, self._broker, variants=(claim.variant,))
+        try:
+            dispatch(self._db, self._broker, variants=(claim.variant,))
+        except SQLAlchemyError as exc:
+            log.warning("the next jobs wait for the sweep: the database did not answer (%s)", type(exc).__name__)
 
     def _attempt(self, held: HeldJob) -> None:
         claim = held.claim
@@ -81,59 +84,69 @@ class JobRunner:
                 run.run()
             finally:
                 stage = str(run.stage)
-            published = self._publish(claim, made)
         except StoppedError:
-            published = False
             self._end_stopped(held)
         except LeaseLostError as exc:
-            published = False
             log.warning("%s The result is dropped.", exc)
         except ModelError as exc:
-            published = False
             self._fail(claim, Failure(exc.code, str(exc), stage, exc.retryable))
         except JobError as exc:
-            published = False
             log.warning("job %s: %s", claim.job_id, exc, exc_info=exc.__cause__)
             self._fail(claim, exc.failure(stage))
         except Exception:
             # The boundary: whatever it was, the job ends with a reason and the worker goes on.
-            published = False
             log.exception("job %s failed in stage %s", claim.job_id, stage)
             message = "Something went wrong inside the platform; the worker's log has the details."
             self._fail(claim, InternalError(message).failure(stage))
-        if not published:
-            self._discard(made)
+        else:
+            if self._publish(claim, made):
+                return
+        self._discard(made)
 
     def _publish(self, claim: Claim, made: Made) -> bool:
+        """Point the job at what was made; False when nobody ever will."""
         ttl_s = self._tools.settings.artifact_ttl_s
-        return self._write(
-            lambda tx: work.complete(
-                tx, claim, made.artifacts, warnings=made.warnings, timings=made.timings, artifact_ttl_s=ttl_s
+        try:
+            return self._write(
+                lambda tx: work.complete(
+                    tx, claim, made.artifacts, warnings=made.warnings, timings=made.timings, artifact_ttl_s=ttl_s
+                )
             )
-        )
+        except LeaseLostError as exc:
+            log.warning("%s The result is dropped.", exc)
+            return False
+        except SQLAlchemyError:
+            # The commit may have gone through and only its answer was lost: the objects must stay. If it did not, the
+            # lease runs out and another attempt makes its own.
+            log.exception("whether job %s is published is not known", claim.job_id)
+            return True
 
     def _end_stopped(self, held: HeldJob) -> None:
         claim = held.claim
-        try:
-            if held.reason is StopReason.DRAINED:
-                self._write(lambda tx: work.hand_back(tx, claim))
-            elif held.reason is StopReason.TIMED_OUT:
-                limit = claim.request["run_timeout_s"]
-                error = RunTimeoutError(f"The attempt ran longer than the {limit} s that the request allows.")
-                self._write(lambda tx: work.fail(tx, claim, error.failure(None)))
-            else:
-                self._write(lambda tx: work.acknowledge_cancel(tx, claim))
-        except LeaseLostError as exc:
-            log.warning("%s", exc)
+        if held.reason in {StopReason.DRAINED, StopReason.SILENT}:
+            self._end(claim, lambda tx: work.hand_back(tx, claim))
+        elif held.reason is StopReason.TIMED_OUT:
+            limit = claim.request["run_timeout_s"]
+            self._fail(
+                claim,
+                RunTimeoutError(f"The attempt ran longer than the {limit} s that the request allows.").failure(None),
+            )
+        else:
+            self._end(claim, lambda tx: work.acknowledge_cancel(tx, claim))
 
     def _fail(self, claim: Claim, failure: Failure) -> None:
+        if self._end(claim, lambda tx: work.fail(tx, claim, failure)) is State.QUEUED:
+            log.warning("job %s goes back to the queue: %s", claim.job_id, failure.message)
+
+    def _end(self, claim: Claim, step: Callable[[Transaction], Result]) -> Result | None:
+        """Write down an end that is not success; when that cannot be, the lease runs out and the sweep does it."""
         try:
-            state = self._write(lambda tx: work.fail(tx, claim, failure))
+            return self._write(step)
         except LeaseLostError as exc:
             log.warning("%s", exc)
-            return
-        if state is State.QUEUED:
-            log.warning("job %s goes back to the queue: %s", claim.job_id, failure.message)
+        except SQLAlchemyError:
+            log.exception("the end of job %s could not be written", claim.job_id)
+        return None
 
     def _write(self, step: Callable[[Transaction], Result]) -> Result:
         """Do one step in a transaction, again when the connection broke; every step names its attempt, so it may.

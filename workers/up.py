@@ -73,6 +73,8 @@ def run_up(settings: Settings, tell: Callable[[str], None]) -> None:
                 supervisor.start(ChildSpec(name, own_command(*arguments)))
             if _wait_until_ready(settings, supervisor):
                 tell(f"ready: {base_url(settings)} (data in {settings.data_dir}; Ctrl-C stops everything)")
+            elif not supervisor.stopping:
+                tell(f"not ready after {READY_WITHIN_S:g} s; going on trying (what is wrong stands above)")
             supervisor.run()
             tell("stopping")
         finally:

@@ -10,18 +10,23 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 from pathlib import Path
 from typing import Any
+
+from jobs.parentage import death_with_parent
 
 
 def main() -> int:
     """Run one instruction from standard input; the exit status is 0 when an answer was written."""
     instruction = json.loads(sys.stdin.readline())
+    death_with_parent(instruction["parent_pid"])()  # a worker that is killed cannot stop it any more
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_AS, instruction["memory_bytes"])
     _limit(resource.RLIMIT_CPU, instruction["cpu_s"])
     _limit(resource.RLIMIT_FSIZE, instruction["file_bytes"])
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; the parent shall see which limit it was
     # Imported under the limits: what they need counts as well.
     from mmaudio_model.errors import MediaError
 

@@ -26,6 +26,7 @@ from mmaudio_model.media.probe import MediaLimits, VideoInfo
 log = logging.getLogger(__name__)
 
 _ERRORS: dict[str, type[MediaError]] = {kind.__name__: kind for kind in (MediaInvalidError, MediaTooLargeError)}
+BROKEN = "The file is damaged in a way that breaks its decoder."
 COMPLAINT_CHARS = 2000
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -131,15 +132,20 @@ class MediaSandbox:
                 complaint = (folder / "stderr.txt").read_text(errors="replace")[-COMPLAINT_CHARS:]
                 log.warning("the media process for %s ended with status %d: %r", owner, code, complaint)
                 raise _broken(code)
-            if "error" in answer:
-                raise _ERRORS[answer["error"]](answer["message"])
-            yield answer, folder
+            try:
+                if "error" in answer:
+                    raise _ERRORS[answer["error"]](answer["message"])
+                yield answer, folder
+            except (KeyError, TypeError, ValueError, FileNotFoundError) as exc:
+                log.warning("the media process for %s gave an answer of a wrong form: %r", owner, exc)
+                raise MediaInvalidError(BROKEN) from exc
 
     def _run(self, action: str, path: Path, owner: str, arguments: dict[str, Any], folder: Path) -> int:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             instruction = {
                 "action": action,
+                "parent_pid": os.getpid(),
                 "descriptor": descriptor,
                 "arguments": arguments,
                 "limits": asdict(self._media),
@@ -198,12 +204,13 @@ def _broken(code: int) -> MediaError:
     """Say how a process ended that gave no answer: by a limit, or by a fault in the decoder."""
     if code in {-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGXFSZ}:
         return MediaTooLargeError("Reading the file needs more time or memory than is allowed.")
-    return MediaInvalidError("The file is damaged in a way that breaks its decoder.")
+    return MediaInvalidError(BROKEN)
 
 
 def _pixels(path: Path, size: int) -> np.ndarray:
     """Load frames that the process wrote, and trust nothing about them."""
-    frames = np.load(path, allow_pickle=False)
+    with path.open("rb") as file:
+        frames = np.lib.format.read_array(file, allow_pickle=False)
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[1:] != (size, size, 3) or not len(frames):
-        raise MediaInvalidError("The file is damaged in a way that breaks its decoder.")
+        raise MediaInvalidError(BROKEN)
     return frames
