@@ -8,12 +8,14 @@ from mmaudio_client.errors import (
     ApiError,
     ClientError,
     ConflictError,
+    DownloadError,
     InvalidRequestError,
     JobCanceledError,
     JobFailedError,
     NotFoundError,
     UnavailableError,
     WaitTimeoutError,
+    WrongServerError,
 )
 from mmaudio_client.models import Artifact, Job, Page
 
@@ -23,6 +25,7 @@ __all__ = [
     "Client",
     "ClientError",
     "ConflictError",
+    "DownloadError",
     "InvalidRequestError",
     "Job",
     "JobCanceledError",
@@ -31,4 +34,5 @@ __all__ = [
     "Page",
     "UnavailableError",
     "WaitTimeoutError",
+    "WrongServerError",
 ]

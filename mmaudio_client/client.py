@@ -8,12 +8,20 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self, cast
+from urllib.parse import quote
 
 import httpx
 
-from mmaudio_client.errors import ClientError, DownloadError, JobCanceledError, JobFailedError, WaitTimeoutError
+from mmaudio_client.errors import (
+    DownloadError,
+    JobCanceledError,
+    JobFailedError,
+    UnavailableError,
+    WaitTimeoutError,
+    WrongServerError,
+)
 from mmaudio_client.models import Artifact, Job, Page
-from mmaudio_client.transport import Transport, api_error
+from mmaudio_client.transport import KeyAuth, Transport, api_error
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CHUNK_BYTES = 256 * 1024
@@ -31,6 +39,9 @@ class Client:
         timeout_s: for one answer, beside what a wait adds.
         transport: replaces the network in tests.
         sleep: replaces waiting in tests.
+
+    Raises:
+        WrongServerError: `base_url` is no http(s) address.
     """
 
     def __init__(
@@ -42,13 +53,16 @@ class Client:
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        timeout = httpx.Timeout(timeout_s, connect=10)
-        self._http = httpx.Client(base_url=base_url, headers=headers, timeout=timeout, transport=transport)
-        # Object stores are strangers to the key, so they get a client without it.
-        self._plain = httpx.Client(timeout=timeout, transport=transport, follow_redirects=True)
+        server = _address(base_url)
+        key = (api_key or "").strip()  # a line break at the end of a secret's file is not the key's
+        self._http = httpx.Client(
+            base_url=server,
+            auth=KeyAuth(key, server) if key else None,
+            timeout=httpx.Timeout(timeout_s, connect=10),
+            transport=transport,
+        )
         self._calls = Transport(self._http, sleep=sleep)
-        self._sleep = sleep
+        self._sleep, self._timeout_s = sleep, timeout_s
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +72,6 @@ class Client:
 
     def close(self) -> None:
         self._http.close()
-        self._plain.close()
 
     def submit(
         self,
@@ -106,18 +119,18 @@ class Client:
         return str(announced["id"])
 
     def _send(self, file: IO[bytes], size: int, how: Mapping[str, Any], on_progress: Progress | None) -> None:
-        url = self._http.base_url.join(how["url"])
-        client = self._client_for(url)
         file.seek(0)
         try:
             if how["method"] == "PUT":
                 headers = {**how["headers"], "Content-Length": str(size)}
-                answer = client.put(url, content=_told(file, size, on_progress), headers=headers)
+                answer = self._http.put(how["url"], content=_told(file, size, on_progress), headers=headers)
             else:
                 told = cast("IO[bytes]", _TellingFile(file, size, on_progress))
-                answer = client.post(url, data=dict(how["fields"]), files={"file": told})
-        except httpx.TransportError as exc:
-            raise ClientError(f"The upload was interrupted: {exc or type(exc).__name__}. Try again.") from exc
+                answer = self._http.post(
+                    how["url"], data=dict(how["fields"]), files={"file": told}, follow_redirects=True
+                )
+        except httpx.RequestError as exc:
+            raise UnavailableError(f"The upload was interrupted: {exc or type(exc).__name__}. Try again.") from exc
         if not answer.is_success:
             raise api_error(answer)
 
@@ -127,11 +140,11 @@ class Client:
         Raises:
             NotFoundError: there is none of that id.
         """
-        return self._get(f"/v1/jobs/{job_id}", wait_s)
+        return self._get(_path(job_id), wait_s)
 
     def _get(self, link: str, wait_s: float) -> Job:
         params = {"wait": f"{wait_s:g}"} if wait_s else None
-        answer = self._calls.call("GET", link, params=params, again=True, timeout_s=wait_s + 30)
+        answer = self._calls.call("GET", link, params=params, again=True, timeout_s=wait_s + self._timeout_s)
         return self._job(answer)
 
     def watch(self, job: Job, *, every_s: float = 0.5) -> Iterator[Job]:
@@ -141,7 +154,7 @@ class Client:
             if job.ended:
                 return
             self._sleep(every_s)
-            job = self._get(job.link("self") or f"/v1/jobs/{job.id}", 0)
+            job = self._get(job.link("self") or _path(job.id), 0)
 
     def wait(self, job: Job, *, timeout_s: float | None = None, clock: Callable[[], float] = time.monotonic) -> Job:
         """Return the job when it has succeeded.
@@ -155,7 +168,7 @@ class Client:
             left = LONG_POLL_S if deadline is None else min(LONG_POLL_S, deadline - clock())
             if left <= 0:
                 raise WaitTimeoutError(f"Job {job.id} is still {job.state} after {timeout_s:g} s; it goes on.")
-            job = self._get(job.link("self") or f"/v1/jobs/{job.id}", left)
+            job = self._get(job.link("self") or _path(job.id), left)
         if job.state == "failed":
             raise JobFailedError(job)
         if job.state == "canceled":
@@ -169,7 +182,7 @@ class Client:
             ConflictError: it has ended already.
         """
         job = self.get(job_id)
-        return self._job(self._calls.call("POST", job.link("cancel") or f"/v1/jobs/{job_id}/cancel", again=True))
+        return self._job(self._calls.call("POST", job.link("cancel") or f"{_path(job_id)}/cancel", again=True))
 
     def retry(self, job_id: str) -> Job:
         """Do an ended job again, as a new job.
@@ -179,7 +192,7 @@ class Client:
         """
         job = self.get(job_id)
         # Not sent twice: each retry is a new job.
-        return self._job(self._calls.call("POST", job.link("retry") or f"/v1/jobs/{job_id}/retry", again=False))
+        return self._job(self._calls.call("POST", job.link("retry") or f"{_path(job_id)}/retry", again=False))
 
     def list(self, *, limit: int = 50, **filters: str) -> Iterator[Job]:
         """Give all jobs, newest first, page by page; filters are those of the API, such as `state="failed"`."""
@@ -206,13 +219,12 @@ class Client:
     def _download_one(self, job: Job, artifact: Artifact, folder: Path, on_progress: Progress | None) -> Path:
         if artifact.url is None:
             raise DownloadError(f"{artifact.name} of job {job.id} has expired on the server.")
-        # A name comes from the server: only its last part is used.
-        target = folder / f"{job.id}-{Path(artifact.name).name}"
-        draft = target.with_name(f".{target.name}.part")
-        url = self._http.base_url.join(artifact.url)
+        # Id and name come from the server: only their last parts are used.
+        target = folder / f"{Path(job.id).name}-{Path(artifact.name).name}"
+        draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")  # another download may be under way
         digest, done = hashlib.sha256(), 0
         try:
-            with draft.open("wb") as file, self._client_for(url).stream("GET", url, follow_redirects=True) as answer:
+            with draft.open("wb") as file, self._http.stream("GET", artifact.url, follow_redirects=True) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise api_error(answer)
@@ -225,7 +237,7 @@ class Client:
             if digest.hexdigest() != artifact.sha256:
                 raise DownloadError(f"{artifact.name} came damaged ({done} of {artifact.size_bytes} bytes); try again.")
             draft.replace(target)
-        except httpx.TransportError as exc:
+        except httpx.RequestError as exc:
             raise DownloadError(
                 f"The download of {artifact.name} was interrupted: {exc or type(exc).__name__}."
             ) from exc
@@ -237,11 +249,6 @@ class Client:
         """Return the models that may be asked for."""
         return tuple(self._calls.call("GET", "/v1/variants", again=True).json()["data"])
 
-    def _client_for(self, url: httpx.URL) -> httpx.Client:
-        ours = self._http.base_url
-        same = (url.scheme, url.host, url.port) == (ours.scheme, ours.host, ours.port)
-        return self._http if same else self._plain
-
     @staticmethod
     def _job(answer: httpx.Response) -> Job:
         return Job.from_json(answer.json())
@@ -250,6 +257,20 @@ class Client:
     def _page(answer: httpx.Response) -> Page:
         document = answer.json()
         return Page(tuple(Job.from_json(item) for item in document["data"]), document["links"]["next"])
+
+
+def _address(base_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as exc:
+        raise WrongServerError(f"Got the server address {base_url!r}: {exc}.") from exc
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise WrongServerError(f"Got the server address {base_url!r}; give one like {DEFAULT_URL}.")
+    return url
+
+
+def _path(job_id: str) -> str:
+    return f"/v1/jobs/{quote(job_id, safe='')}"
 
 
 def _told(file: IO[bytes], size: int, on_progress: Progress | None) -> Iterator[bytes]:

@@ -16,6 +16,10 @@ class UnavailableError(ClientError):
     """Raised when the server could not be reached, or said that it cannot serve, after all tries."""
 
 
+class WrongServerError(ClientError):
+    """Raised when the server's address is none, or what answers there is not the platform."""
+
+
 class DownloadError(ClientError):
     """Raised when a downloaded file is not what the job says; nothing is kept."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -12,7 +12,7 @@ from datetime import datetime
 class LinkSigner:
     """Signs and checks paths with one secret key."""
 
-    key: bytes
+    key: bytes = field(repr=False)
 
     def query(self, method: str, path: str, expires_at: datetime) -> str:
         """Return the query string that makes `method path` valid until `expires_at`."""

@@ -33,6 +33,6 @@ def list_(client: Client, state: str | None, variant: str | None, limit: int) ->
         )
         table.add_row(*(Text(str(cell)) for cell in row))
     console = Console()
-    if not console.is_terminal:
+    if not console.file.isatty():
         console.width = 200
     console.print(table)

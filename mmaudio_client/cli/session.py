@@ -31,6 +31,10 @@ def with_server(command: Callable[..., None]) -> Callable[..., None]:
                 command(client=client, **arguments)
         except ClientError as exc:
             raise click.ClickException(str(exc)) from exc
+        except BrokenPipeError:
+            raise  # `mmaudio list | head`: click ends quietly
+        except OSError as exc:
+            raise click.ClickException(f"{exc.strerror}: {exc.filename}" if exc.filename else str(exc)) from exc
 
     return wrapped
 
@@ -56,7 +60,8 @@ def follow(client: Client, job: Job) -> Job:
         TimeElapsedColumn(),
     )
     try:
-        if not console.is_terminal:
+        # Not `is_terminal`: that is also true where FORCE_COLOR asks for colours in a file.
+        if not console.file.isatty():
             return _follow_in_lines(client, job)
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task("", total=1.0)
@@ -94,7 +99,7 @@ def conclude(job: Job) -> None:
         raise click.exceptions.Exit(EXIT_FAILED)
 
 
-def save(client: Client, job: Job, folder: Path) -> None:
-    """Download a job's files and print their paths, one a line."""
+def save(client: Client, job: Job, folder: Path, *, aside: bool = False) -> None:
+    """Download a job's files and print their paths, one a line; `aside` where stdout is for something else."""
     for path in client.download(job, folder):
-        click.echo(str(path))
+        click.echo(str(path), err=aside)

@@ -61,12 +61,12 @@ def submit(
     if as_json:
         click.echo(json.dumps(job.raw))
     conclude(job)
-    save(client, job, output)
+    save(client, job, output, aside=as_json)
 
 
 def _submit(client: Client, video: str | Path | None, image: str | Path | None, fields: dict[str, Any]) -> Any:
     console = Console(stderr=True)
-    if not console.is_terminal or not isinstance(video or image, Path):
+    if not console.file.isatty() or not isinstance(video or image, Path):
         return client.submit(video=video, image=image, **fields)
     with Progress(TextColumn("upload"), BarColumn(), DownloadColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None)

@@ -79,14 +79,12 @@ def test_cancel_of_a_running_job_frees_the_engine(house: RealHouse) -> None:
     wait_until(lambda: house.job(long).stage is Stage.SAMPLE, within_s=30, what="sampling")
     with house.db.transaction() as tx:
         cancel(tx, long, tenant=TENANT)
-    asked = time.monotonic()
     (short,) = house.submit()
-    (job,) = house.wait_for([long], within_s=10)
+    (job,) = house.wait_for([long])
     assert job.state is State.CANCELED
+    # It left in the middle; that it left within one step is counted in tests/unit/workers/test_engine.py.
     assert (house.job(long).step or 0) < 100
-    assert house.wait_for([short], within_s=10)[0].state is State.SUCCEEDED
-    # A whole run of it takes half a minute here; this is no benchmark, only "did not run to its end".
-    assert time.monotonic() - asked < 10
+    assert house.wait_for([short])[0].state is State.SUCCEEDED
     assert house.stored(long) == []
 
 

@@ -1,0 +1,104 @@
+"""Refusals become typed errors, and answers that are none of the platform's become sentences."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+import mmaudio_client
+from mmaudio_client import (
+    ApiError,
+    Client,
+    ClientError,
+    ConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    WrongServerError,
+    errors,
+)
+from tests.unit.mmaudio_client.scripted_server import ScriptedServer, problem
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(404, NotFoundError), (409, ConflictError), (422, InvalidRequestError), (403, ApiError), (500, ApiError)],
+)
+def test_a_problem_document_becomes_the_error_of_its_status(
+    server: ScriptedServer, status: int, kind: type[ApiError]
+) -> None:
+    server.answers = [problem(status, "a_code", "A sentence.")]
+    with pytest.raises(ApiError) as refused:
+        server.client().get("job_1")
+    error = refused.value
+    assert (type(error), error.status, error.code, error.detail) == (kind, status, "a_code", "A sentence.")
+
+
+def test_the_fields_that_are_not_allowed_are_named_and_told(server: ScriptedServer) -> None:
+    wrong = [{"field": "num_steps", "message": "at most 100"}, {"field": "seed", "message": "not negative"}]
+    server.answers = [problem(422, "invalid_request", "Not allowed: num_steps, seed.", errors=wrong)]
+    with pytest.raises(InvalidRequestError) as refused:
+        server.client().submit(num_steps=1000, seed=-1)
+    assert refused.value.fields == {"num_steps": "at most 100", "seed": "not negative"}
+    assert str(refused.value).splitlines() == [
+        "Not allowed: num_steps, seed.",
+        "num_steps: at most 100",
+        "seed: not negative",
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>Bad gateway</html>",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b'{"errors": "none"}',
+        b'{"errors": ["a field", 5]}',
+        b'{"errors": [{"message": "a"}], "detail": null, "code": null}',
+    ],
+)
+def test_a_refusal_that_is_no_problem_document_is_still_a_sentence(server: ScriptedServer, body: bytes) -> None:
+    server.answers = [httpx.Response(403, content=body)]
+    with pytest.raises(ApiError) as refused:
+        server.client().get("job_1")
+    assert (str(refused.value), refused.value.code) == ("The server answered 403 Forbidden.", "")
+
+
+def test_a_field_without_a_message_is_named_all_the_same(server: ScriptedServer) -> None:
+    server.answers = [problem(422, errors=[{"field": "seed"}])]
+    with pytest.raises(InvalidRequestError) as refused:
+        server.client().submit(seed=1)
+    assert refused.value.fields == {"seed": ""}
+
+
+@pytest.mark.parametrize("headers", [{"Content-Type": "text/html"}, {}])
+def test_a_page_where_the_platform_should_be_is_no_answer(server: ScriptedServer, headers: dict[str, str]) -> None:
+    server.answers = [httpx.Response(200, content=b"<html>Welcome!</html>", headers=headers)]
+    with pytest.raises(WrongServerError, match="instead of JSON"):
+        server.client().get("job_1")
+
+
+def test_a_redirect_to_a_login_page_is_not_followed(server: ScriptedServer) -> None:
+    server.answers = [httpx.Response(302, headers={"Location": "https://login.example/"})]
+    with pytest.raises(ApiError, match="302 Found"):
+        server.client().get("job_1")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "localhost", "localhost:8000", "127.0.0.1:8000", "ftp://a.example", "http://", "http://a:b"],
+)
+def test_an_address_that_is_none_is_refused_before_anything_is_sent(address: str) -> None:
+    with pytest.raises(WrongServerError, match="Got the server address"):
+        Client(address)
+
+
+def test_every_error_is_a_client_error_and_can_be_imported_from_the_package() -> None:
+    kinds = {name: kind for name, kind in vars(errors).items() if name.endswith("Error")}
+    assert len(kinds) > 5
+    for name, kind in kinds.items():
+        assert issubclass(kind, ClientError)
+        assert getattr(mmaudio_client, name) is kind
+        assert name in mmaudio_client.__all__
