@@ -54,7 +54,9 @@ def parse_devices(wanted: str, *, cpu_threads: int = 0) -> list[Device]:
 def _device(name: str, threads: int) -> Device:
     if _CPU.fullmatch(name):
         count = str(threads)
-        return Device(name, "cpu", {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count})
+        # Threads that wait by spinning bring a machine to a crawl as soon as it runs anything else.
+        environment = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+        return Device(name, "cpu", environment | {"OMP_WAIT_POLICY": "PASSIVE"})
     if match := _CUDA.fullmatch(name):
         uuids = cuda_uuids()
         index = int(match[1])

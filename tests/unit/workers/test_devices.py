@@ -1,0 +1,142 @@
+"""What an operator may write as devices, and how a process is pinned to one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from workers.devices import DeviceError, cuda_uuids, parse_devices
+
+UUIDS = ["GPU-aaaa", "GPU-bbbb"]
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.devices.cuda_uuids", lambda: UUIDS)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.devices.cuda_uuids", list)
+
+
+@pytest.fixture
+def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+
+
+def names(wanted: str) -> list[str]:
+    return [device.name for device in parse_devices(wanted)]
+
+
+def test_auto_is_every_gpu(two_gpus: None) -> None:
+    assert names("auto") == ["cuda:0", "cuda:1"]
+
+
+def test_auto_is_the_processor_where_there_is_no_gpu(no_gpu: None) -> None:
+    assert names("auto") == ["cpu:0"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ("cpu", ["cpu"]),
+        ("cpu:0,cpu:1", ["cpu:0", "cpu:1"]),
+        (" cuda:1 , cuda:0 ,", ["cuda:1", "cuda:0"]),
+        ("cuda:1,cpu:0", ["cuda:1", "cpu:0"]),
+    ],
+)
+def test_a_list_is_taken_as_it_is_written(two_gpus: None, wanted: str, expected: list[str]) -> None:
+    assert names(wanted) == expected
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("", "give auto, or a list such as cuda:0,cuda:1"),
+        (" , ", "give auto, or a list such as cuda:0,cuda:1"),
+        ("cuda", "'cuda'; give auto, cuda:N or cpu:N"),
+        ("gpu:0", "'gpu:0'; give auto, cuda:N or cpu:N"),
+        ("cuda:-1", "'cuda:-1'; give auto"),
+        ("cpu:0x", "'cpu:0x'; give auto"),
+        ("auto,cpu:0", "'auto'; give auto, cuda:N or cpu:N"),
+        ("cpu:0,cpu:0", "each may be named once"),
+        ("cuda:0,cuda:1,cuda:0", "each may be named once"),
+        ("cuda:2", "'cuda:2'; this machine's CUDA devices are: cuda:0, cuda:1"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_what_can(two_gpus: None, wanted: str, said: str) -> None:
+    with pytest.raises(DeviceError) as refused:
+        parse_devices(wanted)
+    assert said in str(refused.value)
+
+
+def test_a_gpu_on_a_machine_without_any_is_refused(no_gpu: None) -> None:
+    with pytest.raises(DeviceError, match="CUDA devices are: none"):
+        parse_devices("cuda:0")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "threads"),
+    [("cpu", "8"), ("cpu:0,cpu:1", "4"), ("cpu:0,cpu:1,cpu:2", "2"), ("cuda:0,cpu:0", "8")],
+)
+def test_processor_devices_share_the_cores_this_process_may_use(
+    two_gpus: None, eight_cores: None, wanted: str, threads: str
+) -> None:
+    shares = [device.environment for device in parse_devices(wanted) if device.torch_device == "cpu"]
+
+    assert shares
+    assert all(share["OMP_NUM_THREADS"] == share["MKL_NUM_THREADS"] == threads for share in shares)
+
+
+def test_each_processor_device_has_a_thread_even_where_cores_are_few(eight_cores: None) -> None:
+    devices = parse_devices(",".join(f"cpu:{n}" for n in range(9)))
+
+    assert {device.environment["OMP_NUM_THREADS"] for device in devices} == {"1"}
+
+
+def test_threads_that_the_operator_chose_are_taken(eight_cores: None) -> None:
+    devices = parse_devices("cpu:0,cpu:1", cpu_threads=3)
+
+    assert [device.environment["OMP_NUM_THREADS"] for device in devices] == ["3", "3"]
+
+
+def test_a_processor_device_sees_no_gpu() -> None:
+    (device,) = parse_devices("cpu:0")
+
+    assert device.environment["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_gpu_process_sees_its_own_gpu_alone_and_calls_it_the_first(two_gpus: None) -> None:
+    (device,) = parse_devices("cuda:1")
+
+    assert device.torch_device == "cuda:0"
+    assert device.environment["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb"
+
+
+def test_gpus_are_asked_of_the_driver_which_is_let_go_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    driver = SimpleNamespace(
+        NVMLError=RuntimeError,
+        nvmlInit=lambda: calls.append("init"),
+        nvmlDeviceGetCount=lambda: 2,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetUUID=UUIDS.__getitem__,
+        nvmlShutdown=lambda: calls.append("shutdown"),
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", driver)
+
+    assert cuda_uuids() == UUIDS
+    assert calls == ["init", "shutdown"]
+
+
+def test_a_machine_without_a_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise RuntimeError("the driver is not there")
+
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(NVMLError=RuntimeError, nvmlInit=refuse))
+
+    assert cuda_uuids() == []

@@ -1,0 +1,366 @@
+"""The engine with a model that counts: who shares a batch, who leaves it and when, and what a fault costs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future, wait
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from jobs.errors import DeviceOutOfMemoryError
+from jobs.lifecycle import Stage
+from mmaudio_model.errors import RequestInvalidError, WeightsMissingError
+from mmaudio_model.pipeline import GenerationRequest, Pipeline
+from mmaudio_model.variants import get_variant
+from tests.unit.workers.models import BREAKS, UNSERVABLE_S, CountingModel, Told, asking
+from workers.engine import Engine, EngineRequest, LoadedModel
+from workers.in_hand import StoppedError
+
+
+def run(model: LoadedModel, *submitted: list[EngineRequest], max_batch: int = 8) -> Engine:
+    """Run an engine on what was submitted before it began, to its end."""
+    engine = Engine(lambda variant: model, max_batch=max_batch)
+    for requests in submitted:
+        engine.submit(requests)
+    engine.start()
+    engine.close()
+    return engine
+
+
+def sound(future: Future[np.ndarray]) -> list[float]:
+    """Return the waveform of a future that must be done."""
+    assert future.done()
+    return [float(value) for value in future.result()]
+
+
+def fault(future: Future[np.ndarray]) -> BaseException | None:
+    assert future.done()
+    return future.exception()
+
+
+def test_compatible_requests_share_a_batch_however_they_came() -> None:
+    model = CountingModel()
+    one, two, three = (asking(seed) for seed in (1, 2, 3))
+
+    run(model, [one, two], [three])
+
+    assert model.batches == [[1, 2, 3]]
+    assert [sound(item.future) for item in (one, two, three)] == [[1, 4], [2, 4], [3, 4]]
+
+
+@pytest.mark.parametrize("change", [{"duration_s": 2.0}, {"num_steps": 5}, {"variant": "small_16k"}])
+def test_incompatible_requests_have_batches_of_their_own_and_the_oldest_goes_first(change: dict[str, Any]) -> None:
+    model = CountingModel()
+    requests = [asking(1), asking(2, **change), asking(3), asking(4, **change)]
+
+    run(model, requests)
+
+    assert model.batches == [[1, 3], [2, 4]]
+    assert [sound(item.future)[0] for item in requests] == [1, 2, 3, 4]
+
+
+def test_no_batch_is_larger_than_allowed() -> None:
+    model = CountingModel()
+
+    run(model, [asking(seed) for seed in range(1, 8)], max_batch=3)
+
+    assert model.batches == [[1, 2, 3], [4, 5, 6], [7]]
+
+
+def test_what_comes_while_the_device_is_busy_shares_the_next_batch() -> None:
+    later = [asking(2), asking(3)]
+
+    def two_more_come(step: int) -> None:
+        if len(model.batches) == 1 and step == 1:
+            for item in later:
+                engine.submit([item])
+
+    model = CountingModel(during_step=two_more_come)
+    engine = Engine(lambda variant: model, max_batch=8)
+    (first,) = engine.submit([asking(1)])
+    engine.start()
+    first.result(timeout=10)
+    wait([item.future for item in later], timeout=10)
+    engine.close()
+
+    assert model.batches == [[1], [2, 3]]
+
+
+def test_out_of_memory_halves_the_batch_until_it_fits_and_serves_everyone() -> None:
+    model = CountingModel(fits=2)
+    requests = [asking(seed) for seed in range(1, 8)]
+
+    run(model, requests)
+
+    assert [len(batch) for batch in model.batches] == [7, 3, 1, 2, 4, 2, 2]
+    assert [sound(item.future) for item in requests] == [[seed, 4] for seed in range(1, 8)]
+
+
+def test_out_of_memory_in_the_vocoder_halves_the_batch_as_well() -> None:
+    model = CountingModel(fits_vocode=1)
+    requests = [asking(1), asking(2)]
+
+    run(model, requests)
+
+    assert model.batches == [[1, 2], [1], [2]]
+    assert [sound(item.future) for item in requests] == [[1, 4], [2, 4]]
+
+
+def test_a_batch_that_ran_out_of_memory_holds_none_when_its_halves_run() -> None:
+    model = CountingModel(fits=1)
+
+    run(model, [asking(seed) for seed in range(1, 5)])
+
+    assert len(model.batches) == 7
+    assert model.alive == 0
+
+
+def test_a_request_that_does_not_fit_even_alone_is_told_so_and_the_next_is_served() -> None:
+    model = CountingModel(fits=0)
+    engine = Engine(lambda variant: model, max_batch=8)
+    (large,) = engine.submit([asking(1)])
+    engine.start()
+    wait([large], timeout=10)
+    model.fits = 1
+    (small,) = engine.submit([asking(2)])
+    engine.close()
+
+    assert isinstance(fault(large), DeviceOutOfMemoryError)
+    assert "shorter" in str(fault(large))
+    assert isinstance(fault(large).__cause__, torch.OutOfMemoryError)  # type: ignore[union-attr]
+    assert sound(small) == [2, 4]
+
+
+def test_one_bad_request_fails_alone_and_its_batch_mates_succeed() -> None:
+    model = CountingModel()
+    requests = [asking(1), asking(2, prompt=BREAKS), asking(3)]
+
+    run(model, requests)
+
+    assert model.batches == [[1, 2, 3], [1], [2], [3]]
+    assert isinstance(fault(requests[1].future), ValueError)
+    assert [sound(requests[place].future) for place in (0, 2)] == [[1, 4], [3, 4]]
+
+
+def test_a_request_that_cannot_be_served_never_reaches_the_model() -> None:
+    model = CountingModel()
+    requests = [asking(1), asking(2, duration_s=UNSERVABLE_S), asking(3)]
+
+    run(model, requests)
+
+    assert model.batches == [[1, 3]]
+    assert isinstance(fault(requests[1].future), RequestInvalidError)
+    assert [sound(requests[place].future)[0] for place in (0, 2)] == [1, 3]
+
+
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_a_request_that_is_stopped_takes_no_further_step_and_its_mates_take_all(step: int) -> None:
+    model = CountingModel()
+    requests = [asking(1), asking(2, stopped=lambda: model.steps[2] >= step), asking(3)]
+
+    run(model, requests)
+
+    # It was stopped in the middle of this step, so this step is its last.
+    assert model.steps == {1: 4, 2: step, 3: 4}
+    assert isinstance(fault(requests[1].future), StoppedError)
+    assert [sound(requests[place].future) for place in (0, 2)] == [[1, 4], [3, 4]]
+    assert model.batches == [[1, 2, 3]]
+
+
+def test_sampling_ends_when_all_of_a_batch_are_stopped() -> None:
+    model = CountingModel()
+    requests = [asking(seed, num_steps=100, stopped=lambda: model.steps[1] >= 2) for seed in (1, 2)]
+
+    run(model, requests)
+
+    assert model.steps == {1: 2, 2: 2}
+    assert all(isinstance(fault(item.future), StoppedError) for item in requests)
+
+
+def test_who_leaves_a_batch_is_told_at_once_and_not_when_the_batch_ends() -> None:
+    model = CountingModel()
+    leaving = asking(1, stopped=lambda: model.steps[1] >= 2)
+    gone_at: dict[int | None, bool] = {}
+    staying = asking(2, on_progress=lambda stage, fraction, step: gone_at.update({step: leaving.future.done()}))
+
+    run(model, [leaving, staying])
+
+    assert [gone_at[step] for step in (1, 2, 3, 4)] == [False, True, True, True]
+
+
+def test_who_has_left_a_batch_stays_gone_when_the_batch_is_run_again() -> None:
+    model = CountingModel(fits_vocode=1)
+    told = Told()
+    leaving = asking(1, stopped=lambda: model.steps[1] == 1, on_progress=told)
+    staying = [asking(2), asking(3)]
+
+    run(model, [leaving, *staying])
+
+    assert model.batches == [[1, 2, 3], [2, 3], [2], [3]]
+    assert model.steps[1] == 1
+    assert [sound(item.future) for item in staying] == [[2, 4], [3, 4]]
+    assert isinstance(fault(leaving.future), StoppedError)
+    assert told.calls == [(Stage.ENCODE, 0.0, None), (Stage.SAMPLE, 0.0, None)]
+
+
+def test_a_fault_after_everyone_has_left_harms_nobody() -> None:
+    model = CountingModel(fits_vocode=-1)
+    leaving = asking(1, stopped=lambda: model.steps[1] == 1)
+    engine = run(model, [leaving], [asking(2, duration_s=2.0, stopped=lambda: True)])
+
+    assert isinstance(fault(leaving.future), StoppedError)
+    assert engine.loaded == ["tiny_16k"]
+
+
+def test_a_request_that_was_stopped_while_it_waited_never_reaches_the_model() -> None:
+    model = CountingModel()
+    stopped, other = asking(1, stopped=lambda: True), asking(2)
+
+    run(model, [stopped, other])
+
+    assert model.batches == [[2]]
+    assert isinstance(fault(stopped.future), StoppedError)
+
+
+def test_progress_comes_in_the_order_in_which_things_happen() -> None:
+    told = [Told(), Told()]
+
+    run(CountingModel(), [asking(seed, on_progress=told[seed]) for seed in (0, 1)])
+
+    assert told[0].calls == [
+        (Stage.ENCODE, 0.0, None),
+        (Stage.SAMPLE, 0.0, None),
+        (Stage.SAMPLE, 0.25, 1),
+        (Stage.SAMPLE, 0.5, 2),
+        (Stage.SAMPLE, 0.75, 3),
+        (Stage.SAMPLE, 1.0, 4),
+        (Stage.VOCODE, 0.0, None),
+    ]
+    assert told[1].calls == told[0].calls
+
+
+def test_a_canceled_future_never_reaches_the_model_and_whoever_waits_for_it_hears() -> None:
+    model = CountingModel()
+    canceled, other = asking(1), asking(2)
+    assert canceled.future.cancel()
+
+    run(model, [canceled, other])
+
+    assert model.batches == [[2]]
+    done, _ = wait([canceled.future], timeout=0)
+    assert done == {canceled.future}
+    with pytest.raises(CancelledError):
+        canceled.future.result(timeout=0)
+
+
+def test_a_future_may_be_canceled_until_the_device_has_taken_its_request() -> None:
+    answers: list[bool] = []
+    taken, waiting = asking(1), asking(2, duration_s=2.0)
+
+    def cancel_both(step: int) -> None:
+        if step == 1:
+            answers.extend(item.future.cancel() for item in (taken, waiting))
+
+    model = CountingModel(during_step=cancel_both)
+    run(model, [taken, waiting])
+
+    assert answers == [False, True]
+    assert model.batches == [[1]]
+    assert sound(taken.future) == [1, 4]
+
+
+def test_close_comes_back_when_all_that_was_submitted_before_is_done() -> None:
+    before = set(threading.enumerate())
+    requests = [asking(seed, duration_s=float(seed)) for seed in range(1, 6)]
+    engine = Engine(lambda variant: CountingModel(), max_batch=8)
+    engine.start()
+    futures = engine.submit(requests)
+    engine.close()
+
+    assert [sound(future) for future in futures] == [[seed, 4] for seed in range(1, 6)]
+    assert set(threading.enumerate()) <= before
+
+
+def test_a_variant_that_cannot_be_loaded_fails_only_its_own_requests() -> None:
+    model = CountingModel()
+
+    def load(variant: str) -> LoadedModel:
+        if variant == "large_44k":
+            raise WeightsMissingError("large_44k is not here")
+        return model
+
+    engine = Engine(load, max_batch=8)
+    requests = [asking(1), asking(2, variant="large_44k"), asking(3), asking(4, variant="large_44k")]
+    engine.preload("large_44k")
+    engine.submit(requests)
+    engine.start()
+    engine.close()
+
+    assert [type(fault(requests[place].future)) for place in (1, 3)] == [WeightsMissingError, WeightsMissingError]
+    assert [sound(requests[place].future)[0] for place in (0, 2)] == [1, 3]
+    assert engine.loaded == ["tiny_16k"]
+
+
+def test_a_variant_is_loaded_once_and_may_be_loaded_before_its_first_request() -> None:
+    loads: list[str] = []
+
+    def load(variant: str) -> LoadedModel:
+        loads.append(variant)
+        return CountingModel()
+
+    engine = Engine(load, max_batch=1)
+    engine.preload("small_16k")
+    engine.submit([asking(1), asking(2), asking(3, variant="small_16k")])
+    engine.start()
+    engine.close()
+
+    assert loads == ["small_16k", "tiny_16k"]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[Pipeline]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # it is tiny: more threads would wait for each other
+    yield Pipeline.load(get_variant("tiny_16k"))
+    torch.set_num_threads(threads)
+
+
+def test_the_real_model_stops_within_one_step_and_the_mate_sounds_as_if_alone(
+    tiny: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, num_steps = 2, 6
+    # Unguided: one pass of the network a step, so its passes are the steps and their rows are who took part.
+    mate = GenerationRequest(duration_s=0.64, seed=2, prompt="rain", num_steps=num_steps, cfg_strength=0.5)
+    (alone,) = tiny.generate([mate])
+    assert alone is not None
+    flow, rows_of_steps = tiny._networks.flow, []
+    velocity = flow.velocity
+
+    def counted(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        rows_of_steps.append(len(x))
+        return velocity(x, *rest)
+
+    monkeypatch.setattr(flow, "velocity", counted)
+    asked = threading.Event()
+
+    def ask_after_step(stage: Stage, fraction: float, done: int | None) -> None:
+        if done == step:
+            asked.set()
+
+    canceled = EngineRequest(
+        "tiny_16k",
+        GenerationRequest(duration_s=0.64, seed=1, prompt="a dog", num_steps=num_steps, cfg_strength=0.5),
+        stopped=asked.is_set,
+        on_progress=ask_after_step,
+    )
+    kept = EngineRequest("tiny_16k", mate, stopped=lambda: False, on_progress=Told())
+
+    run(tiny, [canceled, kept])
+
+    assert rows_of_steps == [2] * (step + 1) + [1] * (num_steps - step - 1)
+    assert isinstance(fault(canceled.future), StoppedError)
+    assert np.linalg.norm(kept.future.result() - alone) <= 1e-5 * np.linalg.norm(alone)

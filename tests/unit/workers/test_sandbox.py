@@ -1,0 +1,346 @@
+"""Strangers' files in a process of their own: what it may use, how its end is told, and what it may answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError, ModelError
+from mmaudio_model.media.probe import MediaLimits
+from tests.servers.commands import wait_until
+from workers.media.sandbox import MediaSandbox, SandboxLimits, SandboxStoppedError
+
+PATIENCE_S = 20.0
+MIB = 1024**2
+WIDTH, HEIGHT, FPS = 64, 48, 25
+RATE_HZ = 16_000
+# Frames as `read_frames` of these tests asks for them; real ones are larger.
+SIZES = {"start_s": 0.0, "duration_s": 1.0, "clip_size": 32, "sync_size": 16}
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One second of a picture that becomes brighter."""
+    path = tmp_path_factory.mktemp("video") / "v.mp4"
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("mpeg4", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(FPS):
+            picture = np.full((HEIGHT, WIDTH, 3), number * 10, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    return tmp_path / "scratch"
+
+
+@pytest.fixture
+def anything(tmp_path: Path) -> Path:
+    """A file, where it does not matter what is in it."""
+    path = tmp_path / "input"
+    path.write_bytes(b"anything")
+    return path
+
+
+def sandbox(scratch: Path, media: MediaLimits | None = None, **limits: float) -> MediaSandbox:
+    return MediaSandbox(media or MediaLimits(), SandboxLimits(**limits), scratch)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def doing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put code in place of what the process does with its file; its start, its limits and its answer stay real."""
+
+    def replace_work(code: str) -> None:
+        lines = "\n".join("    " + line for line in code.splitlines())
+        boot = (
+            "import os, pathlib, signal, sys, time\nsys.path.insert(0, sys.argv[1])\nimport workers.media.child\n"
+            f"def work(instruction):\n{lines}\nworkers.media.child._work = work\nsys.exit(workers.media.child.main())\n"
+        )
+        monkeypatch.setattr("workers.media.sandbox._BOOT", boot)
+
+    return replace_work
+
+
+def test_a_video_comes_back_as_frames_and_nothing_stays_behind(video: Path, scratch: Path) -> None:
+    frames = sandbox(scratch).read_frames(video, owner="job_1", **SIZES)  # type: ignore[arg-type]
+
+    assert (frames.clip.shape, frames.clip.dtype) == ((8, 32, 32, 3), np.uint8)
+    assert (frames.sync.shape, frames.sync.dtype) == ((25, 16, 16, 3), np.uint8)
+    assert frames.duration_s == pytest.approx(1.0)
+    assert frames.warnings == ()
+    brightness = frames.sync.mean(axis=(1, 2, 3))
+    assert (np.diff(brightness) > 0).all()
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_picture_comes_back_as_one_frame(tmp_path: Path, scratch: Path) -> None:
+    Image.new("RGB", (40, 20), (200, 100, 50)).save(tmp_path / "p.png")
+    image = sandbox(scratch).read_image(tmp_path / "p.png", owner="job_1", clip_size=32)
+
+    assert (image.clip.shape, image.clip.dtype) == ((1, 32, 32, 3), np.uint8)
+    assert image.clip[0, 16, 16].tolist() == [200, 100, 50]
+
+
+def test_a_video_says_what_it_is(video: Path, scratch: Path) -> None:
+    info = sandbox(scratch).probe(video, owner="job_1")
+
+    assert (info.width, info.height, info.codec, info.has_audio) == (WIDTH, HEIGHT, "mpeg4", False)
+    assert info.duration_s == pytest.approx(1.0)
+
+
+def test_a_video_gets_its_sound_where_it_is_wanted(video: Path, tmp_path: Path, scratch: Path) -> None:
+    waveform = np.sin(np.arange(RATE_HZ, dtype=np.float32) / 20)
+    out = tmp_path / "out"
+    result = sandbox(scratch).mux(
+        video, waveform, RATE_HZ, out, owner="job_1", start_s=0.0, duration_s=1.0, original_gain_db=0.0
+    )
+
+    assert (result.format, result.content_type, result.reencoded) == ("mp4", "video/mp4", False)
+    assert result.warnings == ("The video has no sound of its own to mix in.",)
+    with av.open(str(out)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+        assert sum(1 for _ in container.decode(video=0)) == FPS
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_file_that_is_no_video_is_refused_in_words(tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"#EXTM3U\nfile:///etc/passwd\n")
+
+    with pytest.raises(MediaInvalidError, match="a playlist, not a video"):
+        sandbox(scratch).read_frames(tmp_path / "v.mp4", owner="job_1", **SIZES)  # type: ignore[arg-type]
+    assert list(scratch.iterdir()) == []
+
+
+def test_the_limits_of_media_hold_in_the_process(video: Path, scratch: Path) -> None:
+    with pytest.raises(MediaTooLargeError, match="64x48 pixels"):
+        sandbox(scratch, MediaLimits(max_pixels=1000)).probe(video, owner="job_1")
+
+
+def test_a_picture_that_needs_more_memory_than_is_allowed_is_too_large(tmp_path: Path, scratch: Path) -> None:
+    # 36 megapixels: a few kilobytes as a file, over 100 MB as RGB.
+    Image.new("1", (6000, 6000)).save(tmp_path / "p.png")
+    small = sandbox(scratch, MediaLimits(max_pixels=10**9), memory_bytes=300 * MIB)
+
+    with pytest.raises(MediaTooLargeError, match="more memory than is allowed"):
+        small.read_image(tmp_path / "p.png", owner="job_1", clip_size=32)
+
+
+def test_memory_is_limited(anything: Path, scratch: Path, doing: Callable[[str], None]) -> None:
+    doing(f"return {{'size': len(bytearray({400 * MIB}))}}")
+
+    with pytest.raises(MediaTooLargeError, match="more memory than is allowed"):
+        sandbox(scratch, memory_bytes=300 * MIB).probe(anything, owner="job_1")
+
+
+def test_processor_time_is_limited(anything: Path, scratch: Path, doing: Callable[[str], None]) -> None:
+    doing("while True: pass")
+
+    with pytest.raises(MediaTooLargeError, match="more time or memory than is allowed"):
+        sandbox(scratch, cpu_s=1).probe(anything, owner="job_1")
+
+
+def test_wall_time_is_limited_and_the_process_is_gone(
+    anything: Path, scratch: Path, doing: Callable[[str], None]
+) -> None:
+    doing("time.sleep(600)")
+    before = set(psutil.Process().children())
+
+    with pytest.raises(MediaTooLargeError, match=r"longer than the allowed 0\.3 s"):
+        sandbox(scratch, wall_s=0.3).probe(anything, owner="job_1")
+    assert set(psutil.Process().children()) <= before
+    assert list(scratch.iterdir()) == []
+
+
+def test_the_size_of_files_is_limited(anything: Path, scratch: Path, doing: Callable[[str], None]) -> None:
+    doing(f"pathlib.Path('out.video').write_bytes(bytes({2 * MIB}))\nreturn {{}}")
+
+    with pytest.raises(MediaTooLargeError, match="more time or memory than is allowed"):
+        sandbox(scratch, file_bytes=MIB).probe(anything, owner="job_1")
+
+
+@pytest.mark.parametrize(
+    "end", ["os.kill(os.getpid(), signal.SIGSEGV)", "os.abort()", "raise RuntimeError", "os._exit(0)"]
+)
+def test_a_process_that_breaks_is_an_error_of_its_job_and_the_next_call_works(
+    anything: Path, scratch: Path, doing: Callable[[str], None], end: str
+) -> None:
+    box = sandbox(scratch)
+    doing(end)
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        box.probe(anything, owner="job_1")
+    assert list(scratch.iterdir()) == []
+
+    doing("return dict(duration_s=1, width=2, height=3, codec='c', container='d', has_audio=False)")
+    assert box.probe(anything, owner="job_1").width == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "return {}",
+        "return []",
+        "return {'duration_s': 'long', 'warnings': []}",
+        "return {'error': 'SystemExit', 'message': ''}",
+        "return {'error': 'MediaInvalidError'}",
+        "pathlib.Path('answer.json').write_text('{')\nos._exit(0)",
+    ],
+)
+def test_an_answer_of_another_form_is_an_error_of_its_job(
+    anything: Path, scratch: Path, doing: Callable[[str], None], answer: str
+) -> None:
+    doing(answer)
+
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        sandbox(scratch).read_frames(anything, owner="job_1", **SIZES)  # type: ignore[arg-type]
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [
+        "numpy.zeros((8, 31, 32, 3), dtype='uint8')",
+        "numpy.zeros((0, 32, 32, 3), dtype='uint8')",
+        "numpy.zeros((8, 32, 32, 3), dtype='float32')",
+        "numpy.zeros((32, 32, 3), dtype='uint8')",
+        "numpy.array([{}], dtype=object)",
+        None,
+    ],
+    ids=["another size", "no frame", "another type", "no time", "a pickle", "no file"],
+)
+def test_pixels_of_another_form_are_an_error_of_their_job(
+    anything: Path, scratch: Path, doing: Callable[[str], None], clip: str | None
+) -> None:
+    save = f"import numpy\nnumpy.save('clip.npy', {clip})\n" if clip else ""
+    doing(save + "return {}")
+
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
+
+
+def test_pixels_that_are_no_array_are_an_error_of_their_job(
+    anything: Path, scratch: Path, doing: Callable[[str], None]
+) -> None:
+    doing("import zipfile\nzipfile.ZipFile('clip.npy', 'w').close()\nreturn {}")
+
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
+
+
+def test_the_process_has_nothing_of_the_workers_environment_and_only_its_own_file(
+    anything: Path, scratch: Path, doing: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
+    doing(
+        "found = dict(os.environ), os.read(instruction['descriptor'], 99), sorted(os.listdir('/proc/self/fd'))\n"
+        "return {'error': 'MediaInvalidError', 'message': repr(found)}"
+    )
+    with anything.open() as another, pytest.raises(MediaInvalidError) as told:
+        os.set_inheritable(another.fileno(), True)
+        sandbox(scratch).probe(anything, owner="job_1")
+    environment, content, descriptors = eval(str(told.value))  # what our own code above has written
+
+    assert "AWS_SECRET_ACCESS_KEY" not in environment
+    assert set(environment) <= {"PATH", "LANG", "LC_CTYPE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
+    assert content == b"anything"
+    # Its three streams, the file, and the folder that is being listed.
+    assert len(descriptors) == 5
+
+
+def test_stop_ends_what_runs_for_its_owner_and_nothing_else(
+    anything: Path, tmp_path: Path, scratch: Path, doing: Callable[[str], None]
+) -> None:
+    doing(
+        f"pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\n"
+        f"while not os.path.exists({str(tmp_path / 'go on')!r}): time.sleep(0.01)\n"
+        "return dict(duration_s=1, width=2, height=3, codec='c', container='d', has_audio=False)"
+    )
+    box = sandbox(scratch)
+    with ThreadPoolExecutor(2) as pool:
+        stopped = pool.submit(box.probe, anything, owner="job_1")
+        other = pool.submit(box.probe, anything, owner="job_2")
+        try:
+            wait_until(lambda: len(_pids(tmp_path)) == 2, within_s=PATIENCE_S, what="two processes")
+            box.stop("job_3")
+            box.stop("job_1")
+            assert isinstance(stopped.exception(timeout=PATIENCE_S), SandboxStoppedError)
+            assert not other.done()
+        finally:
+            (tmp_path / "go on").touch()
+        assert other.result(timeout=PATIENCE_S).width == 2
+    assert not any(psutil.pid_exists(pid) for pid in _pids(tmp_path))
+    assert not issubclass(SandboxStoppedError, ModelError), "a stop is no fault of the file"
+
+
+def test_an_owner_that_was_stopped_may_call_again(
+    anything: Path, tmp_path: Path, scratch: Path, doing: Callable[[str], None]
+) -> None:
+    doing(f"pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\ntime.sleep(600)")
+    box = sandbox(scratch)
+    stopper = threading.Thread(
+        target=lambda: (
+            wait_until(lambda: bool(_pids(tmp_path)), within_s=PATIENCE_S, what="the process"),
+            box.stop("job_1"),
+        )
+    )
+    stopper.start()
+    with pytest.raises(SandboxStoppedError):
+        box.probe(anything, owner="job_1")
+    stopper.join()
+
+    doing("return dict(duration_s=1, width=2, height=3, codec='c', container='d', has_audio=False)")
+    assert box.probe(anything, owner="job_1").width == 2
+
+
+def test_a_process_does_not_outlive_its_worker(anything: Path, tmp_path: Path) -> None:
+    boot = (
+        "import os, pathlib, sys, time\nsys.path.insert(0, sys.argv[1])\nimport workers.media.child\n"
+        f"def work(instruction):\n    pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\n    time.sleep(600)\n"
+        "workers.media.child._work = work\nsys.exit(workers.media.child.main())\n"
+    )
+    root = Path(__file__).parents[3]
+    worker = (
+        f"import pathlib, sys\nsys.path.insert(0, {str(root)!r})\nfrom workers.media import sandbox\n"
+        f"sandbox._BOOT = {boot!r}\n"
+        f"scratch = pathlib.Path({str(tmp_path / 'scratch')!r})\n"
+        "box = sandbox.MediaSandbox(sandbox.MediaLimits(), sandbox.SandboxLimits(), scratch)\n"
+        f"box.probe(pathlib.Path({str(anything)!r}), owner='job_1')\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", worker])
+    try:
+        wait_until(lambda: bool(_pids(tmp_path)), within_s=PATIENCE_S, what="the process")
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    (pid,) = _pids(tmp_path)
+    try:
+        wait_until(lambda: not _runs(pid), within_s=PATIENCE_S, what="the end of the process")
+    finally:
+        if _runs(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _pids(folder: Path) -> list[int]:
+    """Return the pids that processes have left in a folder as the names of files."""
+    return [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,299 @@
+"""The supervisor with real, small child processes; a child and what it starts must never outlive it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.servers.commands import wait_until
+from workers.supervisor import CRASHES_ALLOWED, WELL_AFTER_S, ChildSpec, CrashLoopError, Supervisor
+
+PATIENCE_S = 20.0
+LIVES = "import time; time.sleep(600)"
+
+
+@dataclass
+class PatientClock:
+    """A clock for `Supervisor` that stands still while a child runs, so that a slow machine changes nothing."""
+
+    children: Callable[[], object] = dict
+    seconds: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        if self.children():
+            time.sleep(0.005)
+        else:
+            self.seconds += seconds
+
+
+@dataclass
+class House:
+    """A folder in which children leave word, and the supervisors that a test has made."""
+
+    folder: Path
+    told: list[str] = field(default_factory=list)
+    supervisors: list[Supervisor] = field(default_factory=list)
+
+    def supervisor(
+        self, *, grace_s: float = PATIENCE_S, clock: PatientClock | None = None, **options: bool
+    ) -> Supervisor:
+        if clock is None:
+            supervisor = Supervisor(grace_s=grace_s, tell=self.told.append, **options)
+        else:
+            supervisor = Supervisor(
+                grace_s=grace_s, tell=self.told.append, monotonic=clock.monotonic, sleep=clock.sleep, **options
+            )
+            clock.children = supervisor.pids
+        self.supervisors.append(supervisor)
+        return supervisor
+
+    def child(self, name: str, code: str, **environment: str) -> ChildSpec:
+        """Return a child that runs `code`, in which `say(word)` appends a line to the house's book."""
+        begin = f"def say(word):\n    with open({str(self._book)!r}, 'a') as book: book.write(str(word) + '\\n')\n"
+        return ChildSpec(name, [sys.executable, "-I", "-S", "-c", begin + code], environment)
+
+    @property
+    def _book(self) -> Path:
+        return self.folder / "book"
+
+    def said(self) -> list[str]:
+        return self._book.read_text().splitlines() if self._book.exists() else []
+
+    def wait_for(self, *words: str) -> None:
+        wait_until(lambda: set(words) <= set(self.said()), within_s=PATIENCE_S, what=f"{words} in {self.said()}")
+
+    def pid_said(self, name: str) -> int:
+        """Return the pid that a process left as `name=pid`."""
+        wait_until(lambda: any(f"{name}=" in word for word in self.said()), within_s=PATIENCE_S, what=name)
+        return int(next(word for word in self.said() if word.startswith(f"{name}=")).partition("=")[2])
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    """Nothing that a test has started may be left when it ends."""
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    house = House(tmp_path)
+    yield house
+    signal.signal(signal.SIGTERM, before[0])
+    signal.signal(signal.SIGINT, before[1])
+    for supervisor in house.supervisors:
+        for pid in supervisor.pids().values():
+            os.killpg(pid, signal.SIGKILL)
+        supervisor.stop()
+    for word in house.said():
+        if "=" in word and runs(pid := int(word.partition("=")[2])):
+            os.kill(pid, signal.SIGKILL)
+
+
+def runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_until_gone(pid: int) -> None:
+    wait_until(lambda: not runs(pid), within_s=PATIENCE_S, what=f"the end of {pid}")
+
+
+def answers_sigterm(name: str, then: str = "sys.exit(0)") -> str:
+    """Return the code of a child that says `NAME ready`, and `NAME stops` when it is asked to stop."""
+    return (
+        "import signal, sys, time\n"
+        f"def stop(*_):\n    say('{name} stops')\n    {then}\n"
+        f"signal.signal(signal.SIGTERM, stop)\nsay('{name} ready')\ntime.sleep(600)\n"
+    )
+
+
+def ignores_sigterm(name: str) -> str:
+    return (
+        "import os, signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"say(f'{name}={{os.getpid()}}')\ntime.sleep(600)\n"
+    )
+
+
+def starts_a_grandchild(house: House, then: str) -> str:
+    """Return the code of a child that starts one that ignores SIGTERM, waits for its word, and goes on with `then`."""
+    grandchild = house.child("", ignores_sigterm("grandchild")).command
+    return (
+        f"import os, signal, subprocess, sys, time\nsubprocess.Popen({grandchild!r})\n"
+        f"while not os.path.exists({str(house.folder / 'book')!r}): time.sleep(0.01)\n{then}\n"
+    )
+
+
+def another_pid(supervisor: Supervisor, name: str, before: int) -> Callable[[], bool]:
+    return lambda: supervisor.pids().get(name, before) != before
+
+
+def test_a_child_that_dies_is_said_and_started_again(house: House) -> None:
+    supervisor = house.supervisor(clock=PatientClock())
+    first = supervisor.start(house.child("api", LIVES))
+    os.kill(first, signal.SIGKILL)
+    supervisor.run(until=another_pid(supervisor, "api", first))
+
+    assert house.told == ["api was ended by SIGKILL; starting it again in 0.5 s"]
+    assert not runs(first)
+    assert runs(supervisor.pids()["api"])
+
+
+def test_the_others_go_on_while_one_is_started_again(house: House) -> None:
+    supervisor = house.supervisor(clock=PatientClock())
+    well = supervisor.start(house.child("control", LIVES))
+    first = supervisor.start(house.child("api", LIVES))
+    os.kill(first, signal.SIGKILL)
+    supervisor.run(until=lambda: bool(house.told))
+
+    assert supervisor.pids() == {"control": well}
+
+
+def test_pauses_grow_in_a_crash_loop_until_it_is_given_up(house: House) -> None:
+    clock = PatientClock()
+    supervisor = house.supervisor(clock=clock)
+    begun: list[float] = []
+
+    def note_starts() -> bool:
+        if len(house.said()) > len(begun):
+            begun.append(clock.seconds)
+        return False
+
+    supervisor.start(house.child("worker cpu:0", "say('begun'); raise SystemExit(3)"))
+    with pytest.raises(CrashLoopError, match="worker cpu:0 ended with status 3, 6 times in a row; giving up"):
+        supervisor.run(until=note_starts)
+    note_starts()
+
+    pauses = [0.5, 1.0, 2.0, 4.0, 8.0]
+    assert house.told == [f"worker cpu:0 ended with status 3; starting it again in {pause:g} s" for pause in pauses]
+    assert len(begun) == CRASHES_ALLOWED + 1
+    waited = [after - before for before, after in pairwise(begun)]
+    # A look every 0.1 s of this clock: one to see the death, one to see that the pause is over.
+    assert all(pause - 0.15 <= real <= pause + 0.35 for pause, real in zip(pauses, waited, strict=True)), waited
+    assert supervisor.pids() == {}
+
+
+def test_a_child_that_was_well_for_long_begins_a_new_count(house: House) -> None:
+    clock = PatientClock()
+    supervisor = house.supervisor(clock=clock)
+    pid = supervisor.start(house.child("api", LIVES))
+    for lived_s in (0.0, 0.0, WELL_AFTER_S + 1):
+        clock.seconds += lived_s
+        os.kill(pid, signal.SIGKILL)
+        supervisor.run(until=another_pid(supervisor, "api", pid))
+        pid = supervisor.pids()["api"]
+
+    assert [line.rpartition(" in ")[2] for line in house.told] == ["0.5 s", "1 s", "0.5 s"]
+
+
+def test_a_child_that_cannot_be_started_at_all_is_an_error(house: House) -> None:
+    with pytest.raises(FileNotFoundError):
+        house.supervisor().start(ChildSpec("api", [str(house.folder / "missing")]))
+
+
+def test_a_child_has_its_own_environment_on_top_of_ours(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OURS", "ours")
+    code = "import os, time; say(os.environ['OURS'] + os.environ['OMP_NUM_THREADS']); time.sleep(600)"
+    supervisor = house.supervisor()
+    supervisor.start(house.child("worker", code, OMP_NUM_THREADS="3"))
+
+    house.wait_for("ours3")
+    supervisor.stop()
+
+
+def test_stop_asks_the_last_started_first_and_waits_for_it(house: House) -> None:
+    supervisor = house.supervisor()
+    pids = [
+        supervisor.start(house.child(name, answers_sigterm(name, then="time.sleep(0.1); say('gone'); sys.exit(0)")))
+        for name in ("broker", "api", "worker")
+    ]
+    house.wait_for("broker ready", "api ready", "worker ready")
+    supervisor.stop()
+
+    assert house.said()[3:] == ["worker stops", "gone", "api stops", "gone", "broker stops", "gone"]
+    assert not any(runs(pid) for pid in pids)
+    assert supervisor.pids() == {}
+    assert house.told == []
+
+
+def test_equals_are_asked_to_stop_together(house: House) -> None:
+    supervisor = house.supervisor(in_order=False)
+    # Each ends only when both were asked.
+    book = str(house.folder / "book")
+    both = f"while open({book!r}).read().count('stops') < 2: time.sleep(0.01)\n    sys.exit(0)"
+    pids = [supervisor.start(house.child(name, answers_sigterm(name, then=both))) for name in ("one", "two")]
+    house.wait_for("one ready", "two ready")
+    supervisor.stop()
+
+    assert not any(runs(pid) for pid in pids)
+    assert house.told == []
+
+
+def test_a_child_that_ignores_the_request_is_killed_after_the_grace_with_what_it_started(house: House) -> None:
+    supervisor = house.supervisor(grace_s=0.1)
+    stubborn = starts_a_grandchild(
+        house, "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsay('ready')\ntime.sleep(600)"
+    )
+    pid = supervisor.start(house.child("worker", stubborn))
+    house.wait_for("ready")
+    grandchild = house.pid_said("grandchild")
+    supervisor.stop()
+
+    assert house.told == ["worker did not stop in time; killing it"]
+    assert not runs(pid)
+    wait_until_gone(grandchild)
+
+
+def test_a_child_that_stops_when_asked_leaves_nothing_that_it_started(house: House) -> None:
+    supervisor = house.supervisor()
+    supervisor.start(house.child("api", starts_a_grandchild(house, answers_sigterm("api"))))
+    house.wait_for("api ready")
+    grandchild = house.pid_said("grandchild")
+    assert runs(grandchild)
+    supervisor.stop()
+
+    assert "api stops" in house.said()
+    wait_until_gone(grandchild)
+
+
+def test_a_child_that_dies_leaves_nothing_that_it_started(house: House) -> None:
+    supervisor = house.supervisor(clock=PatientClock())
+    supervisor.start(house.child("api", starts_a_grandchild(house, "os.kill(os.getpid(), signal.SIGKILL)")))
+    grandchild = house.pid_said("grandchild")
+    supervisor.run(until=lambda: bool(house.told))
+
+    wait_until_gone(grandchild)
+
+
+def test_a_stop_signal_ends_the_watch_and_a_second_one_is_passed_on(house: House) -> None:
+    def hurry(seconds: float) -> None:
+        if house.said().count("worker stops") == 1 and not hurried:
+            hurried.append(True)
+            signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.01)
+
+    hurried: list[bool] = []
+    supervisor = Supervisor(grace_s=600, tell=house.told.append, sleep=hurry)
+    house.supervisors.append(supervisor)
+    supervisor.install_signal_handlers()
+    second_stop = f"if open({str(house.folder / 'book')!r}).read().count('worker stops') == 2: sys.exit(0)"
+    pid = supervisor.start(house.child("worker", answers_sigterm("worker", then=second_stop)))
+    house.wait_for("worker ready")
+    signal.raise_signal(signal.SIGINT)
+    supervisor.run()
+    assert supervisor.stopping
+    assert runs(pid)
+    supervisor.stop()
+
+    assert house.said() == ["worker ready", "worker stops", "worker stops"]
+    assert house.told == []
+    assert not runs(pid)
