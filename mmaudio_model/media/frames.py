@@ -20,11 +20,13 @@ from PIL import Image
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.lengths import frame_counts
-from mmaudio_model.media.probe import MediaLimits, first_time_s, frame_rate, opened
+from mmaudio_model.media.probe import MediaLimits, first_time_s, frame_rate, opened, seek_keyframe, too_many_pixels
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
 
 # Seeking costs a little and may land anywhere; a stretch that starts this early is reached by decoding.
 SEEK_FROM_S = 2.0
+# Times are differences of doubles: what lies closer together than this is the same instant.
+SAME_INSTANT_S = 1e-6
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class _Sampler:
 
     def wants(self, until_s: float) -> bool:
         """Say whether a sample time lies before `until_s` that has no frame yet."""
-        return len(self.chosen) < self.count and len(self.chosen) / self.rate < until_s
+        return len(self.chosen) < self.count and len(self.chosen) / self.rate < until_s - SAME_INSTANT_S
 
     def show(self, picture: np.ndarray, until_s: float) -> None:
         """Use `picture` for all sample times before `until_s`."""
@@ -100,9 +102,9 @@ def read_video_frames(
             if time_s >= duration_s:
                 end_s = duration_s
                 break
-        if shown is None or end_s <= 0:
+        end_s = min(round(end_s, 6), duration_s)
+        if shown is None or end_s <= SAME_INSTANT_S:
             raise MediaInvalidError(_nothing_there(start_s, bool(damaged)))
-        end_s = min(end_s, duration_s)
         _show(shown, end_s, clip, sync, clip_size, sync_size)
     wanted_clip, wanted_sync = frame_counts(end_s)
     return VideoFrames(
@@ -131,27 +133,40 @@ def timed_frames(
     limits: MediaLimits,
     damaged: list[str],
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """Give (seconds from the start of the stretch, frame) in order of presentation, from the one shown at its start."""
+    """Give (seconds from the start of the stretch, frame) in order of presentation.
+
+    The first one is shown at the start already, so its time may be before it.
+    """
     stream.thread_type = "AUTO"
     origin = first_time_s(stream)
+    # AVI knows no times of presentation; what FFmpeg makes up for them is wrong where pictures are reordered.
+    decoding_times = container.format.name == "avi"
+    sought = False
     if start_s >= SEEK_FROM_S and stream.time_base is not None:
-        container.seek(int((origin + start_s) / stream.time_base), stream=stream, backward=True)
+        seek_keyframe(container, stream, origin + start_s)
+        sought = True
     before: tuple[float, VideoFrame] | None = None
-    fallback_s, step_s = origin, 1 / float(frame_rate(stream))
+    last_s, fallback_s, step_s = -math.inf, origin, 1 / float(frame_rate(stream))
     for count, frame in enumerate(_decoded(container, stream, damaged)):
         if count >= limits.max_decoded_frames:
             raise MediaTooLargeError(
                 f"The stretch has more than {limits.max_decoded_frames} frames; choose a shorter one."
             )
-        if frame.time is None and before is None and start_s:
-            raise MediaInvalidError("The video has no time stamps, so a part of it cannot be chosen.")
-        stamp = frame.time if frame.time is not None else fallback_s
-        fallback_s = stamp + step_s
+        if frame.width * frame.height > limits.max_pixels:  # the size may change in the middle
+            raise MediaTooLargeError(too_many_pixels(frame.width, frame.height, limits))
+        stamp = _stamp_s(frame, decoding_times)
+        if stamp is None:
+            if sought and count == 0:
+                raise MediaInvalidError("The video has no time stamps, so a part of it cannot be chosen.")
+            stamp = fallback_s
+        if stamp <= last_s:  # two recordings in one file: what begins anew is left out
+            continue
+        last_s, fallback_s = stamp, stamp + step_s
+        if count == 0 and not sought:
+            origin = stamp  # what is presented first is at zero, whatever the header says
         time_s = stamp - origin - start_s
-        if before is None and count == 0 and start_s == 0:
-            origin, time_s = stamp, 0.0  # what is presented first is at zero, whatever the header says
         if time_s <= 0:
-            before = (0.0, frame)
+            before = (time_s, frame)
             continue
         if before is not None:
             yield before
@@ -176,6 +191,12 @@ def _decoded(container: av.container.InputContainer, stream: VideoStream, damage
             yield from packet.decode()
         except FFmpegError as exc:
             damaged.append(str(exc))
+
+
+def _stamp_s(frame: VideoFrame, decoding_times: bool) -> float | None:
+    if decoding_times:
+        return None if frame.dts is None else float(frame.dts * frame.time_base)
+    return frame.time
 
 
 def _frame_duration_s(frame: VideoFrame, rate: float) -> float:

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.frames import ImageFrame, stretch
-from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.media.probe import MediaLimits, too_many_pixels
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 
@@ -28,11 +28,10 @@ def read_image(file: BinaryIO, *, clip_size: int, limits: MediaLimits) -> ImageF
             picture = Image.open(file, formats=FORMATS)
             width, height = picture.size
             if width * height > limits.max_pixels:
-                raise MediaTooLargeError(
-                    f"The picture has {width}x{height} pixels; at most {limits.max_pixels / 1e6:.1f} megapixels are "
-                    "allowed."
-                )
+                raise MediaTooLargeError(too_many_pixels(width, height, limits))
             picture = ImageOps.exif_transpose(picture)
+            if picture.mode.startswith("I;16"):  # Pillow's own conversion cuts off all that is above 255
+                picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
             if "A" in picture.getbands() or "transparency" in picture.info:
                 layered = picture.convert("RGBA")
                 picture = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import dropwhile, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import AUDIO_FORMATS, add_audio_stream, audio_frames
-from mmaudio_model.media.probe import MediaLimits, first_time_s, frame_rate, opened
+from mmaudio_model.media.frames import timed_frames
+from mmaudio_model.media.probe import MediaLimits, first_time_s, frame_rate, opened, seek_keyframe
 
 # What players take in MP4; VP8 has its home in WebM, whose sound is Opus. Anything else is encoded again.
 MP4_CODECS = frozenset({"h264", "hevc", "av1", "libdav1d", "vp9", "mpeg4"})
 WEBM_CODECS = frozenset({"vp8"})
 KEYFRAME_TOLERANCE_S = 0.02
 REENCODE_QUALITY = {"crf": "18", "preset": "veryfast"}
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """Packets to copy, in decoding order from a key frame on; times in units of the stream's time base."""
+
+    packets: list[Packet]
+    decoding_times: list[int]
+    origin: int
+    """Time stamp of the first picture that is shown."""
 
 
 @dataclass(frozen=True)
@@ -64,83 +78,96 @@ def mux_video(
         sound = _mixed(source, waveform, sample_rate_hz, start_s, original_gain_db, limits, warnings)
         source.seek(0)
     with opened(source, limits) as (container, stream):
-        codec = stream.codec_context.name
-        why = _why_not_copy(container, stream, codec, start_s)
-        if why is not None:
-            warnings.append(f"The video was encoded again: {why}.")
-        webm = why is None and codec in WEBM_CODECS
-        with av.open(str(out_path), "w", format="webm" if webm else "mp4", options=_options(webm)) as out:
-            write = _reencode if why is not None else _copy
-            write(container, stream, out, start_s, duration_s, sound, sample_rate_hz, "opus" if webm else "m4a")
-    return MuxResult(
-        format="webm" if webm else "mp4",
-        content_type="video/webm" if webm else "video/mp4",
-        reencoded=why is not None,
-        warnings=tuple(warnings),
-    )
+        webm = stream.codec_context.name in WEBM_CODECS
+        stretch = _stretch_to_copy(container, stream, start_s, duration_s)
+        if isinstance(stretch, _Stretch):
+            with _output(out_path, webm=webm) as out:
+                _copy(stretch, stream, out, sound, sample_rate_hz, "opus" if webm else "m4a")
+            return MuxResult(
+                format="webm" if webm else "mp4",
+                content_type="video/webm" if webm else "video/mp4",
+                reencoded=False,
+                warnings=tuple(warnings),
+            )
+    source.seek(0)
+    with opened(source, limits) as (container, stream), _output(out_path, webm=False) as out:
+        _reencode(container, stream, out, start_s, duration_s, sound, sample_rate_hz, limits)
+    warnings.append(f"The video was encoded again: {stretch}.")
+    return MuxResult(format="mp4", content_type="video/mp4", reencoded=True, warnings=tuple(warnings))
 
 
-def _options(webm: bool) -> dict[str, str]:
+def _output(path: Path, *, webm: bool) -> OutputContainer:
+    if webm:
+        return av.open(str(path), "w", format="webm")
     # faststart: the index comes first, so that a browser plays while it loads
-    return {} if webm else {"movflags": "+faststart"}
+    return av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
 
 
-def _why_not_copy(container: Any, stream: VideoStream, codec: str, start_s: float) -> str | None:
+def _stretch_to_copy(container: Any, stream: VideoStream, start_s: float, duration_s: float) -> _Stretch | str:
+    """Read the packets of the stretch, or say why they cannot be copied."""
+    codec = stream.codec_context.name
     if codec not in MP4_CODECS | WEBM_CODECS:
         return f"its codec ({codec}) is not one that players know in MP4 or WebM"
-    if start_s <= 0:
-        return None
-    wanted = first_time_s(stream) + start_s
-    keyframes = (packet for packet in _packets_from(container, stream, start_s) if packet.is_keyframe)
-    first = next(keyframes, None)
-    container.seek(0)
-    if first is None or first.pts is None or abs(float(first.pts * stream.time_base) - wanted) > KEYFRAME_TOLERANCE_S:
+    base = stream.time_base
+    if container.format.name == "avi":
+        return "an AVI file does not say when its pictures are shown"
+    packets = _packets_until_shown(_packets_from(container, stream, start_s), duration_s / base)
+    if not packets:
+        return "it has no key frame"
+    if any(packet.pts is None for packet in packets):
+        return "its pictures have no time stamps"
+    if start_s > 0 and abs(float(packets[0].pts * base) - first_time_s(stream) - start_s) > KEYFRAME_TOLERANCE_S:
         return "the stretch does not begin on a key frame"
-    return None
+    # Packets that an edit list hides come first, since the shown ones need them; an edit list hides them again.
+    origin = min((p.pts for p in packets if not p.is_discard and p.pts >= packets[0].pts), default=packets[0].pts)
+    end = origin + duration_s / base
+    if any(packet.is_discard and origin <= packet.pts < end for packet in packets):
+        return "its edit list leaves parts out"
+    # Later packets in decoding order may be needed by earlier ones in presentation order: cut behind the last needed.
+    last = max(index for index, packet in enumerate(packets) if packet.pts < end)
+    packets = packets[: last + 1]
+    times = _decoding_times(packets, round(1 / (frame_rate(stream) * base)))
+    if any(after <= before for before, after in pairwise(times)):
+        return "its time stamps are out of order"
+    return _Stretch(packets, times, origin)
 
 
 def _packets_from(container: Any, stream: VideoStream, start_s: float) -> Iterator[Packet]:
+    """Give the packets with content, from the last key frame at or before the start."""
     if start_s > 0:
         # The tolerance makes a key frame at the start itself the one that is found.
-        wanted = first_time_s(stream) + start_s + KEYFRAME_TOLERANCE_S
-        container.seek(int(wanted / stream.time_base), stream=stream, backward=True)
+        seek_keyframe(container, stream, first_time_s(stream) + start_s + KEYFRAME_TOLERANCE_S)
+    filled = (packet for packet in container.demux(stream) if packet.size)
     try:
-        yield from (packet for packet in container.demux(stream) if packet.size)
+        yield from dropwhile(lambda packet: not packet.is_keyframe, filled)
     except FFmpegError:
         return  # a damaged end: what came before it is kept
 
 
-def _copy(
-    container: Any,
-    stream: VideoStream,
-    out: Any,
-    start_s: float,
-    duration_s: float,
-    sound: np.ndarray,
-    sample_rate_hz: int,
-    audio: str,
-) -> None:
-    copied = _stream_like(out, stream)
+def _packets_until_shown(packets: Iterable[Packet], ticks: float) -> list[Packet]:
+    """Read packets until those that show the first `ticks` have come: nothing is shown before it is decoded."""
+    taken: list[Packet] = []
+    end = math.inf
+    for packet in packets:
+        taken.append(packet)
+        if end == math.inf and packet.pts is not None and not packet.is_discard:
+            end = packet.pts + ticks
+        if packet.dts is not None and packet.dts >= end:
+            break
+    return taken
+
+
+def _copy(stretch: _Stretch, stream: VideoStream, out: Any, sound: np.ndarray, sample_rate_hz: int, audio: str) -> None:
+    # `opaque`: the template of a decoder that has no encoder of its name (libdav1d) will do.
+    copied = out.add_stream_from_template(stream, opaque=True)
     audio_stream = add_audio_stream(out, AUDIO_FORMATS[audio], sample_rate_hz)
-    packets = list(_packets_from(container, stream, start_s))
-    if not packets:
-        raise MediaInvalidError("The video has no packets that could be copied.")
     base = stream.time_base
-    stamps = [packet.pts for packet in packets if packet.pts is not None]
-    origin = min(stamps, default=0)
-    end = origin + duration_s / base
-    # Later packets in decoding order may be needed by earlier ones in presentation order: cut behind the last needed.
-    last = max((i for i, packet in enumerate(packets) if packet.pts is None or packet.pts < end), default=0)
     waiting = _encoded(audio_stream, sound, sample_rate_hz)
     next_sound = next(waiting, None)
-    for packet in packets[: last + 1]:
-        if packet.dts is None:
-            continue
-        if packet.pts is not None:
-            packet.pts -= origin
-        packet.dts -= origin
-        at_s = float(packet.dts * base)
-        while next_sound is not None and _time_s(next_sound) <= at_s:
+    for packet, dts in zip(stretch.packets, stretch.decoding_times, strict=True):
+        packet.pts, packet.dts = packet.pts - stretch.origin, dts - stretch.origin
+        packet.duration = packet.duration or round(1 / (frame_rate(stream) * base))  # MPEG-TS says none
+        while next_sound is not None and _time_s(next_sound) <= float(packet.dts * base):
             out.mux(next_sound)
             next_sound = next(waiting, None)
         packet.stream = copied
@@ -150,14 +177,14 @@ def _copy(
         next_sound = next(waiting, None)
 
 
-def _stream_like(out: Any, stream: VideoStream) -> Any:
-    """Add a stream for copied packets: codec data and display matrix come along."""
-    context = stream.codec_context
-    if context.codec.name == context.codec.canonical_name:
-        return out.add_stream_from_template(stream)
-    # A decoder of another name (libdav1d) has no encoder that a template could be made for.
-    sides = {"width": context.width, "height": context.height}
-    return out.add_mux_stream(context.codec.canonical_name, rate=frame_rate(stream), **sides)
+def _decoding_times(packets: Sequence[Packet], step: int) -> list[int]:
+    """Return all DTS. Matroska stores none; FFmpeg cannot tell those of the first packets if frames are reordered."""
+    known = next((index for index, packet in enumerate(packets) if packet.dts is not None), 0)
+    first = packets[known].dts if packets[known].dts is not None else packets[known].pts
+    times = [first - (known - index) * step for index in range(known + 1)]
+    for packet in packets[known + 1 :]:
+        times.append(packet.dts if packet.dts is not None else times[-1] + 1)
+    return times
 
 
 def _reencode(
@@ -168,10 +195,8 @@ def _reencode(
     duration_s: float,
     sound: np.ndarray,
     sample_rate_hz: int,
-    audio: str,
+    limits: MediaLimits,
 ) -> None:
-    from mmaudio_model.media.frames import timed_frames
-
     encoded = out.add_stream("libx264", rate=frame_rate(stream), options=REENCODE_QUALITY)
     # yuv420p needs even sides
     encoded.width, encoded.height = (
@@ -180,17 +205,19 @@ def _reencode(
     encoded.pix_fmt = "yuv420p"
     time_base = Fraction(1, 90_000)
     encoded.codec_context.time_base = time_base
-    audio_stream = add_audio_stream(out, AUDIO_FORMATS[audio], sample_rate_hz)
+    audio_stream = add_audio_stream(out, AUDIO_FORMATS["m4a"], sample_rate_hz)
     first = True
-    for time_s, frame in timed_frames(container, stream, start_s, MediaLimits(), []):
+    for time_s, frame in timed_frames(container, stream, start_s, limits, []):
         if time_s >= duration_s:
             break
         if first and frame.rotation:
             encoded.set_display_rotation(frame.rotation)
         first = False
         picture = frame.reformat(width=encoded.width, height=encoded.height, format="yuv420p")
-        picture.pts, picture.time_base = round(time_s * 90_000), time_base
+        picture.pts, picture.time_base = round(max(time_s, 0.0) * 90_000), time_base
         out.mux(encoded.encode(picture))
+    if first:
+        raise MediaInvalidError("The video is damaged: none of its frames can be decoded.")
     out.mux(encoded.encode(None))
     for packet in _encoded(audio_stream, sound, sample_rate_hz):
         out.mux(packet)

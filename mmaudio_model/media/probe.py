@@ -34,6 +34,8 @@ SIGNATURES = (
     (b"\x7fELF", "a program"),
 )
 SMALLEST_SIDE = 8
+# MPEG-TS has no index: a seek lands at some packet near the time, and the next key frame may come after it.
+SEEK_BACK_S = (0.0, 2.0, 12.0)
 
 
 @dataclass(frozen=True)
@@ -117,9 +119,7 @@ def _video_stream(container: InputContainer, limits: MediaLimits) -> VideoStream
         raise MediaInvalidError("The video codec is unknown, or the file says no picture size.")
     width, height = context.width, context.height
     if width * height > limits.max_pixels:
-        raise MediaTooLargeError(
-            f"The picture has {width}x{height} pixels; at most {limits.max_pixels / 1e6:.1f} megapixels are allowed."
-        )
+        raise MediaTooLargeError(too_many_pixels(width, height, limits))
     if min(width, height) < SMALLEST_SIDE:
         raise MediaInvalidError(f"The picture has {width}x{height} pixels; each side needs at least {SMALLEST_SIDE}.")
     duration = container_duration_s(container, stream)
@@ -130,11 +130,30 @@ def _video_stream(container: InputContainer, limits: MediaLimits) -> VideoStream
     return stream
 
 
+def too_many_pixels(width: int, height: int, limits: MediaLimits) -> str:
+    return f"The picture has {width}x{height} pixels; at most {limits.max_pixels / 1e6:.1f} megapixels are allowed."
+
+
 def first_time_s(stream: VideoStream) -> float:
     """Return the time of the first presented frame as the header says it, in seconds."""
     if stream.start_time is None or stream.time_base is None:
         return 0.0
     return float(stream.start_time * stream.time_base)
+
+
+def seek_keyframe(container: InputContainer, stream: VideoStream, time_s: float) -> None:
+    """Go to a key frame at or before a time of the container; to the beginning when none is found near it."""
+    wanted = int(time_s / stream.time_base)
+    for back_s in SEEK_BACK_S:
+        target = wanted - int(back_s / stream.time_base)
+        container.seek(target, stream=stream, backward=True)
+        if "mpegts" not in container.format.name:
+            return
+        found = next((packet.pts for packet in container.demux(stream) if packet.is_keyframe and packet.size), None)
+        if found is not None and found <= wanted:
+            container.seek(target, stream=stream, backward=True)
+            return
+    container.seek(0)
 
 
 def frame_rate(stream: VideoStream) -> Fraction:

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from open_clip.model import CLIP
 from torch import nn
 
 from mmaudio_model.checkpoints.loading import fill
-from mmaudio_model.networks.clip import build_clip
+from mmaudio_model.networks.clip import ImageTower, TextTower
 from mmaudio_model.networks.flow import FlowNetwork
 from mmaudio_model.networks.synchformer import SynchformerVisual
 from mmaudio_model.networks.vae import Vae
@@ -44,16 +43,20 @@ def synchformer() -> SynchformerVisual:
     return _filled(lambda: SynchformerVisual(SyncSizes()), "synchformer_state_dict", "vfeat_extractor.")
 
 
-def clip() -> CLIP:
-    return _filled(lambda: build_clip(ClipSizes()), "open_clip_pytorch_model")
+def clip_image() -> ImageTower:
+    return _filled(lambda: ImageTower(ClipSizes()), "open_clip_pytorch_model", "visual.")
 
 
-def _filled(build: Callable[[], N], manifest: str, prefix: str = "") -> N:
+def clip_text() -> TextTower:
+    return _filled(lambda: TextTower(ClipSizes()), "open_clip_pytorch_model", others="visual.")
+
+
+def _filled(build: Callable[[], N], manifest: str, prefix: str = "", others: str | None = None) -> N:
     with torch.device("meta"):
         network = build()
-    state = synthetic_state(manifest, prefix=prefix)
-    # On record among what the model uses, but only the 3-D patches are.
-    for key in ("patch_embed.proj.weight", "patch_embed.proj.bias"):
+    state = synthetic_state(manifest, prefix=prefix, others=others)
+    # On record among what the model uses, but only the 3-D patches are, and no projected words.
+    for key in ("patch_embed.proj.weight", "patch_embed.proj.bias", "text_projection", "logit_scale"):
         state.pop(key, None)
     fill(network, state, source=manifest)
     return network.eval().requires_grad_(False)

@@ -97,11 +97,15 @@ RULES = {
 }
 
 
-def synthetic_state(manifest: str, *, prefix: str = "") -> dict[str, Tensor]:
-    """Return the tensors of a published file, float32; `prefix` is cut off the keys' beginning."""
+def synthetic_state(manifest: str, *, prefix: str = "", others: str | None = None) -> dict[str, Tensor]:
+    """Return a published file's tensors, float32: those with the prefix, which is cut off, and not with the other."""
     content = json.loads((DATA / "manifests" / f"{manifest}.json").read_text())
     rules = RULES[content["component"]]
-    return {entry["key"].removeprefix(prefix): _tensor(entry, rules) for entry in content["tensors"]}
+    return {
+        entry["key"].removeprefix(prefix): _tensor(entry, rules)
+        for entry in content["tensors"]
+        if entry["key"].startswith(prefix) and not (others is not None and entry["key"].startswith(others))
+    }
 
 
 def _tensor(entry: dict, rules: tuple[Rule, ...]) -> Tensor:

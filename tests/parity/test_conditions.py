@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmaudio_model.lengths import sequence_lengths
-from mmaudio_model.networks.clip import tokenizer
+from mmaudio_model.networks.tokenizer import tokenizer
 from mmaudio_model.variants import get_variant
 from tests.parity import networks
 from tests.parity.vectors import DATA, case

@@ -1,4 +1,4 @@
-"""The flow network and its sampler against the published one (small_16k; `large.py` has the other sizes)."""
+"""The flow network and its sampler against the published one (small_16k; `test_large` has the other sizes)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What needs more than 4 GB: CLIP and the larger flow networks. Run it by name: `pytest tests/parity/large.py`."""
+"""The larger flow networks, up to 4 GB each, and the two whole runs whose video goes through CLIP."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from mmaudio_model.networks.clip import encode_frames, encode_tokens, tokenizer
-from tests.parity import flow_checks, networks
+from tests.parity import flow_checks, networks, whole
 from tests.parity.vectors import case
 
-CLIP_TOLERANCE = 2e-6
 # The second form's time frequencies reach 10,000, so float32 phases are rougher.
 TOLERANCE = {"flow": 1e-4, "flow_v2": 3e-3, "sampled": 3e-4}
 
@@ -46,12 +44,12 @@ def test_flow_network_is_the_published_one(variant: str, forwards: list[str], sa
         assert max(found.values()) <= (loose or TOLERANCE["sampled"]), name
 
 
-def test_clip_sees_and_reads_as_the_published_one() -> None:
-    network = networks.clip()
-    text, image = case("text"), case("clip_image")
-    states = encode_tokens(network, tokenizer()(text.options["prompts"]))
+@pytest.mark.parametrize("name", ["e2e_small_16k_video", "e2e_small_44k_video"])
+def test_a_video_gives_the_published_sound(name: str) -> None:
+    whole.assert_published(name)
 
-    assert text.difference("features", states) <= CLIP_TOLERANCE
-    for name in ("fine", "coarse", "border_only"):
-        features = encode_frames(network, image.input(name)[0])[None]
-        assert image.difference(f"features_{name}", features) <= CLIP_TOLERANCE, name
+
+@pytest.fixture(scope="module", autouse=True)
+def _memory() -> Iterator[None]:
+    yield
+    whole.forget()

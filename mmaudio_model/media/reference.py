@@ -1,0 +1,143 @@
+"""Frames and pictures read the way the published program reads them, its faults included (`--reference-exact`).
+
+For comparing numbers with it, nothing else. What differs from `media.frames` and `media.image`, which do the right
+thing: sample times are summed up in double precision, so from the sixth one on a 25 fps source is one frame late; a
+sample takes the next frame and not the one that is shown; time stamps count from zero and not from the first frame; a
+stretch that lacks its last samples is cut short (8 s at 25 fps become 7.96 s); rotation and EXIF orientation are
+ignored; pictures must be RGB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from av.error import FFmpegError
+from PIL import Image, UnidentifiedImageError
+from torch.nn.functional import interpolate
+
+from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
+from mmaudio_model.media.frames import ImageFrame, VideoFrames
+from mmaudio_model.media.probe import MediaLimits, opened
+from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
+
+
+@dataclass
+class _SummedSampler:
+    """Takes the first frame at or after each sample time; the times are a running sum."""
+
+    rate: int
+    frames: list[np.ndarray] = field(default_factory=list)
+    source_indices: list[int] = field(default_factory=list)
+    _next_s: float = 0.0
+
+    def wants(self, time_s: float) -> bool:
+        return time_s >= self._next_s
+
+    def take(self, picture: np.ndarray, index: int, time_s: float) -> None:
+        while self.wants(time_s):
+            self.frames.append(picture)
+            self.source_indices.append(index)
+            self._next_s += 1.0 / self.rate
+
+
+@dataclass(frozen=True)
+class ReferenceFrames:
+    """The frames, and of which frame of the file each sample was made before the stretch was cut short."""
+
+    video: VideoFrames
+    clip_indices: tuple[int, ...]
+    sync_indices: tuple[int, ...]
+
+
+def read_video_frames_exactly(
+    file: BinaryIO, *, duration_s: float, clip_size: int, sync_size: int, limits: MediaLimits
+) -> ReferenceFrames:
+    """Read the first `duration_s` seconds of a video as the published program does.
+
+    Raises:
+        MediaInvalidError: not a video, or no frame of the stretch can be decoded.
+        MediaTooLargeError: beyond the limits.
+    """
+    clip, sync = _SummedSampler(CLIP_FPS), _SummedSampler(SYNC_FPS)
+    count = 0
+    with opened(file, limits) as (container, stream):
+        stream.thread_type = "AUTO"
+        try:
+            for frame in container.decode(stream):
+                if frame.time is None:
+                    raise MediaInvalidError("The video has no time stamps.")
+                if frame.time > duration_s:
+                    break
+                if frame.time < 0:
+                    continue
+                if count >= limits.max_decoded_frames:
+                    raise MediaTooLargeError(f"The stretch has more than {limits.max_decoded_frames} frames.")
+                if clip.wants(frame.time) or sync.wants(frame.time):
+                    picture = frame.to_ndarray(format="rgb24")
+                    if clip.wants(frame.time):
+                        clip.take(_stretch(picture, clip_size), count, frame.time)
+                    if sync.wants(frame.time):
+                        sync.take(_crop(picture, sync_size), count, frame.time)
+                count += 1
+        except FFmpegError as exc:
+            raise MediaInvalidError("The video is damaged.") from exc
+    if not clip.frames or not sync.frames:
+        raise MediaInvalidError("The video has no frames.")
+    warnings = []
+    for sampler in (clip, sync):
+        if len(sampler.frames) / sampler.rate < duration_s:
+            duration_s = len(sampler.frames) / sampler.rate
+            warnings = [f"The video gives {duration_s:g} s only."]
+    return ReferenceFrames(
+        VideoFrames(
+            clip=np.stack(clip.frames[: int(float(CLIP_FPS) * duration_s)]),
+            sync=np.stack(sync.frames[: int(float(SYNC_FPS) * duration_s)]),
+            duration_s=duration_s,
+            warnings=tuple(warnings),
+        ),
+        tuple(clip.source_indices),
+        tuple(sync.source_indices),
+    )
+
+
+def read_image_exactly(file: BinaryIO, *, clip_size: int, limits: MediaLimits) -> ImageFrame:
+    """Read an RGB picture as it is stored.
+
+    Raises:
+        MediaInvalidError: not a picture, or not an RGB one.
+        MediaTooLargeError: too many pixels.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            picture = stack.enter_context(Image.open(file))
+            if picture.width * picture.height > limits.max_pixels:
+                raise MediaTooLargeError(f"The picture has {picture.width}x{picture.height} pixels, which is too much.")
+            pixels = np.array(picture)
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as exc:
+            raise MediaInvalidError("The file is not a picture that can be read.") from exc
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise MediaInvalidError(f"The picture's mode is {picture.mode}; the published program reads RGB alone.")
+    return ImageFrame(clip=_stretch(pixels, clip_size)[None])
+
+
+def _stretch(picture: np.ndarray, size: int) -> np.ndarray:
+    return _resize(picture, (size, size))
+
+
+def _crop(picture: np.ndarray, size: int) -> np.ndarray:
+    height, width = picture.shape[:2]
+    short = min(height, width)
+    resized = _resize(picture, (int(size * height / short), int(size * width / short)))
+    top, left = (round((side - size) / 2) for side in resized.shape[:2])
+    return resized[top : top + size, left : left + size]
+
+
+def _resize(picture: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Resize with torch's own 8-bit kernel: Pillow's and a rounded float one are a level off here and there."""
+    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+    resized = interpolate(pixels, size=shape, mode="bicubic", antialias=True, align_corners=False)
+    return resized[0].permute(1, 2, 0).contiguous().numpy()
