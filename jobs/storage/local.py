@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -85,10 +86,12 @@ class LocalStore:
                 os.fsync(file.fileno())
             if sha256 is not None and digest != sha256:
                 raise ChecksumMismatchError(f"The bytes hash to {digest}, announced was {sha256}.", BACKEND)
-            if if_absent and target.exists():
-                raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND)
-            self._write_beside(beside, {"content_type": content_type, "sha256": digest, "user_metadata": user_metadata})
-            self._publish(key, draft, target, if_absent)
+            with self._publishing():
+                if if_absent and target.exists():
+                    raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND)
+                document = {"content_type": content_type, "sha256": digest, "user_metadata": user_metadata}
+                self._write_beside(beside, document)
+                draft.replace(target)
         except OSError as exc:
             raise _translated(exc, f"Could not write {key!r}") from exc
         finally:
@@ -96,14 +99,12 @@ class LocalStore:
                 draft.unlink(missing_ok=True)
         return self.head(key)
 
-    def _publish(self, key: str, draft: Path, target: Path, if_absent: bool) -> None:
-        if not if_absent:
-            draft.replace(target)
-            return
-        try:
-            os.link(draft, target)  # unlike a rename, a link fails when the name is taken
-        except FileExistsError as exc:
-            raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND) from exc
+    @contextlib.contextmanager
+    def _publishing(self) -> Iterator[None]:
+        """One writer at a time gives names: an object and what is beside it change together."""
+        with (self._drafts / ".lock").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # closing the file lets go of it, and so does the end of the process
+            yield
 
     def _write_beside(self, beside: Path, document: dict[str, Any]) -> None:
         descriptor, name = tempfile.mkstemp(dir=self._drafts)
