@@ -52,3 +52,10 @@ class WeightsMismatchError(ModelError):
     """Raised when a weights file does not hold the tensors that the network needs."""
 
     code = "weights_mismatch"
+
+
+class WeightsDownloadError(ModelError):
+    """Raised when a weights file cannot be fetched, or what came is not what was published."""
+
+    code = "weights_download"
+    retryable = True

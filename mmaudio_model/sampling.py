@@ -37,7 +37,13 @@ def draw_noise(seed: int, shape: tuple[int, int], *, device: str, dtype: torch.d
 
 
 def euler(
-    network: FlowNetwork, noise: Tensor, guidance: Guidance, num_steps: int, on_step: StepCallback | None = None
+    network: FlowNetwork,
+    noise: Tensor,
+    guidance: Guidance,
+    num_steps: int,
+    on_step: StepCallback | None = None,
+    *,
+    as_published: bool = False,
 ) -> tuple[Tensor, list[int]]:
     """Follow the flow from t = 0 to t = 1 in equal steps.
 
@@ -45,17 +51,21 @@ def euler(
     by 0.1 %, and what small steps add to the latent is rounded away.
 
     Args:
-        noise: (B, N, C), in the network's dtype.
+        noise: (B, N, C).
         on_step: see `StepCallback`; what it raises goes through.
+        as_published: keep the latent and the time in the network's dtype instead, as the published program does. In
+            float32 it is the same.
 
     Returns:
-        The latents that are left, float32 (B', N, C), and which rows of the batch they are.
+        The latents that are left, (B', N, C), and which rows of the batch they are.
     """
-    x, rows = noise.float(), list(range(len(noise)))
+    precision = network.dtype if as_published else torch.float32
+    x, rows = noise.to(precision), list(range(len(noise)))
     times = torch.linspace(0, 1, num_steps + 1, device=x.device)
     for step in range(num_steps):
-        velocity = _guided_velocity(network, x.to(noise.dtype), times[step].expand(len(x)), guidance)
-        x = x + (times[step + 1] - times[step]) * velocity
+        t = times[step].expand(len(x)).to(precision)
+        velocity = _guided_velocity(network, x.to(network.dtype), t, guidance)
+        x = (x + (times[step + 1] - times[step]) * velocity).to(precision)
         leaving = set(on_step(step + 1, num_steps) or ()) if on_step is not None else set()
         if leaving.intersection(rows):
             kept = [place for place, row in enumerate(rows) if row not in leaving]

@@ -14,6 +14,7 @@ SUMMARIES = {
     "control": "Mend what is stuck: lost workers, lost messages.",
     "download": "Save the files of a job.",
     "generate": "Make sound here, without the platform.",
+    "gradio": "A page in the browser for the model alone.",
     "list": "List jobs, newest first.",
     "migrate": "Bring the database to the current schema.",
     "settings": "Show every setting.",
@@ -21,7 +22,7 @@ SUMMARIES = {
     "submit": "Send a video (or only words) and save the sound.",
     "up": "Run the whole platform on this machine.",
     "watch": "Follow a job until it ends.",
-    "weights": "Show which models are installed.",
+    "weights": "Show, fetch and check the models' weights.",
     "worker": "Take jobs, one process a device.",
 }
 

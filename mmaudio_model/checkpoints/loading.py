@@ -2,41 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Collection
+from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
-from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from mmaudio_model.checkpoints.files import WeightsFile, needed_files, require_file
+from mmaudio_model.checkpoints.convert import conversion, converted_path, read_converted, write_converted
+from mmaudio_model.checkpoints.files import require_file
+from mmaudio_model.checkpoints.parts import PARTS, PartSource, new_network, part_sources
 from mmaudio_model.checkpoints.seeded import fill_from_seed
 from mmaudio_model.errors import WeightsMismatchError
-from mmaudio_model.networks.clip import build_clip
+from mmaudio_model.networks.clip import ImageTower, TextTower
 from mmaudio_model.networks.flow import FlowNetwork
 from mmaudio_model.networks.synchformer import SynchformerVisual
 from mmaudio_model.networks.vae import Vae
 from mmaudio_model.networks.vocoder import Vocoder
 from mmaudio_model.variants import Variant
 
+log = logging.getLogger(__name__)
+
 SHOWN_KEYS = 5
 
 
-@dataclass(frozen=True)
 class Networks:
-    """All parts of a variant, ready for inference."""
+    """The parts of a variant, ready for inference; each is loaded when it is first asked for.
 
-    flow: FlowNetwork
-    vae: Vae
-    vocoder: Vocoder
-    sync: SynchformerVisual
-    clip: CLIP
+    Args:
+        load: returns a part by its name.
+    """
+
+    def __init__(self, load: Callable[[str], Any]) -> None:
+        self._load = load
+
+    @cached_property
+    def flow(self) -> FlowNetwork:
+        return self._load("flow")
+
+    @cached_property
+    def clip_text(self) -> TextTower:
+        return self._load("clip_text")
+
+    @cached_property
+    def clip_image(self) -> ImageTower:
+        return self._load("clip_image")
+
+    @cached_property
+    def sync(self) -> SynchformerVisual:
+        return self._load("sync")
+
+    @cached_property
+    def vae(self) -> Vae:
+        return self._load("vae")
+
+    @cached_property
+    def vocoder(self) -> Vocoder:
+        return self._load("vocoder")
 
     def parts(self) -> dict[str, nn.Module]:
-        return {"flow": self.flow, "vae": self.vae, "vocoder": self.vocoder, "sync": self.sync, "clip": self.clip}
+        """Return what is in memory, by part."""
+        return {part: self.__dict__[part] for part in PARTS if part in self.__dict__}
 
 
 def load_networks(
@@ -45,71 +75,94 @@ def load_networks(
     weights_dir: Path | None,
     device: str,
     dtype: torch.dtype,
+    parts: Collection[str] = PARTS,
     on_part: Callable[[str], None] | None = None,
 ) -> Networks:
     """Load a variant.
 
+    Args:
+        parts: what is loaded now; the rest is loaded when it is first used.
+        on_part: told the name of each part before it is loaded.
+
     Raises:
-        WeightsMissingError: a file is not there.
+        WeightsMissingError: a file is not there, whether it is read now or later.
         WeightsMismatchError: a file does not hold the tensors that the network needs.
     """
-    parts: dict[str, Any] = {}
-    files = {file.part: file for file in needed_files(variant)}
+    sources = part_sources(variant)
     # Every file is looked for before the first is read: a missing one is said at once.
-    paths = {part: require_file(file, variant, weights_dir) for part, file in files.items()}
-    for part, module in new_networks(variant, device="cpu" if variant.seeded else "meta").items():
+    paths = {part: require_file(source.file, variant, weights_dir) for part, source in sources.items()}
+
+    def load(part: str) -> nn.Module:
         if on_part is not None:
             on_part(part)
-        if variant.seeded:
-            fill_from_seed(module, part)
-        else:
-            fill_from_file(module, files[part], paths[part])
-        if isinstance(module, Vae | Vocoder):
-            module.fold_weights()
-        parts[part] = module.eval().requires_grad_(False).to(device=device, dtype=dtype)
-    return Networks(**parts)
+        # A part may be asked for first in the middle of an inference, whose mode would stick to its tensors.
+        with torch.inference_mode(False), torch.no_grad():
+            if variant.seeded:
+                network = new_network(variant, part)
+                fill_from_seed(network, part)
+                _fold(network)
+            else:
+                network = load_part(variant, part, sources[part], paths[part])
+            return network.eval().requires_grad_(False).to(device=device, dtype=dtype)
+
+    networks = Networks(load)
+    for part in parts:
+        getattr(networks, part)
+    return networks
 
 
-def new_networks(variant: Variant, *, device: str = "cpu") -> dict[str, nn.Module]:
-    """Build a variant's networks, by part, unfilled; on `meta` they cost neither time nor memory."""
-    mode = variant.mode
-    # Some layers draw first values from torch's global generator, which belongs to the caller.
-    with torch.random.fork_rng(devices=[]), torch.device(device):
-        return {
-            "flow": FlowNetwork(variant.flow, mode.latent_channels),
-            "vae": Vae(mode),
-            "vocoder": Vocoder(mode.vocoder, mode.mel_bands),
-            "sync": SynchformerVisual(variant.sync),
-            "clip": build_clip(variant.clip),
-        }
+def load_part(variant: Variant, part: str, source: PartSource, path: Path) -> nn.Module:
+    """Return a part filled from its file, by way of the converted one, which is made if it is not there.
+
+    Raises:
+        WeightsMismatchError: the file does not hold the tensors that the network needs.
+    """
+    converted = converted_path(path, part)
+    network = _from_converted(variant, part, converted)
+    if network is not None:
+        return network
+    with conversion(converted):
+        network = _from_converted(variant, part, converted)  # another process may have made it meanwhile
+        if network is not None:
+            return network
+        network = new_network(variant, part, device="meta")
+        fill_from_file(network, source, path)
+        _fold(network)
+        if not write_converted(converted, network.state_dict()):
+            return network
+    # Mapped tensors are shared between processes, and the system may drop them; the ones just made are neither.
+    return _from_converted(variant, part, converted) or network
 
 
-def fill_from_file(module: nn.Module, file: WeightsFile, path: Path) -> None:
-    """Fill a network on `meta` with the tensors of a file.
+def fill_from_file(module: nn.Module, source: PartSource, path: Path) -> None:
+    """Fill a network on `meta` with the tensors of a published file.
 
     Raises:
         WeightsMismatchError: the file is no checkpoint, or keys are missing, unknown, or of another shape.
     """
     try:
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        # The oldest checkpoints are no zip archives; torch cannot map those.
+        content = torch.load(path, map_location="cpu", mmap=is_zipfile(path), weights_only=True)
     except (RuntimeError, UnpicklingError, EOFError, ValueError) as exc:
         raise WeightsMismatchError(
-            f"{path} cannot be read as a checkpoint: {exc}. It may be cut off; fetch it again."
+            f"{path} cannot be read as a checkpoint: {exc}. It may be cut off; see: mmaudio weights verify"
         ) from exc
-    if file.container is not None:
-        if file.container not in content:
-            raise WeightsMismatchError(f"{path} has no entry {file.container!r}; it holds {_some(content)}.")
-        content = content[file.container]
+    if source.container is not None:
+        if source.container not in content:
+            raise WeightsMismatchError(f"{path} has no entry {source.container!r}; it holds {_some(content)}.")
+        content = content[source.container]
     state = {
-        key.removeprefix(file.prefix): value.float()
+        name: value.float()
         for key, value in content.items()
-        if key.startswith(file.prefix) and key.removeprefix(file.prefix) not in file.tolerated
+        if key.startswith(source.prefix)
+        and not (source.others is not None and key.startswith(source.others))
+        and (name := key.removeprefix(source.prefix)) not in source.tolerated
     }
     fill(module, state, source=str(path))
 
 
 def fill(module: nn.Module, state: dict[str, Tensor], *, source: str) -> None:
-    """Assign tensors to a network, strictly; buffers that no checkpoint holds are computed anew.
+    """Assign tensors to a network, strictly.
 
     Raises:
         WeightsMismatchError: keys are missing, unknown, or of another shape.
@@ -123,11 +176,24 @@ def fill(module: nn.Module, state: dict[str, Tensor], *, source: str) -> None:
             f"{source} does not fit the network: missing {_some(result.missing_keys)}; "
             f"unknown {_some(result.unexpected_keys)}."
         )
-    for owner in module.modules():
-        for name, buffer in owner.named_buffers(recurse=False):
-            if buffer.is_meta and name == "attn_mask":  # open_clip's causal mask is not part of its checkpoints
-                size = buffer.shape[-1]
-                setattr(owner, name, torch.full((size, size), float("-inf")).triu_(1))
+
+
+def _from_converted(variant: Variant, part: str, path: Path) -> nn.Module | None:
+    state = read_converted(path)
+    if state is None:
+        return None
+    network = new_network(variant, part, device="meta", folded=True)
+    try:
+        fill(network, state, source=str(path))
+    except WeightsMismatchError as exc:
+        log.warning("%s It is made again.", exc)
+        return None
+    return network
+
+
+def _fold(network: nn.Module) -> None:
+    if isinstance(network, Vae | Vocoder):
+        network.fold_weights()
 
 
 def _some(keys: Any) -> str:

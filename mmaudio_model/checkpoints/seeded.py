@@ -22,11 +22,16 @@ RESIDUAL_GAIN = 0.3
 MEL_MEAN, MEL_STD = -2.0, 0.8
 
 
+# CLIP is published as one network; its tensors keep the names they have there.
+PREFIXES = {"clip_text": "clip", "clip_image": "clip.visual"}
+
+
 @torch.no_grad()
 def fill_from_seed(module: nn.Module, part: str) -> None:
     """Give every parameter of a network a value that follows from its name."""
+    prefix = PREFIXES.get(part, part)
     for name, parameter in module.named_parameters():
-        parameter.copy_(_value(f"{part}.{name}", parameter))
+        parameter.copy_(_value(f"{prefix}.{name}", parameter))
     if isinstance(module, Vae):
         module.data_mean.fill_(MEL_MEAN)
         module.data_std.fill_(MEL_STD)
@@ -40,7 +45,7 @@ def _value(name: str, like: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
     noise = torch.randn(like.shape, generator=generator)
     leaf = name.rsplit(".", 1)[-1]
-    if leaf in {"latent_mean", "learnable_gain", "logit_scale"}:
+    if leaf in {"latent_mean", "learnable_gain"}:
         return torch.zeros_like(noise)
     if leaf == "latent_std":
         return torch.ones_like(noise)

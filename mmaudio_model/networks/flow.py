@@ -51,9 +51,13 @@ class TimeEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(embedding, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Tensor) -> Tensor:
-        """Embed t, (B,), to (B, D). Frequencies and phases are float32 whatever the weights are."""
+        """Embed t, (B,), to (B, D).
+
+        Frequencies and phases are float32 whatever the weights are. A t that is not float32 asks for the published
+        program's way: frequencies rounded to its precision, which in bfloat16 turns the fastest of v2 by radians.
+        """
         exponents = torch.arange(0, self.embedding, 2, dtype=torch.float32, device=t.device) / self.embedding
-        frequencies = (1.0 / 10000.0**exponents) * (10000.0 / self.max_period)
+        frequencies = ((1.0 / 10000.0**exponents) * (10000.0 / self.max_period)).to(t.dtype).float()
         phases = t[:, None].float() * frequencies
         return self.mlp(torch.cat([phases.cos(), phases.sin()], -1).to(self.mlp[0].weight.dtype))
 
@@ -80,14 +84,17 @@ class StreamBlock(nn.Module):
     def before(
         self, x: Tensor, c: Tensor, rope: Tensor | None
     ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, ...]]:
-        """Return q, k, v of x under condition c, (B, 1 or L, D), and the modulation that `after` needs."""
-        shift, scale, *rest = self.adaLN_modulation(c).chunk(2 if self.pre_only else 6, dim=-1)
-        return self.attn.project(modulate(layer_norm(x), shift, scale), rope), tuple(rest)
+        """Return q, k, v of x under condition c, (B, 1 or L, D), and the modulation that `after` needs.
+
+        x is float32 whatever the weights are: what each block adds to it is small, and would be rounded away.
+        """
+        shift, scale, *rest = self.adaLN_modulation(c).float().chunk(2 if self.pre_only else 6, dim=-1)
+        return self.attn.project(modulate(layer_norm(x), shift, scale).to(c.dtype), rope), tuple(rest)
 
     def after(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
         gate, shift, scale, gate_ffn = modulation
         x = x + gate * self.linear1(attended)
-        return x + gate_ffn * self.ffn(modulate(layer_norm(x), shift, scale))
+        return x + gate_ffn * self.ffn(modulate(layer_norm(x), shift, scale).to(attended.dtype))
 
     def forward(self, x: Tensor, c: Tensor, rope: Tensor) -> Tensor:
         (q, k, v), modulation = self.before(x, c, rope)
@@ -130,8 +137,8 @@ class FinalLayer(nn.Module):
         self.conv = ChannelLastConv1d(width, channels, 7)
 
     def forward(self, x: Tensor, g: Tensor) -> Tensor:
-        shift, scale = self.adaLN_modulation(g).chunk(2, dim=-1)
-        return self.conv(modulate(layer_norm(x), shift, scale))
+        shift, scale = self.adaLN_modulation(g).float().chunk(2, dim=-1)
+        return self.conv(modulate(layer_norm(x), shift, scale).to(g.dtype))
 
 
 class FlowNetwork(nn.Module):
@@ -173,6 +180,10 @@ class FlowNetwork(nn.Module):
         self.empty_clip_feat = nn.Parameter(torch.zeros(1, sizes.clip_dim))
         self.empty_sync_feat = nn.Parameter(torch.zeros(1, sizes.sync_dim))
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.latent_mean.dtype
+
     def prepare(self, clip: Tensor, sync: Tensor, text: Tensor, latent_tokens: int) -> Conditions:
         """Project the features of a batch: clip (B, T, clip_dim), sync (B, S, sync_dim), text (B, 77, text_dim)."""
         segments = sync.unflatten(1, (-1, SEGMENT_TOKENS)) + self.sync_pos_emb
@@ -191,10 +202,10 @@ class FlowNetwork(nn.Module):
 
     def velocity(self, latent: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         """Return the velocity of latent, (B, N, C), at time t, (B,)."""
-        x = self.audio_input_proj(latent)
+        x = self.audio_input_proj(latent).float()
         g = self.t_embed(t)[:, None] + conditions.pooled  # (B, 1, D)
         e = g + conditions.sync  # (B, N, D)
-        clip, text = conditions.clip, conditions.text
+        clip, text = conditions.clip.float(), conditions.text.float()
         for block in self.joint_blocks:
             x, clip, text = block(x, clip, text, g, e, conditions)
         for block in self.fused_blocks:

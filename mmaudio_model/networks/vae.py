@@ -39,7 +39,7 @@ class MPConv1d(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size))
+        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size))
 
     def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
         return F.conv1d(x, self.weight * gain, padding=self.weight.shape[-1] // 2)
@@ -181,11 +181,16 @@ class Decoder(nn.Module):
 
 
 class Vae(nn.Module):
-    """Encoder, decoder and the statistics of the mel bands."""
+    """Encoder, decoder and the statistics of the mel bands.
 
-    def __init__(self, mode: AudioMode) -> None:
+    Args:
+        with_encoder: making sound from latents needs none.
+    """
+
+    def __init__(self, mode: AudioMode, *, with_encoder: bool = True) -> None:
         super().__init__()
-        self.encoder = Encoder(mode)
+        if with_encoder:
+            self.encoder = Encoder(mode)
         self.decoder = Decoder(mode)
         self.data_mean = nn.Buffer(torch.zeros(1, mode.mel_bands, 1))
         self.data_std = nn.Buffer(torch.ones(1, mode.mel_bands, 1))

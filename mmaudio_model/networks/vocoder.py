@@ -6,6 +6,7 @@ One class serves the first version (16 kHz) and NVIDIA's second (44.1 kHz); they
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,14 @@ FILTER_TAPS = 12
 SNAKE_EPS = 1e-9
 
 
+@cache
 def antialias_filter() -> Tensor:
     """Return the activations' low-pass filter, (1, 1, 12): Kaiser window, cutoff a quarter of the rate, unit gain."""
+    with torch.device("cpu"):  # also while a network is built on `meta`, where torch takes seconds to trace this
+        return _antialias_filter()
+
+
+def _antialias_filter() -> Tensor:
     half = FILTER_TAPS // 2
     attenuation = 2.285 * (half - 1) * math.pi * (4 * 0.3) + 7.95
     beta = 0.1102 * (attenuation - 8.7)
@@ -47,7 +54,7 @@ class SnakeBeta(nn.Module):
 class _LowPass(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.filter = nn.Buffer(antialias_filter())
+        self.filter = nn.Buffer(antialias_filter().clone())
 
 
 class _Upsample(_LowPass):
@@ -86,9 +93,9 @@ class AntialiasedSnake(nn.Module):
         return self.downsample(self.act(self.upsample(x)))
 
 
-def _conv(channels_in: int, channels_out: int, kernel: int, *, dilation: int = 1, bias: bool = True) -> nn.Module:
+def _conv(channels_in: int, channels_out: int, kernel: int, *, dilation: int = 1, bias: bool = True) -> nn.Conv1d:
     padding = dilation * (kernel - 1) // 2
-    return weight_norm(nn.Conv1d(channels_in, channels_out, kernel, dilation=dilation, padding=padding, bias=bias))
+    return nn.Conv1d(channels_in, channels_out, kernel, dilation=dilation, padding=padding, bias=bias)
 
 
 class AmpBlock(nn.Module):
@@ -108,9 +115,13 @@ class AmpBlock(nn.Module):
 
 
 class Vocoder(nn.Module):
-    """Log-mel (B, bands, L) to waveform (B, 1, L * product of rates) in [-1, 1]."""
+    """Log-mel (B, bands, L) to waveform (B, 1, L * product of rates) in [-1, 1].
 
-    def __init__(self, sizes: VocoderSizes, mel_bands: int) -> None:
+    Args:
+        folded: filters are plain, as `fold_weights` leaves them; else weight-normalised, as they are published.
+    """
+
+    def __init__(self, sizes: VocoderSizes, mel_bands: int, *, folded: bool = False) -> None:
         super().__init__()
         self.sizes = sizes
         channels = sizes.initial_channels
@@ -119,11 +130,15 @@ class Vocoder(nn.Module):
         self.resblocks = nn.ModuleList()
         for rate, kernel in zip(sizes.rates, sizes.kernels, strict=True):
             transposed = nn.ConvTranspose1d(channels, channels // 2, kernel, rate, padding=(kernel - rate) // 2)
-            self.ups.append(nn.ModuleList([weight_norm(transposed)]))
+            self.ups.append(nn.ModuleList([transposed]))
             channels //= 2
             self.resblocks.extend(AmpBlock(channels, size) for size in KERNELS)
         self.activation_post = AntialiasedSnake(channels)
         self.conv_post = _conv(channels, 1, 7, bias=sizes.bias_at_final)
+        if not folded:
+            for module in list(self.modules()):
+                if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+                    weight_norm(module)
 
     def forward(self, mel: Tensor) -> Tensor:
         x = self.conv_pre(mel)

@@ -2,85 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import constants
 
-from mmaudio_model.checkpoints.files import CLIP_REPOSITORY, find_file, is_installed, needed_files
-from mmaudio_model.checkpoints.loading import load_networks, new_networks
+from mmaudio_model.checkpoints.files import CLIP_REPOSITORY, REVISIONS, find_file, is_installed, needed_files
+from mmaudio_model.checkpoints.loading import load_networks
+from mmaudio_model.checkpoints.parts import PARTS, needed_parts, new_network
 from mmaudio_model.checkpoints.seeded import fill_from_seed
 from mmaudio_model.errors import WeightsMismatchError, WeightsMissingError
 from mmaudio_model.pipeline import GenerationRequest, Pipeline
-from mmaudio_model.variants import Variant, get_variant
 from tests.unit.mmaudio_model.pictures import moving_picture
-
-TINY = get_variant("tiny_16k")
-# tiny_16k's sizes as if they were published: read from files, in the layout of the 16 kHz variants.
-FROM_FILES = replace(TINY, name="small_16k", mode=replace(TINY.mode, name="16k"), seeded=False)
-FLOW, VAE = "weights/mmaudio_small_16k.pth", "ext_weights/v1-16.pth"
-VOCODER, SYNC = "ext_weights/best_netG.pt", "ext_weights/synchformer_state_dict.pth"
-CLIP = "ext_weights/open_clip_pytorch_model.bin"
+from tests.unit.mmaudio_model.published import CLIP, FLOW, FROM_FILES, SYNC, TINY, VAE, VOCODER, change
 
 
-@pytest.fixture(autouse=True)
-def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty hub cache, whatever this machine has."""
-    cache = tmp_path / "hub"
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
-    return cache
-
-
-@pytest.fixture
-def weights_dir(tmp_path: Path) -> Path:
-    """tiny_16k's weights as the published files have theirs: prefixes, containers, old names, things not wanted."""
-    folder = tmp_path / "published"
-    states: dict[str, dict[str, Any]] = {}
-    for part, network in new_networks(TINY).items():
-        fill_from_seed(network, part)
-        states[part] = dict(network.state_dict())
-    old_names = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
-    for new, old in old_names.items():
-        states["vocoder"] = {key.replace(new, old): value for key, value in states["vocoder"].items()}
-    states["flow"]["latent_rot"] = torch.zeros(3)
-    states["sync"] = {f"vfeat_extractor.{key}": value for key, value in states["sync"].items()}
-    states["sync"]["afeat_extractor.ast.weight"] = torch.zeros(2)
-    states["sync"]["vfeat_extractor.patch_embed.proj.weight"] = torch.zeros(2)
-    contents = {FLOW: states["flow"], VAE: states["vae"], SYNC: states["sync"], CLIP: states["clip"]}
-    contents[VOCODER] = {"generator": states["vocoder"]}
-    for path, content in contents.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, folder / path)
-    return folder
-
-
-def load(weights_dir: Path, variant: Variant = FROM_FILES) -> None:
-    load_networks(variant, weights_dir=weights_dir, device="cpu", dtype=torch.float32)
-
-
-def change(path: Path, **changes: torch.Tensor | None) -> None:
-    """Set tensors of a file; None takes one out."""
-    content = torch.load(path, weights_only=True)
-    for key, value in changes.items():
-        content.pop(key, None)
-        if value is not None:
-            content[key] = value
-    torch.save(content, path)
+def load(weights_dir: Path) -> None:
+    load_networks(FROM_FILES, weights_dir=weights_dir, device="cpu", dtype=torch.float32)
 
 
 def test_a_published_folder_gives_the_sound_of_the_weights_in_it(tiny: Pipeline, weights_dir: Path) -> None:
     request = GenerationRequest(duration_s=1.0, seed=3, prompt="rain", num_steps=3, video=moving_picture(1.0))
     assert is_installed(FROM_FILES, weights_dir)
-    (loaded,) = Pipeline.load(FROM_FILES, weights_dir=weights_dir).generate([request])
     (seeded,) = tiny.generate([request])
 
-    assert loaded is not None
-    assert seeded is not None
-    assert np.array_equal(loaded, seeded)
+    for _ in ("as published", "converted"):
+        (loaded,) = Pipeline.load(FROM_FILES, weights_dir=weights_dir).generate([request])
+        assert loaded is not None
+        assert seeded is not None
+        assert np.array_equal(loaded, seeded)
 
 
 def test_loading_leaves_the_files_as_they_were(weights_dir: Path) -> None:
@@ -90,27 +42,53 @@ def test_loading_leaves_the_files_as_they_were(weights_dir: Path) -> None:
     assert (weights_dir / VAE).read_bytes() == before
 
 
+def test_words_alone_need_neither_the_image_tower_nor_the_synchronisation_encoder(weights_dir: Path) -> None:
+    parts = needed_parts(video=False, image=False, mask_away_clip=False)
+    networks = load_networks(FROM_FILES, weights_dir=weights_dir, device="cpu", dtype=torch.float32, parts=parts)
+
+    assert set(networks.parts()) == {"flow", "clip_text", "vae", "vocoder"}
+
+
+@pytest.mark.parametrize(
+    ("video", "image", "mask_away_clip", "unused"),
+    [(True, False, False, set()), (True, False, True, {"clip_image"}), (False, True, False, {"sync"})],
+)
+def test_only_what_a_request_runs_is_needed(video: bool, image: bool, mask_away_clip: bool, unused: set[str]) -> None:
+    assert set(PARTS) - set(needed_parts(video=video, image=image, mask_away_clip=mask_away_clip)) == unused
+
+
+def test_a_part_that_was_not_loaded_comes_when_it_is_used(tiny: Pipeline, weights_dir: Path) -> None:
+    request = GenerationRequest(duration_s=1.0, seed=3, prompt="rain", num_steps=2, video=moving_picture(1.0))
+    told: list[str] = []
+    pipeline = Pipeline.load(FROM_FILES, weights_dir=weights_dir, parts=["flow"], on_part=told.append)
+    assert told == ["flow"]
+    (late,), (seeded,) = pipeline.generate([request]), tiny.generate([request])
+
+    assert sorted(told) == sorted(PARTS)
+    assert late is not None
+    assert np.array_equal(late, seeded)
+
+
 def test_a_missing_file_is_named_with_where_it_was_sought_and_how_to_get_it(weights_dir: Path) -> None:
     (weights_dir / VAE).unlink()
 
     assert not is_installed(FROM_FILES, weights_dir)
     with pytest.raises(WeightsMissingError) as caught:
         load(weights_dir)
-    for said in (VAE, str(weights_dir), "hkchengrex/MMAudio", "mmaudio weights list"):
+    for said in (VAE, str(weights_dir), "hkchengrex/MMAudio", "mmaudio weights fetch small_16k"):
         assert said in str(caught.value)
 
 
-def test_without_a_folder_the_hub_cache_is_searched(weights_dir: Path, hub_cache: Path) -> None:
-    (clip,) = (file for file in needed_files(FROM_FILES) if file.part == "clip")
+def test_without_a_folder_the_hub_cache_is_searched_at_the_pinned_revision(weights_dir: Path, hub_cache: Path) -> None:
+    (clip,) = (file for file in needed_files(FROM_FILES) if file.path == CLIP)
     assert find_file(clip, None) is None
-    repository = hub_cache / f"models--{CLIP_REPOSITORY.replace('/', '--')}"
-    snapshot = repository / "snapshots" / "0123abc"
-    snapshot.mkdir(parents=True)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("0123abc")
-    (weights_dir / CLIP).rename(snapshot / "open_clip_pytorch_model.bin")
+    snapshots = hub_cache / f"models--{CLIP_REPOSITORY.replace('/', '--')}" / "snapshots"
+    (snapshots / "0123abc").mkdir(parents=True)
+    (weights_dir / CLIP).rename(snapshots / "0123abc" / "open_clip_pytorch_model.bin")
+    assert find_file(clip, None) is None
+    pinned = (snapshots / "0123abc").rename(snapshots / REVISIONS[CLIP_REPOSITORY])
 
-    assert find_file(clip, None) == snapshot / "open_clip_pytorch_model.bin"
+    assert find_file(clip, None) == pinned / "open_clip_pytorch_model.bin"
     load(weights_dir)  # the rest from the folder
 
 
@@ -118,6 +96,15 @@ def test_missing_and_unknown_tensors_are_named(weights_dir: Path) -> None:
     change(weights_dir / FLOW, latent_mean=None, surprise=torch.zeros(1))
 
     with pytest.raises(WeightsMismatchError, match=r"mmaudio_small_16k.*missing latent_mean; unknown surprise"):
+        load(weights_dir)
+
+
+@pytest.mark.parametrize("path", [VAE, CLIP, SYNC])
+def test_a_tensor_that_belongs_to_nothing_is_named(weights_dir: Path, path: str) -> None:
+    prefix = "vfeat_extractor." if path == SYNC else ""
+    change(weights_dir / path, **{f"{prefix}surprise": torch.zeros(1)})
+
+    with pytest.raises(WeightsMismatchError, match=r"unknown surprise"):
         load(weights_dir)
 
 
@@ -159,7 +146,7 @@ def test_weights_from_the_seed_do_not_depend_on_global_randomness() -> None:
     drawn = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        network = new_networks(TINY)["flow"]
+        network = new_network(TINY, "flow")
         fill_from_seed(network, "flow")
         drawn.append(network.state_dict())
 
