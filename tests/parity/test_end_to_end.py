@@ -1,7 +1,6 @@
 """From a request to its sound, stage by stage, against the published program's own run.
 
-`test_conditions`, `test_flow` and `test_sound` prove the parts; this proves how they are put together. The two cases
-whose video goes through CLIP cost minutes on a CPU: they are in `test_large`.
+`test_clip`, `test_conditions`, `test_flow` and `test_sound` prove the parts; this proves how they are put together.
 """
 
 from __future__ import annotations
@@ -12,8 +11,10 @@ import pytest
 
 from tests.parity import whole
 
-SMALL_16K = ["text", "text_no_negative", "text_nocfg", "image", "video_short"]
-SMALL_44K = ["text", "image"]
+SMALL_16K = ["text", "text_no_negative", "text_nocfg", "image", "video", "video_short"]
+SMALL_44K = ["text", "image", "video"]
+# Most of it goes into making and filling networks of a billion parameters.
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.mark.parametrize("name", [f"e2e_small_16k_{case}" for case in SMALL_16K])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.media.reference import read_image_exactly, read_video_frames_exactly
 from mmaudio_model.variants import get_variant
 from tests.parity.vectors import DATA, case
+from tests.unit.mmaudio_model.media.videos import write_video
 
 VARIANT = get_variant("small_16k")
 SIZES = {"clip_size": VARIANT.clip.frame_size, "sync_size": VARIANT.sync.frame_size}
@@ -64,3 +67,11 @@ def test_other_pictures_than_rgb_are_refused_as_published(mode: str) -> None:
 
     with pytest.raises(MediaInvalidError, match="RGB alone"):
         read_image_exactly(file, clip_size=96, limits=MediaLimits())
+
+
+def test_a_video_that_gives_no_frame_for_clip_is_refused(tmp_path: Path) -> None:
+    # One frame at 0 s: within 0.04 s of it, CLIP would see nothing.
+    video = write_video(tmp_path / "one_frame.mp4", [0.0])
+
+    with video.open("rb") as file, pytest.raises(MediaInvalidError, match="not one frame"):
+        read_video_frames_exactly(file, duration_s=2.0, **SIZES, limits=MediaLimits())

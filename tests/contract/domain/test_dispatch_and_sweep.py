@@ -161,7 +161,21 @@ def test_lists_filter_by_state_variant_time_and_metadata(steps: Steps, db: Datab
         assert [job.id for job in page.jobs] == expected, wanted
 
 
-@pytest.mark.parametrize("cursor", ["", "!!!", "bm90IGFuIGlk", "é"])
+@pytest.mark.parametrize(
+    "key",
+    ['quo"te', "com,ma", "{brace}", "back\\slash", "ünï çode", "a.b", "0", "[0]", "$", "it's", "line\nbreak", "%"],
+)
+def test_a_list_filters_by_any_metadata_key(steps: Steps, db: Database, key: str) -> None:
+    wanted = steps.submit(metadata={key: "ü\"'x", "other": "y"}).id
+    steps.submit(metadata={"other": "ü\"'x"})
+    steps.submit(metadata={key: "z"})
+    with db.reading() as tx:
+        metadata = ((key, "ü\"'x"),)
+        page = list_jobs(tx, tenant=TENANT, wanted=JobFilter(metadata=metadata), cursor=None, limit=10)
+    assert [job.id for job in page.jobs] == [wanted]
+
+
+@pytest.mark.parametrize("cursor", ["", "!!!", "bm90IGFuIGlk", "é", "am9iXwA"])
 def test_a_cursor_that_is_not_ours_is_refused(db: Database, cursor: str) -> None:
     with db.reading() as tx, pytest.raises(InvalidCursorError):
         list_jobs(tx, tenant=TENANT, wanted=JobFilter(), cursor=cursor, limit=10)

@@ -227,7 +227,7 @@ def test_a_retry_is_a_new_job_with_the_same_seed_and_a_link(steps: Steps) -> Non
         retry(tx, old.id, tenant=TENANT, policy=steps.policy)
     ask_cancel(steps, old.id)
     with steps.db.transaction() as tx:
-        new = retry(tx, old.id, tenant=TENANT, policy=steps.policy)
+        new = retry(tx, old.id, tenant=TENANT, policy=steps.policy).job
     assert (new.retry_of, new.state, new.request) == (old.id, State.QUEUED, old.request)
 
 

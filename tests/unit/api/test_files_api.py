@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs.db.tables import Upload
 from tests.unit.api.conftest import House
 
 _NAMES = json.loads((Path(__file__).parents[2] / "data" / "names.json").read_text())
@@ -84,7 +86,30 @@ def test_a_forged_or_expired_upload_link_is_refused(house: House) -> None:
 def test_a_complete_upload_cannot_be_replaced(house: House) -> None:
     announced = announce(house)
     assert send(house, announced, b"video").status_code == 204
-    assert send(house, announced, b"other").status_code == 422
+    assert send(house, announced, b"other").status_code == 409
+
+
+def test_an_expired_upload_takes_no_bytes(house: House) -> None:
+    announced = announce(house)
+    with house.db.transaction() as tx:
+        tx.session.get_one(Upload, announced.json["id"]).expires_at = house.clock.time
+    answer = send(house, announced, b"video")
+    assert (answer.status_code, (answer.json or {})["code"]) == (410, "upload_expired")
+    assert list(house.store.list_keys("uploads/")) == []
+
+
+def test_an_upload_that_went_to_the_store_directly_is_seen(house: House) -> None:
+    announced = announce(house)
+    upload_id = announced.json["id"]
+
+    def put(data: bytes) -> str:
+        house.store.put_stream(
+            f"uploads/{upload_id}/content", io.BytesIO(data), content_type="video/mp4", max_bytes=len(data)
+        )
+        return str((house.client.get(f"/v1/uploads/{upload_id}").json or {})["state"])
+
+    assert put(b"vid") == "pending"
+    assert put(b"video") == "ready"
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
@@ -119,6 +144,7 @@ def test_an_artifact_is_served_whole_with_safe_headers(house: House) -> None:
         ("bytes=7-", 206, b"789", "bytes 7-9/10"),
         ("bytes=-2", 206, b"89", "bytes 8-9/10"),
         ("bytes=8-99", 206, b"89", "bytes 8-9/10"),
+        ("bytes=-99", 206, b"0123456789", "bytes 0-9/10"),
         ("bytes=10-", 416, None, "bytes */10"),
         ("bytes=0-1,4-5", 200, b"0123456789", None),
         ("lines=1-2", 200, b"0123456789", None),
@@ -131,6 +157,27 @@ def test_ranges(house: House, wanted: str, status: int, data: bytes | None, cont
     assert answer.headers.get("Content-Range") == content_range
     if data is not None:
         assert answer.data == data
+
+
+def test_who_has_the_file_already_gets_no_bytes(house: House) -> None:
+    url = artifact_url(house)
+    etag = house.client.get(url).headers["ETag"]
+    for headers in ({"If-None-Match": etag}, {"If-None-Match": etag, "Range": "bytes=0-1"}, {"If-None-Match": "*"}):
+        answer = house.client.get(url, headers=headers)
+        assert (answer.status_code, answer.data, answer.headers["ETag"]) == (304, b"", etag)
+    assert house.client.get(url, headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_head_tells_the_size_and_takes_no_range(house: House) -> None:
+    answer = house.client.head(artifact_url(house), headers={"Range": "bytes=0-1"})
+    assert (answer.status_code, answer.headers["Content-Length"], answer.data) == (200, "10", b"")
+
+
+def test_head_is_answered_here_where_files_are_elsewhere(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = artifact_url(house)
+    monkeypatch.setattr(house.store, "presigned_get", lambda *_, **__: "https://store.example/x?for=GET")
+    assert house.client.get(url).status_code == 302
+    assert house.client.head(url).status_code == 200
 
 
 def test_artifact_links_are_signed_and_expire(house: House) -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 from openapi_spec_validator import validate
+from pydantic import BaseModel
 
 from api.cli import refuse_open_network
+from api.schemas import HealthView, ReadyView, VariantList
 from jobs.service.workers import register_worker, worker_heartbeat
 from jobs.settings import Settings
 from tests.unit.api.conftest import House
@@ -23,7 +25,9 @@ def test_variants_say_licence_limits_and_whether_somebody_serves_them(house: Hou
     data = (house.client.get("/v1/variants").json or {})["data"]
     assert [(v["name"], v["default"], v["installed"], v["trained"]) for v in data] == [("tiny_16k", True, False, False)]
     register(house)
-    assert (house.client.get("/v1/variants").json or {})["data"][0]["installed"] is True
+    answer = house.client.get("/v1/variants").json or {}
+    assert answer["data"][0]["installed"] is True
+    assert (answer["limits"]["max_upload_bytes"], answer["limits"]["max_num_steps"]) == (1000, 100)
 
 
 def test_workers_are_idle_busy_and_lost(house: House) -> None:
@@ -73,7 +77,27 @@ def test_the_openapi_document_is_valid_and_names_every_call(house: House) -> Non
     served = {rule.rule.replace("<", "{").replace(">", "}") for rule in house.app.url_map.iter_rules()}
     expected = {path for path in served if path.startswith("/v1") or path in {"/healthz", "/readyz"}}
     assert set(document["paths"]) == expected
-    assert "Idempotency-Key" in str(document["paths"]["/v1/jobs"]["post"]) or "idempotency_key" in str(document)
+    submit = document["paths"]["/v1/jobs"]["post"]
+    assert [parameter["name"] for parameter in submit["parameters"]] == ["Idempotency-Key"]
+    assert document["components"]["schemas"]["JobRequest"]["properties"]["prompt"]["maxLength"] == 2000
+
+
+def test_the_openapi_document_tells_refusals_as_problem_documents(house: House) -> None:
+    document = house.client.get("/openapi.json").json or {}
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if int(status) >= 400 and (path, status) != ("/readyz", "503"):
+                    assert list(response["content"]) == ["application/problem+json"], (path, status)
+
+
+@pytest.mark.parametrize(
+    ("path", "view"), [("/healthz", HealthView), ("/readyz", ReadyView), ("/v1/variants", VariantList)]
+)
+def test_answers_have_the_documented_fields_and_no_others(house: House, path: str, view: type[BaseModel]) -> None:
+    answer = house.client.get(path).json or {}
+    view.model_validate(answer)
+    assert set(answer) == set(view.model_fields)
 
 
 def test_the_page_and_its_files_come_from_here_alone(house: House) -> None:

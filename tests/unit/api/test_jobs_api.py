@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -37,7 +38,16 @@ def test_a_submitted_job_is_queued_published_and_has_links(house: House) -> None
         ({"duration_s": 31}, "duration_s"),
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"webhook_url": "https://example.org"}, "webhook_url"),
-        ({"mux": True}, "body"),
+        ({"mux": True}, "mux"),
+        ({"start_s": 1}, "start_s"),
+        ({"original_audio": "mix"}, "original_audio"),
+        ({"original_gain_db": 1}, "original_gain_db"),
+        ({"video": "upl_" + "0" * 32, "image": "upl_" + "0" * 32}, "image"),
+        ({"duration_s": "4"}, "duration_s"),
+        ({"cfg_strength": True}, "cfg_strength"),
+        ({"variant": ""}, "variant"),
+        ({"metadata": {"a": "\x00"}}, "metadata.a"),
+        ({"metadata": {"a": "\ud800"}}, "metadata.a"),
     ],
 )
 def test_a_wrong_field_is_422_and_named(house: House, body: dict[str, Any], field: str) -> None:
@@ -58,7 +68,11 @@ def test_a_wrong_field_is_422_and_named(house: House, body: dict[str, Any], fiel
         (b"", "application/json", 400),
         (b"[]", "application/json", 422),
         (b'"{}"', "application/json", 422),
+        (b"null", "application/json", 422),
+        (b"[" * 200_000, "application/json", 400),
+        (b'{"seed": ' + b"9" * 5000 + b"}", "application/json", 400),
         (b'{"cfg_strength": NaN}', "application/json", 422),
+        (b'{"duration_s": 1e400}', "application/json", 422),
         (b'{"prompt": "' + b"x" * 2_000_000 + b'"}', "application/json", 413),
     ],
 )
@@ -68,7 +82,30 @@ def test_a_body_that_is_no_json_object_is_told_apart(house: House, data: bytes, 
     assert answer.content_type == "application/problem+json"
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/v1/nothing", 404), ("DELETE", "/v1/queue", 405)])
+def test_a_body_in_chunks_is_bounded_too(house: House) -> None:
+    body = io.BytesIO(b'{"prompt": "' + b"x" * 2_000_000 + b'"}')
+    answer = house.client.post(
+        "/v1/jobs",
+        input_stream=body,
+        content_type="application/json",
+        environ_overrides={"wsgi.input_terminated": True},
+    )
+    assert (answer.status_code, (answer.json or {})["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/nothing", 404),
+        ("POST", "/v1/nothing", 404),
+        ("GET", "/v1//jobs", 404),
+        ("GET", "/v1/jobs/job_%00", 404),
+        ("GET", "/v1/jobs?variant=%00", 422),
+        ("GET", "/v1/jobs?metadata.%00=x", 422),
+        ("DELETE", "/v1/queue", 405),
+        ("POST", "/v1/queue", 405),
+    ],
+)
 def test_what_is_not_there_is_a_problem_document(house: House, method: str, path: str, status: int) -> None:
     answer = house.client.open(path, method=method)
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
@@ -83,7 +120,8 @@ def test_an_idempotency_key_gives_the_same_job_again(house: House) -> None:
     assert first.json["id"] == again.json["id"]
     assert again.headers["Idempotent-Replayed"] == "true"
     assert other.json["code"] == "idempotency_key_reused"
-    assert house.client.post("/v1/jobs", json={}, headers={"Idempotency-Key": "k" * 256}).status_code == 422
+    too_long = house.client.post("/v1/jobs", json={}, headers={"Idempotency-Key": "k" * 256})
+    assert (too_long.status_code, (too_long.json or {})["errors"][0]["field"]) == (422, "Idempotency-Key")
 
 
 def test_racing_requests_with_one_key_make_one_job(house: House) -> None:
@@ -101,6 +139,8 @@ def test_a_full_queue_is_429_with_a_time_to_wait(house: House) -> None:
     answer = house.client.post("/v1/jobs", json={"prompt": "rain"})
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
+    assert [answer.headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining")] == ["20", "0"]
+    assert int(answer.headers["RateLimit-Reset"]) > 0
 
 
 def test_a_broker_that_is_down_does_not_lose_the_job(house: House) -> None:
@@ -165,6 +205,20 @@ def test_retry_makes_a_linked_job_with_the_same_seed(house: House) -> None:
     assert (again.json or {})["request"] == job["request"]
 
 
+def test_a_retry_with_an_idempotency_key_makes_one_job(house: House) -> None:
+    job = house.submit()
+    house.client.post(job["links"]["cancel"])
+
+    def send(_: int) -> tuple[int, str]:
+        answer = house.client.post(f"/v1/jobs/{job['id']}/retry", headers={"Idempotency-Key": "k1"})
+        return answer.status_code, str((answer.json or {})["id"])
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(send, range(4)))
+    assert sorted(status for status, _ in answers) == [200, 200, 200, 202]
+    assert len({job_id for _, job_id in answers}) == 1
+
+
 @pytest.mark.parametrize("call", ["", "/cancel", "/retry"])
 def test_a_job_of_nobody_is_404(house: House, call: str) -> None:
     method = "POST" if call else "GET"
@@ -198,8 +252,25 @@ def test_lists_page_by_link_and_filter(house: House) -> None:
     assert seen == ids[::-1]
     found = house.client.get("/v1/jobs?metadata.n=3&state=queued").json or {}
     assert [job["id"] for job in found["data"]] == [ids[3]]
-    for wrong in ("state=asleep", "limit=0", "cursor=nonsense", "colour=red", "created_after=yesterday"):
-        assert house.client.get(f"/v1/jobs?{wrong}").status_code == 422, wrong
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "state=asleep",
+        "limit=0",
+        "cursor=nonsense",
+        "colour=red",
+        "metadata=x",
+        "created_after=yesterday",
+        "created_after=0001-01-01T00:00:00%2B10:00",
+        "created_after=9999-12-31T23:59:59-10:00",
+    ],
+)
+def test_a_wrong_filter_is_422_and_named(house: House, wrong: str) -> None:
+    answer = house.client.get(f"/v1/jobs?{wrong}")
+    assert answer.status_code == 422
+    assert [error["field"] for error in (answer.json or {})["errors"]] == [wrong.partition("=")[0]]
 
 
 def test_a_database_that_is_away_is_503_by_name(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

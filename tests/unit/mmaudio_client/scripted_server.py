@@ -81,6 +81,7 @@ def job_document(state: str = "queued", **members: Any) -> dict[str, Any]:
         "warnings": [],
         "timings": {},
         "artifacts": [artifact_document()] if state == "succeeded" else [],
+        "preview": None,
         "worker": None,
         "retry_of": None,
         "cancel_requested": False,
@@ -89,6 +90,7 @@ def job_document(state: str = "queued", **members: Any) -> dict[str, Any]:
         "finished_at": None,
         "links": {
             "self": link,
+            "events": None,
             "cancel": None if ended else f"{link}/cancel",
             "retry": f"{link}/retry" if ended else None,
         },
