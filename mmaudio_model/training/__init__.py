@@ -1,0 +1,1 @@
+"""Training: the procedural world that the small model learns from."""
