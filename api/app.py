@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 from flask_openapi3 import Info, OpenAPI
+from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
 from api.auth import current_tenant
 from api.dashboard.views import dashboard
@@ -25,7 +27,7 @@ from jobs.storage.protocol import ObjectStore
 from jobs.storage.signing import LinkSigner
 
 MAX_JSON_BYTES = 1024 * 1024
-LOOPBACK_NAMES = ["localhost", "127.0.0.1", "[::1]"]
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def create_app(
@@ -54,9 +56,7 @@ def create_app(
     )
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    if settings.listens_on_loopback and not settings.trust_network:
-        # A web page that makes its own name point at 127.0.0.1 (DNS rebinding) comes with its own Host.
-        app.config["TRUSTED_HOSTS"] = LOOPBACK_NAMES
+    app.url_map.merge_slashes = False  # its redirects are HTML pages
     app.extensions[EXTENSION] = Platform(
         settings=settings,
         db=db or Database(settings.database_url, pool_size=settings.api_threads // 2),
@@ -65,6 +65,9 @@ def create_app(
         signer=LinkSigner(load_secret_key(settings)),
     )
     register_error_handlers(app)
+    if settings.listens_on_loopback and not settings.trust_network:
+        app.before_request(_refuse_foreign_name)
+    app.before_request(_refuse_nul)
     app.before_request(_expect_json)
     app.after_request(_harden)
     for blueprint in (jobs_api, artifacts_api, uploads_api, house_api):
@@ -74,10 +77,29 @@ def create_app(
     return app
 
 
+def _refuse_foreign_name() -> Response | None:
+    """A web page that makes its own name point at 127.0.0.1 (DNS rebinding) comes with its own Host."""
+    # Not Flask's TRUSTED_HOSTS, which knows no IPv6 address.
+    if urlsplit(f"//{request.host}").hostname in LOOPBACK_NAMES:
+        return None
+    return problem(400, "bad_request", f"This server is called localhost, not {request.host!r}.")
+
+
+def _refuse_nul() -> Response | None:
+    """No id and no filter holds a NUL character; PostgreSQL would not even look for one."""
+    if "\x00" in request.path:
+        raise NotFound
+    for name, value in request.args.items(multi=True):
+        if "\x00" in name + value:
+            fields = [{"field": name, "message": "a NUL character is not allowed"}]
+            return problem(422, "invalid_request", "A NUL character is not allowed.", fields=fields)
+    return None
+
+
 def _expect_json() -> Response | None:
     """Refuse bodies that are not JSON before anything looks at them; a form cannot post across sites that way."""
     current_tenant()
-    if request.method != "POST" or not request.path.startswith("/v1/"):
+    if request.method != "POST" or not request.path.startswith("/v1/") or request.routing_exception is not None:
         return None
     if not request.content_length and request.endpoint in {"jobs.cancel_job", "jobs.retry_job"}:
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
@@ -85,8 +107,11 @@ def _expect_json() -> Response | None:
         return None
     if request.mimetype != "application/json":
         return problem(415, "wrong_media_type", f"Got {request.mimetype or 'no content type'}; send application/json.")
-    body: Any = request.get_json(silent=True)
-    if body is None:
+    if request.content_length is None and len(request.get_data()) >= MAX_JSON_BYTES:
+        raise RequestEntityTooLarge  # it came in chunks, and what lies behind the limit was not read
+    try:
+        body: Any = request.get_json()
+    except (BadRequest, RecursionError):
         return problem(400, "malformed_json", "The body is not JSON.")
     if not isinstance(body, dict):
         return problem(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 
 import click
 
@@ -23,6 +24,8 @@ def api(bind: str | None) -> None:
         serve(settings)
     except BrokerUnknownError as exc:
         raise click.ClickException(str(exc)) from exc
+    except socket.gaierror as exc:
+        raise click.ClickException(f"Cannot listen on {settings.api_bind}: {exc.strerror}.") from exc
 
 
 def refuse_open_network(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from api.platform import platform
 from api.presentation import present_job
 from jobs import errors as domain
 from jobs.queue import BrokerUnavailableError
+from jobs.request import FieldAtFaultError
 from jobs.storage import errors as storage
 
 log = logging.getLogger(__name__)
@@ -53,8 +54,22 @@ class UploadMismatchError(domain.DomainError):
     code = "upload_mismatch"
 
 
+class UploadCompleteError(domain.DomainError):
+    """Raised when bytes come for an upload that has them already."""
+
+    code = "upload_complete"
+
+
+class UploadExpiredError(domain.DomainError):
+    """Raised when bytes come for an upload whose time is over."""
+
+    code = "upload_expired"
+
+
 STATUS[LinkRefusedError] = HTTPStatus.FORBIDDEN
 STATUS[UploadMismatchError] = HTTPStatus.UNPROCESSABLE_ENTITY
+STATUS[UploadCompleteError] = HTTPStatus.CONFLICT
+STATUS[UploadExpiredError] = HTTPStatus.GONE
 
 
 def problem(
@@ -89,13 +104,16 @@ def register_error_handlers(app: Flask) -> None:
 
 def invalid_fields(exc: ValidationError) -> Response:
     """Answer what pydantic found, field by field."""
-    fields = [{"field": _field_name(error["loc"]), "message": _message(error)} for error in exc.errors()]
+    fields = [{"field": _field_name(error), "message": _message(error)} for error in exc.errors()]
     names = ", ".join(sorted({field["field"] for field in fields}))
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", f"Not allowed: {names}.", fields=fields)
 
 
-def _field_name(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part) for part in location) or "body"
+def _field_name(error: Any) -> str:
+    cause = error.get("ctx", {}).get("error")
+    if isinstance(cause, FieldAtFaultError):
+        return cause.field
+    return ".".join(str(part) for part in error["loc"]) or "body"
 
 
 def _message(error: Any) -> str:
@@ -123,6 +141,9 @@ def _domain_error(exc: domain.DomainError) -> Response:
     response = problem(_status(exc), exc.code, exc.message, fields=fields, **members)
     if isinstance(exc, domain.QueueFullError):
         response.headers["Retry-After"] = str(QUEUE_FULL_RETRY_S)
+        response.headers["RateLimit-Limit"] = str(exc.limit)
+        response.headers["RateLimit-Remaining"] = "0"
+        response.headers["RateLimit-Reset"] = str(QUEUE_FULL_RETRY_S)
     return response
 
 

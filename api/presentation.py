@@ -66,6 +66,7 @@ class JobPresenter:
             "warnings": job.warnings,
             "timings": job.timings,
             "artifacts": [self._artifact(artifact) for artifact in artifacts],
+            "preview": None,
             "worker": job.worker_id,
             "retry_of": job.retry_of,
             "cancel_requested": job.cancel_requested_at is not None,
@@ -74,6 +75,7 @@ class JobPresenter:
             "finished_at": iso(job.finished_at),
             "links": {
                 "self": path,
+                "events": None,
                 "cancel": None if job.state.is_terminal else f"{path}/cancel",
                 "retry": f"{path}/retry" if job.state.is_terminal else None,
             },

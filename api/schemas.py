@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
+from flask_openapi3.types import ResponseDict
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from jobs.lifecycle import Stage, State
+from jobs.request import FieldAtFaultError, Text
 
 
 class JobPath(BaseModel):
@@ -24,7 +26,11 @@ class UploadPath(BaseModel):
 
 class SubmitHeader(BaseModel):
     idempotency_key: str | None = Field(
-        None, min_length=1, max_length=255, description="The same key with the same body gives the same job, for 24 h."
+        None,
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="The same key with the same body gives the same job, for 24 h.",
     )
 
 
@@ -49,8 +55,16 @@ class ListJobsQuery(BaseModel):
     def _only_metadata_beside(self) -> Self:
         unknown = [name for name in self.model_extra or {} if not name.startswith("metadata.")]
         if unknown:
-            raise ValueError(f"there is no filter {', '.join(unknown)}")
+            raise FieldAtFaultError(unknown[0], f"there is no filter {', '.join(unknown)}")
         return self
+
+    @field_validator("created_after")
+    @classmethod
+    def _within_the_calendar(cls, value: datetime | None) -> datetime | None:
+        try:
+            return value.astimezone(UTC) if value is not None else None
+        except OverflowError:
+            raise ValueError("in UTC it lies outside the years 1 to 9999") from None
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -60,19 +74,12 @@ class ListJobsQuery(BaseModel):
 class NewUpload(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    filename: str = Field(min_length=1, max_length=255, description="Only shown; the stored name is another.")
+    filename: Text = Field(min_length=1, max_length=255, description="Only shown; the stored name is another.")
     size_bytes: int = Field(ge=1, strict=True)
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     content_type: str = Field(
         "application/octet-stream", max_length=120, pattern=r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$"
     )
-
-    @field_validator("filename")
-    @classmethod
-    def _storable(cls, value: str) -> str:
-        if "\x00" in value:  # PostgreSQL text cannot hold it
-            raise ValueError("a NUL character is not allowed")
-        return value
 
 
 class UploadInstruction(BaseModel):
@@ -124,9 +131,12 @@ class ArtifactView(BaseModel):
 
 
 class JobLinks(BaseModel):
+    """Where to go from here; null: that makes no sense now, or this version does not offer it."""
+
     model_config = ConfigDict(populate_by_name=True)
 
     self_: str = Field(alias="self")
+    events: str | None
     cancel: str | None
     retry: str | None
 
@@ -145,6 +155,7 @@ class JobView(BaseModel):
     warnings: list[WarningView]
     timings: dict[str, float]
     artifacts: list[ArtifactView]
+    preview: dict[str, Any] | None = Field(description="Waveform and spectrogram; this version makes none.")
     worker: str | None
     retry_of: str | None
     cancel_requested: bool
@@ -177,8 +188,19 @@ class VariantView(BaseModel):
     note: str | None
 
 
+class LimitsView(BaseModel):
+    """What holds for every variant. A request beyond is refused, at the latest when its file is read."""
+
+    max_upload_bytes: int
+    max_pixels: int
+    max_source_duration_s: float
+    max_num_steps: int
+    max_num_samples: int
+
+
 class VariantList(BaseModel):
     data: list[VariantView]
+    limits: LimitsView
 
 
 class QueueView(BaseModel):
@@ -220,8 +242,17 @@ class FieldError(BaseModel):
     message: str
 
 
+class HealthView(BaseModel):
+    status: Literal["ok"]
+
+
+class ReadyView(BaseModel):
+    status: Literal["ready", "down"]
+    checks: dict[str, Literal["ok", "down"]]
+
+
 class Problem(BaseModel):
-    """RFC 9457 problem document."""
+    """RFC 9457 problem document. A 409 of a job also has `job`, a 503 also has `down`, the names of what is."""
 
     type: str
     title: str
@@ -229,3 +260,15 @@ class Problem(BaseModel):
     detail: str
     code: str
     errors: list[FieldError] | None = None
+
+
+def problems(*statuses: int) -> ResponseDict:
+    """Return the refusals of a call as the OpenAPI document tells them."""
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {str(status): {"content": content} for status in statuses}
+
+
+def files(*statuses: int) -> ResponseDict:
+    """Return answers that are the bytes of a file."""
+    content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    return {str(status): {"content": content} for status in statuses}

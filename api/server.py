@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 from flask import Flask
 
@@ -25,6 +26,7 @@ def serve(settings: Settings) -> None:
 
     Raises:
         BrokerUnknownError: nothing says where the broker is.
+        OSError: the name to listen on is no name of this machine.
     """
     from granian.constants import Interfaces
     from granian.log import LogLevels
@@ -36,7 +38,7 @@ def serve(settings: Settings) -> None:
     Server(
         "api.server:app_from_environment",
         factory=True,
-        address=settings.api_host,
+        address=_address(settings.api_host),
         port=settings.api_port,
         interface=Interfaces.WSGI,
         workers=1,
@@ -49,3 +51,9 @@ def serve(settings: Settings) -> None:
         log_level=LogLevels.error,
         websockets=False,
     ).serve()
+
+
+def _address(host: str) -> str:
+    """Return the address that a host name stands for, IPv4 first; granian takes addresses alone."""
+    found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    return str(min(found, key=lambda entry: entry[0] != socket.AF_INET)[4][0])

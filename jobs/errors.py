@@ -97,6 +97,10 @@ class QueueFullError(DomainError):
 
     code = "queue_full"
 
+    def __init__(self, message: str, limit: int) -> None:
+        super().__init__(message)
+        self.limit = limit
+
 
 class LeaseLostError(Exception):
     """Raised when a worker writes for an attempt it no longer holds. The write changed nothing; drop the work."""

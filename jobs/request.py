@@ -10,11 +10,21 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 UPLOAD_ID = re.compile(r"upl_[0-9a-f]{32}")
 S3_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<key>.+)", re.DOTALL)
 MAX_SEED = 2**63 - 1
+MAX_NUM_STEPS = 100
+MAX_NUM_SAMPLES = 8
 METADATA_PAIRS = 16
 METADATA_BYTES = 512
 
@@ -31,8 +41,26 @@ class Priority(StrEnum):
         return {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}[self]
 
 
-Prompt = Annotated[str, StringConstraints(max_length=2000)]
-Source = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+class FieldAtFaultError(ValueError):
+    """Raised by a check that looks at several fields; says which one to change."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def storable(text: str) -> str:
+    """Return `text`, or raise ValueError when a database or a file cannot hold it."""
+    if "\x00" in text:  # PostgreSQL text cannot hold it
+        raise ValueError("a NUL character is not allowed")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("half of a surrogate pair is not a character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(storable)]
+Prompt = Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)]
+Source = Annotated[str, StringConstraints(min_length=1, max_length=2048), AfterValidator(storable)]
 
 
 class JobRequest(BaseModel):
@@ -51,17 +79,20 @@ class JobRequest(BaseModel):
     )
     negative_prompt: Prompt = Field("", description="What it should not sound like.")
     variant: str | None = Field(
-        None, description="Model variant; default: the server's default variant.", max_length=64
+        None, description="Model variant; default: the server's default variant.", min_length=1, max_length=64
     )
-    start_s: float = Field(0.0, ge=0, le=86_400, description="Where the stretch of the video starts.")
+    start_s: float = Field(0.0, ge=0, le=86_400, strict=True, description="Where the stretch of the video starts.")
     duration_s: float | None = Field(
-        None, gt=0, description="Length of the sound. Default: the whole video up to the variant's limit, else 8 s."
+        None,
+        gt=0,
+        strict=True,
+        description="Length of the sound. Default: the whole video up to the variant's limit, else 8 s.",
     )
     seed: int | None = Field(None, ge=0, le=MAX_SEED, strict=True, description="Absent: drawn and reported.")
-    num_steps: int = Field(25, ge=1, le=100, strict=True, description="Sampling steps.")
-    cfg_strength: float = Field(4.5, ge=0, le=20, description="Strength of classifier-free guidance.")
+    num_steps: int = Field(25, ge=1, le=MAX_NUM_STEPS, strict=True, description="Sampling steps.")
+    cfg_strength: float = Field(4.5, ge=0, le=20, strict=True, description="Strength of classifier-free guidance.")
     num_samples: int = Field(
-        1, ge=1, le=8, strict=True, description="Takes of the same request, with seeds seed, seed+1, ..."
+        1, ge=1, le=MAX_NUM_SAMPLES, strict=True, description="Takes of the same request, with seeds seed, seed+1, ..."
     )
     mask_away_clip: bool = Field(False, strict=True, description="Use the motion only, not what the picture shows.")
     audio_format: Literal["flac", "wav", "mp3", "opus", "m4a"] = "flac"
@@ -70,15 +101,17 @@ class JobRequest(BaseModel):
     )
     original_audio: Literal["drop", "mix"] = "drop"
     original_gain_db: float | None = Field(
-        None, ge=-60, le=20, description="Gain of the original sound in a mix; default 0."
+        None, ge=-60, le=20, strict=True, description="Gain of the original sound in a mix; default 0."
     )
-    loudness_lufs: float | None = Field(None, ge=-60, le=-5, description="Normalise to this loudness (ITU BS.1770).")
+    loudness_lufs: float | None = Field(
+        None, ge=-60, le=-5, strict=True, description="Normalise to this loudness (ITU BS.1770)."
+    )
     priority: Priority = Priority.NORMAL
     queue_ttl_s: int | None = Field(
         None, ge=1, le=30 * 86_400, strict=True, description="How long it may wait for a worker."
     )
     run_timeout_s: int | None = Field(None, ge=1, le=86_400, strict=True, description="How long one attempt may run.")
-    metadata: dict[str, str] = Field(
+    metadata: dict[Text, Text] = Field(
         default_factory=dict, description="Up to 16 string pairs, 512 bytes each; given back as sent."
     )
     # Agreed fields whose rooms are not built yet. They are known, so that the refusal can name what is the matter.
@@ -113,25 +146,18 @@ class JobRequest(BaseModel):
                 raise ValueError(f"keys and values may have 1 to {METADATA_BYTES} bytes (key {key[:40]!r})")
         return value
 
-    @field_validator("prompt", "negative_prompt")
-    @classmethod
-    def _no_nul(cls, value: str) -> str:
-        if "\x00" in value:  # PostgreSQL text cannot hold it
-            raise ValueError("a NUL character is not allowed")
-        return value
-
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.video is not None and self.image is not None:
-            raise ValueError("give `video` or `image`, not both")
+            raise FieldAtFaultError("image", "give `video` or `image`, not both")
         if self.video is None and self.mux:
-            raise ValueError("`mux` needs a `video`")
+            raise FieldAtFaultError("mux", "`mux` needs a `video`")
         if self.video is None and self.original_audio == "mix":
-            raise ValueError("`original_audio: mix` needs a `video`")
+            raise FieldAtFaultError("original_audio", "`original_audio: mix` needs a `video`")
         if self.video is None and self.start_s:
-            raise ValueError("`start_s` needs a `video`")
+            raise FieldAtFaultError("start_s", "`start_s` needs a `video`")
         if self.original_gain_db is not None and self.original_audio != "mix":
-            raise ValueError("`original_gain_db` needs `original_audio: mix`")
+            raise FieldAtFaultError("original_gain_db", "`original_gain_db` needs `original_audio: mix`")
         return self
 
     @property

@@ -32,8 +32,8 @@ class ApiError(ClientError):
     """Raised when the server refused a request; carries its problem document."""
 
     def __init__(self, status: int, code: str, detail: str, fields: dict[str, str] | None = None) -> None:
-        lines = [detail, *(f"{name}: {message}" for name, message in (fields or {}).items())]
-        super().__init__("\n".join(line for line in lines if line))
+        lines = (f"{name}: {message}" for name, message in (fields or {}).items())
+        super().__init__("\n".join(filter(None, [detail, *(line for line in lines if line not in detail)])))
         self.status, self.code, self.detail, self.fields = status, code, detail, fields or {}
 
 

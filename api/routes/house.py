@@ -13,8 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.auth import current_tenant
 from api.platform import platform
 from api.presentation import iso
-from api.schemas import QueueList, VariantList, WorkerList
+from api.schemas import HealthView, QueueList, ReadyView, VariantList, WorkerList, problems
 from jobs.queue import Broker, BrokerUnavailableError
+from jobs.request import MAX_NUM_SAMPLES, MAX_NUM_STEPS
 from jobs.service.queries import is_lost, jobs_in_hand, known_workers, queue_sums
 from jobs.storage.errors import StorageError
 from jobs.variants import VARIANTS
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 house_api = APIBlueprint("house", __name__, abp_tags=[Tag(name="house")])
 
 
-@house_api.get("/v1/variants", summary="Which models there are", responses={"200": VariantList})
+@house_api.get("/v1/variants", summary="Which models there are", responses={"200": VariantList, **problems(422, 503)})
 def variants() -> Response:
     """The variants that may be asked for, the default first, with limits and licence."""
     here = platform()
@@ -46,10 +47,17 @@ def variants() -> Response:
         }
         for place, facts in enumerate(known)
     ]
-    return jsonify({"data": data})
+    limits = {
+        "max_upload_bytes": here.settings.max_upload_bytes,
+        "max_pixels": here.settings.max_pixels,
+        "max_source_duration_s": here.settings.max_source_duration_s,
+        "max_num_steps": MAX_NUM_STEPS,
+        "max_num_samples": MAX_NUM_SAMPLES,
+    }
+    return jsonify({"data": data, "limits": limits})
 
 
-@house_api.get("/v1/queue", summary="How long the queues are", responses={"200": QueueList})
+@house_api.get("/v1/queue", summary="How long the queues are", responses={"200": QueueList, **problems(422, 503)})
 def queue() -> Response:
     """Sums over all tenants, a variant a row: what an autoscaler reads."""
     here = platform()
@@ -64,7 +72,7 @@ def queue() -> Response:
     )
 
 
-@house_api.get("/v1/workers", summary="Who works", responses={"200": WorkerList})
+@house_api.get("/v1/workers", summary="Who works", responses={"200": WorkerList, **problems(422, 503)})
 def workers() -> Response:
     """The worker processes: device, load, memory, when they were last heard."""
     here = platform()
@@ -99,13 +107,13 @@ def _state(said: str, held: list[str], lost: bool) -> str:
     return said
 
 
-@house_api.get("/healthz", summary="Is this process alive?")
+@house_api.get("/healthz", summary="Is this process alive?", responses={"200": HealthView, **problems(422)})
 def healthz() -> Response:
     """Looks at nothing else: a database that is away is no reason to restart this process."""
     return jsonify({"status": "ok"})
 
 
-@house_api.get("/readyz", summary="Can it serve?")
+@house_api.get("/readyz", summary="Can it serve?", responses={"200": ReadyView, "503": ReadyView, **problems(422)})
 def readyz() -> Response:
     """Database, broker and storage, each by name; 503 when one does not answer."""
     here = platform()

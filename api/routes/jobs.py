@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from http import HTTPStatus
 from typing import Any
@@ -11,23 +12,25 @@ from flask import Response, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
 
 from api.auth import current_tenant
-from api.platform import platform
+from api.platform import Platform, platform
 from api.presentation import JobPresenter
 from api.routes.uploads import check_upload
-from api.schemas import GetJobQuery, JobPage, JobPath, JobView, ListJobsQuery, Problem, SubmitHeader
+from api.schemas import GetJobQuery, JobPage, JobPath, JobView, ListJobsQuery, SubmitHeader, problems
 from jobs.request import JobRequest
 from jobs.service import cancel as ending
 from jobs.service.queries import JobFilter, get_job, list_jobs
-from jobs.service.submission import Idempotency, submit_and_commit
+from jobs.service.submission import Idempotency, Submitted, submit_and_commit
 
 WAIT_POLL_S = 0.1
 MAX_WAIT_S = 60.0
 
 jobs_api = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", abp_tags=[Tag(name="jobs")])
-_ERRORS: dict[str | int, Any] = {"404": Problem, "409": Problem, "422": Problem, "503": Problem}
+_ERRORS = problems(403, 404, 409, 415, 422, 503)
 
 
-@jobs_api.post("", summary="Ask for a sound", responses={"202": JobView, "200": JobView, "429": Problem, **_ERRORS})
+@jobs_api.post(
+    "", summary="Ask for a sound", responses={"202": JobView, "200": JobView, **problems(400, 413, 415, 422, 429, 503)}
+)
 def submit_job(header: SubmitHeader, body: JobRequest) -> Response:
     """Queues a job and answers at once. With an `Idempotency-Key` that came before: 200 with the job of then."""
     here, tenant = platform(), current_tenant()
@@ -41,17 +44,12 @@ def submit_job(header: SubmitHeader, body: JobRequest) -> Response:
         policy=here.policy(),
         idempotency=Idempotency.of("POST /v1/jobs", key, body) if key else None,
     )
-    if not submitted.replayed:
-        here.publish(submitted.job.variant)
-    response = _answer(submitted.job.id, HTTPStatus.OK if submitted.replayed else HTTPStatus.ACCEPTED)
-    if submitted.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    return response
+    return _submitted(here, submitted)
 
 
-@jobs_api.get("", summary="List jobs, newest first", responses={"200": JobPage, "422": Problem})
+@jobs_api.get("", summary="List jobs, newest first", responses={"200": JobPage, "304": None, **problems(422, 503)})
 def list_all(query: ListJobsQuery) -> Response:
-    """Pages by cursor: follow `links.next`."""
+    """Pages by cursor: follow `links.next`. `metadata.KEY=VALUE`, any number of times, filters too."""
     wanted = JobFilter(query.state, query.variant, query.created_after, query.metadata)
     here = platform()
     with here.db.reading() as tx:
@@ -65,7 +63,7 @@ def list_all(query: ListJobsQuery) -> Response:
     return _conditional(jsonify(document), JobPresenter.etag_of(document))
 
 
-@jobs_api.get("/<job_id>", summary="Get a job", responses={"200": JobView, **_ERRORS})
+@jobs_api.get("/<job_id>", summary="Get a job", responses={"200": JobView, "304": None, **problems(404, 422, 503)})
 def get_one(path: JobPath, query: GetJobQuery) -> Response:
     """With `wait=N` (or `Prefer: wait=N`) answers when the job has ended, or after N seconds as it then is."""
     wait_s = query.wait or _preferred_wait()
@@ -94,15 +92,32 @@ def cancel_job(path: JobPath) -> Response:
     return _answer(job.id, HTTPStatus.OK if job.state.is_terminal else HTTPStatus.ACCEPTED)
 
 
-@jobs_api.post("/<job_id>/retry", summary="Do an ended job again", responses={"202": JobView, **_ERRORS})
-def retry_job(path: JobPath) -> Response:
-    """A new job with the same request and seed, linked to the old one."""
+@jobs_api.post(
+    "/<job_id>/retry",
+    summary="Do an ended job again",
+    responses={"202": JobView, "200": JobView, **_ERRORS, **problems(429)},
+)
+def retry_job(path: JobPath, header: SubmitHeader) -> Response:
+    """A new job with the same request and seed, linked to the old one. Takes an `Idempotency-Key` as submit does."""
     here = platform()
-    policy = here.policy()
-    with here.db.transaction() as tx:
-        job = ending.retry(tx, path.job_id, tenant=current_tenant(), policy=policy)
-    here.publish(job.variant)
-    return _answer(job.id, HTTPStatus.ACCEPTED)
+    key, sent = header.idempotency_key, hashlib.sha256(request.get_data()).hexdigest()
+    submitted = ending.retry_and_commit(
+        here.db,
+        path.job_id,
+        tenant=current_tenant(),
+        policy=here.policy(),
+        idempotency=Idempotency(f"POST /v1/jobs/{path.job_id}/retry", key, sent) if key else None,
+    )
+    return _submitted(here, submitted)
+
+
+def _submitted(here: Platform, submitted: Submitted) -> Response:
+    if submitted.replayed:
+        response = _answer(submitted.job.id, HTTPStatus.OK)
+        response.headers["Idempotent-Replayed"] = "true"
+        return response
+    here.publish(submitted.job.variant)
+    return _answer(submitted.job.id, HTTPStatus.ACCEPTED)
 
 
 def _answer(job_id: str, status: HTTPStatus) -> Response:
@@ -126,7 +141,7 @@ def _conditional(response: Response, etag: str) -> Response:
 def _preferred_wait() -> float:
     for part in request.headers.get("Prefer", "").split(","):
         name, _, value = part.strip().partition("=")
-        if name.lower() == "wait" and value.strip().isdigit():
+        if name.lower() == "wait" and value.strip().isdecimal():
             return min(float(value), MAX_WAIT_S)
     return 0.0
 

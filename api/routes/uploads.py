@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, cast
@@ -10,10 +11,10 @@ from flask import Response, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
 
 from api.auth import current_tenant
-from api.errors import LinkRefusedError, UploadMismatchError
+from api.errors import LinkRefusedError, UploadCompleteError, UploadExpiredError, UploadMismatchError
 from api.platform import Platform, platform
 from api.presentation import iso, present_upload
-from api.schemas import NewUpload, Problem, UploadPath, UploadView
+from api.schemas import NewUpload, UploadPath, UploadView, problems
 from jobs.db.tables import Upload
 from jobs.errors import RequestInvalidError, UploadNotFoundError
 from jobs.request import UPLOAD_ID, JobRequest
@@ -23,7 +24,7 @@ from jobs.storage.errors import ObjectNotFoundError, ObjectTooLargeError
 uploads_api = APIBlueprint("uploads", __name__, url_prefix="/v1/uploads", abp_tags=[Tag(name="uploads")])
 
 
-@uploads_api.post("", summary="Announce a file", responses={"201": UploadView, "413": Problem, "422": Problem})
+@uploads_api.post("", summary="Announce a file", responses={"201": UploadView, **problems(400, 413, 415, 422, 503)})
 def create_upload(body: NewUpload) -> Response:
     """Answers how to send the bytes; afterwards the id can be a job's `video` or `image`."""
     here = platform()
@@ -73,20 +74,26 @@ def create_upload(body: NewUpload) -> Response:
     return response
 
 
-@uploads_api.get("/<upload_id>", summary="See an upload", responses={"200": UploadView, "404": Problem})
+@uploads_api.get("/<upload_id>", summary="See an upload", responses={"200": UploadView, **problems(404, 422, 503)})
 def get_one(path: UploadPath) -> Response:
     """Says whether the file has come and is what was announced."""
     here = platform()
     with here.db.reading() as tx:
         upload, now = get_upload(tx, path.upload_id, tenant=current_tenant()), tx.now
+    if upload.checked_at is None and upload.deleted_at is None:
+        with contextlib.suppress(ObjectNotFoundError, UploadMismatchError):  # not there yet, or to be sent again
+            _accept(here, upload, here.store.head(upload.storage_key).size_bytes)
+            upload.checked_at = now
     return jsonify(present_upload(upload, now))
 
 
 @uploads_api.put(
-    "/<upload_id>/content", summary="Send the bytes", responses={"204": None, "403": Problem, "422": Problem}
+    "/<upload_id>/content",
+    summary="Send the bytes",
+    responses={"204": None, **problems(403, 404, 409, 410, 413, 422, 503, 507)},
 )
 def put_content(path: UploadPath) -> Response:
-    """Takes the raw bytes, by the signed link of the announcement. Sending them again replaces them."""
+    """Takes the raw bytes, by the signed link of the announcement, until they have come whole once."""
     here = platform()
     with here.db.reading() as tx:
         given = request.args
@@ -94,9 +101,11 @@ def put_content(path: UploadPath) -> Response:
             "PUT", _content_path(path.upload_id), given.get("expires", ""), given.get("signature", ""), now=tx.now
         ):
             raise LinkRefusedError("This upload link is not valid or has expired; announce the file again.")
-        upload = get_upload(tx, path.upload_id, tenant=current_tenant())
+        upload, now = get_upload(tx, path.upload_id, tenant=current_tenant()), tx.now
+    if upload.deleted_at is not None or upload.expires_at <= now:
+        raise UploadExpiredError(f"Upload {upload.id} has expired; announce the file again.")
     if upload.checked_at is not None:
-        raise UploadMismatchError(f"Upload {upload.id} is complete already; announce another one.")
+        raise UploadCompleteError(f"Upload {upload.id} is complete already; announce another one.")
     announced = request.content_length
     if announced is not None and announced > upload.size_bytes:
         raise ObjectTooLargeError(f"{announced} bytes come, announced were {upload.size_bytes}.", "api")

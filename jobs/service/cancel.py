@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from jobs.db.database import Transaction
+from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job
 from jobs.errors import JobEndedError, JobNotEndedError
 from jobs.lifecycle import State
 from jobs.request import JobRequest
 from jobs.service.changes import append_event, change_state, update_where
 from jobs.service.queries import get_job
-from jobs.service.submission import SubmitPolicy, submit
+from jobs.service.submission import Idempotency, SubmitPolicy, Submitted, commit_once, submit
 
 
 def cancel(tx: Transaction, job_id: str, *, tenant: str) -> Job:
@@ -38,19 +38,29 @@ def cancel(tx: Transaction, job_id: str, *, tenant: str) -> Job:
     return _fresh(tx, job)
 
 
-def retry(tx: Transaction, job_id: str, *, tenant: str, policy: SubmitPolicy) -> Job:
+def retry(
+    tx: Transaction, job_id: str, *, tenant: str, policy: SubmitPolicy, idempotency: Idempotency | None = None
+) -> Submitted:
     """Queue a new job with the request of an ended one (same seed), linked to it.
 
     Raises:
         JobNotFoundError: the tenant has no such job.
         JobNotEndedError: it has not ended.
         RequestInvalidError: its input has expired meanwhile.
+        IdempotencyMismatchError, QueueFullError: as `submit`.
     """
     job = get_job(tx, job_id, tenant=tenant)
     if not job.state.is_terminal:
         raise JobNotEndedError(f"Job {job_id} is {job.state}; only an ended job can be retried.", job_id)
     request = JobRequest.model_validate(job.request)
-    return submit(tx, request, tenant=tenant, policy=policy, retry_of=job.id).job
+    return submit(tx, request, tenant=tenant, policy=policy, idempotency=idempotency, retry_of=job.id)
+
+
+def retry_and_commit(
+    db: Database, job_id: str, *, tenant: str, policy: SubmitPolicy, idempotency: Idempotency | None = None
+) -> Submitted:
+    """Retry in a transaction of its own; raises what `retry` raises."""
+    return commit_once(db, lambda tx: retry(tx, job_id, tenant=tenant, policy=policy, idempotency=idempotency))
 
 
 def _fresh(tx: Transaction, job: Job) -> Job:

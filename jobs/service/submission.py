@@ -150,7 +150,8 @@ def _check_backlog(tx: Transaction, tenant: str, policy: SubmitPolicy) -> None:
     )
     if (queued or 0) >= policy.max_queued_per_tenant:
         raise QueueFullError(
-            f"{queued} jobs are queued, at most {policy.max_queued_per_tenant} may be; try again later."
+            f"{queued} jobs are queued, at most {policy.max_queued_per_tenant} may be; try again later.",
+            policy.max_queued_per_tenant,
         )
 
 
@@ -217,15 +218,18 @@ def submit_and_commit(
     policy: SubmitPolicy,
     idempotency: Idempotency | None = None,
 ) -> Submitted:
-    """Submit in a transaction of its own; raises what `submit` raises.
+    """Submit in a transaction of its own; raises what `submit` raises."""
+    return commit_once(db, lambda tx: submit(tx, request, tenant=tenant, policy=policy, idempotency=idempotency))
+
+
+def commit_once(db: Database, step: Callable[[Transaction], Submitted]) -> Submitted:
+    """Run a step that may carry an idempotency key in a transaction of its own.
 
     Two requests with one new key may race: the loser's insert breaks on the key, and its second try finds the answer.
     """
     try:
         with db.transaction() as tx:
-            return submit(tx, request, tenant=tenant, policy=policy, idempotency=idempotency)
+            return step(tx)
     except IntegrityError:
-        if idempotency is None:
-            raise
         with db.transaction() as tx:
-            return submit(tx, request, tenant=tenant, policy=policy, idempotency=idempotency)
+            return step(tx)

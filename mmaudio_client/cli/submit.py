@@ -50,7 +50,10 @@ def submit(
     as_json: bool,
     **fields: Any,
 ) -> None:
-    """Send VIDEO (a file, an upload id or s3://bucket/key) and save the sound. Without VIDEO the words make it."""
+    """Send VIDEO and save the sound. Without VIDEO the words make it.
+
+    VIDEO is a file, an upload id, s3://bucket/key, or a web address where the server fetches those.
+    """
     if metadata:
         fields["metadata"] = _pairs(metadata)
     job = _submit(client, _source(video), _source(image), fields)
@@ -78,7 +81,7 @@ def _submit(client: Client, video: str | Path | None, image: str | Path | None, 
 
 
 def _source(given: str | None) -> str | Path | None:
-    if given is None or given.startswith(("s3://", "upl_")):
+    if given is None or given.startswith(("s3://", "https://", "http://", "upl_")):
         return given
     path = Path(given)
     if not path.is_file():

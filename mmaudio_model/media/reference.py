@@ -92,6 +92,8 @@ def read_video_frames_exactly(
         if len(sampler.frames) / sampler.rate < duration_s:
             duration_s = len(sampler.frames) / sampler.rate
             warnings = [f"The video gives {duration_s:g} s only."]
+    if duration_s < 1 / CLIP_FPS:
+        raise MediaInvalidError(f"The video gives {duration_s:g} s only, which is not one frame for CLIP.")
     return ReferenceFrames(
         VideoFrames(
             clip=np.stack(clip.frames[: int(float(CLIP_FPS) * duration_s)]),

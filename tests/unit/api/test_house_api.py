@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from api.cli import refuse_open_network
 from api.schemas import HealthView, ReadyView, VariantList
+from api.server import serve
 from jobs.service.workers import register_worker, worker_heartbeat
 from jobs.settings import Settings
 from tests.unit.api.conftest import House
@@ -113,6 +114,26 @@ def test_the_page_and_its_files_come_from_here_alone(house: House) -> None:
             assert answer.status_code == 200
     with house.client.get("/docs/swagger") as documentation:
         assert documentation.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "address"), [("localhost", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")]
+)
+def test_the_server_listens_on_the_address_of_a_name(host: str, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers = []
+
+    class Served:
+        def __init__(self, *_: object, **options: object) -> None:
+            servers.append(options)
+
+        def serve(self) -> None:
+            pass
+
+    monkeypatch.setattr("granian.server.Server", Served)
+    monkeypatch.setenv("MMAUDIO_API_BIND", "")  # `serve` hands both on to its own process; here they are put back
+    monkeypatch.setenv("MMAUDIO_DATA_DIR", "")
+    serve(Settings(api_bind=f"{host}:8000", broker_url="redis://localhost:1/0"))
+    assert (servers[0]["address"], servers[0]["port"]) == (address, 8000)
 
 
 def test_the_api_refuses_an_open_network_without_keys() -> None:

@@ -86,6 +86,13 @@ def test_submit_sends_the_options_under_the_names_of_the_api(mmaudio: Command, s
     }
 
 
+@pytest.mark.parametrize("source", ["s3://bucket/clip.mp4", "https://example.org/clip.mp4", "upl_1"])
+def test_submit_leaves_what_is_no_file_to_the_server(mmaudio: Command, server: ScriptedServer, source: str) -> None:
+    server.answers = [job_answer()]
+    mmaudio("submit", source, "--no-wait")
+    assert json.loads(server.requests[0].content)["video"] == source
+
+
 def test_submit_uploads_a_file(mmaudio: Command, server: ScriptedServer, tmp_path: Path) -> None:
     (tmp_path / "clip.mp4").write_bytes(b"video")
     server.answers = [httpx.Response(201, json=upload_document()), httpx.Response(204), job_answer()]

@@ -46,6 +46,14 @@ def test_the_fields_that_are_not_allowed_are_named_and_told(server: ScriptedServ
     ]
 
 
+def test_what_the_sentence_says_already_is_not_said_twice(server: ScriptedServer) -> None:
+    wrong = [{"field": "video", "message": "there is no upload upl_1"}]
+    server.answers = [problem(422, "invalid_request", "video: there is no upload upl_1", errors=wrong)]
+    with pytest.raises(InvalidRequestError) as refused:
+        server.client().submit(video="upl_1")
+    assert str(refused.value) == "video: there is no upload upl_1"
+
+
 @pytest.mark.parametrize(
     "body",
     [
