@@ -59,7 +59,7 @@ def storable(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(storable)]
-Prompt = Annotated[str, StringConstraints(max_length=2000), AfterValidator(storable)]
+Prompt = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(storable)]
 Source = Annotated[str, StringConstraints(min_length=1, max_length=2048), AfterValidator(storable)]
 
 

@@ -85,7 +85,7 @@ class JobRunner:
             finally:
                 stage = str(run.stage)
         except StoppedError:
-            self._end_stopped(held)
+            self._end_stopped(held, stage)
         except LeaseLostError as exc:
             log.warning("%s The result is dropped.", exc)
         except ModelError as exc:
@@ -121,16 +121,14 @@ class JobRunner:
             log.exception("whether job %s is published is not known", claim.job_id)
             return True
 
-    def _end_stopped(self, held: HeldJob) -> None:
+    def _end_stopped(self, held: HeldJob, stage: str | None) -> None:
         claim = held.claim
         if held.reason in {StopReason.DRAINED, StopReason.SILENT}:
             self._end(claim, lambda tx: work.hand_back(tx, claim))
         elif held.reason is StopReason.TIMED_OUT:
             limit = claim.request["run_timeout_s"]
-            self._fail(
-                claim,
-                RunTimeoutError(f"The attempt ran longer than the {limit} s that the request allows.").failure(None),
-            )
+            error = RunTimeoutError(f"The attempt ran longer than the {limit} s that the request allows.")
+            self._fail(claim, error.failure(stage))
         else:
             self._end(claim, lambda tx: work.acknowledge_cancel(tx, claim))
 

@@ -94,6 +94,8 @@ def test_a_run_that_takes_too_long_is_ended(house: RealHouse) -> None:
     (job_id,) = house.submit(duration_s=30, num_steps=100, num_samples=4, run_timeout_s=1)
     (job,) = house.wait_for([job_id])
     assert (job.state, job.error_code) == (State.FAILED, "run_timeout")
+    assert job.error is not None
+    assert job.error["stage"] in {"encode", "sample"}
 
 
 def test_a_video_and_a_broken_one_in_one_worker(house: RealHouse, tmp_path: Path) -> None:

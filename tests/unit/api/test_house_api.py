@@ -80,7 +80,7 @@ def test_the_openapi_document_is_valid_and_names_every_call(house: House) -> Non
     assert set(document["paths"]) == expected
     submit = document["paths"]["/v1/jobs"]["post"]
     assert [parameter["name"] for parameter in submit["parameters"]] == ["Idempotency-Key"]
-    assert document["components"]["schemas"]["JobRequest"]["properties"]["prompt"]["maxLength"] == 2000
+    assert document["components"]["schemas"]["JobRequest"]["properties"]["prompt"]["maxLength"] == 20_000
 
 
 def test_the_openapi_document_tells_refusals_as_problem_documents(house: House) -> None:
