@@ -16,6 +16,7 @@ from mmaudio_model.media.image import read_image
 from mmaudio_model.media.mux import mux_video
 from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.media.reference import read_image_exactly, read_video_frames_exactly
+from mmaudio_model.media.resizing import torch_resize
 from mmaudio_model.pipeline import GenerationRequest
 from mmaudio_model.variants import Variant
 
@@ -126,10 +127,12 @@ def _read_video(path: Path, variant: Variant, duration_s: float, exact: bool) ->
     with path.open("rb") as file:
         if exact:
             return read_video_frames_exactly(file, duration_s=duration_s, **sizes, limits=LIMITS).video
-        return read_video_frames(file, start_s=0.0, duration_s=duration_s, **sizes, limits=LIMITS)
+        return read_video_frames(file, start_s=0.0, duration_s=duration_s, **sizes, limits=LIMITS, resize=torch_resize)
 
 
 def _read_image(path: Path, variant: Variant, exact: bool) -> ImageFrame:
-    read = read_image_exactly if exact else read_image
+    size = variant.clip.frame_size
     with path.open("rb") as file:
-        return read(file, clip_size=variant.clip.frame_size, limits=LIMITS)
+        if exact:
+            return read_image_exactly(file, clip_size=size, limits=LIMITS)
+        return read_image(file, clip_size=size, limits=LIMITS, resize=torch_resize)

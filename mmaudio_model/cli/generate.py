@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mmaudio_model.pipeline import Pipeline
 
 LONGEST_STEM = 80
+LONGEST_STEM_BYTES = 200
+"""File systems take 255 bytes a name, and a letter may have four."""
 
 
 @click.command()
@@ -153,4 +155,5 @@ def _say(warnings: Iterable[str]) -> None:
 
 def _stem_of(prompt: str) -> str:
     """Return a file name made of a prompt: letters, digits and dashes, never empty, never too long."""
-    return re.sub(r"[^\w]+", "-", prompt).strip("-")[:LONGEST_STEM] or "sound"
+    stem = re.sub(r"[^\w]+", "-", prompt).strip("-")[:LONGEST_STEM]
+    return stem.encode()[:LONGEST_STEM_BYTES].decode(errors="ignore") or "sound"

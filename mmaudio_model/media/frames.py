@@ -16,11 +16,11 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
-from PIL import Image
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.lengths import frame_counts
 from mmaudio_model.media.probe import MediaLimits, first_time_s, frame_rate, opened, seek_keyframe, too_many_pixels
+from mmaudio_model.media.resizing import Resize, crop, pillow_resize, stretch
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
 
 # Seeking costs a little and may land anywhere; a stretch that starts this early is reached by decoding.
@@ -72,7 +72,14 @@ class _Sampler:
 
 
 def read_video_frames(
-    file: BinaryIO, *, start_s: float, duration_s: float, clip_size: int, sync_size: int, limits: MediaLimits
+    file: BinaryIO,
+    *,
+    start_s: float,
+    duration_s: float,
+    clip_size: int,
+    sync_size: int,
+    limits: MediaLimits,
+    resize: Resize = pillow_resize,
 ) -> VideoFrames:
     """Read a stretch of a video.
 
@@ -83,6 +90,7 @@ def read_video_frames(
         file: positioned at its start; it is read and sought, never closed.
         start_s, duration_s: the stretch, in seconds.
         clip_size, sync_size: sides of the two squares, in pixels.
+        resize: see `media.resizing`.
 
     Raises:
         MediaInvalidError: not a video, or no frame of the stretch can be decoded.
@@ -90,6 +98,17 @@ def read_video_frames(
     """
     clip_count, sync_count = math.ceil(duration_s * CLIP_FPS), math.ceil(duration_s * SYNC_FPS)
     clip, sync = _Sampler(CLIP_FPS, clip_count), _Sampler(SYNC_FPS, sync_count)
+
+    def show(frame: VideoFrame, until_s: float) -> None:
+        """Convert a frame once, if a sample time falls on it, and hand it to the samplers that want it."""
+        if not (clip.wants(until_s) or sync.wants(until_s)):
+            return
+        picture = _upright(frame)
+        if clip.wants(until_s):
+            clip.show(stretch(picture, clip_size, resize), until_s)
+        if sync.wants(until_s):
+            sync.show(crop(picture, sync_size, resize), until_s)
+
     with opened(file, limits) as (container, stream):
         damaged: list[str] = []
         shown: VideoFrame | None = None
@@ -97,7 +116,7 @@ def read_video_frames(
         rate = float(frame_rate(stream))
         for time_s, frame in timed_frames(container, stream, start_s, limits, damaged):
             if shown is not None:
-                _show(shown, min(time_s, duration_s), clip, sync, clip_size, sync_size)
+                show(shown, min(time_s, duration_s))
             shown, end_s = frame, time_s + _frame_duration_s(frame, rate)
             if time_s >= duration_s:
                 end_s = duration_s
@@ -105,7 +124,7 @@ def read_video_frames(
         end_s = min(round(end_s, 6), duration_s)
         if shown is None or end_s <= SAME_INSTANT_S:
             raise MediaInvalidError(_nothing_there(start_s, bool(damaged)))
-        _show(shown, end_s, clip, sync, clip_size, sync_size)
+        show(shown, end_s)
     wanted_clip, wanted_sync = frame_counts(end_s)
     return VideoFrames(
         clip=clip.stacked()[:wanted_clip],
@@ -113,17 +132,6 @@ def read_video_frames(
         duration_s=end_s,
         warnings=(f"{len(damaged)} parts of the video are damaged and were left out.",) if damaged else (),
     )
-
-
-def _show(frame: VideoFrame, until_s: float, clip: _Sampler, sync: _Sampler, clip_size: int, sync_size: int) -> None:
-    """Convert a frame once, if a sample time falls on it, and hand it to the samplers that want it."""
-    if not (clip.wants(until_s) or sync.wants(until_s)):
-        return
-    picture = _upright(frame)
-    if clip.wants(until_s):
-        clip.show(stretch(picture, clip_size), until_s)
-    if sync.wants(until_s):
-        sync.show(crop(picture, sync_size), until_s)
 
 
 def timed_frames(
@@ -210,21 +218,6 @@ def _upright(frame: VideoFrame) -> np.ndarray:
     picture = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4
     return np.rot90(picture, turns) if turns else picture
-
-
-def stretch(picture: np.ndarray, size: int) -> np.ndarray:
-    """Resize to a square without regard to the aspect ratio (bicubic, antialiased)."""
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((size, size), Image.Resampling.BICUBIC))
-
-
-def crop(picture: np.ndarray, size: int) -> np.ndarray:
-    """Resize the shorter side to `size` and cut the middle square out."""
-    height, width = picture.shape[:2]
-    short = min(height, width)
-    new_height, new_width = (size * side // short for side in (height, width))
-    resized = Image.fromarray(np.ascontiguousarray(picture)).resize((new_width, new_height), Image.Resampling.BICUBIC)
-    top, left = round((new_height - size) / 2), round((new_width - size) / 2)
-    return np.asarray(resized)[top : top + size, left : left + size]
 
 
 def _nothing_there(start_s: float, damaged: bool) -> str:

@@ -9,13 +9,14 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
-from mmaudio_model.media.frames import ImageFrame, stretch
+from mmaudio_model.media.frames import ImageFrame
 from mmaudio_model.media.probe import MediaLimits, too_many_pixels
+from mmaudio_model.media.resizing import Resize, pillow_resize, stretch
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 
 
-def read_image(file: BinaryIO, *, clip_size: int, limits: MediaLimits) -> ImageFrame:
+def read_image(file: BinaryIO, *, clip_size: int, limits: MediaLimits, resize: Resize = pillow_resize) -> ImageFrame:
     """Read a picture of any colour mode, turned as its EXIF data say; transparency becomes white.
 
     Raises:
@@ -42,4 +43,4 @@ def read_image(file: BinaryIO, *, clip_size: int, limits: MediaLimits) -> ImageF
         raise MediaInvalidError(
             "The file is not a picture that can be read (PNG, JPEG, WebP, BMP, TIFF, GIF)."
         ) from exc
-    return ImageFrame(clip=stretch(pixels, clip_size)[None])
+    return ImageFrame(clip=stretch(pixels, clip_size, resize)[None])

@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import numpy as np
-import torch
 from av.error import FFmpegError
 from PIL import Image, UnidentifiedImageError
-from torch.nn.functional import interpolate
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.media.probe import MediaLimits, opened
+from mmaudio_model.media.resizing import crop, stretch, torch_resize
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
 
 
@@ -79,9 +78,9 @@ def read_video_frames_exactly(
                 if clip.wants(frame.time) or sync.wants(frame.time):
                     picture = frame.to_ndarray(format="rgb24")
                     if clip.wants(frame.time):
-                        clip.take(_stretch(picture, clip_size), count, frame.time)
+                        clip.take(stretch(picture, clip_size, torch_resize), count, frame.time)
                     if sync.wants(frame.time):
-                        sync.take(_crop(picture, sync_size), count, frame.time)
+                        sync.take(crop(picture, sync_size, torch_resize), count, frame.time)
                 count += 1
         except FFmpegError as exc:
             raise MediaInvalidError("The video is damaged.") from exc
@@ -123,23 +122,4 @@ def read_image_exactly(file: BinaryIO, *, clip_size: int, limits: MediaLimits) -
             raise MediaInvalidError("The file is not a picture that can be read.") from exc
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
         raise MediaInvalidError(f"The picture's mode is {picture.mode}; the published program reads RGB alone.")
-    return ImageFrame(clip=_stretch(pixels, clip_size)[None])
-
-
-def _stretch(picture: np.ndarray, size: int) -> np.ndarray:
-    return _resize(picture, (size, size))
-
-
-def _crop(picture: np.ndarray, size: int) -> np.ndarray:
-    height, width = picture.shape[:2]
-    short = min(height, width)
-    resized = _resize(picture, (int(size * height / short), int(size * width / short)))
-    top, left = (round((side - size) / 2) for side in resized.shape[:2])
-    return resized[top : top + size, left : left + size]
-
-
-def _resize(picture: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resize with torch's own 8-bit kernel: Pillow's and a rounded float one are a level off here and there."""
-    pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
-    resized = interpolate(pixels, size=shape, mode="bicubic", antialias=True, align_corners=False)
-    return resized[0].permute(1, 2, 0).contiguous().numpy()
+    return ImageFrame(clip=stretch(pixels, clip_size, torch_resize)[None])

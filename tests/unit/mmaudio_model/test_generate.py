@@ -53,6 +53,15 @@ def test_each_sound_format_can_be_read_again(tmp_path: Path, audio_format: str) 
     assert len(sound(tmp_path / f"sound.{audio_format}")) >= 16_000
 
 
+@pytest.mark.parametrize("letter", ["x", "雨", "𝕳"])
+def test_a_long_prompt_gives_a_name_that_a_file_may_have(tmp_path: Path, letter: str) -> None:
+    result = run(tmp_path, "--prompt", letter * 300, "--duration", "1")
+
+    assert result.exit_code == 0, result.output
+    (name,) = names(tmp_path)
+    assert set(name.removesuffix(".flac")) == {letter}
+
+
 def test_stages_are_dumped_batch_first(tmp_path: Path) -> None:
     dump = tmp_path / "stages.npz"
     result = run(tmp_path, "--video", str(VIDEO), *EXACT, "--num-samples", "2", "--dump-stages", str(dump))

@@ -10,8 +10,8 @@ import pytest
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media import frames as frames_module
-from mmaudio_model.media.frames import crop, stretch
 from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.media.resizing import Resize, crop, pillow_resize, stretch, torch_resize
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
 from tests.unit.mmaudio_model.media.videos import (
     SIDE,
@@ -269,10 +269,21 @@ def test_a_picture_that_grows_beyond_the_limit_in_the_middle_is_refused(tmp_path
         read(both, duration_s=2.0, limits=MediaLimits(max_pixels=2 * SIDE * SIDE))
 
 
-def test_the_clip_square_ignores_the_aspect_ratio_and_the_sync_square_is_the_middle() -> None:
+@pytest.mark.parametrize("resize", [pillow_resize, torch_resize])
+def test_the_clip_square_ignores_the_aspect_ratio_and_the_sync_square_is_the_middle(resize: Resize) -> None:
     wide = np.zeros((40, 120, 3), dtype=np.uint8)
     wide[:, 40:80] = 255
 
-    assert stretch(wide, 60)[30, :, 0].tolist().count(255) in range(16, 22)
-    assert (crop(wide, 60)[:, 2:-2] == 255).all()
-    assert crop(wide.transpose(1, 0, 2), 60).shape == (60, 60, 3)
+    assert stretch(wide, 60, resize)[30, :, 0].tolist().count(255) in range(16, 22)
+    assert (crop(wide, 60, resize)[:, 2:-2] == 255).all()
+    assert crop(wide.transpose(1, 0, 2), 60, resize).shape == (60, 60, 3)
+
+
+@pytest.mark.parametrize("shape", [(40, 120), (211, 333), (120, 50)])
+def test_both_ways_to_resize_are_a_level_apart_at_most(shape: tuple[int, int]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+
+    for square in (stretch, crop):
+        by_pillow, by_torch = (square(picture, 96, resize).astype(int) for resize in (pillow_resize, torch_resize))
+        assert by_pillow.shape == by_torch.shape == (96, 96, 3)
+        assert np.abs(by_pillow - by_torch).max() <= 1

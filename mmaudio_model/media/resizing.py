@@ -1,0 +1,50 @@
+"""The two squares that encoders see of a picture, by 8-bit bicubic resizing with antialiasing.
+
+Two programs do it, and are a level apart here and there: Pillow, where torch must not be (a stranger's file is read in
+a process without it), and torch's own kernel, which is the published program's and several times faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+Window = tuple[int, int, int, int]
+"""Top, left, height and width of a part of the resized picture, in its pixels."""
+Resize = Callable[[np.ndarray, tuple[int, int], Window], np.ndarray]
+"""Returns the window of an RGB picture, uint8 (H, W, 3), that is resized to (height, width)."""
+
+
+def stretch(picture: np.ndarray, size: int, resize: Resize) -> np.ndarray:
+    """Resize to a square without regard to the aspect ratio."""
+    return resize(picture, (size, size), (0, 0, size, size))
+
+
+def crop(picture: np.ndarray, size: int, resize: Resize) -> np.ndarray:
+    """Resize the shorter side to `size` and cut the middle square out."""
+    sides = picture.shape[:2]
+    height, width = (size * side // min(sides) for side in sides)
+    return resize(picture, (height, width), (round((height - size) / 2), round((width - size) / 2), size, size))
+
+
+def pillow_resize(picture: np.ndarray, shape: tuple[int, int], window: Window) -> np.ndarray:
+    """Resize with Pillow; only what lies in the window is made."""
+    (full_height, full_width), (top, left, height, width) = picture.shape[:2], window
+    y, x = full_height / shape[0], full_width / shape[1]
+    # Rounding must not let the box reach beyond the picture.
+    box = (left * x, top * y, min((left + width) * x, full_width), min((top + height) * y, full_height))
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box))
+
+
+def torch_resize(picture: np.ndarray, shape: tuple[int, int], window: Window) -> np.ndarray:
+    """Resize with torch's own 8-bit kernel."""
+    import torch
+    from torch.nn.functional import interpolate
+
+    top, left, height, width = window
+    pixels = torch.from_numpy(np.array(picture, order="C")).permute(2, 0, 1)[None]
+    resized = interpolate(pixels, size=shape, mode="bicubic", antialias=True, align_corners=False)
+    return resized[0, :, top : top + height, left : left + width].permute(1, 2, 0).contiguous().numpy()
