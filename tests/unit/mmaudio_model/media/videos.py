@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
@@ -66,27 +67,33 @@ def write_video(
     """
     shown = pictures if pictures is not None else [numbered(index) for index in range(len(times_s))]
     precise = {"crf": "10", "threads": "1", "sc_threshold": "0"} if codec == "libx264" else {}
-    with av.open(str(path), "w", format=container, options=MUXER_OPTIONS.get(container, {})) as out:
-        stream: Any = out.add_stream(codec, rate=rate, options={**precise, **(options or {})})
-        stream.height, stream.width = shown[0].shape[:2]
-        stream.pix_fmt = pix_fmt
-        stream.codec_context.gop_size = keyframe_every
-        coarse = container == "avi" or codec in {"mpeg4", "mpeg2video"}
-        stream.codec_context.time_base = Fraction(1, rate) if coarse else TIME_BASE
-        if rotation:
-            stream.set_display_rotation(rotation)
-        track: Any = out.add_stream("aac", rate=SOURCE_HZ, layout="mono") if sound is not None else None
-        for time_s, picture in zip(times_s, shown, strict=True):
-            frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
-            base = stream.codec_context.time_base
-            frame.pts, frame.time_base = round(time_s / base), base
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-        if sound is not None:
-            frame = AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
-            frame.sample_rate, frame.pts = SOURCE_HZ, 0
-            out.mux(track.encode(frame))
-            out.mux(track.encode(None))
+    try:
+        with av.open(str(path), "w", format=container, options=MUXER_OPTIONS.get(container, {})) as out:
+            stream: Any = out.add_stream(codec, rate=rate, options={**precise, **(options or {})})
+            stream.height, stream.width = shown[0].shape[:2]
+            stream.pix_fmt = pix_fmt
+            stream.codec_context.gop_size = keyframe_every
+            coarse = container == "avi" or codec in {"mpeg4", "mpeg2video"}
+            stream.codec_context.time_base = Fraction(1, rate) if coarse else TIME_BASE
+            if rotation:
+                stream.set_display_rotation(rotation)
+            track: Any = out.add_stream("aac", rate=SOURCE_HZ, layout="mono") if sound is not None else None
+            for time_s, picture in zip(times_s, shown, strict=True):
+                frame = VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
+                base = stream.codec_context.time_base
+                frame.pts, frame.time_base = round(time_s / base), base
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+            if sound is not None:
+                frame = AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
+                frame.sample_rate, frame.pts = SOURCE_HZ, 0
+                out.mux(track.encode(frame))
+                out.mux(track.encode(None))
+    finally:
+        if codec == "libsvtav1":
+            # As root this encoder makes the calling thread a real-time one, and every thread that it starts later:
+            # torch's threads, which wait by spinning, then let nothing else run for good.
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     return path
 
 
