@@ -59,3 +59,9 @@ class WeightsDownloadError(ModelError):
 
     code = "weights_download"
     retryable = True
+
+
+class TrainingDataError(ModelError):
+    """Raised when what training is to read is not there, is empty, or does not fit the variant."""
+
+    code = "training_data"

@@ -40,7 +40,10 @@ def sequence_lengths(variant: Variant, duration_s: float) -> SequenceLengths:
         )
     mode = variant.mode
     latent = math.ceil(duration_s * mode.sample_rate_hz / mode.hop / 2)
-    segments = max(1, int((duration_s * SYNC_FPS - SEGMENT_FRAMES) // SEGMENT_STRIDE + 1))
+    if variant.sync.lead_frames is None:
+        segments = max(1, int((duration_s * SYNC_FPS - SEGMENT_FRAMES) // SEGMENT_STRIDE + 1))
+    else:
+        segments = max(1, math.ceil(round(duration_s * SYNC_FPS, 6) / SEGMENT_STRIDE))
     return SequenceLengths(
         latent=latent,
         clip=max(1, int(duration_s * CLIP_FPS)),
@@ -48,6 +51,13 @@ def sequence_lengths(variant: Variant, duration_s: float) -> SequenceLengths:
         decoded_samples=latent * mode.hop * 2,
         samples=round(duration_s * mode.sample_rate_hz),
     )
+
+
+def sync_frame_indices(variant: Variant, sync_tokens: int) -> range:
+    """Return which frames at 25 fps the segments see; before the first and behind the last there are its repetitions."""
+    lead = variant.sync.lead_frames or 0
+    segments = sync_tokens // SEGMENT_TOKENS
+    return range(-lead, (segments - 1) * SEGMENT_STRIDE + SEGMENT_FRAMES - lead)
 
 
 def frame_counts(duration_s: float) -> tuple[int, int]:

@@ -17,13 +17,13 @@ from torch import Tensor
 from mmaudio_model.checkpoints.loading import Networks, load_networks
 from mmaudio_model.checkpoints.parts import PARTS
 from mmaudio_model.errors import RequestInvalidError
-from mmaudio_model.lengths import SequenceLengths, sequence_lengths
+from mmaudio_model.lengths import SequenceLengths, sequence_lengths, sync_frame_indices
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.networks.clip import encode_frames, encode_tokens
 from mmaudio_model.networks.tokenizer import tokenizer
 from mmaudio_model.sampling import Guidance, StepCallback, draw_noise, euler
 from mmaudio_model.stages import Record
-from mmaudio_model.variants import SEGMENT_FRAMES, SEGMENT_STRIDE, SEGMENT_TOKENS, Variant
+from mmaudio_model.variants import Variant
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -223,10 +223,10 @@ class Pipeline:
         """Return (S, sync_dim); a still picture does not move, so it has the learned empty features."""
         if request.video is None:
             return self._networks.flow.empty_sync_feat.expand(lengths.sync, -1)
-        segments = lengths.sync // SEGMENT_TOKENS
-        seen = (segments - 1) * SEGMENT_STRIDE + SEGMENT_FRAMES
-        frames = self._pixels(request.video.sync, max(seen, len(request.video.sync))) * 2 - 1
-        features = self._networks.sync(frames[None, :seen].to(self._dtype))[0]
+        seen = sync_frame_indices(self.variant, lengths.sync)
+        frames = self._pixels(request.video.sync, max(len(seen), len(request.video.sync))) * 2 - 1
+        indices = torch.tensor(seen, device=self.device).clamp(0, len(frames) - 1)
+        features = self._networks.sync(frames[indices][None].to(self._dtype))[0]
         tell("sync_frames", frames)
         tell("sync_features", features)
         return features

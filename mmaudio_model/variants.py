@@ -98,6 +98,10 @@ class SyncSizes:
     width: int = 768
     layers: int = 12
     heads: int = 12
+    lead_frames: int | None = None
+    """Frames that a segment sees before the first that its tokens stand for (docs/adr/0004). None, as published:
+    segments begin at the first frame and those that would reach behind the last are left out, so that over a clip
+    the tokens come to stand for a time up to two thirds of a second after the frames they saw."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,7 @@ _ALL = (
     Variant(
         name="tiny_16k",
         mode=MODE_TINY_16K,
-        flow=FlowSizes(heads=2, joint_blocks=2, fused_blocks=1, clip_dim=64, sync_dim=128, text_dim=32),
+        flow=FlowSizes(heads=2, joint_blocks=2, fused_blocks=2, clip_dim=64, sync_dim=128, text_dim=32),
         clip=ClipSizes(
             frame_size=96,
             image_size=96,
@@ -185,7 +189,7 @@ _ALL = (
             text_layers=2,
             text_heads=2,
         ),
-        sync=SyncSizes(frame_size=112, width=128, layers=2, heads=2),
+        sync=SyncSizes(frame_size=80, width=128, layers=2, heads=2, lead_frames=4),
         licence="MIT",
         trained=False,
         seeded=True,

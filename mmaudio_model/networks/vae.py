@@ -26,6 +26,11 @@ def unit_norm(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     return x / (NORM_EPS + norm / math.sqrt(count)).to(x.dtype)
 
 
+def normalised_filters(weight: Tensor) -> Tensor:
+    """Return filters (out, in, taps) of unit norm."""
+    return unit_norm(weight, (1, 2)) / math.sqrt(weight[0].numel())
+
+
 def mp_silu(x: Tensor) -> Tensor:
     return F.silu(x) / 0.596
 
@@ -46,8 +51,7 @@ class MPConv1d(nn.Module):
 
     @torch.no_grad()
     def fold_weights(self) -> None:
-        fan_in = self.weight[0].numel()
-        self.weight.copy_(unit_norm(self.weight.float(), (1, 2)) / math.sqrt(fan_in))
+        self.weight.copy_(normalised_filters(self.weight.float()))
 
 
 class ResidualBlock(nn.Module):

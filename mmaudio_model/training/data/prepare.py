@@ -1,0 +1,89 @@
+"""Fills shards with clips, several processes at once; what is there already is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from mmaudio_model.errors import TrainingDataError
+from mmaudio_model.training.data.clip import ClipShape, TrainingClip
+from mmaudio_model.training.data.shards import HEADER, write_shard
+
+CLIPS_A_SHARD = 64
+SOURCE = "source.json"
+
+MakeClip = Callable[[str], TrainingClip]
+"""Makes the clip of a name; picklable, since other processes call it."""
+
+
+def prepare(
+    folder: Path,
+    names: Sequence[str],
+    make_clip: MakeClip,
+    shape: ClipShape,
+    *,
+    processes: int,
+    on_shard: Callable[[int, int], None],
+) -> None:
+    """Write the clips of these names into shards below `folder`.
+
+    Args:
+        on_shard: told how many clips are there and how many there will be.
+
+    Raises:
+        TrainingDataError: the folder holds clips of another shape.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / SOURCE
+    if source.exists() and json.loads(source.read_text()) != asdict(shape):
+        raise TrainingDataError(f"{folder} holds clips of another shape ({source.read_text()}); choose another folder.")
+    source.write_text(json.dumps(asdict(shape)))
+    blocks = [names[start : start + CLIPS_A_SHARD] for start in range(0, len(names), CLIPS_A_SHARD)]
+    missing = {
+        folder / f"{index:05d}": block
+        for index, block in enumerate(blocks)
+        if not (folder / f"{index:05d}" / HEADER).exists()
+    }
+    done = len(names) - sum(len(block) for block in missing.values())
+    on_shard(done, len(names))
+    # Spawned: a forked child of a process that uses torch's threads can hang.
+    with ProcessPoolExecutor(max(1, processes), mp_context=get_context("spawn")) as pool:
+        for count in pool.map(partial(_write, make_clip), missing.keys(), missing.values()):
+            done += count
+            on_shard(done, len(names))
+
+
+def read_shape(folder: Path) -> ClipShape:
+    """Return what the clips of a prepared folder have in common.
+
+    Raises:
+        TrainingDataError: the folder was not prepared.
+    """
+    source = folder / SOURCE
+    if not source.exists():
+        raise TrainingDataError(f"Got {folder}, which holds no {SOURCE}; make it: mmaudio train prepare")
+    return ClipShape(**json.loads(source.read_text()))
+
+
+def _write(make_clip: MakeClip, folder: Path, names: Sequence[str]) -> int:
+    lines: list[dict[str, object]] = [{"name": name} for name in names]
+
+    def arrays() -> Iterator[dict[str, np.ndarray]]:
+        for line, name in zip(lines, names, strict=True):
+            clip = make_clip(name)
+            line["captions"] = list(clip.captions)
+            yield {
+                "waveform": np.round(clip.waveform * 32767).astype(np.int16),
+                "clip_frames": clip.clip_frames,
+                "sync_frames": clip.sync_frames,
+            }
+
+    write_shard(folder, arrays(), lines)
+    return len(names)

@@ -1,0 +1,110 @@
+"""What the flow network is trained on: latents and features of whole clips, computed once and kept in shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmaudio_model.lengths import sequence_lengths, sync_frame_indices
+from mmaudio_model.networks.clip import ImageTower, TextTower, encode_frames, encode_tokens
+from mmaudio_model.networks.mel import MelSpectrogram
+from mmaudio_model.networks.synchformer import SynchformerVisual
+from mmaudio_model.networks.tokenizer import tokenizer
+from mmaudio_model.networks.vae import Vae
+from mmaudio_model.training.data.shards import HEADER, Shards, write_shard
+from mmaudio_model.training.task import waveforms
+from mmaudio_model.variants import Variant
+
+CLIPS_A_SHARD = 64
+CAPTIONS_KEPT = 5
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The frozen networks that features come from; the VAE with its encoder."""
+
+    variant: Variant
+    vae: Vae
+    clip_image: ImageTower
+    clip_text: TextTower
+    sync: SynchformerVisual
+    device: str = "cpu"
+
+    @torch.inference_mode()
+    def text(self, captions: list[str]) -> Tensor:
+        """Return (B, 77, text_dim)."""
+        return encode_tokens(self.clip_text, tokenizer()(captions).to(self.device)).float().cpu()
+
+    @torch.inference_mode()
+    def clip(self, frames: np.ndarray) -> Tensor:
+        """Return (T, clip_dim) of uint8 frames (T, H, W, 3)."""
+        return encode_frames(self.clip_image, self._pixels(frames)).float().cpu()
+
+    @torch.inference_mode()
+    def seen_motion(self, frames: np.ndarray, sync_tokens: int) -> Tensor:
+        """Return (S, sync_dim) of uint8 frames (F, H, W, 3)."""
+        indices = np.clip(np.array(sync_frame_indices(self.variant, sync_tokens)), 0, len(frames) - 1)
+        return self.sync(self._pixels(frames[indices])[None] * 2 - 1)[0].float().cpu()
+
+    @torch.inference_mode()
+    def latent(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of the latents of sounds (B, samples), each (B, N, C)."""
+        mel = MelSpectrogram(self.variant.mode).to(self.device)(waveform.to(self.device))
+        mean, std = self.vae.encode(mel)
+        return mean.float().cpu(), std.float().cpu()
+
+    def _pixels(self, frames: np.ndarray) -> Tensor:
+        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
+        return pixels.float() * (1 / 255)
+
+
+def extract_features(
+    clips: Shards, duration_s: float, encoders: Encoders, folder: Path, *, on_clips: Callable[[int, int], None]
+) -> None:
+    """Write the features of all clips into shards below `folder`; what is there already is kept.
+
+    Fields, float16: `latent_mean`, `latent_std` (N, C) · `clip` (T, clip_dim) · `sync` (S, sync_dim) · `text`
+    (5, 77, text_dim), a clip's captions, repeated where it has fewer.
+    """
+    lengths = sequence_lengths(encoders.variant, duration_s)
+    # Whole latent tokens: the sound is padded with silence, as its latents are longer than it by less than a token.
+    padding = lengths.decoded_samples - lengths.samples
+
+    def arrays(indices: range) -> Iterator[dict[str, np.ndarray]]:
+        for index in indices:
+            sound = torch.nn.functional.pad(waveforms(clips, [index]), (0, padding))
+            mean, std = encoders.latent(sound)
+            captions = (clips.lines[index]["captions"] or [""])[:CAPTIONS_KEPT]
+            text = encoders.text(captions)
+            yield {
+                "latent_mean": _half(mean[0]),
+                "latent_std": _half(std[0]),
+                "clip": _half(encoders.clip(clips.get("clip_frames", index))),
+                "sync": _half(encoders.seen_motion(clips.get("sync_frames", index), lengths.sync)),
+                "text": _half(text[np.arange(CAPTIONS_KEPT) % len(captions)]),
+            }
+
+    for start in range(0, len(clips), CLIPS_A_SHARD):
+        indices = range(start, min(start + CLIPS_A_SHARD, len(clips)))
+        shard = folder / f"{start // CLIPS_A_SHARD:05d}"
+        if not (shard / HEADER).exists():
+            write_shard(shard, arrays(indices), [clips.lines[index] for index in indices])
+        on_clips(indices.stop, len(clips))
+
+
+def latent_statistics(features: Shards) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of the latents' channels, each float32 (1, 1, C)."""
+    means = torch.from_numpy(features.batch("latent_mean", range(len(features))).astype(np.float32))
+    stds = torch.from_numpy(features.batch("latent_std", range(len(features))).astype(np.float32))
+    mean = means.mean((0, 1), keepdim=True)
+    spread = ((means - mean).square() + stds.square()).mean((0, 1), keepdim=True).sqrt()
+    return mean, spread
+
+
+def _half(values: Tensor) -> np.ndarray:
+    return values.numpy().astype(np.float16)

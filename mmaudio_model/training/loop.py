@@ -1,0 +1,181 @@
+"""The training loop that all parts share: AdamW, warm-up, clipping, averaged weights, DDP, checkpoints, logs.
+
+A run is a folder: `options.json`, `log.jsonl`, TensorBoard events where that package is installed, `last.pt` to go on
+from. Going on from it gives the same weights as never having stopped: what a batch holds follows from its step alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from mmaudio_model.errors import TrainingDataError
+from mmaudio_model.training.log import TrainingLog
+from mmaudio_model.training.options import TrainOptions
+from mmaudio_model.training.task import Batch, Draw, Losses, TrainingTask
+
+CHECKPOINT = "last.pt"
+OPTIONS = "options.json"
+FINAL_SHARE = 0.1
+"""Of the highest learning rate, at the end of the cosine."""
+VALIDATION_BATCHES = 4
+
+Sample = Callable[[nn.Module, int], None]
+"""Called with the averaged module and the step at every validation; writes samples to the run's folder."""
+
+
+class Trainer:
+    """Trains one task in one folder; one process a device.
+
+    Args:
+        folder: of the run; a `last.pt` in it is gone on from.
+        device: torch's name of this process's device.
+    """
+
+    def __init__(
+        self,
+        task: TrainingTask,
+        options: TrainOptions,
+        folder: Path,
+        *,
+        device: str = "cpu",
+        on_validation: Sample | None = None,
+    ) -> None:
+        self._task, self._options, self._folder, self._device = task, options, folder, device
+        self._on_validation = on_validation
+        self._rank, self._world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        self._module = task.module.to(device)
+        self.average = AveragedModel(
+            self._module, multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay), use_buffers=False
+        )
+        self.average.requires_grad_(False)
+        self._weights = [weight for weight in self._module.parameters() if weight.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            _decayed_apart(self._module, options.weight_decay), lr=options.learning_rate, betas=options.betas
+        )
+        self.step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        self._resume()
+        self._log = TrainingLog(folder) if self._rank == 0 else None
+
+    def run(self) -> Losses:
+        """Train to the last step; return the losses on the validation clips, of the averaged weights."""
+        options, module = self._options, self._module
+        parallel: nn.Module = module
+        if self._world > 1:
+            parallel = DistributedDataParallel(module, device_ids=[self._device] if "cuda" in self._device else None)
+        began, seen = time.monotonic(), 0
+        module.train()
+        while self.step < options.steps:
+            for group in self._optimizer.param_groups:
+                group["lr"] = options.learning_rate * rate_at(self.step, options)
+            losses = self._losses(parallel, self.step, validation=False)
+            if not math.isfinite(losses["loss"].item()):
+                raise TrainingDataError(f"The loss became {float(losses['loss'])} at step {self.step}; lower the rate.")
+            self._optimizer.zero_grad(set_to_none=True)
+            losses["loss"].backward()
+            norm = nn.utils.clip_grad_norm_(self._weights, options.clip_norm)
+            self._optimizer.step()
+            self.average.update_parameters(module)
+            self.step, seen = self.step + 1, seen + options.batch_size * self._world
+            if self.step % options.log_every == 0:
+                elapsed = time.monotonic() - began
+                self._tell("train", losses, norm=float(norm), clips_per_s=seen / elapsed)
+            if self.step % options.validate_every == 0 or self.step == options.steps:
+                self._tell("validation", self.validate())
+                if self._on_validation is not None and self._rank == 0:
+                    self._on_validation(self.average.module, self.step)
+            if self.step % options.save_every == 0 or self.step == options.steps:
+                self._save()
+        if self._log is not None:
+            self._log.close()
+        return self.validate()
+
+    @torch.no_grad()
+    def validate(self) -> Losses:
+        """Return the averaged weights' losses on the validation clips: always on the same batches."""
+        self.average.module.eval()
+        parts = [self._losses(self.average.module, -1 - index, validation=True) for index in range(VALIDATION_BATCHES)]
+        return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
+
+    def _losses(self, module: nn.Module, step: int, *, validation: bool) -> Losses:
+        # SeedSequence takes no negative numbers; validation has the upper half of them.
+        drawn = Draw.of(self._options.seed, step if step >= 0 else 2**32 - 1 + step, self._rank)
+        batch = self._task.draw_batch(drawn, self._options.batch_size, validation=validation)
+        batch = _moved(batch, self._device)
+        with self._autocast():
+            return module(batch)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self._options.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self._device.split(":")[0], dtype=torch.bfloat16)
+
+    def _tell(self, kind: str, losses: Losses, **figures: float) -> None:
+        if self._log is not None:
+            values = {name: value.item() for name, value in losses.items()}
+            rate = self._optimizer.param_groups[0]["lr"]
+            self._log.write(kind, self.step, {**values, **figures, "learning_rate": rate})
+
+    def _save(self) -> None:
+        if self._rank != 0:
+            return
+        state = {
+            "step": self.step,
+            "module": self._module.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+        draft = self._folder / f".{CHECKPOINT}.part"
+        torch.save(state, draft)
+        draft.replace(self._folder / CHECKPOINT)
+        (self._folder / OPTIONS).write_text(json.dumps(asdict(self._options), indent=1))
+
+    def _resume(self) -> None:
+        path = self._folder / CHECKPOINT
+        if not path.exists():
+            return
+        state = torch.load(path, map_location=self._device, weights_only=True)
+        try:
+            self._module.load_state_dict(state["module"])
+        except RuntimeError as exc:
+            raise TrainingDataError(f"{path} is a run of another model; choose another folder. ({exc})") from exc
+        self.average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
+
+
+def rate_at(step: int, options: TrainOptions) -> float:
+    """Return the learning rate of a step as a share of the highest."""
+    if step < options.warmup_steps:
+        return (step + 1) / options.warmup_steps
+    done = (step - options.warmup_steps) / max(1, options.steps - options.warmup_steps)
+    return FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def _decayed_apart(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: matrices and filters decay, biases, norms and single vectors do not."""
+    weights = [weight for weight in module.parameters() if weight.requires_grad]
+    return [
+        {"params": [weight for weight in weights if weight.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [weight for weight in weights if weight.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+def _moved(batch: Batch, device: str) -> Batch:
+    def move(value: Tensor) -> Tensor:
+        return value.to(device, non_blocking=True)
+
+    return {name: move(value) for name, value in batch.items()}

@@ -1,0 +1,1 @@
+"""How each part of a variant is trained: what a batch holds, and the loss. One file a part."""
