@@ -179,7 +179,6 @@ class VariantView(BaseModel):
     name: str
     installed: bool = Field(description="A living worker takes jobs for it.")
     default: bool
-    trained: bool
     sample_rate_hz: int
     min_duration_s: float
     max_duration_s: float

@@ -185,8 +185,8 @@ class JobRun:
     def _generate(self, video: VideoFrames | None, image: ImageFrame | None, duration_s: float) -> list[np.ndarray]:
         """Return a waveform a take. The engine tells when it encodes, samples and vocodes."""
         self._begin(Stage.ENCODE)
-        if not self.variant.trained:
-            self.made.warn("untrained_model", f"{self.variant.name} is {self.variant.note}.")
+        if self.variant.note is not None:
+            self.made.warn("model_limits", f"{self.variant.name} is {self.variant.note}.")
         for name, text in (("prompt", self.request.prompt), ("negative_prompt", self.request.negative_prompt)):
             if text_is_cut(text):
                 self.made.warn("prompt_cut", f"Only the first 75 tokens of `{name}` are read.")

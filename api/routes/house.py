@@ -37,7 +37,6 @@ def variants() -> Response:
             "name": facts.name,
             "installed": facts.name in served,
             "default": place == 0,
-            "trained": facts.trained,
             "sample_rate_hz": facts.sample_rate_hz,
             "min_duration_s": facts.min_duration_s,
             "max_duration_s": facts.max_duration_s,

@@ -113,8 +113,8 @@ CLIP = PublishedFile(
 
 
 def needed_files(variant: Variant) -> tuple[PublishedFile, ...]:
-    """Return the files that a variant is loaded from; none for a seeded one."""
-    if variant.seeded:
+    """Return the files that a variant is loaded from; none for one that comes with this package."""
+    if variant.shipped:
         return ()
     mode = variant.mode.name
     return FLOW[variant.name], VAE[mode], VOCODER[mode], SYNC, CLIP

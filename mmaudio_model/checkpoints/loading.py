@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mmaudio_model.checkpoints.convert import conversion, converted_path, read_converted, write_converted
 from mmaudio_model.checkpoints.files import require_file
 from mmaudio_model.checkpoints.parts import PARTS, PartSource, new_network, part_sources
-from mmaudio_model.checkpoints.seeded import fill_from_seed
+from mmaudio_model.checkpoints.shipped import read_shipped, shipped_file
 from mmaudio_model.errors import WeightsMismatchError
 from mmaudio_model.networks.clip import ImageTower, TextTower
 from mmaudio_model.networks.flow import FlowNetwork
@@ -97,10 +97,8 @@ def load_networks(
             on_part(part)
         # A part may be asked for first in the middle of an inference, whose mode would stick to its tensors.
         with torch.inference_mode(False), torch.no_grad():
-            if variant.seeded:
-                network = new_network(variant, part)
-                fill_from_seed(network, part)
-                _fold(network)
+            if variant.shipped:
+                network = load_shipped_part(variant, part, weights_dir)
             else:
                 network = load_part(variant, part, sources[part], paths[part])
             return network.eval().requires_grad_(False).to(device=device, dtype=dtype)
@@ -109,6 +107,22 @@ def load_networks(
     for part in parts:
         getattr(networks, part)
     return networks
+
+
+def load_shipped_part(variant: Variant, part: str, weights_dir: Path | None) -> nn.Module:
+    """Return a part of a variant that comes with this package.
+
+    Raises:
+        WeightsMissingError, WeightsMismatchError: the file is not there, or does not fit.
+    """
+    path = shipped_file(variant, part, weights_dir)
+    network = new_network(variant, part, device="meta")
+    state = read_shipped(path)
+    if part == "vae":  # the encoder lies in the same file; making sound does not run it
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("encoder.")}
+    fill(network, state, source=str(path))
+    _fold(network)
+    return network
 
 
 def load_part(variant: Variant, part: str, source: PartSource, path: Path) -> nn.Module:

@@ -33,8 +33,8 @@ class PartSource:
 
 
 def part_sources(variant: Variant) -> dict[str, PartSource]:
-    """Return where each part of a variant comes from; nothing for a seeded one."""
-    if variant.seeded:
+    """Return where each part of a variant comes from; nothing for one that comes with this package."""
+    if variant.shipped:
         return {}
     mode = variant.mode.name
     return {

@@ -87,7 +87,7 @@ def _generate(
     from mmaudio_model.local_run import Knobs, read_request, write_result
     from mmaudio_model.stages import StageRecorder
 
-    if not variant.trained:
+    if variant.note is not None:
         click.echo(f"Note: {variant.name} is {variant.note}.", err=True)
     knobs = Knobs(**{knob.name: options[knob.name] for knob in fields(Knobs)})
     recorder = StageRecorder() if options["dump_stages"] is not None else None

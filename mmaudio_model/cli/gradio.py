@@ -37,7 +37,7 @@ def gradio(name: str | None, host: str, port: int, **options: Any) -> None:
     # gradio reads it when it is imported and later; without it a server is told of every start.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     variant = get_variant(name) if name is not None else largest_installed(options["weights_dir"])
-    if not variant.trained:
+    if variant.note is not None:
         click.echo(f"Note: {variant.name} is {variant.note}.", err=True)
     if not _is_loopback(host):
         click.echo(f"Note: whoever reaches {host} may use the page; it asks for no key.", err=True)

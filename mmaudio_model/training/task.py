@@ -42,12 +42,10 @@ class TrainingTask(Protocol):
     """
 
     module: nn.Module
+    parts: Mapping[str, str]
+    """What is exported: part name to the name of its network inside `module`."""
 
     def draw_batch(self, draw: Draw, size: int, *, validation: bool) -> Batch: ...
-
-    def trained(self) -> Mapping[str, nn.Module]:
-        """Return what is exported, by part name; modules inside `module`."""
-        ...
 
 
 def split(shards: Shards) -> tuple[np.ndarray, np.ndarray]:

@@ -6,9 +6,9 @@ here alone, and the published files carry theirs without use.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from types import MappingProxyType
 
+import math
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -61,6 +61,8 @@ class ClipTraining(nn.Module):
 class ClipTask:
     """Trains both towers on one random frame and one random caption of each clip."""
 
+    parts = MappingProxyType({"clip_image": "image", "clip_text": "text"})
+
     def __init__(self, variant: Variant, shards: Shards) -> None:
         self._shards, self._tokenizer = shards, tokenizer()
         self.module = ClipTraining(variant)
@@ -78,9 +80,6 @@ class ClipTask:
             "tokens": self._tokenizer(captions),
             "brightness": torch.from_numpy(brightness),
         }
-
-    def trained(self) -> Mapping[str, nn.Module]:
-        return {"clip_image": self.module.image, "clip_text": self.module.text}
 
 
 def draw_caption(shards: Shards, index: int, draw: Draw) -> str:

@@ -68,6 +68,8 @@ class FlowTask:
         empty_text: features of the empty text, (77, text_dim), for a network that is made anew.
     """
 
+    parts = MappingProxyType({"flow": "flow"})
+
     def __init__(
         self, variant: Variant, features: Shards, *, flow: FlowNetwork | None = None, empty_text: Tensor | None = None
     ) -> None:
@@ -96,9 +98,6 @@ class FlowTask:
             "text": text,
             "kept": torch.from_numpy(kept),
         }
-
-    def trained(self) -> Mapping[str, nn.Module]:
-        return {"flow": self.module.flow}
 
     def _read(self, name: str, indices: list[int]) -> Tensor:
         return torch.from_numpy(self._features.batch(name, indices).astype(np.float32))

@@ -7,7 +7,7 @@ asks each token for what the flow network needs of it: what happens now, to a fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -53,6 +53,8 @@ class SyncTraining(nn.Module):
 class SyncTask:
     """Trains the encoder on random segments, a few of each clip."""
 
+    parts = MappingProxyType({"sync": "sync"})
+
     def __init__(self, variant: Variant, shards: Shards) -> None:
         self._shards = shards
         self._lead = variant.sync.lead_frames
@@ -81,9 +83,6 @@ class SyncTask:
             "level": torch.stack(levels),
             "rise": torch.stack(rises),
         }
-
-    def trained(self) -> Mapping[str, nn.Module]:
-        return {"sync": self.module.sync}
 
     @torch.no_grad()
     def _heard(self, waveform: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ The filters are normalised in every forward pass, as EDM2 trains them (arXiv 231
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +58,8 @@ class VaeTraining(nn.Module):
 class VaeTask:
     """Trains the VAE on random crops of the clips' sound."""
 
+    parts = MappingProxyType({"vae": "vae"})
+
     def __init__(self, variant: Variant, shards: Shards) -> None:
         self._shards, self._mode = shards, variant.mode
         self.module = VaeTraining(variant, shards)
@@ -70,9 +72,6 @@ class VaeTask:
         tokens = length // self._mode.hop // 2
         noise = torch.randn((size, tokens, self._mode.latent_channels), generator=draw.torch)
         return {"waveform": crops, "noise": noise}
-
-    def trained(self) -> Mapping[str, nn.Module]:
-        return {"vae": self.module.vae}
 
 
 @torch.no_grad()

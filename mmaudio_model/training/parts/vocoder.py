@@ -5,7 +5,7 @@ Half of each batch's spectrograms went through the VAE first, if one is given: t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,8 @@ class VocoderTraining(nn.Module):
 class VocoderTask:
     """Trains the vocoder on random crops of the clips' sound; silent crops are rare."""
 
+    parts = MappingProxyType({"vocoder": "vocoder"})
+
     def __init__(self, variant: Variant, shards: Shards, vae: Vae | None = None) -> None:
         self._shards, self._mode = shards, variant.mode
         self.module = VocoderTraining(variant, vae)
@@ -70,9 +72,6 @@ class VocoderTask:
             if float(crop.square().mean().sqrt()) > QUIETEST_RMS or draw.numpy.random() < QUIET_SHARE:
                 crops.append(crop)
         return {"waveform": torch.stack(crops)}
-
-    def trained(self) -> Mapping[str, nn.Module]:
-        return {"vocoder": self.module.vocoder}
 
 
 def spectral_distance(made: Tensor, wanted: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ def test_success_publishes_the_artifacts_with_the_state(steps: Steps) -> None:
     with steps.db.transaction() as tx:
         done = work.complete(
             tx, claim, [an_artifact(job_id)],
-            warnings=[{"code": "untrained_model", "message": "noise"}], timings={"sample_s": 1.0}, artifact_ttl_s=60,
+            warnings=[{"code": "model_limits", "message": "noise"}], timings={"sample_s": 1.0}, artifact_ttl_s=60,
         )  # fmt: skip
     assert done
     job = steps.job(job_id)

@@ -16,18 +16,18 @@ def test_the_five_published_variants_and_our_own_are_there() -> None:
     assert all(get_variant(name).name == name for name in VARIANTS)
 
 
-def test_published_variants_are_trained_and_not_for_commerce() -> None:
+def test_published_variants_are_fetched_and_not_for_commerce() -> None:
     for name, variant in VARIANTS.items():
         if name != "tiny_16k":
-            assert (variant.trained, variant.licence) == (True, "CC-BY-NC-4.0")
+            assert (variant.shipped, variant.licence) == (False, "CC-BY-NC-4.0")
 
 
-def test_tiny_says_that_it_is_untrained() -> None:
+def test_tiny_comes_with_the_package_and_says_what_it_knows() -> None:
     tiny = get_variant("tiny_16k")
 
-    assert not tiny.trained
+    assert (tiny.shipped, tiny.licence) == (True, "MIT")
     assert tiny.note is not None
-    assert tiny.note.startswith("untrained")
+    assert "it knows no others" in tiny.note
 
 
 def test_an_unknown_variant_is_refused_with_the_known_ones() -> None:

@@ -54,7 +54,7 @@ def generate(video: Path, output: Path, *options: str) -> Result:
 
 
 def told(result: Result) -> list[str]:
-    """Return what was said, but for the note that the variant is untrained."""
+    """Return what was said, but for the note of what the variant knows."""
     return [line for line in result.stderr.splitlines() if line.strip() and "tiny_16k is" not in line]
 
 
