@@ -52,9 +52,10 @@ class Trainer:
         *,
         device: str = "cpu",
         on_validation: Sample | None = None,
+        on_step: Callable[[int], None] | None = None,
     ) -> None:
         self._task, self._options, self._folder, self._device = task, options, folder, device
-        self._on_validation = on_validation
+        self._on_validation, self._on_step = on_validation, on_step
         self._rank, self._world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         self._module = task.module.to(device)
         self.average = AveragedModel(
@@ -90,6 +91,8 @@ class Trainer:
             self._optimizer.step()
             self.average.update_parameters(module)
             self.step, seen = self.step + 1, seen + options.batch_size * self._world
+            if self._on_step is not None:
+                self._on_step(self.step)
             if self.step % options.log_every == 0:
                 elapsed = time.monotonic() - began
                 self._tell("train", losses, norm=float(norm), clips_per_s=seen / elapsed)

@@ -6,9 +6,9 @@ here alone, and the published files carry theirs without use.
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
 
-import math
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -86,4 +86,3 @@ def draw_caption(shards: Shards, index: int, draw: Draw) -> str:
     """Return one of a clip's captions; empty where it has none."""
     captions = shards.lines[index]["captions"] or [""]
     return str(captions[int(draw.numpy.integers(len(captions)))])
-

@@ -7,6 +7,7 @@ asks each token for what the flow network needs of it: what happens now, to a fr
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import MappingProxyType
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mmaudio_model.networks.mel import MelSpectrogram
 from mmaudio_model.networks.synchformer import SynchformerVisual
@@ -42,7 +44,9 @@ class SyncTraining(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         frames = batch["frames"].permute(0, 1, 4, 2, 3).float() / 255 * batch["brightness"][:, None, None, None, None]
-        tokens = self.sync(frames.clamp(max=1.0) * 2 - 1)  # (B, 8, D): one segment each
+        # On a CPU the plain kernel takes half the time for groups of nine tokens.
+        with sdpa_kernel(SDPBackend.MATH) if frames.device.type == "cpu" else nullcontext():
+            tokens = self.sync(frames.clamp(max=1.0) * 2 - 1)  # (B, 8, D): one segment each
         said = self.head(tokens).float()
         level, rise = said.chunk(2, dim=-1)
         of_level = F.mse_loss(level, batch["level"])
