@@ -77,6 +77,8 @@ class Trainer:
         parallel: nn.Module = module
         if self._world > 1:
             parallel = DistributedDataParallel(module, device_ids=[self._device] if "cuda" in self._device else None)
+        if self.step == 0:
+            self._tell("validation", self.validate())
         began, seen = time.monotonic(), 0
         module.train()
         while self.step < options.steps:
