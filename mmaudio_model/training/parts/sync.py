@@ -23,6 +23,7 @@ from mmaudio_model.lengths import segment_frames
 from mmaudio_model.networks.mel import MelSpectrogram
 from mmaudio_model.networks.synchformer import SynchformerVisual
 from mmaudio_model.training.data.shards import Shards
+from mmaudio_model.training.first_patches import see_principal_patches
 from mmaudio_model.training.first_values import give_first_values
 from mmaudio_model.training.parts.vae import mel_statistics
 from mmaudio_model.training.task import Batch, Draw, Losses, draw_clips, waveforms
@@ -40,7 +41,6 @@ ONSET_STRENGTH = 1.5
 """Of a rise, averaged over the groups, in standard deviations: what counts as an onset."""
 AT_RISES = 0.6
 """Of the segments: where the sound rises, in proportion; the others anywhere."""
-MOTION_GAIN = 3.0
 BRIGHTNESS = 0.2
 
 
@@ -51,7 +51,6 @@ class SyncTraining(nn.Module):
         super().__init__()
         self.sync = SynchformerVisual(variant.sync)
         give_first_values(self.sync, "sync")
-        _see_motion(self.sync)
         self.head = nn.Linear(variant.sync.width, (2 * BAND_GROUPS + 2) * PARTS_A_TOKEN)
 
     def forward(self, batch: Batch) -> Losses:
@@ -86,6 +85,7 @@ class SyncTask:
         rises = self._rises(self._levels(waveforms(shards, list(range(min(STATISTICS_CLIPS, len(shards)))))))
         self._rise_mean, self._rise_std = rises.mean(), rises.std().clamp(min=1e-3)
         self.module = SyncTraining(variant)
+        see_principal_patches(self.module.sync, shards)
 
     def draw_batch(self, draw: Draw, size: int, *, validation: bool) -> Batch:
         """Draw `size` clips; the batch has SEGMENTS_A_CLIP times as many segments."""
@@ -157,18 +157,6 @@ def _moments_since(moments: np.ndarray, onsets: np.ndarray) -> np.ndarray:
     """Return for each moment how long ago the last onset was; infinity before the first."""
     last = np.searchsorted(onsets, moments, side="right") - 1
     return np.where(last >= 0, moments - np.append(onsets, 0)[last], np.inf)
-
-
-@torch.no_grad()
-def _see_motion(network: SynchformerVisual) -> None:
-    """Let half of the first filters begin as differences of a token's two frames: still pictures then are zero.
-
-    Without it, the encoder learned what is in the picture within minutes and not when anything happens in hours.
-    """
-    weight = network.patch_embed_3d.proj.weight  # (D, 3, 2, patch, patch)
-    half = len(weight) // 2
-    weight[:half, :, 1] = -weight[:half, :, 0]
-    weight[:half] *= MOTION_GAIN
 
 
 def _beside_frames(moments: Tensor) -> Tensor:
