@@ -1,4 +1,4 @@
-"""What the encoders make of a request: features that depend on its input alone, so that they can be kept and used again."""
+"""What the encoders make of a request: features that depend on its input alone, so they can be kept and used again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a device's thread spends its time: at work or at rest. The share of rest while jobs wait is what it could do better."""
+"""How a device's thread spends its time, at work or at rest: rest while jobs wait is what could be done better."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class EngineRequest:
     stopped: Callable[[], bool]
     on_progress: Callable[[Stage, float, int | None], None]
     known: Callable[[], Features] = Features
-    learned: Callable[[Features], None] = lambda features: None
+    learned: Callable[[Features], None] = lambda _: None
     future: Future[np.ndarray] = field(default_factory=Future)
     arrived_at: float = 0.0
 

@@ -104,6 +104,7 @@ class WorkerProcess:
             loaded=lambda: self._engine.loaded,
             memory=lambda: int(self._process.memory_info().rss),
         )
+        self._sandbox = _sandbox(settings)
         store = open_store(settings)
         self._features = _feature_cache(settings, store)
         tools = Tools(
@@ -111,7 +112,7 @@ class WorkerProcess:
             self._db,
             store,
             self._engine,
-            _sandbox(settings),
+            self._sandbox,
             self._reporter.report,
             self._features,
             revisions(weights_dir=settings.weights_dir, device=torch_device, precision=precision),
@@ -162,6 +163,7 @@ class WorkerProcess:
             choice.close()
             self._engine.close()
             self._features.close()
+            self._sandbox.close()
             self._reporter.close()
             self._say_stopped()
             self._broker.close()
@@ -249,6 +251,7 @@ def _sandbox(settings: Settings) -> MediaSandbox:
             cpu_s=int(settings.decode_timeout_s * 2),
         ),
         scratch,
+        standby=settings.decode_standby,
     )
 
 

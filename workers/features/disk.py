@@ -57,6 +57,7 @@ class DiskFeatures:
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(content)
+                os.utime(name, (self._now(), self._now()))
                 Path(name).replace(path)
             finally:
                 Path(name).unlink(missing_ok=True)
