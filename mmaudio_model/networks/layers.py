@@ -17,10 +17,10 @@ def swiglu_width(width: int, ratio: int = 4) -> int:
 
 
 class ChannelLastConv1d(nn.Conv1d):
-    """A 1-D convolution over the token axis of a channel-last tensor; keeps the length."""
+    """A 1-D convolution over the token axis of a channel-last tensor.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+    Made with nn.Conv1d's own arguments: peft makes a layer's adapters of the layer's class.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
@@ -36,7 +36,7 @@ class SwiGlu(nn.Module):
         def layer(inputs: int, outputs: int) -> nn.Module:
             if kernel_size is None:
                 return nn.Linear(inputs, outputs, bias=False)
-            return ChannelLastConv1d(inputs, outputs, kernel_size, bias=False)
+            return ChannelLastConv1d(inputs, outputs, kernel_size, padding=kernel_size // 2, bias=False)
 
         self.w1 = layer(width, inner)
         self.w2 = layer(inner, width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,12 @@ class Encoders:
     @torch.inference_mode()
     def latent(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the latents of sounds (B, samples), each (B, N, C)."""
-        mel = MelSpectrogram(self.variant.mode).to(self.device)(waveform.to(self.device))
-        mean, std = self.vae.encode(mel)
+        mean, std = self.vae.encode(self._mel(waveform.to(self.device)))
         return mean.float().cpu(), std.float().cpu()
+
+    @cached_property
+    def _mel(self) -> MelSpectrogram:
+        return MelSpectrogram(self.variant.mode).to(self.device)
 
     def _pixels(self, frames: np.ndarray) -> Tensor:
         pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
@@ -64,12 +68,21 @@ class Encoders:
 
 
 def extract_features(
-    clips: Shards, duration_s: float, encoders: Encoders, folder: Path, *, on_clips: Callable[[int, int], None]
+    clips: Shards,
+    duration_s: float,
+    encoders: Encoders,
+    folder: Path,
+    *,
+    on_clips: Callable[[int, int], None],
+    share: tuple[int, int] = (0, 1),
 ) -> None:
     """Write the features of all clips into shards below `folder`; what is there already is kept.
 
     Fields, float16: `latent_mean`, `latent_std` (N, C) · `clip` (T, clip_dim) · `sync` (S, sync_dim) · `text`
     (5, 77, text_dim), a clip's captions, repeated where it has fewer.
+
+    Args:
+        share: (index, count): of several processes, this one makes every count-th shard.
     """
     lengths = sequence_lengths(encoders.variant, duration_s)
     # Whole latent tokens: the sound is padded with silence, as its latents are longer than it by less than a token.
@@ -92,6 +105,8 @@ def extract_features(
     for start in range(0, len(clips), CLIPS_A_SHARD):
         indices = range(start, min(start + CLIPS_A_SHARD, len(clips)))
         shard = folder / f"{start // CLIPS_A_SHARD:05d}"
+        if start // CLIPS_A_SHARD % share[1] != share[0]:
+            continue
         if not (shard / HEADER).exists():
             write_shard(shard, arrays(indices), [clips.lines[index] for index in indices])
         on_clips(indices.stop, len(clips))
