@@ -40,10 +40,10 @@ def sequence_lengths(variant: Variant, duration_s: float) -> SequenceLengths:
         )
     mode = variant.mode
     latent = math.ceil(duration_s * mode.sample_rate_hz / mode.hop / 2)
-    if variant.sync.lead_frames is None:
-        segments = max(1, int((duration_s * SYNC_FPS - SEGMENT_FRAMES) // SEGMENT_STRIDE + 1))
+    if variant.sync.token_a_frame:
+        segments = max(1, math.ceil(round(duration_s * SYNC_FPS, 6) / SEGMENT_TOKENS))
     else:
-        segments = max(1, math.ceil(round(duration_s * SYNC_FPS, 6) / SEGMENT_STRIDE))
+        segments = max(1, int((duration_s * SYNC_FPS - SEGMENT_FRAMES) // SEGMENT_STRIDE + 1))
     return SequenceLengths(
         latent=latent,
         clip=max(1, int(duration_s * CLIP_FPS)),
@@ -53,11 +53,13 @@ def sequence_lengths(variant: Variant, duration_s: float) -> SequenceLengths:
     )
 
 
-def sync_frame_indices(variant: Variant, sync_tokens: int) -> range:
-    """Return which frames at 25 fps the segments see; before the first and behind the last there are its repetitions."""
-    lead = variant.sync.lead_frames or 0
-    segments = sync_tokens // SEGMENT_TOKENS
-    return range(-lead, (segments - 1) * SEGMENT_STRIDE + SEGMENT_FRAMES - lead)
+def segment_frames(variant: Variant, sync_tokens: int) -> list[list[int]]:
+    """Return which frames at 25 fps each segment sees, 16 of them; beyond the last frame, the last is repeated."""
+    if variant.sync.token_a_frame:
+        pairs = [[frame, frame + 1] for frame in range(sync_tokens)]
+        return [sum(pairs[start : start + SEGMENT_TOKENS], []) for start in range(0, sync_tokens, SEGMENT_TOKENS)]
+    starts = range(0, sync_tokens // SEGMENT_TOKENS * SEGMENT_STRIDE, SEGMENT_STRIDE)
+    return [list(range(start, start + SEGMENT_FRAMES)) for start in starts]
 
 
 def frame_counts(duration_s: float) -> tuple[int, int]:

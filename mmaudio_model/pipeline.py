@@ -17,7 +17,7 @@ from torch import Tensor
 from mmaudio_model.checkpoints.loading import Networks, load_networks
 from mmaudio_model.checkpoints.parts import PARTS
 from mmaudio_model.errors import RequestInvalidError
-from mmaudio_model.lengths import SequenceLengths, sequence_lengths, sync_frame_indices
+from mmaudio_model.lengths import SequenceLengths, sequence_lengths, segment_frames
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.networks.clip import encode_frames, encode_tokens
 from mmaudio_model.networks.tokenizer import tokenizer
@@ -223,10 +223,9 @@ class Pipeline:
         """Return (S, sync_dim); a still picture does not move, so it has the learned empty features."""
         if request.video is None:
             return self._networks.flow.empty_sync_feat.expand(lengths.sync, -1)
-        seen = sync_frame_indices(self.variant, lengths.sync)
-        frames = self._pixels(request.video.sync, max(len(seen), len(request.video.sync))) * 2 - 1
-        indices = torch.tensor(seen, device=self.device).clamp(0, len(frames) - 1)
-        features = self._networks.sync(frames[indices][None].to(self._dtype))[0]
+        seen = torch.tensor(segment_frames(self.variant, lengths.sync), device=self.device)  # (segments, 16)
+        frames = self._pixels(request.video.sync, max(int(seen.max()) + 1, len(request.video.sync))) * 2 - 1
+        features = self._networks.sync(frames.to(self._dtype)[seen]).flatten(0, 1)
         tell("sync_frames", frames)
         tell("sync_features", features)
         return features

@@ -98,10 +98,9 @@ class SyncSizes:
     width: int = 768
     layers: int = 12
     heads: int = 12
-    lead_frames: int | None = None
-    """Frames that a segment sees before the first that its tokens stand for (docs/adr/0004). None, as published:
-    segments begin at the first frame and those that would reach behind the last are left out, so that over a clip
-    the tokens come to stand for a time up to two thirds of a second after the frames they saw."""
+    token_a_frame: bool = False
+    """Each token sees one frame and the next, and stands for the time between (docs/adr/0004). As published, a segment's
+    eight tokens see sixteen frames and stand for the time of eight of them, or what comes near it."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,7 @@ _ALL = (
             text_layers=2,
             text_heads=2,
         ),
-        sync=SyncSizes(frame_size=80, width=128, layers=2, heads=2, lead_frames=4),
+        sync=SyncSizes(frame_size=80, width=128, layers=2, heads=2, token_a_frame=True),
         licence="MIT",
         shipped=True,
         note="our own small model, trained on a procedural world of 13 kinds of scene; it knows no others",

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmaudio_model.lengths import sequence_lengths, sync_frame_indices
+from mmaudio_model.lengths import sequence_lengths, segment_frames
 from mmaudio_model.networks.clip import ImageTower, TextTower, encode_frames, encode_tokens
 from mmaudio_model.networks.mel import MelSpectrogram
 from mmaudio_model.networks.synchformer import SynchformerVisual
@@ -49,8 +49,8 @@ class Encoders:
     @torch.inference_mode()
     def seen_motion(self, frames: np.ndarray, sync_tokens: int) -> Tensor:
         """Return (S, sync_dim) of uint8 frames (F, H, W, 3)."""
-        indices = np.clip(np.array(sync_frame_indices(self.variant, sync_tokens)), 0, len(frames) - 1)
-        return self.sync(self._pixels(frames[indices])[None] * 2 - 1)[0].float().cpu()
+        seen = np.minimum(segment_frames(self.variant, sync_tokens), len(frames) - 1)  # (segments, 16)
+        return self.sync((self._pixels(frames) * 2 - 1)[seen]).flatten(0, 1).float().cpu()
 
     @torch.inference_mode()
     def latent(self, waveform: Tensor) -> tuple[Tensor, Tensor]:

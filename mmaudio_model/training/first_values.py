@@ -19,6 +19,9 @@ from mmaudio_model.networks.vocoder import Vocoder
 VOCODER_LAST_GAIN = 0.02
 UPSAMPLING_GAIN = 1.4
 RESIDUAL_GAIN = 0.3
+PLACE_SCALE = 0.1
+"""Of the embeddings that say where and when: a tenth of what they are added to, so that attention can tell places apart
+from the first step on."""
 # About what real log10 mel spectrograms have.
 MEL_MEAN, MEL_STD = -2.0, 0.8
 
@@ -62,7 +65,7 @@ def _value(name: str, like: Tensor) -> Tensor:
         is_norm = leaf == "weight"
         return torch.ones_like(noise) if is_norm else 0.02 * noise
     if leaf in {"pos_embed", "temp_embed", "positional_embedding", "cls_token", "sync_pos_emb"}:
-        return 0.02 * noise
+        return PLACE_SCALE * noise
     if leaf == "weight" and "token_embedding" in name:
         return 0.02 * noise
     return noise / math.sqrt(like[0].numel())

@@ -17,13 +17,14 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mmaudio_model.lengths import segment_frames
 from mmaudio_model.networks.mel import MelSpectrogram
 from mmaudio_model.networks.synchformer import SynchformerVisual
 from mmaudio_model.training.data.shards import Shards
 from mmaudio_model.training.first_values import give_first_values
 from mmaudio_model.training.parts.vae import mel_statistics
 from mmaudio_model.training.task import Batch, Draw, Losses, draw_clips, waveforms
-from mmaudio_model.variants import SEGMENT_FRAMES, SEGMENT_TOKENS, SYNC_FPS, Variant
+from mmaudio_model.variants import SEGMENT_TOKENS, SYNC_FPS, Variant
 
 BAND_GROUPS = 16
 PARTS_A_TOKEN = 2
@@ -61,7 +62,7 @@ class SyncTask:
 
     def __init__(self, variant: Variant, shards: Shards) -> None:
         self._shards = shards
-        self._lead = variant.sync.lead_frames
+        self._seen = np.array(segment_frames(variant, SEGMENT_TOKENS)[0])
         self._mel = MelSpectrogram(variant.mode)
         self._mel_rate = variant.sample_rate_hz / variant.mode.hop
         self._mean, self._std = mel_statistics(self._mel, shards)
@@ -76,8 +77,7 @@ class SyncTask:
         for row, index in enumerate(indices):
             shown = self._shards.get("sync_frames", index)
             for start in draw.numpy.integers(0, len(shown) - SEGMENT_TOKENS + 1, SEGMENTS_A_CLIP):
-                seen = np.arange(start - self._lead, start - self._lead + SEGMENT_FRAMES)
-                frames.append(shown[np.clip(seen, 0, len(shown) - 1)])
+                frames.append(shown[np.minimum(start + self._seen, len(shown) - 1)])
                 levels.append(level[row, start : start + SEGMENT_TOKENS])
                 rises.append(rise[row, start : start + SEGMENT_TOKENS])
         brightness = draw.numpy.uniform(1 - BRIGHTNESS, 1 + BRIGHTNESS, len(frames)).astype(np.float32)
@@ -90,9 +90,12 @@ class SyncTask:
 
     @torch.no_grad()
     def _heard(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Return level and rise beside each frame, each (B, frames, groups * parts), about unit variance."""
+        """Return level and rise beside each frame, each (B, frames, groups * parts), about unit variance.
+
+        The rise is its root: a soft blow shall be seen like a hard one.
+        """
         level = self._levels(waveform)
-        rise = F.pad(level[..., 1:] - level[..., :-1], (1, 0)).clamp(min=0) / self._rise_scale
+        rise = (F.pad(level[..., 1:] - level[..., :-1], (1, 0)).clamp(min=0) / self._rise_scale).sqrt()
         return _beside_frames(level), _beside_frames(rise)
 
     def _levels(self, waveform: Tensor) -> Tensor:
