@@ -63,7 +63,7 @@ class Encoders:
         return MelSpectrogram(self.variant.mode).to(self.device)
 
     def _pixels(self, frames: np.ndarray) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.array(frames)).to(self.device).permute(0, 3, 1, 2)
         return pixels.float() * (1 / 255)
 
 

@@ -76,30 +76,41 @@ class Trainer:
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
         self._resume(resume_from)
-        self._log = TrainingLog(folder, after_step=self.step) if self._rank == 0 else None
+        self._log: TrainingLog | None = None
 
     def run(self) -> Losses:
         """Train to the last step; return the losses on the validation clips, of the averaged weights."""
+        if self._rank == 0:
+            self._log = TrainingLog(self._folder, after_step=self.step)
+        try:
+            self._train()
+        finally:
+            if self._log is not None:
+                self._log.close()
+                self._log = None
+        return self.validate()
+
+    def _train(self) -> None:
         options, module = self._options, self._module
         parallel: nn.Module = module
         if self._world > 1:
             parallel = DistributedDataParallel(module, device_ids=[self._device] if "cuda" in self._device else None)
         began, seen = time.monotonic(), 0
+        if self.step == 0:
+            self._tell("validation", self.validate())  # what it begins with, to compare with
         module.train()
         while self.step < options.steps:
             for group in self._optimizer.param_groups:
                 group["lr"] = options.learning_rate * rate_at(self.step, options)
             losses = self._losses(parallel, self.step, validation=False)
-            if not math.isfinite(losses["loss"].item()):
-                raise TrainingDataError(f"The loss became {float(losses['loss'])} at step {self.step}; lower the rate.")
+            if not math.isfinite(loss := losses["loss"].item()):
+                raise TrainingDataError(f"The loss became {loss} at step {self.step}; lower the rate.")
             self._optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
             norm = nn.utils.clip_grad_norm_(self._weights, options.clip_norm)
             self._optimizer.step()
             self.average.update_parameters(module)
             self.step, seen = self.step + 1, seen + options.batch_size * self._world
-            if self._on_step is not None:
-                self._on_step(self.step)
             if self.step % options.log_every == 0:
                 elapsed = time.monotonic() - began
                 self._tell("train", losses, norm=float(norm), clips_per_s=seen / elapsed)
@@ -109,9 +120,8 @@ class Trainer:
                     self._on_validation(self.average.module, self.step)
             if self._saves_now():
                 self._save()
-        if self._log is not None:
-            self._log.close()
-        return self.validate()
+            if self._on_step is not None:
+                self._on_step(self.step)
 
     @torch.no_grad()
     def validate(self) -> Losses:

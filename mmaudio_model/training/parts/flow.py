@@ -74,8 +74,8 @@ class FlowTask:
         self, variant: Variant, features: Shards, *, flow: FlowNetwork | None = None, empty_text: Tensor | None = None
     ) -> None:
         self._features = features
-        # Where tokens are not on the beat (docs/adr/0004) a part of the clip has other tokens than the clip has there.
-        self._crop_share = CROP_SHARE if variant.sync.lead_frames is not None else 0.0
+        # Where a token is not a frame (docs/adr/0004) a part of the clip has other tokens than the clip has there.
+        self._crop_share = CROP_SHARE if variant.sync.token_a_frame else 0.0
         self._latents_a_segment = SEGMENT_S * variant.sample_rate_hz / variant.mode.hop / 2
         if flow is None:
             assert empty_text is not None, "a new network needs the features of the empty text"
