@@ -19,7 +19,7 @@ import httpx
 import numpy as np
 
 from mmaudio_client import Client, ClientError, Job
-from mmaudio_model.demo_video import render_demo_video
+from mmaudio_model.demo_video import demo_scene, render_demo_video
 
 OUTPUT = Path("demo-output")
 READY_WITHIN_S = 120.0
@@ -71,7 +71,7 @@ def _start_platform(data_dir: Path, port: int) -> subprocess.Popen[bytes]:
 def _run_job(url: str, video: Path, platform: subprocess.Popen[bytes]) -> tuple[Path, Path]:
     _wait_until_ready(url, platform)
     with Client(url) as client:
-        job = client.submit(video=video, prompt="a ball bouncing on a wooden floor", seed=1)
+        job = client.submit(video=video, prompt=demo_scene().captions[0], seed=1)
         _say(f"submitted {job.id}")
         job = _follow(client, job)
         if job.state != "succeeded":

@@ -56,8 +56,8 @@ def sequence_lengths(variant: Variant, duration_s: float) -> SequenceLengths:
 def segment_frames(variant: Variant, sync_tokens: int) -> list[list[int]]:
     """Return which frames at 25 fps each segment sees, 16 of them; beyond the last frame, the last is repeated."""
     if variant.sync.token_a_frame:
-        pairs = [[frame, frame + 1] for frame in range(sync_tokens)]
-        return [sum(pairs[start : start + SEGMENT_TOKENS], []) for start in range(0, sync_tokens, SEGMENT_TOKENS)]
+        starts = range(0, sync_tokens, SEGMENT_TOKENS)
+        return [[start + token + later for token in range(SEGMENT_TOKENS) for later in (0, 1)] for start in starts]
     starts = range(0, sync_tokens // SEGMENT_TOKENS * SEGMENT_STRIDE, SEGMENT_STRIDE)
     return [list(range(start, start + SEGMENT_FRAMES)) for start in starts]
 

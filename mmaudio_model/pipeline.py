@@ -17,7 +17,7 @@ from torch import Tensor
 from mmaudio_model.checkpoints.loading import Networks, load_networks
 from mmaudio_model.checkpoints.parts import PARTS
 from mmaudio_model.errors import RequestInvalidError
-from mmaudio_model.lengths import SequenceLengths, sequence_lengths, segment_frames
+from mmaudio_model.lengths import SequenceLengths, segment_frames, sequence_lengths
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.networks.clip import encode_frames, encode_tokens
 from mmaudio_model.networks.tokenizer import tokenizer

@@ -99,8 +99,8 @@ class SyncSizes:
     layers: int = 12
     heads: int = 12
     token_a_frame: bool = False
-    """Each token sees one frame and the next, and stands for the time between (docs/adr/0004). As published, a segment's
-    eight tokens see sixteen frames and stand for the time of eight of them, or what comes near it."""
+    """Each token sees one frame and the next, and stands for the time between (docs/adr/0004). As published, a
+    segment's eight tokens see sixteen frames and stand for about the time of eight of them."""
 
 
 @dataclass(frozen=True)

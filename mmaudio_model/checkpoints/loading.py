@@ -117,10 +117,7 @@ def load_shipped_part(variant: Variant, part: str, weights_dir: Path | None) -> 
     """
     path = shipped_file(variant, part, weights_dir)
     network = new_network(variant, part, device="meta")
-    state = read_shipped(path)
-    if part == "vae":  # the encoder lies in the same file; making sound does not run it
-        state = {name: tensor for name, tensor in state.items() if not name.startswith("encoder.")}
-    fill(network, state, source=str(path))
+    fill(network, read_shipped(path), source=str(path))
     _fold(network)
     return network
 

@@ -18,6 +18,8 @@ from mmaudio_model.networks.vae import Vae
 from mmaudio_model.variants import Variant
 
 PARAMETRISED = ".parametrizations.weight.original"
+ENCODER = "encoder."
+"""Of the VAE: lies in a file of its own, since making sound does not run it."""
 
 
 def export_parts(
@@ -25,13 +27,20 @@ def export_parts(
 ) -> None:
     """Write the networks of a trained module as `<weights_dir>/<variant>/<part>.safetensors`, in half precision.
 
+    The VAE's encoder goes to `vae_encoder.safetensors`.
+
     Args:
         parts: part name to the network's name in the module (`TrainingTask.parts`).
         trained: says how, for whoever opens the file.
     """
     for part, name in parts.items():
-        path = weights_dir / variant.name / f"{part}{SUFFIX}"
-        write_shipped(path, published_state(getattr(module, name)), {"variant": variant.name, "trained": trained})
+        state = published_state(getattr(module, name))
+        encoder = {key: value for key, value in state.items() if key.startswith(ENCODER)}
+        made = {key: value for key, value in state.items() if key not in encoder}
+        for file, tensors in ((part, made), (f"{part}_encoder", encoder)):
+            if tensors:
+                path = weights_dir / variant.name / f"{file}{SUFFIX}"
+                write_shipped(path, tensors, {"variant": variant.name, "trained": trained})
 
 
 def published_state(network: nn.Module) -> dict[str, Tensor]:
@@ -67,8 +76,9 @@ def load_whole_vae(variant: Variant, weights_dir: Path | None) -> Vae:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         vae = Vae(variant.mode)
     if variant.shipped:
-        path = shipped_file(variant, "vae", weights_dir)
-        fill(vae, read_shipped(path), source=str(path))
+        paths = [shipped_file(variant, part, weights_dir) for part in ("vae", "vae_encoder")]
+        state = {key: value for path in paths for key, value in read_shipped(path).items()}
+        fill(vae, state, source=" and ".join(map(str, paths)))
     else:
         source = replace(part_sources(variant)["vae"], others=None)  # the encoder is in the same file
         fill_from_file(vae, source, require_file(source.file, variant, weights_dir))

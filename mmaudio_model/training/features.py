@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmaudio_model.lengths import sequence_lengths, segment_frames
+from mmaudio_model.lengths import segment_frames, sequence_lengths
 from mmaudio_model.networks.clip import ImageTower, TextTower, encode_frames, encode_tokens
 from mmaudio_model.networks.mel import MelSpectrogram
 from mmaudio_model.networks.synchformer import SynchformerVisual

@@ -19,6 +19,12 @@ from mmaudio_model.networks.vocoder import Vocoder
 VOCODER_LAST_GAIN = 0.02
 UPSAMPLING_GAIN = 1.4
 RESIDUAL_GAIN = 0.3
+BRANCH_ENDS = tuple(
+    f"{name}.weight" for name in ("attn.proj", "timeattn.proj", "mlp.fc2", "attn.out_proj", "mlp.c_proj", "linear2")
+)
+"""The last maps of the encoders' residual branches."""
+BRANCH_GAIN = 0.2
+"""What is seen shall reach the last block: branches of full size would bury it under what chance makes of it."""
 PLACE_SCALE = 0.1
 """Of the embeddings that say where and when: a tenth of what they are added to, so that attention can tell places apart
 from the first step on."""
@@ -33,6 +39,10 @@ PREFIXES = {"clip_text": "clip", "clip_image": "clip.visual"}
 def give_first_values(module: nn.Module, part: str) -> None:
     """Fill a network that is to be trained."""
     fill_from_seed(module, part)
+    for name, parameter in module.named_parameters():
+        if name.endswith(BRANCH_ENDS):
+            with torch.no_grad():
+                parameter.mul_(BRANCH_GAIN)
     if isinstance(module, FlowNetwork):
         _start_as_identity(module)
 

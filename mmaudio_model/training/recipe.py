@@ -52,10 +52,10 @@ TINY = Recipe(
     clips=4096,
     options={
         "vae": TrainOptions(2500, 16, 3e-3, precision="bf16", ema_decay=0.998),
-        "sync": TrainOptions(1100, 16, 1.5e-3, precision="bf16", ema_decay=0.998),
-        "clip": TrainOptions(700, 64, 1.5e-3, precision="bf16", ema_decay=0.99),
-        "vocoder": TrainOptions(1500, 16, 1.5e-3, precision="bf16", ema_decay=0.998),
-        "flow": TrainOptions(3000, 16, 1e-3, precision="bf16", ema_decay=0.998),
+        "sync": TrainOptions(2400, 8, 8e-4, precision="bf16", ema_decay=0.998),
+        "clip": TrainOptions(2000, 64, 1.5e-3, precision="bf16", ema_decay=0.99),
+        "vocoder": TrainOptions(1000, 16, 1.5e-3, precision="bf16", ema_decay=0.998),
+        "flow": TrainOptions(1800, 16, 1e-3, precision="bf16", ema_decay=0.998),
     },
 )
 """What the shipped weights of `tiny_16k` were made with."""
