@@ -139,7 +139,9 @@ def run_plan(plan: FineTuning, resume_from: Path | None, device: str) -> None:
 
 @click.command("merge-lora")
 @_variant
-@click.option("--adapter", type=FOLDER, required=True, help="RUN/adapter, as `mmaudio train finetune --lora` leaves it.")
+@click.option(
+    "--adapter", type=FOLDER, required=True, help="RUN/adapter, as `mmaudio train finetune --lora` leaves it."
+)
 @_weights
 @click.option("--output", type=FOLDER, required=True, help="What `--weights` then takes.")
 def merge_lora(name: str, adapter: Path, weights_dir: Path | None, output: Path) -> None:

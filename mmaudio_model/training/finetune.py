@@ -23,8 +23,8 @@ from mmaudio_model.training.data.prepare import read_shape
 from mmaudio_model.training.data.shards import Shards
 from mmaudio_model.training.export import export_parts, load_whole_vae, write_checkpoint
 from mmaudio_model.training.features import Encoders, extract_features
-from mmaudio_model.training.lora import add_adapter, merge_adapter, save_adapter
 from mmaudio_model.training.loop import Trainer
+from mmaudio_model.training.lora import add_adapter, merge_adapter, save_adapter
 from mmaudio_model.training.options import TrainOptions
 from mmaudio_model.training.parts.flow import FlowTask
 from mmaudio_model.training.processes import is_first, own_share, wait_for_all
@@ -33,9 +33,7 @@ from mmaudio_model.variants import Variant
 
 PLAN = "plan.json"
 FEATURES, RUN, WEIGHTS, ADAPTER = "features", "flow", "weights", "adapter"
-KEPT_AS_PUBLISHED = frozenset(
-    {"latent_mean", "latent_std", "empty_string_feat", "empty_clip_feat", "empty_sync_feat"}
-)
+KEPT_AS_PUBLISHED = frozenset({"latent_mean", "latent_std", "empty_string_feat", "empty_clip_feat", "empty_sync_feat"})
 """What the network means by nothing, and by a latent of unit size: to learn these anew would change all it learned."""
 
 Tell = Callable[[str, int, int], None]

@@ -1,4 +1,4 @@
-"""Small training clips and features that cost nothing to make: bursts of noise, pictures of one grey."""
+"""Small training clips and features that cost nothing to make: bursts of noise, pictures of grey noise."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def small_clip(name: str, shape: ClipShape = SMALL) -> TrainingClip:
     return TrainingClip(
         name,
         (loudness * rng.uniform(-1, 1, shape.samples)).astype(np.float32),
-        np.full((shape.clip_count, shape.clip_size, shape.clip_size, 3), grey, np.uint8),
-        np.full((shape.sync_count, shape.sync_size, shape.sync_size, 3), grey, np.uint8),
+        rng.integers(grey // 2, grey + 1, (shape.clip_count, shape.clip_size, shape.clip_size, 3), np.uint8),
+        rng.integers(grey // 2, grey + 1, (shape.sync_count, shape.sync_size, shape.sync_size, 3), np.uint8),
         (f"noise of loudness {loudness:.1f}", "noise"),
     )
 

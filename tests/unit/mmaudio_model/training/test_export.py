@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from mmaudio_model.training.parts.sync import SyncTask
 from mmaudio_model.training.parts.vae import VaeTask
 from mmaudio_model.training.parts.vocoder import VocoderTask
 from mmaudio_model.variants import get_variant
-from tests.unit.mmaudio_model.training.clips import write_clips
+from tests.unit.mmaudio_model.training.clips import SMALL, write_clips
 from tests.unit.mmaudio_model.training.test_flow_task import write_features
 
 TINY = get_variant("tiny_16k")
@@ -30,13 +31,14 @@ HALF = {"rtol": 2e-2, "atol": 2e-2}
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Shards:
-    return Shards(write_clips(tmp_path_factory.mktemp("clips"), 4))
+    return Shards(write_clips(tmp_path_factory.mktemp("clips"), 4, replace(SMALL, duration_s=1.28)))
 
 
 def exported(task: object, folder: Path) -> nn.Module:
     """Train two steps, export; return the averaged module."""
     trainer = Trainer(task, OPTIONS, folder / "run")
-    trainer.run()
+    with torch.enable_grad():
+        trainer.run()
     module = trainer.average.module.eval()
     export_parts(module, task.parts, TINY, folder, trained="two steps")
     return module

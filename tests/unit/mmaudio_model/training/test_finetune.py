@@ -163,7 +163,9 @@ def test_features_are_what_the_pipeline_would_see_and_the_vae_says_of_the_sound(
     pipeline = Pipeline.load(PUBLISHED, weights_dir=folder / "published")
     video = VideoFrames(np.array(clips.get("clip_frames", 1)), np.array(clips.get("sync_frames", 1)), 0.64)
     prompt = clips.lines[1]["captions"][0]
-    pipeline.encode([replace(REQUEST, prompt=prompt, video=video)], record=lambda name, value: stages.update({name: value}))
+    pipeline.encode(
+        [replace(REQUEST, prompt=prompt, video=video)], record=lambda name, value: stages.update({name: value})
+    )
     seen = {"clip": "clip_features", "sync": "sync_features"}
     for field, stage in seen.items():
         ours = torch.from_numpy(np.array(features.get(field, 1), np.float32))
@@ -175,7 +177,9 @@ def test_features_are_what_the_pipeline_would_see_and_the_vae_says_of_the_sound(
     assert mean.shape == std.shape == (1, 1, TINY.mode.latent_channels)
     sound = torch.from_numpy(np.array(clips.get("waveform", 1), np.float32) / 32767)[None]
     told, _ = load_encoders(PUBLISHED, folder / "published", "cpu").latent(sound)
-    torch.testing.assert_close(torch.from_numpy(np.array(features.get("latent_mean", 1), np.float32)), told[0], rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(
+        torch.from_numpy(np.array(features.get("latent_mean", 1), np.float32)), told[0], rtol=2e-3, atol=2e-3
+    )
 
 
 def test_clips_for_another_variant_and_a_folder_in_use_are_refused(folder: Path) -> None:

@@ -18,7 +18,14 @@ from mmaudio_model.training.options import TrainOptions
 from tests.unit.mmaudio_model.training.line import LineTask, by_hand
 
 OPTIONS = TrainOptions(
-    steps=6, batch_size=4, learning_rate=0.05, warmup_steps=2, ema_decay=0.5, log_every=1, save_every=1, validate_every=3
+    steps=6,
+    batch_size=4,
+    learning_rate=0.05,
+    warmup_steps=2,
+    ema_decay=0.5,
+    log_every=1,
+    save_every=1,
+    validate_every=3,
 )
 
 
@@ -121,7 +128,9 @@ def test_the_loss_falls_and_validation_is_of_the_averaged_weights(tmp_path: Path
     assert last["step"] == 60
     assert last["loss"] < 0.1 * first["loss"]
     task.module.load_state_dict(trainer.average.module.state_dict())
-    assert math.isclose(Trainer(task, options, tmp_path / "other").validate()["loss"].item(), last["loss"], rel_tol=1e-5)
+    assert math.isclose(
+        Trainer(task, options, tmp_path / "other").validate()["loss"].item(), last["loss"], rel_tol=1e-5
+    )
 
 
 def test_bf16_computes_coarsely_and_keeps_the_weights_fine(tmp_path: Path) -> None:
