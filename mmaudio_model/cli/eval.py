@@ -67,7 +67,7 @@ def world(
     from mmaudio_model.pipeline import Pipeline
 
     variant = get_variant(name)
-    if not variant.trained:
+    if variant.note is not None:
         click.echo(f"Note: {variant.name} is {variant.note}.", err=True)
     device = device or default_device()
     try:

@@ -53,7 +53,7 @@ def world(name: str, parts: tuple[str, ...], clips: int | None, steps: int | Non
     torch.set_num_threads(options["threads"])
     recipe = SMOKE if options["smoke"] else TINY
     if clips is not None:
-        recipe = replace(recipe, clips=clips)
+        recipe = replace(recipe, clips=clips, flow_clips=clips)
     if steps is not None:
         shorter = {part: replace(chosen, steps=steps) for part, chosen in recipe.options.items()}
         recipe = replace(recipe, options=shorter)

@@ -73,10 +73,11 @@ def extract_features(
     encoders: Encoders,
     folder: Path,
     *,
+    count: int | None = None,
     on_clips: Callable[[int, int], None],
     share: tuple[int, int] = (0, 1),
 ) -> None:
-    """Write the features of all clips into shards below `folder`; what is there already is kept.
+    """Write the features of the first `count` clips, or all, into shards below `folder`; what is there is kept.
 
     Fields, float16: `latent_mean`, `latent_std` (N, C) · `clip` (T, clip_dim) · `sync` (S, sync_dim) · `text`
     (5, 77, text_dim), a clip's captions, repeated where it has fewer.
@@ -102,14 +103,15 @@ def extract_features(
                 "text": _half(text[np.arange(CAPTIONS_KEPT) % len(captions)]),
             }
 
-    for start in range(0, len(clips), CLIPS_A_SHARD):
-        indices = range(start, min(start + CLIPS_A_SHARD, len(clips)))
+    count = len(clips) if count is None else min(count, len(clips))
+    for start in range(0, count, CLIPS_A_SHARD):
+        indices = range(start, min(start + CLIPS_A_SHARD, count))
         shard = folder / f"{start // CLIPS_A_SHARD:05d}"
         if start // CLIPS_A_SHARD % share[1] != share[0]:
             continue
         if not (shard / HEADER).exists():
             write_shard(shard, arrays(indices), [clips.lines[index] for index in indices])
-        on_clips(indices.stop, len(clips))
+        on_clips(indices.stop, count)
 
 
 def latent_statistics(features: Shards) -> tuple[Tensor, Tensor]:

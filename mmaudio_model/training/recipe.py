@@ -41,26 +41,33 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How many clips of the world, and each part's options."""
+    """How many clips of the world, and each part's options.
+
+    Attributes:
+        flow_clips: how many of them have their features extracted, for the flow network.
+    """
 
     clips: int
+    flow_clips: int
     options: Mapping[str, TrainOptions]
     duration_s: float = DURATION_S
 
 
 TINY = Recipe(
     clips=4096,
+    flow_clips=2048,
     options={
         "vae": TrainOptions(2500, 16, 3e-3, precision="bf16", ema_decay=0.998),
         "sync": TrainOptions(2400, 8, 8e-4, precision="bf16", ema_decay=0.998),
-        "clip": TrainOptions(2000, 64, 1.5e-3, precision="bf16", ema_decay=0.99),
+        "clip": TrainOptions(1500, 64, 1.5e-3, precision="bf16", ema_decay=0.99),
         "vocoder": TrainOptions(1000, 16, 1.5e-3, precision="bf16", ema_decay=0.998),
-        "flow": TrainOptions(1800, 16, 1e-3, precision="bf16", ema_decay=0.998),
+        "flow": TrainOptions(1100, 16, 1.5e-3, warmup_steps=50, precision="bf16", ema_decay=0.995),
     },
 )
 """What the shipped weights of `tiny_16k` were made with."""
 SMOKE = Recipe(
     clips=64,
+    flow_clips=64,
     duration_s=2.56,
     options={
         part: replace(options, steps=steps, batch_size=8, warmup_steps=10, ema_decay=0.9, log_every=10)
@@ -125,6 +132,7 @@ class RecipeRun:
             self.recipe.duration_s,
             self._encoders(),
             self.folder / "features",
+            count=self.recipe.flow_clips,
             on_clips=partial(self._tell, "features"),
         )
 
