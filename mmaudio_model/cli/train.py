@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from mmaudio_model.cli.bars import Bars
+from mmaudio_model.cli.finetune import finetune, merge_lora, prepare
 from mmaudio_model.errors import ModelError
 from mmaudio_model.variants import VARIANTS, get_variant
 
@@ -58,7 +57,7 @@ def world(name: str, parts: tuple[str, ...], clips: int | None, steps: int | Non
     if steps is not None:
         shorter = {part: replace(chosen, steps=steps) for part, chosen in recipe.options.items()}
         recipe = replace(recipe, options=shorter)
-    with _Bars() as bars:
+    with Bars() as bars:
         try:
             run = RecipeRun(
                 get_variant(name), recipe, options["folder"], processes=options["processes"], tell=bars.tell
@@ -69,24 +68,6 @@ def world(name: str, parts: tuple[str, ...], clips: int | None, steps: int | Non
     click.echo(run.weights / name)
 
 
-class _Bars:
-    """One progress bar a step."""
-
-    def __init__(self) -> None:
-        columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True))
-        self._tasks: dict[str, TaskID] = {}
-
-    def tell(self, step: str, done: int, total: int) -> None:
-        if step not in self._tasks:
-            self._tasks[step] = self._progress.add_task(step, total=total)
-        self._progress.update(self._tasks[step], completed=done)
-
-    def __enter__(self) -> _Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._progress.stop()
+train.add_command(prepare)
+train.add_command(finetune)
+train.add_command(merge_lora)

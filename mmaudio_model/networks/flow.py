@@ -78,7 +78,9 @@ class StreamBlock(nn.Module):
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), InvariantLinear(width, (2 if pre_only else 6) * width))
         if not pre_only:
             self.linear1 = (
-                nn.Linear(width, width) if kernel_size is None else ChannelLastConv1d(width, width, kernel_size)
+                nn.Linear(width, width)
+                if kernel_size is None
+                else ChannelLastConv1d(width, width, kernel_size, padding=kernel_size // 2)
             )
             self.ffn = SwiGlu(width, kernel_size)
 
@@ -135,7 +137,7 @@ class FinalLayer(nn.Module):
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), InvariantLinear(width, 2 * width))
-        self.conv = ChannelLastConv1d(width, channels, 7)
+        self.conv = ChannelLastConv1d(width, channels, 7, padding=3)
 
     def forward(self, x: Tensor, g: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(g).float().chunk(2, dim=-1)
@@ -158,11 +160,11 @@ class FlowNetwork(nn.Module):
         # v2 puts an activation behind the linear maps of frames and words as well, which shifts the keys' index.
         between = [nn.SiLU()] if sizes.v2 else []
         self.audio_input_proj = nn.Sequential(
-            ChannelLastConv1d(channels, width, 7), conv_activation(), SwiGlu(width, 7)
+            ChannelLastConv1d(channels, width, 7, padding=3), conv_activation(), SwiGlu(width, 7)
         )
         self.clip_input_proj = nn.Sequential(InvariantLinear(sizes.clip_dim, width), *between, SwiGlu(width, 3))
         self.sync_input_proj = nn.Sequential(
-            ChannelLastConv1d(sizes.sync_dim, width, 7), conv_activation(), SwiGlu(width, 3)
+            ChannelLastConv1d(sizes.sync_dim, width, 7, padding=3), conv_activation(), SwiGlu(width, 3)
         )
         self.text_input_proj = nn.Sequential(nn.Linear(sizes.text_dim, width), *between, SwiGlu(width))
         self.clip_cond_proj = InvariantLinear(width, width)

@@ -38,10 +38,10 @@ class InvariantLinear(nn.Linear):
 
 
 class ChannelLastConv1d(nn.Conv1d):
-    """A 1-D convolution over the token axis of a channel-last tensor; keeps the length."""
+    """A 1-D convolution over the token axis of a channel-last tensor.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
+    Made with nn.Conv1d's own arguments: peft makes a layer's adapters of the layer's class.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.transpose(1, 2)
@@ -60,7 +60,7 @@ class SwiGlu(nn.Module):
         def layer(inputs: int, outputs: int) -> nn.Module:
             if kernel_size is None:
                 return InvariantLinear(inputs, outputs, bias=False)
-            return ChannelLastConv1d(inputs, outputs, kernel_size, bias=False)
+            return ChannelLastConv1d(inputs, outputs, kernel_size, padding=kernel_size // 2, bias=False)
 
         self.w1 = layer(width, inner)
         self.w2 = layer(inner, width)

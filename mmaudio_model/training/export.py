@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from zipfile import is_zipfile
 
 import torch
 from torch import Tensor, nn
 
-from mmaudio_model.checkpoints.loading import fill
+from mmaudio_model.checkpoints.files import require_file
+from mmaudio_model.checkpoints.loading import fill, fill_from_file
+from mmaudio_model.checkpoints.parts import part_sources
 from mmaudio_model.checkpoints.shipped import SUFFIX, read_shipped, shipped_file, write_shipped
 from mmaudio_model.networks.vae import Vae
 from mmaudio_model.variants import Variant
@@ -48,16 +52,35 @@ def published_state(network: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def write_checkpoint(path: Path, state: Mapping[str, Tensor], *, like: Path) -> None:
+    """Write tensors as a published checkpoint has them: its keys, those we do not use included, and its dtypes.
+
+    Args:
+        like: the published file that they stem from.
+    """
+    content = torch.load(like, map_location="cpu", mmap=is_zipfile(like), weights_only=True)
+    for key, value in state.items():
+        content[key] = value.detach().to("cpu", content[key].dtype).contiguous()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.part")
+    torch.save(content, draft)
+    draft.replace(path)
+
+
 def load_whole_vae(variant: Variant, weights_dir: Path | None) -> Vae:
-    """Return the VAE of a variant that comes with this package, with its encoder, ready for inference.
+    """Return a variant's VAE with its encoder, ready for inference.
 
     Raises:
         WeightsMissingError, WeightsMismatchError: the file is not there, or does not fit.
     """
-    paths = [shipped_file(variant, part, weights_dir) for part in ("vae", "vae_encoder")]
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
         vae = Vae(variant.mode)
-    state = {key: value for path in paths for key, value in read_shipped(path).items()}
-    fill(vae, state, source=" and ".join(map(str, paths)))
+    if variant.shipped:
+        paths = [shipped_file(variant, part, weights_dir) for part in ("vae", "vae_encoder")]
+        state = {key: value for path in paths for key, value in read_shipped(path).items()}
+        fill(vae, state, source=" and ".join(map(str, paths)))
+    else:
+        source = replace(part_sources(variant)["vae"], others=None)  # the encoder is in the same file
+        fill_from_file(vae, source, require_file(source.file, variant, weights_dir))
     vae.fold_weights()
     return vae.eval().requires_grad_(False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -54,12 +55,15 @@ class Encoders:
     @torch.inference_mode()
     def latent(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the latents of sounds (B, samples), each (B, N, C)."""
-        mel = MelSpectrogram(self.variant.mode).to(self.device)(waveform.to(self.device))
-        mean, std = self.vae.encode(mel)
+        mean, std = self.vae.encode(self._mel(waveform.to(self.device)))
         return mean.float().cpu(), std.float().cpu()
 
+    @cached_property
+    def _mel(self) -> MelSpectrogram:
+        return MelSpectrogram(self.variant.mode).to(self.device)
+
     def _pixels(self, frames: np.ndarray) -> Tensor:
-        pixels = torch.from_numpy(np.ascontiguousarray(frames)).to(self.device).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.array(frames)).to(self.device).permute(0, 3, 1, 2)
         return pixels.float() * (1 / 255)
 
 
@@ -71,11 +75,15 @@ def extract_features(
     *,
     count: int | None = None,
     on_clips: Callable[[int, int], None],
+    share: tuple[int, int] = (0, 1),
 ) -> None:
     """Write the features of the first `count` clips, or all, into shards below `folder`; what is there is kept.
 
     Fields, float16: `latent_mean`, `latent_std` (N, C) · `clip` (T, clip_dim) · `sync` (S, sync_dim) · `text`
     (5, 77, text_dim), a clip's captions, repeated where it has fewer.
+
+    Args:
+        share: (index, count): of several processes, this one makes every count-th shard.
     """
     lengths = sequence_lengths(encoders.variant, duration_s)
     # Whole latent tokens: the sound is padded with silence, as its latents are longer than it by less than a token.
@@ -99,6 +107,8 @@ def extract_features(
     for start in range(0, count, CLIPS_A_SHARD):
         indices = range(start, min(start + CLIPS_A_SHARD, count))
         shard = folder / f"{start // CLIPS_A_SHARD:05d}"
+        if start // CLIPS_A_SHARD % share[1] != share[0]:
+            continue
         if not (shard / HEADER).exists():
             write_shard(shard, arrays(indices), [clips.lines[index] for index in indices])
         on_clips(indices.stop, count)

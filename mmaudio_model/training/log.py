@@ -13,15 +13,20 @@ LOG = "log.jsonl"
 
 
 class TrainingLog:
-    """Appends to the log of a run's folder, and tells the person."""
+    """Appends to the log of a run's folder, and tells the person.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        after_step: entries of later steps are dropped: a run that was killed made those steps, and makes them again.
+    """
+
+    def __init__(self, folder: Path, *, after_step: int = 0) -> None:
+        _drop_later(folder / LOG, after_step)
         self._file = (folder / LOG).open("a")
         self._events = None
         if find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._events = SummaryWriter(str(folder))
+            self._events = SummaryWriter(str(folder), purge_step=after_step + 1)
 
     def write(self, kind: str, step: int, figures: dict[str, float]) -> None:
         rounded = {name: float(f"{value:.6g}") for name, value in figures.items()}
@@ -42,3 +47,13 @@ def read_log(folder: Path, kind: str) -> list[dict[str, float]]:
     """Return the entries of one kind, in the order they were written."""
     entries = (json.loads(line) for line in (folder / LOG).read_text().splitlines())
     return [entry for entry in entries if entry["kind"] == kind]
+
+
+def _drop_later(path: Path, step: int) -> None:
+    if not path.exists():
+        return
+    lines = path.read_text().splitlines(keepends=True)
+    # The last line may be half written.
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    if kept != lines:
+        path.write_text("".join(kept))

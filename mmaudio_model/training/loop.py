@@ -2,6 +2,7 @@
 
 A run is a folder: `options.json`, `log.jsonl`, TensorBoard events where that package is installed, `last.pt` to go on
 from. Going on from it gives the same weights as never having stopped: what a batch holds follows from its step alone.
+Several processes each take a batch of their own, and share their gradients' mean; the first writes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -42,6 +44,10 @@ class Trainer:
     Args:
         folder: of the run; a `last.pt` in it is gone on from.
         device: torch's name of this process's device.
+        resume_from: a checkpoint to go on from instead; what the folder has is overwritten from there on.
+
+    Raises:
+        TrainingDataError: the checkpoint is not there, or is another model's.
     """
 
     def __init__(
@@ -53,6 +59,7 @@ class Trainer:
         device: str = "cpu",
         on_validation: Sample | None = None,
         on_step: Callable[[int], None] | None = None,
+        resume_from: Path | None = None,
     ) -> None:
         self._task, self._options, self._folder, self._device = task, options, folder, device
         self._on_validation, self._on_step = on_validation, on_step
@@ -68,33 +75,42 @@ class Trainer:
         )
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
-        self._resume()
-        self._log = TrainingLog(folder) if self._rank == 0 else None
+        self._resume(resume_from)
+        self._log: TrainingLog | None = None
 
     def run(self) -> Losses:
         """Train to the last step; return the losses on the validation clips, of the averaged weights."""
+        if self._rank == 0:
+            self._log = TrainingLog(self._folder, after_step=self.step)
+        try:
+            self._train()
+        finally:
+            if self._log is not None:
+                self._log.close()
+                self._log = None
+        return self.validate()
+
+    def _train(self) -> None:
         options, module = self._options, self._module
         parallel: nn.Module = module
         if self._world > 1:
             parallel = DistributedDataParallel(module, device_ids=[self._device] if "cuda" in self._device else None)
-        if self.step == 0:
-            self._tell("validation", self.validate())
         began, seen = time.monotonic(), 0
+        if self.step == 0:
+            self._tell("validation", self.validate())  # what it begins with, to compare with
         module.train()
         while self.step < options.steps:
             for group in self._optimizer.param_groups:
                 group["lr"] = options.learning_rate * rate_at(self.step, options)
             losses = self._losses(parallel, self.step, validation=False)
-            if not math.isfinite(losses["loss"].item()):
-                raise TrainingDataError(f"The loss became {float(losses['loss'])} at step {self.step}; lower the rate.")
+            if not math.isfinite(loss := losses["loss"].item()):
+                raise TrainingDataError(f"The loss became {loss} at step {self.step}; lower the rate.")
             self._optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
             norm = nn.utils.clip_grad_norm_(self._weights, options.clip_norm)
             self._optimizer.step()
             self.average.update_parameters(module)
             self.step, seen = self.step + 1, seen + options.batch_size * self._world
-            if self._on_step is not None:
-                self._on_step(self.step)
             if self.step % options.log_every == 0:
                 elapsed = time.monotonic() - began
                 self._tell("train", losses, norm=float(norm), clips_per_s=seen / elapsed)
@@ -102,11 +118,10 @@ class Trainer:
                 self._tell("validation", self.validate())
                 if self._on_validation is not None and self._rank == 0:
                     self._on_validation(self.average.module, self.step)
-            if self.step % options.save_every == 0 or self.step == options.steps:
+            if self._saves_now():
                 self._save()
-        if self._log is not None:
-            self._log.close()
-        return self.validate()
+            if self._on_step is not None:
+                self._on_step(self.step)
 
     @torch.no_grad()
     def validate(self) -> Losses:
@@ -117,7 +132,10 @@ class Trainer:
 
     def _losses(self, module: nn.Module, step: int, *, validation: bool) -> Losses:
         # SeedSequence takes no negative numbers; validation has the upper half of them.
-        drawn = Draw.of(self._options.seed, step if step >= 0 else 2**32 - 1 + step, self._rank)
+        if validation:
+            drawn = Draw.of(self._options.seed, 2**32 - 1 + step, 0)
+        else:
+            drawn = Draw.of(self._options.seed, step, self._rank)
         batch = self._task.draw_batch(drawn, self._options.batch_size, validation=validation)
         batch = _moved(batch, self._device)
         with self._autocast():
@@ -134,6 +152,11 @@ class Trainer:
             rate = self._optimizer.param_groups[0]["lr"]
             self._log.write(kind, self.step, {**values, **figures, "learning_rate": rate})
 
+    def _saves_now(self) -> bool:
+        options = self._options
+        kept = options.keep_every and self.step % options.keep_every == 0
+        return bool(self.step % options.save_every == 0 or kept or self.step == options.steps)
+
     def _save(self) -> None:
         if self._rank != 0:
             return
@@ -147,12 +170,19 @@ class Trainer:
         torch.save(state, draft)
         draft.replace(self._folder / CHECKPOINT)
         (self._folder / OPTIONS).write_text(json.dumps(asdict(self._options), indent=1))
+        if self._options.keep_every and self.step % self._options.keep_every == 0:
+            kept = self._folder / f"step-{self.step}.pt"
+            kept.unlink(missing_ok=True)
+            kept.hardlink_to(self._folder / CHECKPOINT)  # costs nothing: the next one is a new file
 
-    def _resume(self) -> None:
-        path = self._folder / CHECKPOINT
-        if not path.exists():
+    def _resume(self, chosen: Path | None) -> None:
+        path = chosen or self._folder / CHECKPOINT
+        if chosen is None and not path.exists():
             return
-        state = torch.load(path, map_location=self._device, weights_only=True)
+        try:
+            state = torch.load(path, map_location=self._device, weights_only=True)
+        except (OSError, RuntimeError, UnpicklingError, EOFError) as exc:
+            raise TrainingDataError(f"{path} cannot be read as a checkpoint: {exc}") from exc
         try:
             self._module.load_state_dict(state["module"])
         except RuntimeError as exc:

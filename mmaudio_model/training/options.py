@@ -13,6 +13,7 @@ class TrainOptions:
         learning_rate: the highest; it rises over `warmup_steps` and falls along a cosine to a tenth.
         ema_decay: of the averaged weights, which are what is exported.
         precision: `fp32` or `bf16`; the latter computes under autocast, the weights stay float32.
+        keep_every: every so many steps the checkpoint is kept as `step-N.pt` too; 0: never.
         seed: of first values, of what each batch holds, and of all noise.
     """
 
@@ -28,4 +29,5 @@ class TrainOptions:
     seed: int = 0
     log_every: int = 20
     save_every: int = 500
+    keep_every: int = 0
     validate_every: int = 500

@@ -61,7 +61,7 @@ TINY = Recipe(
         "sync": TrainOptions(2400, 8, 8e-4, precision="bf16", ema_decay=0.998),
         "clip": TrainOptions(1500, 64, 1.5e-3, precision="bf16", ema_decay=0.99),
         "vocoder": TrainOptions(1000, 16, 1.5e-3, precision="bf16", ema_decay=0.998),
-        "flow": TrainOptions(1100, 16, 1.5e-3, warmup_steps=50, precision="bf16", ema_decay=0.995),
+        "flow": TrainOptions(1400, 16, 1.5e-3, warmup_steps=50, precision="bf16", ema_decay=0.995),
     },
 )
 """What the shipped weights of `tiny_16k` were made with."""

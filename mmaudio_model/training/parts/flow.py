@@ -74,6 +74,9 @@ class FlowTask:
         self, variant: Variant, features: Shards, *, flow: FlowNetwork | None = None, empty_text: Tensor | None = None
     ) -> None:
         self._features = features
+        # Where a token is not a frame (docs/adr/0004) a part of the clip has other tokens than the clip has there.
+        self._crop_share = CROP_SHARE if variant.sync.token_a_frame else 0.0
+        self._latents_a_segment = SEGMENT_S * variant.sample_rate_hz / variant.mode.hop / 2
         if flow is None:
             assert empty_text is not None, "a new network needs the features of the empty text"
             flow = new_flow(variant, features, empty_text)
@@ -81,9 +84,16 @@ class FlowTask:
 
     def draw_batch(self, draw: Draw, size: int, *, validation: bool) -> Batch:
         indices = draw_clips(self._features, draw, size, validation=validation)
-        stretch = _Stretch.drawn(self._features, draw, whole=validation or draw.numpy.random() > CROP_SHARE)
+        whole = validation or draw.numpy.random() >= self._crop_share
+        stretch = _Stretch.drawn(self._features, draw, self._latents_a_segment, whole=whole)
         mean, std, clip, sync = (
-            stretch.of(self._read(name, indices), name) for name in ("latent_mean", "latent_std", "clip", "sync")
+            stretch.of(self._read(name, indices), rate)
+            for name, rate in (
+                ("latent_mean", self._latents_a_segment),
+                ("latent_std", self._latents_a_segment),
+                ("clip", CLIP_FPS * SEGMENT_S),
+                ("sync", SEGMENT_TOKENS),
+            )
         )
         captions = self._read("text", indices)
         text = captions[torch.arange(size), torch.from_numpy(draw.numpy.integers(0, captions.shape[1], size))]
@@ -104,28 +114,28 @@ class FlowTask:
 
 
 class _Stretch:
-    """A part of a clip, whole segments long, as shares of each stream's tokens."""
+    """A part of a clip, from one segment's start to another's; None: all of it."""
 
-    def __init__(self, start: int, length: int, segments: int) -> None:
-        self._start, self._length, self._segments = start, length, segments
+    def __init__(self, segments: tuple[int, int] | None) -> None:
+        self._segments = segments
 
     @classmethod
-    def drawn(cls, features: Shards, draw: Draw, *, whole: bool) -> _Stretch:
-        segments = features.get("sync", 0).shape[0] // SEGMENT_TOKENS
+    def drawn(cls, features: Shards, draw: Draw, latents_a_segment: float, *, whole: bool) -> _Stretch:
+        # Whole segments only: behind the last there may be sound for which there are no frames.
+        segments = int(features.get("latent_mean", 0).shape[0] / latents_a_segment + 1e-6)
         if whole or segments < 3:
-            return cls(0, segments, segments)
+            return cls(None)
         length = max(1, round(segments * int(draw.numpy.integers(1, 3)) / 3))
-        return cls(int(draw.numpy.integers(0, segments - length + 1)), length, segments)
+        start = int(draw.numpy.integers(0, segments - length + 1))
+        return cls((start, length))
 
-    def of(self, values: Tensor, name: str) -> Tensor:
-        """Cut a stream, (B, tokens, D); a clip of one segment or all segments stays whole."""
-        if self._length == self._segments:
+    def of(self, values: Tensor, per_segment: float) -> Tensor:
+        """Cut a stream, (B, tokens, D), of so many tokens a segment."""
+        if self._segments is None:
             return values
-        per_segment = {"clip": CLIP_FPS * SEGMENT_S, "sync": float(SEGMENT_TOKENS)}.get(
-            name, values.shape[1] / self._segments
-        )
-        start, length = round(self._start * per_segment), max(1, round(self._length * per_segment))
-        return values[:, start : start + length]
+        start, length = self._segments
+        first, count = round(start * per_segment), max(1, round(length * per_segment))
+        return values[:, first : first + count]
 
 
 @torch.no_grad()

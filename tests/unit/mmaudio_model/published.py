@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmaudio_model.checkpoints.parts import PARTS, new_network
+from mmaudio_model.networks.vae import Vae
 from mmaudio_model.training.first_values import fill_from_seed
 from mmaudio_model.variants import get_variant
 
@@ -31,7 +32,9 @@ def write_published(folder: Path) -> None:
     for new, old in old_names.items():
         states["vocoder"] = {key.replace(new, old): value for key, value in states["vocoder"].items()}
     states["flow"]["latent_rot"] = torch.zeros(3)
-    states["vae"]["encoder.conv_in.weight"] = torch.zeros(2)
+    whole_vae = Vae(TINY.mode)
+    fill_from_seed(whole_vae, "vae")
+    states["vae"] = dict(whole_vae.state_dict())
     states["sync"] = {f"vfeat_extractor.{key}": value for key, value in states["sync"].items()}
     states["sync"]["afeat_extractor.ast.weight"] = torch.zeros(2)
     states["sync"]["vfeat_extractor.patch_embed.proj.weight"] = torch.zeros(2)

@@ -1,0 +1,200 @@
+"""Fine-tuning a variant's flow network from its checkpoint, whole or by an adapter, on prepared clips.
+
+A run is a folder: `features/`, `flow/` (the loop's own), and the result: `weights/`, which `--weights` takes, or
+`adapter/`. All other parts stay as published: they made the features, and will make the sound.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from mmaudio_model.checkpoints.files import FLOW, find_file, needed_files, require_file
+from mmaudio_model.checkpoints.loading import fill_from_file, load_networks, load_shipped_part
+from mmaudio_model.checkpoints.parts import new_network, part_sources
+from mmaudio_model.errors import TrainingDataError
+from mmaudio_model.networks.flow import FlowNetwork
+from mmaudio_model.training.data.clip import ClipShape
+from mmaudio_model.training.data.prepare import read_shape
+from mmaudio_model.training.data.shards import Shards
+from mmaudio_model.training.export import export_parts, load_whole_vae, write_checkpoint
+from mmaudio_model.training.features import Encoders, extract_features
+from mmaudio_model.training.loop import Trainer
+from mmaudio_model.training.lora import add_adapter, merge_adapter, save_adapter
+from mmaudio_model.training.options import TrainOptions
+from mmaudio_model.training.parts.flow import FlowTask
+from mmaudio_model.training.processes import is_first, own_share, wait_for_all
+from mmaudio_model.training.task import Losses
+from mmaudio_model.variants import Variant
+
+PLAN = "plan.json"
+FEATURES, RUN, WEIGHTS, ADAPTER = "features", "flow", "weights", "adapter"
+KEPT_AS_PUBLISHED = frozenset({"latent_mean", "latent_std", "empty_string_feat", "empty_clip_feat", "empty_sync_feat"})
+"""What the network means by nothing, and by a latent of unit size: to learn these anew would change all it learned."""
+
+Tell = Callable[[str, int, int], None]
+"""Told a step's name, how much of it is done, and of how much."""
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """What is to be done.
+
+    Attributes:
+        clips: made by `mmaudio train prepare` for this variant.
+        folder: of the run; what is done there is not done again.
+        weights_dir: where the checkpoints lie; None: the hub's cache.
+        lora_rank: of the adapter; None: all of the network is trained.
+    """
+
+    variant: Variant
+    clips: Path
+    folder: Path
+    options: TrainOptions
+    weights_dir: Path | None = None
+    lora_rank: int | None = None
+
+    @property
+    def result(self) -> Path:
+        return self.folder / (WEIGHTS if self.lora_rank is None else ADAPTER)
+
+
+def fine_tune(plan: FineTuning, *, device: str, tell: Tell, resume_from: Path | None = None) -> Losses:
+    """Do it, in each of the processes that joined; return the losses on the validation clips.
+
+    Raises:
+        TrainingDataError: the clips do not fit the variant, or the folder holds another run.
+        WeightsMissingError, WeightsMismatchError: see `checkpoints.loading`.
+    """
+    clips, shape = Shards(plan.clips), read_shape(plan.clips)
+    wanted = ClipShape.of(plan.variant, shape.duration_s)
+    if shape != wanted:
+        raise TrainingDataError(f"{plan.clips} holds {shape}; {plan.variant.name} needs {wanted}. Prepare them anew.")
+    if is_first():
+        _claim_folder(plan)
+    wait_for_all()
+    _make_features(plan, clips, shape, device, tell)
+    flow = load_flow(plan.variant, plan.weights_dir)
+    adapted = None if plan.lora_rank is None else add_adapter(flow, plan.variant, plan.lora_rank)
+    task = FlowTask(plan.variant, Shards(plan.folder / FEATURES), flow=flow)
+    trainer = Trainer(
+        task,
+        plan.options,
+        plan.folder / RUN,
+        device=device,
+        resume_from=resume_from,
+        on_step=lambda step: tell("flow", step, plan.options.steps),
+    )
+    losses = trainer.run()
+    if is_first():
+        # The averaged weights are the result; the adapter is written by the object that peft gave.
+        flow.load_state_dict(trainer.average.module.flow.state_dict())
+        if adapted is not None:
+            save_adapter(adapted, plan.result)
+        else:
+            how = f"fine-tuned on {len(clips)} clips, {trainer.step} steps"
+            export_flow(flow, plan.variant, plan.weights_dir, plan.result, trained=how)
+    wait_for_all()
+    return losses
+
+
+def merge(variant: Variant, adapter: Path, weights_dir: Path | None, out: Path) -> None:
+    """Write a flow network with an adapter's changes in it to a folder that `--weights` takes.
+
+    Raises:
+        TrainingDataError: see `lora.merge_adapter`.
+        WeightsMissingError, WeightsMismatchError: see `checkpoints.loading`.
+    """
+    flow = merge_adapter(load_flow(variant, weights_dir), variant, adapter)
+    export_flow(flow, variant, weights_dir, out, trained=f"merged from the adapter {adapter.resolve().name}")
+
+
+def load_flow(variant: Variant, weights_dir: Path | None) -> FlowNetwork:
+    """Return a variant's flow network, float32, trainable but for what is kept as published.
+
+    Raises:
+        WeightsMissingError, WeightsMismatchError: see `checkpoints.loading`.
+    """
+    if variant.shipped:
+        flow = load_shipped_part(variant, "flow", weights_dir)
+    else:
+        source = part_sources(variant)["flow"]
+        flow = new_network(variant, "flow", device="meta")
+        fill_from_file(flow, source, require_file(source.file, variant, weights_dir))
+    assert isinstance(flow, FlowNetwork)
+    for name, parameter in flow.named_parameters():
+        parameter.data = parameter.data.clone()  # what was read is mapped from the file
+        parameter.requires_grad_(name not in KEPT_AS_PUBLISHED)
+    return flow
+
+
+def load_encoders(variant: Variant, weights_dir: Path | None, device: str) -> Encoders:
+    """Return the frozen networks that features come from.
+
+    Raises:
+        WeightsMissingError, WeightsMismatchError: see `checkpoints.loading`.
+    """
+    import torch
+
+    parts = ("clip_image", "clip_text", "sync")
+    networks = load_networks(variant, weights_dir=weights_dir, device=device, dtype=torch.float32, parts=parts)
+    vae = load_whole_vae(variant, weights_dir).to(device)
+    return Encoders(variant, vae, networks.clip_image, networks.clip_text, networks.sync, device)
+
+
+def export_flow(flow: nn.Module, variant: Variant, weights_dir: Path | None, out: Path, *, trained: str) -> None:
+    """Write a flow network in its checkpoint's layout below `out`, and beside it links to the other parts' files.
+
+    Args:
+        weights_dir: where the checkpoint lies that this one stems from.
+        trained: says how, for whoever looks for it.
+    """
+    if variant.shipped:
+        export_parts(nn.ModuleDict({"flow": flow}), {"flow": "flow"}, variant, out, trained=trained)
+        return
+    base = FLOW[variant.name]
+    state: dict[str, Tensor] = dict(flow.state_dict())
+    write_checkpoint(out / base.path, state, like=require_file(base, variant, weights_dir))
+    note = {"variant": variant.name, "trained": trained, "licence": variant.licence}
+    (out / base.path).with_suffix(".json").write_text(json.dumps(note, indent=1))
+    for file in needed_files(variant):
+        found, link = find_file(file, weights_dir), out / file.path
+        # What lies in the hub's cache is found there from any folder.
+        if weights_dir is not None and found == weights_dir / file.path and not link.exists():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(found.resolve())
+
+
+def _make_features(plan: FineTuning, clips: Shards, shape: ClipShape, device: str, tell: Tell) -> None:
+    """Each process makes its share; none loads the encoders if all is there."""
+    folder = plan.folder / FEATURES
+    there = len(Shards(folder)) if any(folder.glob("*/shard.json")) else 0
+    wait_for_all()  # else a slow process might count what a quick one made just now
+    if there < len(clips):
+        encoders = load_encoders(plan.variant, plan.weights_dir, device)
+        extract_features(
+            clips,
+            shape.duration_s,
+            encoders,
+            folder,
+            share=own_share(),
+            on_clips=lambda done, total: tell("features", done, total),
+        )
+    wait_for_all()
+
+
+def _claim_folder(plan: FineTuning) -> None:
+    """Refuse a folder in which another variant, other clips or another kind of training is at work."""
+    wanted = {"variant": plan.variant.name, "clips": str(plan.clips.resolve()), "lora_rank": plan.lora_rank}
+    path = plan.folder / PLAN
+    if path.exists():
+        got = json.loads(path.read_text())
+        if got != wanted:
+            raise TrainingDataError(f"{plan.folder} holds the run {got}, not {wanted}; choose another folder.")
+        return
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(wanted))
