@@ -18,6 +18,8 @@ from mmaudio_model.training.data.shards import Shards
 CLIPS, PATCHES_A_CLIP = 512, 48
 SMALLEST_VARIANCE = 1e-3
 """Components that vary less, a share of the largest, are not blown up."""
+NOTHING_VARIES = 1e-6
+"""A variance of pixels in [-1, 1] that is as good as none: pictures of one colour."""
 SEED = 0
 
 
@@ -43,7 +45,7 @@ def _whitening(samples: Tensor, count: int) -> tuple[Tensor, Tensor]:
     mean = flat.mean(0)
     variances, components = torch.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))
     variances, components = variances[-count:].flip(0), components[:, -count:].flip(1)
-    variances = variances.clamp(min=SMALLEST_VARIANCE * float(variances[0]))
+    variances = variances.clamp(min=max(SMALLEST_VARIANCE * float(variances[0]), NOTHING_VARIES))
     filters = (components / variances.sqrt()).T
     return filters.float(), (filters @ mean).float()
 

@@ -114,7 +114,10 @@ class RecipeRun:
 
     def train(self, part: str) -> None:
         options = self.recipe.options[part]
-        task, sample = self._task(part)
+        # What a task has beside the network (a head, a projection) is drawn from torch's own generator.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            task, sample = self._task(part)
         trainer = Trainer(
             task,
             options,
