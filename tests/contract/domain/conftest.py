@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.db.database import Database
+from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job
 from jobs.queue import BrokerUnavailableError
 from jobs.request import JobRequest
@@ -59,6 +59,11 @@ class Steps:
     def submit(self, tenant: str = TENANT, **fields: Any) -> Job:
         with self.db.transaction() as tx:
             return submit(tx, JobRequest(**{"prompt": "rain", **fields}), tenant=tenant, policy=self.policy).job
+
+    def submit_many(self, tx: Transaction, count: int, *, tenant: str) -> None:
+        """Queue many jobs in one transaction."""
+        for _ in range(count):
+            submit(tx, JobRequest(prompt="rain"), tenant=tenant, policy=self.policy)
 
     def add_worker(self, worker_id: str = "worker-1", *, slots: int = 4, variants: tuple[str, ...] = ()) -> None:
         """Enter a worker with free slots: jobs are published for those alone."""
