@@ -71,6 +71,8 @@ class LifeOfJobs(RuleBasedStateMachine):
     db: ClassVar[Database]
     clock: ClassVar[FakeClock]
     steps_taken: ClassVar[int] = 0
+    outcomes: ClassVar[Counter[str | None]] = Counter()
+    """How attempts ended in all runs, so that a machine that never gets anywhere is noticed."""
 
     jobs: Bundle[str] = Bundle("jobs")
     held: Bundle[Claim] = Bundle("held")
@@ -290,6 +292,7 @@ class LifeOfJobs(RuleBasedStateMachine):
             outcomes = Counter(tx.session.scalars(select(JobAttempt.outcome)))
             assert None not in outcomes
             assert outcomes["succeeded"] == len(self.published)
+            self.outcomes.update(outcomes)
             pointed = {row.job_id: row.storage_key for row in tx.session.scalars(select(Artifact))}
             assert pointed == {job: f"jobs/{job}/{n}/audio.flac" for job, n in self.published.items()}
 
@@ -304,6 +307,7 @@ def life_of_jobs() -> Any:
     LifeOfJobs.clock = FakeClock()
     LifeOfJobs.db = Database(url, clock=LifeOfJobs.clock)
     LifeOfJobs.steps_taken = 0
+    LifeOfJobs.outcomes = Counter()
     yield LifeOfJobs
     LifeOfJobs.db.close()
     shutil.rmtree(folder)
@@ -324,3 +328,4 @@ def test_ten_thousand_random_steps_lose_nothing_and_publish_nothing_twice(life_o
         ),
     )
     assert life_of_jobs.steps_taken >= STEPS
+    assert min(life_of_jobs.outcomes[name] for name in ("succeeded", "failed", "canceled", "requeued", "lost")) > 50
