@@ -18,7 +18,7 @@ from jobs.db.database import Database
 from jobs.ids import new_id
 from jobs.queue import Broker, BrokerUnavailableError
 from jobs.service.leadership import lead, resign
-from jobs.service.retention import retain
+from jobs.service.retention import BATCH, retain
 from jobs.service.sweep import SweepPolicy, fill, mend
 from jobs.settings import Settings
 from jobs.storage.errors import StorageError
@@ -106,10 +106,12 @@ class Control:
                 log.info("filled: %s", report)
 
     def _retain(self) -> None:
-        if self._leads.is_set():
+        more = True
+        while more and self._leads.is_set() and not self._stop.is_set():
             report = retain(self._db, self._store)
             if any(vars(report).values()):
                 log.info("removed: %s", report)
+            more = max(vars(report).values()) >= BATCH
 
     def _resign(self) -> None:
         with self._db.transaction() as tx:

@@ -45,7 +45,7 @@ def become_the_chooser(tx: Transaction) -> None:
     """
     if tx.session.get_bind().dialect.name != "sqlite":
         tx.session.execute(text("SET LOCAL lock_timeout = '5s'"))
-        tx.session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '3s'"))
+        tx.session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10s'"))
         tx.session.execute(text(f"SELECT pg_advisory_xact_lock({CHOOSER_LOCK})"))
 
 

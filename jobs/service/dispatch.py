@@ -110,8 +110,8 @@ def _rooms(tx: Transaction, variants: tuple[str, ...]) -> dict[str, int]:
 
 def _some_wait(tx: Transaction, variant: str) -> bool:
     in_lane = select(Job.id).where(Job.variant == variant, IN_LANE).limit(1)
-    paused_long_enough = select(Job.id).where(Job.retry_at <= tx.now).limit(1)
-    return any(tx.session.scalar(query) is not None for query in (in_lane, paused_long_enough))
+    retry_due = select(Job.id).where(Job.variant == variant, Job.retry_at <= tx.now).limit(1)
+    return any(tx.session.scalar(query) is not None for query in (in_lane, retry_due))
 
 
 def _publish(db: Database, publisher: Publisher, variant: str, job_ids: list[str]) -> bool:

@@ -76,7 +76,7 @@ def capacities(tx: Transaction, *, heard_within_s: float) -> dict[str, Capacity]
     running: dict[str, Counter[str]] = {}
     counted = select(Job.worker_id, Job.variant, func.count()).where(RUNNING).group_by(Job.worker_id, Job.variant)
     for worker_id, variant, number in tx.session.execute(counted):
-        running.setdefault(worker_id, Counter())[variant] = number
+        running.setdefault(str(worker_id), Counter())[variant] = number
     horizon = tx.now - timedelta(seconds=heard_within_s)
     living = select(Worker).where(
         Worker.heartbeat_at > horizon, Worker.stopped_at.is_(None), Worker.state.in_(["starting", "ready"])

@@ -18,6 +18,7 @@ from jobs.service.dispatch import dispatch
 from jobs.service.positions import queue_position, queue_sums
 from jobs.service.sweep import sweep
 from jobs.service.work import Claim
+from jobs.service.workers import worker_heartbeat
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import RememberingBelt, Steps
 
@@ -32,6 +33,8 @@ class House:
         steps.add_worker(slots=slots)
 
     def fill(self) -> None:
+        with self.steps.db.transaction() as tx:
+            worker_heartbeat(tx, "worker-1", state="ready", variants_loaded=[], memory_bytes=None)
         dispatch(self.steps.db, self.belt)
         while len(self.running) < self.slots and (job_id := self.belt.take()) is not None:
             claim = self.steps.claimed(job_id)
