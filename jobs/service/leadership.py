@@ -7,9 +7,9 @@ share. The lease saves work and noise; correctness does not hang on it.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import CursorResult, case, or_, update
+from sqlalchemy import case, or_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.db.database import Transaction
@@ -46,5 +46,5 @@ def resign(tx: Transaction, role: str, *, holder: str) -> None:
 
 
 def _changed(tx: Transaction, statement: Any) -> bool:
-    result = tx.session.execute(statement, execution_options={"synchronize_session": False})
-    return cast("CursorResult[Any]", result).rowcount == 1
+    changed = statement.returning(Leadership.role)
+    return tx.session.execute(changed, execution_options={"synchronize_session": False}).first() is not None
