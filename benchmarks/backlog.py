@@ -27,7 +27,7 @@ from jobs.service.positions import queue_position, queue_sums
 from jobs.service.queries import JobFilter, get_job, list_jobs
 from jobs.service.submission import SubmitPolicy, submit_and_commit
 from jobs.service.sweep import mend
-from jobs.service.workers import register_worker
+from jobs.service.workers import register_worker, worker_heartbeat
 from migrations.upgrade import upgrade
 from tests.servers.postgres import postgres_database, postgres_server
 
@@ -78,10 +78,13 @@ class Queue:
     def round(self, number: int) -> None:
         """Each call once; a window of jobs is published, claimed and ended, so the next round finds the same."""
         job_id = self.asked[number % len(self.asked)]
+        with self.db.transaction() as tx:
+            worker_heartbeat(tx, "w1", state="ready", variants_loaded=[VARIANT], memory_bytes=None)
         with self._timed("submit"):
             submit_and_commit(self.db, JobRequest(prompt="rain"), tenant="tenant_1", policy=self.policy)
         with self._timed(f"dispatch of a window ({SLOTS} jobs)"):
             dispatch(self.db, self.belt)
+        assert len(self.belt.messages) == SLOTS, self.belt.messages
         claims = []
         for message in self.belt.messages:
             with self._timed("claim"), self.db.transaction() as tx:
