@@ -144,9 +144,7 @@ def _queue(server: str, rows: int) -> Iterator[Queue]:
         with db.transaction() as tx:
             tx.session.execute(text(FILL), {"rows": rows})
             tx.session.execute(text(COUNT))
-            register_worker(
-                tx, worker_id="w1", hostname="h", pid=1, device="cpu:0", slots=SLOTS, variants=[VARIANT, "small_16k"]
-            )
+            register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu:0", slots=SLOTS, variants=[VARIANT])
         with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.execute(text("VACUUM ANALYZE"))
         yield Queue(db)
