@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -21,6 +22,7 @@ from jobs.service.leadership import lead, resign
 from jobs.service.retention import BATCH, retain
 from jobs.service.sweep import SweepPolicy, fill, mend
 from jobs.settings import Settings
+from jobs.shared_features import expire_features
 from jobs.storage.errors import StorageError
 from jobs.storage.factory import open_store
 
@@ -30,6 +32,7 @@ ROLE = "sweep"
 LEAD_SWEEPS = 5
 SHORTEST_LEAD_S = 5.0
 RETAIN_EVERY_S = 60.0
+FEATURES_EVERY_S = 3600.0
 STOP_WITHIN_S = 10.0
 EXPECTED = (SQLAlchemyError, BrokerUnavailableError, StorageError)
 
@@ -45,6 +48,7 @@ class Control:
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
         self._stop, self._every_s = stop, settings.sweep_s
         self._holder = f"{socket.gethostname()[:30]}-{os.getpid()}-{new_id('c')[-12:]}"
+        self._feature_ttl_s = settings.feature_ttl_s
         self._lead_s = max(SHORTEST_LEAD_S, LEAD_SWEEPS * settings.sweep_s)
         self._leads = threading.Event()
         self._policy = SweepPolicy.from_settings(settings)
@@ -56,7 +60,11 @@ class Control:
         """Run until told to stop."""
         loops = [
             threading.Thread(target=self._repeat, args=arguments, name=arguments[0], daemon=True)
-            for arguments in (("fill", self._fill, self._every_s), ("retain", self._retain, RETAIN_EVERY_S))
+            for arguments in (
+                ("fill", self._fill, self._every_s),
+                ("retain", self._retain, RETAIN_EVERY_S),
+                ("features", self._expire_features, FEATURES_EVERY_S),
+            )
         ]
         for loop in loops:
             loop.start()
@@ -112,6 +120,13 @@ class Control:
             if any(vars(report).values()):
                 log.info("removed: %s", report)
             more = max(vars(report).values()) >= BATCH
+
+    def _expire_features(self) -> None:
+        """Every process does it: a leader may not have been elected yet when this loop begins."""
+        if self._feature_ttl_s:
+            deleted = expire_features(self._store, now_s=time.time(), ttl_s=self._feature_ttl_s)
+            if deleted:
+                log.info("%d unused features were deleted from the object store", deleted)
 
     def _resign(self) -> None:
         with self._db.transaction() as tx:

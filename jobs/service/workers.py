@@ -113,3 +113,27 @@ def mark_lost_workers(tx: Transaction, *, lost_after_s: float) -> list[str]:
 def forget_old_workers(tx: Transaction, *, kept_s: float) -> None:
     """Remove workers that were last heard longer than `kept_s` seconds ago."""
     tx.session.execute(delete(Worker).where(Worker.heartbeat_at < tx.now - timedelta(seconds=kept_s)))
+
+
+def variants_held_by_others(tx: Transaction, worker_id: str, *, heard_within_s: float = 15.0) -> set[str]:
+    """Return the variants that other living workers, which take jobs for them, have in memory."""
+    horizon = tx.now - timedelta(seconds=heard_within_s)
+    query = select(Worker).where(
+        Worker.id != worker_id, Worker.heartbeat_at > horizon, Worker.stopped_at.is_(None), Worker.state == "ready"
+    )
+    return {
+        variant
+        for worker in tx.session.scalars(query)
+        for variant in worker.variants_loaded
+        if variant in worker.variants
+    }
+
+
+def longest_on_belt(tx: Transaction) -> dict[str, float]:
+    """Return how many seconds the oldest published job of each variant has waited to be taken."""
+    query = (
+        select(Job.variant, func.min(Job.published_at).label("since"))
+        .where(Job.published_at.is_not(None))
+        .group_by(Job.variant)
+    )
+    return {row.variant: (tx.now - row.since).total_seconds() for row in tx.session.execute(query)}

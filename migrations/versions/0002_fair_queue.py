@@ -1,7 +1,7 @@
 """The fair queue: lanes, counts, shares, leadership, and an index for each thing the sweep looks for
 
 Revision: 0002
-Revises: 0001
+Revises: 0004
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0002"
-down_revision = "0001"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 

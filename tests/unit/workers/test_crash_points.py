@@ -29,8 +29,10 @@ from migrations.upgrade import upgrade
 from mmaudio_model.media.probe import MediaLimits
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import RememberingBelt
-from tests.unit.workers.models import CountingModel
+from tests.unit.workers.models import CountingModel, engine_of
 from workers.engine import Engine
+from workers.features.cache import FeatureCache
+from workers.features.disk import DiskFeatures
 from workers.in_hand import JobsInHand
 from workers.job_run import Tools
 from workers.media.sandbox import MediaSandbox, SandboxLimits
@@ -65,7 +67,10 @@ class Bench:
         job_id = self.belt.take()
         assert job_id is not None
         sandbox = MediaSandbox(MediaLimits(), SandboxLimits(), self.settings.data_dir / "scratch")
-        tools = Tools(self.settings, self.db, self.store, self.engine, sandbox, lambda *_: None)
+        features = FeatureCache(DiskFeatures(self.settings.data_dir / "features", max_bytes=10**6), None, ttl_s=3600)
+        tools = Tools(
+            self.settings, self.db, self.store, self.engine, sandbox, lambda *_: None, features, lambda *_: "revision 1"
+        )
         in_hand = JobsInHand()
         reporter = Reporter(
             self.db, in_hand, worker_id="w1", lease_s=12, heartbeat_s=4,
@@ -108,8 +113,7 @@ def bench(tmp_path: Path, clock: FakeClock) -> Iterator[Bench]:
     db = Database(settings.database_url, clock=clock)
     with db.transaction() as tx:
         register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu:0", slots=2, variants=["tiny_16k"])
-    model = CountingModel()
-    engine = Engine(lambda _: model, max_batch=1)
+    engine = engine_of(CountingModel(), max_batch=1)
     engine.start()
     yield Bench(settings, db, open_store(settings), engine, clock)
     engine.close()
