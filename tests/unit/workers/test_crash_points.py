@@ -113,7 +113,8 @@ def bench(tmp_path: Path, clock: FakeClock) -> Iterator[Bench]:
     db = Database(settings.database_url, clock=clock)
     with db.transaction() as tx:
         register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu:0", slots=2, variants=["tiny_16k"])
-    engine = engine_of(CountingModel(), max_batch=1)
+    model = CountingModel()
+    engine = engine_of(lambda _: model, max_batch=1)
     engine.start()
     yield Bench(settings, db, open_store(settings), engine, clock)
     engine.close()
