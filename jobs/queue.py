@@ -90,6 +90,13 @@ class Broker:
         messages += [json.loads(raw)[0] for raw in in_hand if raw is not None]
         return {job_id for message in messages if (job_id := _job_id(message)) is not None}
 
+    def waiting(self, variant: str) -> int:
+        """Return how many messages wait on the variant's queue."""
+        try:
+            return int(self._redis.llen(queue_name(variant)))
+        except (RedisError, OSError) as exc:
+            raise BrokerUnavailableError(f"The broker did not answer: {exc}") from exc
+
     def check(self) -> None:
         """Raise unless the broker answers a ping."""
         try:

@@ -8,20 +8,34 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jobs.db.database import Database
-from jobs.errors import InputDamagedError, InputMissingError, InputTooLargeError, StorageFailedError
+from jobs.errors import (
+    InputDamagedError,
+    InputMissingError,
+    InputTooLargeError,
+    LeaseLostError,
+    OutputRefusedError,
+    OutputTakenError,
+    StorageFailedError,
+)
 from jobs.lifecycle import Stage, overall_progress
 from jobs.request import MAX_SEED, S3_URL, JobRequest
 from jobs.service.work import NewArtifact, record_resolved
 from jobs.settings import Settings
-from jobs.storage.errors import ChecksumMismatchError, ObjectNotFoundError, ObjectTooLargeError, StorageError
-from jobs.storage.protocol import ObjectStore
+from jobs.storage.errors import (
+    ChecksumMismatchError,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    StorageError,
+    WriteRefusedError,
+)
+from jobs.storage.protocol import JOB_ID_FIELD, ObjectStore
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import AUDIO_FORMATS, write_audio
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
@@ -32,7 +46,9 @@ from workers.engine import Engine, EngineRequest
 from workers.in_hand import HeldJob, StoppedError
 from workers.media.sandbox import MediaSandbox, SandboxStoppedError
 
-JOB_ID_FIELD = "mmaudio-job-id"
+if TYPE_CHECKING:  # it brings boto3, which a platform on a folder never needs
+    from jobs.storage.delivery import Delivery
+
 # How often a thread that waits for the device looks whether its job was stopped.
 LOOK_S = 0.1
 # A video this much shorter than what was asked for is not worth a warning: it is less than a frame.
@@ -59,6 +75,7 @@ class Made:
 
     artifacts: list[NewArtifact] = field(default_factory=list)
     stored_keys: list[str] = field(default_factory=list)
+    delivery: Delivery | None = None
     warnings: list[dict[str, Any]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -143,13 +160,7 @@ class JobRun:
     def _fetch_from_bucket(self, bucket: str, key: str, target: Path, limit: int) -> None:
         from jobs.storage.s3 import S3Store
 
-        settings = self._tools.settings
-        store = S3Store(
-            f"s3://{bucket}",
-            endpoint_url=settings.s3_endpoint_url,
-            region=settings.s3_region,
-            addressing_style=settings.s3_addressing_style,
-        )
+        store = S3Store.from_settings(f"s3://{bucket}", self._tools.settings)
         store.download_from(bucket, key, target, max_bytes=limit)
 
     def _decode(self, source: Path | None) -> tuple[VideoFrames | None, ImageFrame | None, float]:
@@ -178,8 +189,8 @@ class JobRun:
             )
         if asked is not None and frames.duration_s < asked - SHORTER_S:
             self.made.warn("video_shorter", f"The video has {frames.duration_s:.2f} s of the {asked:g} s asked for.")
-        with self._tools.db.transaction() as tx:
-            record_resolved(tx, self.claim, {"duration_s": round(frames.duration_s, 6)})
+        found = {"duration_s": round(frames.duration_s, 6)}
+        self._tools.db.run(lambda tx: record_resolved(tx, self.claim, found), repeatable=True)
         return frames, None, frames.duration_s
 
     def _generate(self, video: VideoFrames | None, image: ImageFrame | None, duration_s: float) -> list[np.ndarray]:
@@ -319,12 +330,35 @@ class JobRun:
                     path,
                     content_type=artifact.content_type,
                     user_metadata={JOB_ID_FIELD: self.claim.job_id},
+                    if_absent=True,
                 )
             except StorageError as exc:
                 raise StorageFailedError("The object store did not take the result.") from exc
-            facts = {**vars(artifact), "size_bytes": stored.size_bytes, "sha256": stored.sha256 or ""}
-            self.made.artifacts.append(NewArtifact(**facts))
+            kept = replace(artifact, size_bytes=stored.size_bytes, sha256=stored.sha256 or "")
+            self.made.artifacts.append(replace(kept, delivered_to=self._deliver(kept, path)))
             self._tools.report(self.held, Stage.UPLOAD, (place + 1) / len(files), None)
+
+    def _deliver(self, artifact: NewArtifact, path: Path) -> str | None:
+        """Put a file into the caller's own bucket too, where the request names one; return where it lies there."""
+        output = self.request.output
+        if output is None:
+            return None
+        from jobs.storage.delivery import Delivery, KeyTakenError, OvertakenError
+
+        if self.made.delivery is None:
+            self.made.delivery = Delivery.to(
+                output, self._tools.settings, job_id=self.claim.job_id, attempt=self.claim.attempt
+            )
+        try:
+            return self.made.delivery.put(artifact.name, path, content_type=artifact.content_type)
+        except WriteRefusedError as exc:
+            raise OutputRefusedError(f"{output} is not there, or does not let this server write.") from exc
+        except KeyTakenError as exc:
+            raise OutputTakenError(f"{exc} Nothing was written over it.") from exc
+        except OvertakenError as exc:
+            raise LeaseLostError(str(exc)) from exc
+        except StorageError as exc:
+            raise StorageFailedError(f"The object store did not take the copy for {output}.") from exc
 
 
 @contextlib.contextmanager

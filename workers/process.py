@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -38,11 +39,16 @@ from workers.in_hand import JobsInHand, StopReason
 from workers.job_run import Tools
 from workers.media.sandbox import MediaSandbox, SandboxLimits
 from workers.reporter import Reporter
+from workers.stall import StallWatch
 from workers.tasks import JobRunner
 
 log = logging.getLogger(__name__)
 
 DRAIN_LOOK_S = 0.05
+STALL_LOOK_S = 1.0
+# EX_TEMPFAIL: a process that cannot even be stopped ends so, and is started again.
+STALLED_STATUS = 75
+STALLED_EXTRA_S = 10.0
 
 
 def offered_variants(settings: Settings) -> list[str]:
@@ -96,6 +102,12 @@ class WorkerProcess:
         )
         tools = Tools(settings, self._db, open_store(settings), self._engine, _sandbox(settings), self._reporter.report)
         self._runner = JobRunner(tools, self._broker, self._in_hand, self._reporter, worker_id=self.worker_id)
+        self._stall = StallWatch(
+            waiting=lambda: sum(self._broker.waiting(variant) for variant in self._variants),
+            has_room=lambda: self._ready and len(self._in_hand.all()) < settings.worker_slots,
+            stalled_s=settings.stalled_s,
+        )
+        self._runner.on_message = self._stall.took
 
     def run(self) -> int:
         """Take jobs until a stop signal comes; return the exit status."""
@@ -123,6 +135,7 @@ class WorkerProcess:
         self._engine.preload(self._variants[0])
         self._reporter.start()
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
+        threading.Thread(target=self._end_when_stalled, name="stall", daemon=True).start()
         try:
             consumer.start()  # returns when the pool's threads have ended their jobs
         finally:
@@ -165,6 +178,19 @@ class WorkerProcess:
         while not self._stopped.wait(DRAIN_LOOK_S):
             if time.monotonic() > deadline or self._stop_signals > 1:
                 self._in_hand.stop_all(StopReason.DRAINED)
+
+    def _end_when_stalled(self) -> None:
+        """End this process when no message comes any more: as a stop signal would, so that running jobs may end."""
+        while not self._draining.wait(STALL_LOOK_S):
+            if self._stall.is_stalled():
+                log.error("messages wait, slots are free and nothing comes; ending this process to be started again")
+                os.kill(os.getpid(), signal.SIGTERM)
+                break
+        else:
+            return
+        if not self._stopped.wait(self.settings.drain_grace_s + STALLED_EXTRA_S):
+            log.error("the consumer does not stop either; leaving")
+            os._exit(STALLED_STATUS)  # what ran here is taken back when its lease runs out
 
 
 def _sandbox(settings: Settings) -> MediaSandbox:

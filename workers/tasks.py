@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from celery import Celery
 from celery.exceptions import Reject
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database, Transaction
 from jobs.errors import Failure, InternalError, JobError, LeaseLostError, RunTimeoutError
@@ -27,7 +26,6 @@ from workers.reporter import Reporter
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-WRITE_TRIES = 5
 
 
 class JobRunner:
@@ -40,6 +38,7 @@ class JobRunner:
         self._worker_id = worker_id
         self._db: Database = tools.db
         self.draining = False
+        self.on_message: Callable[[], None] = lambda: None
 
     def register(self, app: Celery) -> None:
         """Make `run` the task of this app that a message names."""
@@ -54,6 +53,7 @@ class JobRunner:
         Raises:
             Reject: this worker stops; the message goes back to the queue.
         """
+        self.on_message()
         if self.draining:
             raise Reject("this worker is stopping", requeue=True)
         lease_s = self._tools.settings.lease_s
@@ -147,25 +147,18 @@ class JobRunner:
         return None
 
     def _write(self, step: Callable[[Transaction], Result]) -> Result:
-        """Do one step in a transaction, again when the connection broke; every step names its attempt, so it may.
+        """Do one step in a transaction, again when the database was away; every step names its attempt, so it may.
 
         Raises:
             DBAPIError: the database stayed away; the lease runs out and the sweep takes the job back.
         """
-        for attempt in range(WRITE_TRIES):
-            try:
-                with self._db.transaction() as tx:
-                    return step(tx)
-            except DBAPIError as exc:
-                if attempt == WRITE_TRIES - 1:
-                    raise
-                log.warning("the database did not answer (%s); trying again", type(exc.orig).__name__)
-                time.sleep(0.2 * 2**attempt)
-        raise AssertionError("the loop returns or raises")
+        return self._db.run(step, repeatable=True)
 
     def _discard(self, made: Made) -> None:
-        """Remove what an attempt stored that nobody will ever point at."""
+        """Remove what an attempt stored and delivered that nobody will ever point at."""
         try:
             self._tools.store.delete(made.stored_keys)
+            if made.delivery is not None:
+                made.delivery.withdraw()
         except StorageError as exc:
             log.warning("objects of a dropped attempt stay behind: %s", exc)
