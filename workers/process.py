@@ -100,7 +100,8 @@ class WorkerProcess:
             loaded=lambda: self._engine.loaded,
             memory=lambda: int(self._process.memory_info().rss),
         )
-        tools = Tools(settings, self._db, open_store(settings), self._engine, _sandbox(settings), self._reporter.report)
+        self._sandbox = _sandbox(settings)
+        tools = Tools(settings, self._db, open_store(settings), self._engine, self._sandbox, self._reporter.report)
         self._runner = JobRunner(tools, self._broker, self._in_hand, self._reporter, worker_id=self.worker_id)
         self._stall = StallWatch(
             waiting=lambda: sum(self._broker.waiting(variant) for variant in self._variants),
@@ -142,6 +143,7 @@ class WorkerProcess:
             self._draining.set()
             self._stopped.set()
             self._engine.close()
+            self._sandbox.close()
             self._reporter.close()
             self._say_stopped()
             self._broker.close()
@@ -203,6 +205,7 @@ def _sandbox(settings: Settings) -> MediaSandbox:
             cpu_s=int(settings.decode_timeout_s * 2),
         ),
         scratch,
+        standby=settings.decode_standby,
     )
 
 
