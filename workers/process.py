@@ -113,8 +113,8 @@ class WorkerProcess:
     def run(self) -> int:
         """Take jobs until a stop signal comes; return the exit status."""
         settings = self.settings
-        with self._db.transaction() as tx:
-            register_worker(
+        self._db.run(
+            lambda tx: register_worker(
                 tx,
                 worker_id=self.worker_id,
                 hostname=socket.gethostname(),
@@ -122,7 +122,9 @@ class WorkerProcess:
                 device=self._device,
                 slots=settings.worker_slots,
                 variants=self._variants,
-            )
+            ),
+            repeatable=False,
+        )
         # Celery warns a root user of pickled messages; ours are JSON, and nothing else is accepted.
         warnings.simplefilter("ignore", SecurityWarning)
         app = make_app(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,7 +12,7 @@ from celery.exceptions import Reject
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database, Transaction
-from jobs.errors import Failure, InternalError, JobError, LeaseLostError, RunTimeoutError
+from jobs.errors import DiskFullError, Failure, InternalError, JobError, LeaseLostError, RunTimeoutError
 from jobs.lifecycle import State
 from jobs.queue import RUN_JOB_TASK, Broker
 from jobs.service import work
@@ -93,11 +94,10 @@ class JobRunner:
         except JobError as exc:
             log.warning("job %s: %s", claim.job_id, exc, exc_info=exc.__cause__)
             self._fail(claim, exc.failure(stage))
-        except Exception:
+        except Exception as exc:
             # The boundary: whatever it was, the job ends with a reason and the worker goes on.
             log.exception("job %s failed in stage %s", claim.job_id, stage)
-            message = "Something went wrong inside the platform; the worker's log has the details."
-            self._fail(claim, InternalError(message).failure(stage))
+            self._fail(claim, _unforeseen(exc).failure(stage))
         else:
             if self._publish(claim, made):
                 return
@@ -162,3 +162,9 @@ class JobRunner:
                 made.delivery.withdraw()
         except StorageError as exc:
             log.warning("objects of a dropped attempt stay behind: %s", exc)
+
+
+def _unforeseen(exc: Exception) -> JobError:
+    if isinstance(exc, OSError) and exc.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return DiskFullError("The worker's disk has no room left.")
+    return InternalError("Something went wrong inside the platform; the worker's log has the details.")

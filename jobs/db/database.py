@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 SQLITE_BUSY_TIMEOUT_MS = 10_000
 # A process that is frozen, or cut off, in the middle of a transaction holds its row locks. The server ends such a
 # transaction after this time, or the sweep could never take the row's job back.
-IDLE_IN_TRANSACTION_MS = 15_000
+IDLE_IN_TRANSACTION_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
 # A peer that is gone without a word (half-open) is noticed within about 10 + 3 * 5 s.
 KEEPALIVE = {

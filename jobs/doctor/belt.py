@@ -30,12 +30,12 @@ class BeltCheck:
             published = list(
                 tx.session.execute(
                     select(Job.variant, Job.id).where(Job.state == State.QUEUED, Job.published_at < overdue)
-                ).tuples()
+                )
             )
             expired = list(
                 tx.session.execute(
                     select(Job.id, Job.worker_id).where(Job.state == State.RUNNING, Job.lease_expires_at < overdue)
-                ).tuples()
+                )
             )
         on_belt = {variant: self._publisher.job_ids_on_belt(variant) for variant in {row[0] for row in published}}
         for variant, job_id in published:

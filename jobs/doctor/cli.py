@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import click
 from sqlalchemy.exc import DBAPIError
@@ -35,37 +36,44 @@ def doctor(fix: bool, grace_s: float, as_json: bool) -> None:
     """
     settings = load_settings()
     logging.basicConfig(level="ERROR")
-    db, store = Database(settings.database_url), open_store(settings)
-    checks: list[tuple[str, Check]] = [
-        ("rows and objects", ObjectsCheck(db, store, grace_s=grace_s).findings),
-        ("unfinished uploads", lambda: parts_findings(store)),
-    ]
     try:
         broker = Broker(settings.resolved_broker_url())
     except BrokerUnknownError as exc:
         raise click.ClickException(str(exc)) from exc
-    checks.append(("rows and belt", BeltCheck(db, broker).findings))
-    found = mended = unanswered = 0
-    for name, check in checks:
+    with closing(Database(settings.database_url)) as db, closing(broker):
+        store = open_store(settings)
+        checks: dict[str, Check] = {
+            "rows and objects": ObjectsCheck(db, store, grace_s=grace_s).findings,
+            "unfinished uploads": lambda: parts_findings(store),
+            "rows and belt": BeltCheck(db, broker).findings,
+        }
+        found, unanswered = _examine(checks, fix=fix, show=lambda finding: click.echo(_shown(finding, as_json)))
+    mended = sum(finding.mended for finding in found)
+    if not as_json:
+        click.echo(f"{len(found)} disagreements, {mended} mended" if found else "nothing disagrees")
+    if unanswered or len(found) > mended:
+        raise SystemExit(1)
+
+
+def _examine(checks: dict[str, Check], *, fix: bool, show: Callable[[Finding], None]) -> tuple[list[Finding], int]:
+    """Make every check; return what was found, and how many checks could not be made to the end."""
+    found, unanswered = [], 0
+    for name, check in checks.items():
         try:
             for finding in check():
-                found += 1
+                found.append(finding)
                 if fix:
                     finding.mend()
                     finding.mended = True
-                    mended += 1
-                click.echo(json.dumps(finding.as_json()) if as_json else _line(finding))
+                show(finding)
         except (DBAPIError, StorageError, BrokerUnavailableError) as exc:
             unanswered += 1
             reason = str(getattr(exc, "orig", exc)).strip().splitlines()[0]
             click.echo(f"{name}: not compared to the end: {reason}", err=True)
-    broker.close()
-    db.close()
-    if not as_json:
-        click.echo(f"{found} disagreements, {mended} mended" if found else "nothing disagrees")
-    if unanswered or found > mended:
-        raise SystemExit(1)
+    return found, unanswered
 
 
-def _line(finding: Finding) -> str:
+def _shown(finding: Finding, as_json: bool) -> str:
+    if as_json:
+        return json.dumps(finding.as_json())
     return f"{finding.kind}: {finding.subject}: {finding.detail}{' (mended)' if finding.mended else ''}"

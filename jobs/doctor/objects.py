@@ -60,15 +60,10 @@ class ObjectsCheck:
     def _artifacts(self, owners: list[_Owner], of_range: ColumnElement[bool]) -> Iterator[Finding]:
         with self._db.reading() as tx:
             rows = list(tx.session.scalars(select(Artifact).where(of_range, Artifact.deleted_at.is_(None))))
-            running = dict(
-                tx.session.execute(
-                    select(Job.id, Job.attempt).where(
-                        Job.id.in_([owner.id for owner in owners]), Job.state == State.RUNNING
-                    )
-                )
-                .tuples()
-                .all()
+            held = select(Job.id, Job.attempt).where(
+                Job.id.in_([owner.id for owner in owners]), Job.state == State.RUNNING
             )
+            running = {row.id: row.attempt for row in tx.session.execute(held)}
             now = tx.now
         listed = {key for owner in owners for key in owner.keys}
         for row in rows:
