@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import psycopg
@@ -16,6 +17,7 @@ from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job
 from jobs.request import JobRequest
 from jobs.service.submission import Idempotency, SubmitPolicy, submit, submit_and_commit
+from jobs.service.work import claim
 from migrations.upgrade import upgrade
 from tests.servers.postgres import postgres_database
 
@@ -185,3 +187,27 @@ def test_a_full_sqlite_disk_refuses_and_keeps_what_it_has(tmp_path: Path) -> Non
     with db.reading() as tx:
         assert list(tx.session.scalars(select(Job.id))) == [kept]
     db.close()
+
+
+def test_a_machine_with_a_wrong_clock_gets_its_leases_by_the_databases(
+    postgres_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class AnyTime(type):
+        def __instancecheck__(cls, value: object) -> bool:
+            return isinstance(value, datetime)
+
+    class AnHourAhead(datetime, metaclass=AnyTime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> AnHourAhead:
+            return super().now(tz) + timedelta(hours=1)
+
+    monkeypatch.setattr("jobs.clock.datetime", AnHourAhead)
+    with postgres_db.transaction() as tx:
+        job_id = submit_rain(tx)
+        claim(tx, job_id, worker_id="w", lease_s=12)
+        left = tx.session.scalar(
+            text("SELECT extract(epoch FROM lease_expires_at - clock_timestamp()) FROM jobs WHERE id = :id"),
+            {"id": job_id},
+        )
+    assert left is not None
+    assert 0 < left <= 12
