@@ -158,8 +158,8 @@ class JobRunner:
         """Remove what an attempt stored and delivered that nobody will ever point at."""
         try:
             self._tools.store.delete(made.stored_keys)
-            if made.delivery is not None:
-                made.delivery.withdraw()
+            if made.handover is not None:
+                made.handover.withdraw()
         except StorageError as exc:
             log.warning("objects of a dropped attempt stay behind: %s", exc)
 

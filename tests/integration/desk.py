@@ -20,6 +20,8 @@ from tests.contract.domain.conftest import RememberingBelt
 from tests.servers.faulty_http import Weather
 from tests.unit.workers.models import CountingModel
 from workers.engine import Engine
+from workers.features.cache import FeatureCache
+from workers.features.disk import DiskFeatures
 from workers.in_hand import HeldJob, JobsInHand, StopReason
 from workers.job_run import Tools
 from workers.media.sandbox import MediaSandbox, SandboxLimits
@@ -46,11 +48,21 @@ class Desk:
             self.db, in_hand, worker_id="w", lease_s=12, heartbeat_s=4, state=str, loaded=list, memory=lambda: None
         )
         sandbox = MediaSandbox(MediaLimits(), SandboxLimits(), self.settings.data_dir)
-        tools = Tools(self.settings, self.db, self.store, self.engine, sandbox, self.report)
+        features = FeatureCache(DiskFeatures(self.settings.data_dir / "features", max_bytes=0), self.store, ttl_s=0)
+        tools = Tools(
+            self.settings,
+            self.db,
+            self.store,
+            self.engine,
+            sandbox,
+            self.report,
+            features,
+            lambda variant, parts: "revision 1",
+        )
         belt: Any = RememberingBelt()
         self.runner = JobRunner(tools, belt, in_hand, reporter, worker_id="w")
 
-    def report(self, held: HeldJob, stage: Stage, fraction: float, step: int | None) -> None:
+    def report(self, held: HeldJob, stage: Stage, fraction: float, *_: Any) -> None:
         if stage is self.cancel_in and fraction > 0:
             with self.db.transaction() as tx:
                 cancel(tx, held.claim.job_id, tenant="t")
