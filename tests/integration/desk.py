@@ -18,8 +18,7 @@ from jobs.storage.s3 import S3Store
 from mmaudio_model.media.probe import MediaLimits
 from tests.contract.domain.conftest import RememberingBelt
 from tests.servers.faulty_http import Weather
-from tests.unit.workers.models import CountingModel
-from workers.engine import Engine
+from tests.unit.workers.models import CountingModel, engine_of
 from workers.features.cache import FeatureCache
 from workers.features.disk import DiskFeatures
 from workers.in_hand import HeldJob, JobsInHand, StopReason
@@ -41,7 +40,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.store = open_store(self.settings)
-        self.engine = Engine(lambda variant: CountingModel(), max_batch=4)
+        self.engine = engine_of(lambda variant: CountingModel(), max_batch=4)
         self.engine.start()
         in_hand = JobsInHand()
         reporter = Reporter(
@@ -96,4 +95,4 @@ class Desk:
         return list(self.theirs.list_keys(""))
 
     def kept(self) -> list[str]:
-        return list(self.store.list_keys(""))
+        return list(self.store.list_keys("jobs/"))
