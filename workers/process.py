@@ -170,6 +170,7 @@ class WorkerProcess:
         )
         self._runner.on_message = stall.took
         threading.Thread(target=self._end_when_stalled, args=(stall,), name="stall", daemon=True).start()
+        self._runner.fill_slots()  # nothing was published while there was no slot for it
         try:
             consumer.start()  # returns when the pool's threads have ended their jobs
         finally:

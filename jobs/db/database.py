@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -47,6 +47,8 @@ class Transaction:
 
     session: Session
     now: datetime
+    before_commit: list[Callable[[], None]] = field(default_factory=list)
+    """Steps that are run when all else is done: those whose locks everybody wants."""
 
 
 class Database:
@@ -95,7 +97,11 @@ class Database:
     def transaction(self) -> Iterator[Transaction]:
         """A unit of work that writes: commits when the block ends, rolls back when it raises."""
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
-            yield Transaction(session, self._clock.now(session))
+            tx = Transaction(session, self._clock.now(session))
+            yield tx
+            session.flush()
+            for step in tx.before_commit:
+                step()
 
     def run(self, step: Callable[[Transaction], Result], *, repeatable: bool, tries: int = RUN_TRIES) -> Result:
         """Do a step in a transaction of its own; the whole of it again when the database could not serve it just now.

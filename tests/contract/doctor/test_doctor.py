@@ -27,6 +27,7 @@ from jobs.service.dispatch import dispatch
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.uploads import announce_upload, mark_upload_checked
 from jobs.service.work import Claim, NewArtifact
+from jobs.service.workers import register_worker
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
@@ -111,6 +112,8 @@ def _house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
         settings = Settings()
         upgrade(settings.database_url)
         db, broker = Database(settings.database_url), Broker(broker_url)
+        with db.transaction() as tx:  # jobs are published for workers that are there
+            register_worker(tx, worker_id="w", hostname="h", pid=1, device="cpu:0", slots=4, variants=["tiny_16k"])
         yield House(db, open_store(settings), broker)
         broker.close()
         db.close()
