@@ -17,6 +17,8 @@ from mmaudio_model.networks.vocoder import Vocoder
 
 # Keeps the untrained vocoder audible and out of the tanh's ends.
 VOCODER_LAST_GAIN = 0.02
+TRAINED_LAST_GAIN = 0.5
+"""Where training starts: about as loud as sounds are. From the gain above, 600 steps had not got there."""
 UPSAMPLING_GAIN = 1.4
 RESIDUAL_GAIN = 0.3
 BRANCH_ENDS = tuple(
@@ -45,6 +47,9 @@ def give_first_values(module: nn.Module, part: str) -> None:
                 parameter.mul_(BRANCH_GAIN)
     if isinstance(module, FlowNetwork):
         _start_as_identity(module)
+    if isinstance(module, Vocoder):
+        with torch.no_grad():
+            module.conv_post.parametrizations.weight.original0.fill_(TRAINED_LAST_GAIN)
 
 
 @torch.no_grad()
