@@ -116,7 +116,7 @@ def world(
 @click.option(
     "--field-weights",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with weights of the field's networks: also FD, KL, IS, CLAP, ImageBind, DeSync. Nothing is downloaded.",
+    help="Folder of the field's networks: also FD, KL, IS, CLAP, ImageBind, DeSync. Nothing is downloaded.",
 )
 @click.option(
     "--captions",

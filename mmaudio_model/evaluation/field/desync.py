@@ -68,6 +68,4 @@ def _segments(values: torch.Tensor, length: int) -> torch.Tensor:
     return torch.stack([values[start : start + length] for start in starts]) if starts else values[:0]
 
 
-DESYNC = Adapter(
-    "desync", "av_bench", "pip install git+https://github.com/hkchengrex/av-benchmark", (WEIGHTS,), Desync
-)
+DESYNC = Adapter("desync", "av_bench", "pip install git+https://github.com/hkchengrex/av-benchmark", (WEIGHTS,), Desync)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +49,16 @@ def read_checkpoint(path: Path) -> dict[str, object]:
     Raises:
         WeightsMismatchError: it is none, or holds other things.
     """
-    # Published training checkpoints hold numpy's scalars beside their tensors.
-    scalars = [(np._core.multiarray.scalar, "numpy.core.multiarray.scalar"), np.dtype]
+    # Published training checkpoints hold numpy's scalars beside their tensors, under numpy 1's name for them or 2's.
+    scalar = np._core.multiarray.scalar
+    scalars = [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype]
     scalars += [np.dtypes.Float32DType, np.dtypes.Float64DType, np.dtypes.Int64DType]
     try:
         with torch.serialization.safe_globals(scalars):
             held = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as exc:
+        # torch's own message advises to run what is in the file.
+        raise WeightsMismatchError(f"{path} is damaged, or holds more than tensors and plain values.") from exc
     except Exception as exc:  # torch.load raises what zipfile, pickle and struct raise
         raise WeightsMismatchError(f"{path} is no checkpoint that can be read: {exc}") from exc
     if not isinstance(held, dict):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.special import log_softmax
 
@@ -60,7 +62,7 @@ def inception_score(logits: np.ndarray, *, splits: int = INCEPTION_SPLITS, seed:
     log_p = log_softmax(shuffled, axis=1)
     count = splits if len(logits) >= splits else 1
     bounds = [k * len(logits) // count for k in range(count + 1)]
-    return float(np.mean([_score(log_p[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]))
+    return float(np.mean([_score(log_p[a:b]) for a, b in pairwise(bounds)]))
 
 
 def _score(log_p: np.ndarray) -> float:
@@ -76,7 +78,9 @@ def mean_cosine(one: np.ndarray, other: np.ndarray) -> float:
         RequestInvalidError: the shapes differ, there is no pair, or an embedding is zero.
     """
     if one.shape != other.shape or one.ndim != 2 or not len(one):
-        raise RequestInvalidError(f"Got embeddings of shapes {one.shape} and {other.shape}; both must be (N, D), N > 0.")
+        raise RequestInvalidError(
+            f"Got embeddings of shapes {one.shape} and {other.shape}; both must be (N, D), N > 0."
+        )
     one, other = one.astype(np.float64), other.astype(np.float64)
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     if not lengths.all():
@@ -94,5 +98,7 @@ def desync_s(logits: np.ndarray) -> float:
         RequestInvalidError: another shape.
     """
     if logits.ndim != 2 or logits.shape[1] != len(OFFSETS_S) or not len(logits):
-        raise RequestInvalidError(f"Got offset logits of shape {logits.shape}; (N, {len(OFFSETS_S)}), N > 0, is needed.")
+        raise RequestInvalidError(
+            f"Got offset logits of shape {logits.shape}; (N, {len(OFFSETS_S)}), N > 0, is needed."
+        )
     return float(np.abs(OFFSETS_S[logits.argmax(axis=1)]).mean())

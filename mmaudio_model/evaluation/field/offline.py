@@ -31,7 +31,7 @@ def offline(folder: str | os.PathLike[str]) -> Iterator[None]:
     Names such as `roberta-base` that transformers looks up are then found as folders in `folder` first. Not for
     several threads: the working directory and the refusal are the process's.
     """
-    global _forbidding, _hooked  # noqa: PLW0603 - an audit hook is the process's and cannot be taken back
+    global _forbidding, _hooked  # an audit hook is the process's and cannot be taken back
     if not _hooked:
         sys.addaudithook(_refuse)
         _hooked = True

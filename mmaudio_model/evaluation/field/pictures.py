@@ -46,5 +46,11 @@ def whole_pictures(video: Path, *, side: int, every_s: float, duration_s: float)
 def _read(video: Path, side: int, duration_s: float, resize: Resize) -> VideoFrames:
     with video.open("rb") as file:
         return read_video_frames(
-            file, start_s=0.0, duration_s=duration_s, clip_size=side, sync_size=side, limits=MediaLimits(), resize=resize
+            file,
+            start_s=0.0,
+            duration_s=duration_s,
+            clip_size=side,
+            sync_size=side,
+            limits=MediaLimits(),
+            resize=resize,
         )

@@ -20,7 +20,7 @@ SURE = 50.0
 def test_the_frechet_distance_of_shifted_and_scaled_sets_is_known():
     one = np.array([[-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0, 1.0]])
     assert frechet_distance(one, one) == pytest.approx(0, abs=1e-9)
-    assert frechet_distance(one + [3.0, 4.0], one) == pytest.approx(25)
+    assert frechet_distance(one + np.array([3.0, 4.0]), one) == pytest.approx(25)
     # Of N(0, s) and N(0, 4 s) it is tr(s + 4 s - 2 * 2 s) = tr(s); here s is 2/3 in each of two directions.
     assert frechet_distance(2 * one, one) == pytest.approx(4 / 3)
 
@@ -59,7 +59,10 @@ def test_the_inception_score_is_the_number_of_classes_that_are_told_apart():
 
 def test_the_inception_score_is_the_mean_over_splits_of_the_shuffled_set():
     logits = SURE * np.eye(2)[[0, 1] * 10]
-    scores = [inception_score(logits[np.random.RandomState(2020).permutation(20)][k : k + 2], splits=1) for k in range(0, 20, 2)]
+    scores = [
+        inception_score(logits[np.random.RandomState(2020).permutation(20)][k : k + 2], splits=1)
+        for k in range(0, 20, 2)
+    ]
     assert inception_score(logits) == pytest.approx(np.mean(scores))
     assert inception_score(logits) < inception_score(logits, splits=1) == pytest.approx(2)
 
