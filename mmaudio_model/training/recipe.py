@@ -60,7 +60,7 @@ TINY = Recipe(
         "vae": TrainOptions(2500, 16, 3e-3, precision="bf16", ema_decay=0.998),
         "sync": TrainOptions(2400, 8, 8e-4, precision="bf16", ema_decay=0.998),
         "clip": TrainOptions(1500, 64, 1.5e-3, precision="bf16", ema_decay=0.99),
-        "vocoder": TrainOptions(1000, 16, 1.5e-3, precision="bf16", ema_decay=0.998),
+        "vocoder": TrainOptions(600, 8, 2e-3, warmup_steps=50, ema_decay=0.99, validate_every=100, save_every=100),
         "flow": TrainOptions(1400, 16, 1.5e-3, warmup_steps=50, precision="bf16", ema_decay=0.995),
     },
 )

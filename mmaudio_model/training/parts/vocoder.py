@@ -18,7 +18,7 @@ from mmaudio_model.training.first_values import give_first_values
 from mmaudio_model.training.task import Batch, Draw, Losses, draw_clips, waveforms
 from mmaudio_model.variants import Variant
 
-CROP_FRAMES = 48
+CROP_FRAMES = 24
 MEL_WEIGHT = 2.0
 RESOLUTIONS = ((64, 16), (256, 64), (512, 128), (1024, 256))
 """FFT size and hop, in samples. The shortest tells when, the longest which pitch."""

@@ -16,6 +16,7 @@ from tests.unit.api.conftest import House
 
 
 def test_a_submitted_job_is_queued_published_and_has_links(house: House) -> None:
+    house.add_worker()
     job = house.submit(prompt="rain", metadata={"album": "x"})
     assert (job["state"], job["queue_position"], job["attempt"]) == ("queued", 1, 0)
     assert 0 <= job["request"]["seed"] < MAX_DRAWN_SEED
@@ -34,6 +35,7 @@ def test_a_submitted_job_is_queued_published_and_has_links(house: House) -> None
         ({"video": "upl_" + "0" * 32}, "video"),
         ({"image": "upl_" + "0" * 32}, "image"),
         ({"video": "s3://private/x.mp4"}, "video"),
+        ({"output": "s3://private/x/"}, "output"),
         ({"variant": "huge"}, "variant"),
         ({"duration_s": 31}, "duration_s"),
         ({"metadata": {"a": 1}}, "metadata.a"),
@@ -144,6 +146,7 @@ def test_a_full_queue_is_429_with_a_time_to_wait(house: House) -> None:
 
 
 def test_a_broker_that_is_down_does_not_lose_the_job(house: House) -> None:
+    house.add_worker()
     house.belt.down = True
     job = house.submit()
     assert job["state"] == "queued"
