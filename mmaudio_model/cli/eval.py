@@ -113,20 +113,53 @@ def world(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="JSON: an object of file names without ending and classes of the world.",
 )
+@click.option(
+    "--field-weights",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of the field's networks: also FD, KL, IS, CLAP, ImageBind, DeSync. Nothing is downloaded.",
+)
+@click.option(
+    "--captions",
+    "captions_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON: an object of file names without ending and captions, for CLAP.",
+)
+@click.option(
+    "--videos",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with a video of each name, for ImageBind and DeSync.",
+)
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Also write the whole report as JSON.")
-def folders(generated: Path, reference: Path, labels_file: Path | None, output: Path | None) -> None:
+def folders(
+    generated: Path,
+    reference: Path,
+    labels_file: Path | None,
+    field_weights: Path | None,
+    captions_file: Path | None,
+    videos: Path | None,
+    output: Path | None,
+) -> None:
     """Judge generated sound or video files against reference files of the same names."""
-    labels = _read_labels(labels_file) if labels_file is not None else None
+    if field_weights is None and (captions_file or videos):
+        raise click.UsageError("--captions and --videos are for the field's metrics; give --field-weights too.")
+    labels = _read_texts(labels_file, "labels", "drum") if labels_file is not None else None
+    captions = _read_texts(captions_file, "captions", "a drum is beaten") if captions_file is not None else {}
     from mmaudio_model.evaluation.classifier import load_classifier
-    from mmaudio_model.evaluation.folders import evaluate_folders, pair_files
-    from mmaudio_model.evaluation.table import parts_table
+    from mmaudio_model.evaluation.field.evaluate import Material, field_metrics
+    from mmaudio_model.evaluation.folders import by_stem, evaluate_folders, pair_files
+    from mmaudio_model.evaluation.table import field_lines, parts_table
 
     try:
         pairs = pair_files(generated, reference)
         report = evaluate_folders(pairs, load_classifier(), labels=labels, on_progress=_progress())
+        if field_weights is not None:
+            material = Material(pairs.both, captions, by_stem(videos) if videos is not None else {})
+            report["field"] = field_metrics(material, field_weights, on_progress=_progress())
     except (ModelError, OSError) as exc:
         raise click.ClickException(str(exc)) from exc
     _show(parts_table({"generated": report}, ("generated",)))
+    for line in field_lines(report.get("field", {})):
+        click.echo(line)
     for folder, alone in ((generated, pairs.only_generated), (reference, pairs.only_reference)):
         if alone:
             click.echo(f"Note: {len(alone)} files stand only in {folder} and were not judged.", err=True)
@@ -166,14 +199,15 @@ def train_classifier_(sounds: int, epochs: int, threads: int, output: Path | Non
     click.echo(f"{path}: {share:.1%} of {HELD_OUT_SOUNDS} held-out true sounds are put into their class")
 
 
-def _read_labels(path: Path) -> dict[str, str]:
+def _read_texts(path: Path, what: str, example: str) -> dict[str, str]:
+    """Return a text for each stem, of a JSON file."""
     try:
-        labels = json.loads(path.read_text())
+        texts = json.loads(path.read_text())
     except (OSError, ValueError) as exc:
-        raise click.ClickException(f"The labels in {path} cannot be read: {exc}.") from exc
-    if not isinstance(labels, dict) or not all(isinstance(label, str) for label in labels.values()):
-        raise click.ClickException(f'The labels in {path} must be one object, such as {{"clip-1": "drum"}}.')
-    return labels
+        raise click.ClickException(f"The {what} in {path} cannot be read: {exc}.") from exc
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise click.ClickException(f'The {what} in {path} must be one object, such as {{"clip-1": "{example}"}}.')
+    return texts
 
 
 def _progress() -> Callable[[str, int, int], None]:

@@ -37,7 +37,7 @@ def pair_files(generated: Path, reference: Path) -> Pairs:
         RequestInvalidError: two files of a folder share a stem, or nothing pairs.
         OSError: a folder cannot be read.
     """
-    ours, theirs = _by_stem(generated), _by_stem(reference)
+    ours, theirs = by_stem(generated), by_stem(reference)
     both = {stem: (ours[stem], theirs[stem]) for stem in sorted(ours.keys() & theirs.keys())}
     if not both:
         raise RequestInvalidError(
@@ -95,7 +95,13 @@ def evaluate_folders(
     return report
 
 
-def _by_stem(folder: Path) -> dict[str, Path]:
+def by_stem(folder: Path) -> dict[str, Path]:
+    """Return the sound and video files of a folder by their names without the ending.
+
+    Raises:
+        RequestInvalidError: two share a stem.
+        OSError: the folder cannot be read.
+    """
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):

@@ -29,8 +29,8 @@ def at_judged_rate(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     return np.asarray(waveform, dtype=np.float32)
 
 
-def read_sound(path: Path) -> np.ndarray:
-    """Return the sound of a file (sound or video), mixed to mono at JUDGED_RATE_HZ, float32 (samples,).
+def read_sound(path: Path, sample_rate_hz: int = JUDGED_RATE_HZ) -> np.ndarray:
+    """Return the sound of a file (sound or video), mixed to mono at a rate, float32 (samples,).
 
     Raises:
         MediaInvalidError: it has no sound that can be read.
@@ -40,7 +40,7 @@ def read_sound(path: Path) -> np.ndarray:
         with path.open("rb") as file, av.open(file) as container:
             if not container.streams.audio:
                 raise MediaInvalidError(f"{path} has no sound.")
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=JUDGED_RATE_HZ)
+            resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate_hz)
             frames = [frame for decoded in container.decode(audio=0) for frame in resampler.resample(decoded)]
             frames += resampler.resample(None)
     except FFmpegError as exc:

@@ -54,3 +54,10 @@ def speed_line(report: Mapping[str, Any]) -> str | None:
         f"speed: {figures['clip_s']:g} s with {figures['num_steps']} steps took {figures['median_s']:.1f} s "
         f"(median; the longest {figures['longest_s']:.1f} s)"
     )
+
+
+def field_lines(field: Mapping[str, Any]) -> list[str]:
+    """Return a line for each of the field's metrics: its figure, or why there is none."""
+    lines = [f"{name}: {value:.4g} ({field['judged'][name]} clips)" for name, value in field.get("metrics", {}).items()]
+    lines += [f"{name}: left out. {reason}" for name, reason in field.get("left_out", {}).items()]
+    return lines + [f"{name}: failed. {reason}" for name, reason in field.get("errors", {}).items()]
