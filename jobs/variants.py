@@ -30,7 +30,7 @@ _ALL = (
         "tiny_16k",
         16_000,
         "MIT",
-        note="our own small model, trained on a procedural world of 13 kinds of scene; it knows no others",
+        note="untrained as it comes: its sound follows nothing until `mmaudio train world` has trained it",
     ),
     VariantFacts("small_16k", 16_000, NONCOMMERCIAL),
     VariantFacts("small_44k", 44_100, NONCOMMERCIAL),

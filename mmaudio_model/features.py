@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mmaudio_model.checkpoints.files import require_file
+from mmaudio_model.checkpoints.own import own_file
 from mmaudio_model.checkpoints.parts import part_sources
-from mmaudio_model.checkpoints.shipped import shipped_file
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS, Variant
 
 FORMAT = 1
@@ -59,8 +59,11 @@ def encoder_revision(
     said = [str(FORMAT), torch.__version__, _arithmetic(device), precision, f"{CLIP_FPS} {SYNC_FPS}"]
     for part in parts:
         said += [part, repr(variant.sync if part == "sync" else variant.clip)]
-        if variant.shipped:
-            path = shipped_file(variant, part, weights_dir)
+        if variant.own:
+            path = own_file(variant, part, weights_dir)
+            if path is None:
+                said.append("seeded")
+                continue
         else:
             path = require_file(sources[part].file, variant, weights_dir)
         said.append(_fingerprint(path))

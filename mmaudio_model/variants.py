@@ -113,8 +113,8 @@ class Variant:
     licence: str
     clip: ClipSizes = field(default=ClipSizes())
     sync: SyncSizes = field(default=SyncSizes())
-    shipped: bool = False
-    """The weights come with this package (`checkpoints/shipped`) instead of being fetched."""
+    own: bool = False
+    """Ours: the weights are made by `mmaudio train world` (`checkpoints/own`) instead of being fetched."""
     default_duration_s: float = 8.0
     min_duration_s: float = 0.32
     max_duration_s: float = 30.0
@@ -189,8 +189,8 @@ _ALL = (
         ),
         sync=SyncSizes(frame_size=80, width=128, layers=2, heads=2, token_a_frame=True),
         licence="MIT",
-        shipped=True,
-        note="our own small model, trained on a procedural world of 13 kinds of scene; it knows no others",
+        own=True,
+        note="untrained as it comes: its sound follows nothing until `mmaudio train world` has trained it",
     ),
     Variant("small_16k", MODE_16K, FlowSizes(heads=7, joint_blocks=4, fused_blocks=8), NONCOMMERCIAL),
     Variant("small_44k", MODE_44K, FlowSizes(heads=7, joint_blocks=4, fused_blocks=8), NONCOMMERCIAL),

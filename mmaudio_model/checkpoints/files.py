@@ -113,8 +113,8 @@ CLIP = PublishedFile(
 
 
 def needed_files(variant: Variant) -> tuple[PublishedFile, ...]:
-    """Return the files that a variant is loaded from; none for one that comes with this package."""
-    if variant.shipped:
+    """Return the files that a variant is loaded from; none for one of our own."""
+    if variant.own:
         return ()
     mode = variant.mode.name
     return FLOW[variant.name], VAE[mode], VOCODER[mode], SYNC, CLIP

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from mmaudio_model.checkpoints.convert import conversion, converted_path, read_converted, write_converted
 from mmaudio_model.checkpoints.files import require_file
+from mmaudio_model.checkpoints.own import own_file, read_own
 from mmaudio_model.checkpoints.parts import PARTS, PartSource, new_network, part_identity, part_sources
-from mmaudio_model.checkpoints.shipped import read_shipped, shipped_file
+from mmaudio_model.checkpoints.seeded import fill_from_seed
 from mmaudio_model.errors import WeightsMismatchError
 from mmaudio_model.networks.clip import ImageTower, TextTower
 from mmaudio_model.networks.flow import FlowNetwork
@@ -113,8 +114,8 @@ def load_networks(
             on_part(part)
         # A part may be asked for first in the middle of an inference, whose mode would stick to its tensors.
         with torch.inference_mode(False), torch.no_grad():
-            if variant.shipped:
-                network = load_shipped_part(variant, part, weights_dir)
+            if variant.own:
+                network = load_own_part(variant, part, weights_dir)
             else:
                 network = load_part(variant, part, sources[part], paths[part])
             return network.eval().requires_grad_(False).to(device=device, dtype=dtype)
@@ -125,15 +126,19 @@ def load_networks(
     return networks
 
 
-def load_shipped_part(variant: Variant, part: str, weights_dir: Path | None) -> nn.Module:
-    """Return a part of a variant that comes with this package.
+def load_own_part(variant: Variant, part: str, weights_dir: Path | None) -> nn.Module:
+    """Return a part of a variant of our own, from its file if there is one, else from a fixed seed.
 
     Raises:
-        WeightsMissingError, WeightsMismatchError: the file is not there, or does not fit.
+        WeightsMismatchError: the file does not fit.
     """
-    path = shipped_file(variant, part, weights_dir)
-    network = new_network(variant, part, device="meta")
-    fill(network, read_shipped(path), source=str(path))
+    path = own_file(variant, part, weights_dir)
+    if path is None:
+        network = new_network(variant, part)
+        fill_from_seed(network, part)
+    else:
+        network = new_network(variant, part, device="meta")
+        fill(network, read_own(path), source=str(path))
     _fold(network)
     return network
 

@@ -34,8 +34,8 @@ class PartSource:
 
 
 def part_sources(variant: Variant) -> dict[str, PartSource]:
-    """Return where each part of a variant comes from; nothing for one that comes with this package."""
-    if variant.shipped:
+    """Return where each part of a variant comes from; nothing for one of our own."""
+    if variant.own:
         return {}
     mode = variant.mode.name
     return {

@@ -14,7 +14,7 @@ from mmaudio_model.cli.finetune import finetune, merge_lora, prepare
 from mmaudio_model.errors import ModelError
 from mmaudio_model.variants import VARIANTS, get_variant
 
-OWN = [name for name, variant in VARIANTS.items() if variant.shipped]
+OWN = [name for name, variant in VARIANTS.items() if variant.own]
 PARTS = ("vae", "sync", "clip", "vocoder", "flow")
 
 _run = click.option(
@@ -42,7 +42,7 @@ def train() -> None:
 @click.option("--threads", type=click.IntRange(min=1), default=2, show_default=True, help="Of torch, on a CPU.")
 @click.option("--smoke", is_flag=True, help="A run of minutes that shows that each part learns.")
 def world(name: str, parts: tuple[str, ...], clips: int | None, steps: int | None, **options: Any) -> None:
-    """Train a small variant from nothing on the procedural world, as the shipped weights were.
+    """Train a small variant from nothing on the procedural world.
 
     The weights come to lie in RUN/weights, which every command takes as --weights.
     """

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mmaudio_model.checkpoints.files import require_file
 from mmaudio_model.checkpoints.loading import fill, fill_from_file
+from mmaudio_model.checkpoints.own import SUFFIX, read_own, trained_file, write_own
 from mmaudio_model.checkpoints.parts import part_sources
-from mmaudio_model.checkpoints.shipped import SUFFIX, read_shipped, shipped_file, write_shipped
 from mmaudio_model.networks.vae import Vae
 from mmaudio_model.variants import Variant
 
@@ -40,7 +40,7 @@ def export_parts(
         for file, tensors in ((part, made), (f"{part}_encoder", encoder)):
             if tensors:
                 path = weights_dir / variant.name / f"{file}{SUFFIX}"
-                write_shipped(path, tensors, {"variant": variant.name, "trained": trained})
+                write_own(path, tensors, {"variant": variant.name, "trained": trained})
 
 
 def published_state(network: nn.Module) -> dict[str, Tensor]:
@@ -75,9 +75,9 @@ def load_whole_vae(variant: Variant, weights_dir: Path | None) -> Vae:
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         vae = Vae(variant.mode)
-    if variant.shipped:
-        paths = [shipped_file(variant, part, weights_dir) for part in ("vae", "vae_encoder")]
-        state = {key: value for path in paths for key, value in read_shipped(path).items()}
+    if variant.own:
+        paths = [trained_file(variant, part, weights_dir) for part in ("vae", "vae_encoder")]
+        state = {key: value for path in paths for key, value in read_own(path).items()}
         fill(vae, state, source=" and ".join(map(str, paths)))
     else:
         source = replace(part_sources(variant)["vae"], others=None)  # the encoder is in the same file

@@ -14,7 +14,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from mmaudio_model.checkpoints.files import FLOW, find_file, needed_files, require_file
-from mmaudio_model.checkpoints.loading import fill_from_file, load_networks, load_shipped_part
+from mmaudio_model.checkpoints.loading import fill_from_file, load_networks, load_own_part
 from mmaudio_model.checkpoints.parts import new_network, part_sources
 from mmaudio_model.errors import TrainingDataError
 from mmaudio_model.networks.flow import FlowNetwork
@@ -119,8 +119,8 @@ def load_flow(variant: Variant, weights_dir: Path | None) -> FlowNetwork:
     Raises:
         WeightsMissingError, WeightsMismatchError: see `checkpoints.loading`.
     """
-    if variant.shipped:
-        flow = load_shipped_part(variant, "flow", weights_dir)
+    if variant.own:
+        flow = load_own_part(variant, "flow", weights_dir)
     else:
         source = part_sources(variant)["flow"]
         flow = new_network(variant, "flow", device="meta")
@@ -153,7 +153,7 @@ def export_flow(flow: nn.Module, variant: Variant, weights_dir: Path | None, out
         weights_dir: where the checkpoint lies that this one stems from.
         trained: says how, for whoever looks for it.
     """
-    if variant.shipped:
+    if variant.own:
         export_parts(nn.ModuleDict({"flow": flow}), {"flow": "flow"}, variant, out, trained=trained)
         return
     base = FLOW[variant.name]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from mmaudio_model.checkpoints.loading import load_shipped_part
-from mmaudio_model.checkpoints.shipped import SUFFIX
+from mmaudio_model.checkpoints.loading import load_own_part
+from mmaudio_model.checkpoints.own import SUFFIX
 from mmaudio_model.training.data.clip import ClipShape, TrainingClip
 from mmaudio_model.training.data.prepare import prepare
 from mmaudio_model.training.data.shards import Shards
@@ -64,7 +64,7 @@ TINY = Recipe(
         "flow": TrainOptions(1400, 16, 1.5e-3, warmup_steps=50, precision="bf16", ema_decay=0.995),
     },
 )
-"""What the shipped weights of `tiny_16k` were made with."""
+"""For an hour or two of two CPU cores; docs/training.md says how far it came."""
 SMOKE = Recipe(
     clips=64,
     flow_clips=64,
@@ -158,7 +158,7 @@ class RecipeRun:
 
     def _encoders(self) -> Encoders:
         def load(part: str) -> torch.nn.Module:
-            return load_shipped_part(self.variant, part, self.weights).eval().requires_grad_(False)
+            return load_own_part(self.variant, part, self.weights).eval().requires_grad_(False)
 
         return Encoders(
             self.variant,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmaudio_model.checkpoints.loading import load_shipped_part
+from mmaudio_model.checkpoints.loading import load_own_part
 from mmaudio_model.media.audio import write_audio
 from mmaudio_model.networks.mel import MelSpectrogram
 from mmaudio_model.sampling import Guidance, draw_noise, euler
@@ -40,7 +40,7 @@ def vocoder_samples(variant: Variant, clips: Shards, folder: Path) -> WriteSampl
 def flow_samples(variant: Variant, features: Shards, weights_dir: Path, folder: Path) -> WriteSamples:
     """Return what makes sound of a few clips' features, with guidance, as the pipeline would."""
     indices = [int(index) for index in split(features)[1][:COUNT]]
-    vae, vocoder = (load_shipped_part(variant, part, weights_dir).eval() for part in ("vae", "vocoder"))
+    vae, vocoder = (load_own_part(variant, part, weights_dir).eval() for part in ("vae", "vocoder"))
 
     def read(name: str, index: int) -> Tensor:
         return torch.from_numpy(features.get(name, index).astype(np.float32))

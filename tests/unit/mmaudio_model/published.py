@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from mmaudio_model.checkpoints.parts import PARTS, new_network
+from mmaudio_model.checkpoints.seeded import fill_from_seed
 from mmaudio_model.networks.vae import Vae
-from mmaudio_model.training.first_values import fill_from_seed
 from mmaudio_model.variants import get_variant
 
 TINY = get_variant("tiny_16k")
 # tiny_16k's sizes as if they were published: read from files, in the layout of the 16 kHz variants.
-FROM_FILES = replace(TINY, name="small_16k", mode=replace(TINY.mode, name="16k"), shipped=False)
+FROM_FILES = replace(TINY, name="small_16k", mode=replace(TINY.mode, name="16k"), own=False)
 FLOW, VAE = "weights/mmaudio_small_16k.pth", "ext_weights/v1-16.pth"
 VOCODER, SYNC = "ext_weights/best_netG.pt", "ext_weights/synchformer_state_dict.pth"
 CLIP = "ext_weights/open_clip_pytorch_model.bin"

@@ -19,15 +19,15 @@ def test_the_five_published_variants_and_our_own_are_there() -> None:
 def test_published_variants_are_fetched_and_not_for_commerce() -> None:
     for name, variant in VARIANTS.items():
         if name != "tiny_16k":
-            assert (variant.shipped, variant.licence) == (False, "CC-BY-NC-4.0")
+            assert (variant.own, variant.licence) == (False, "CC-BY-NC-4.0")
 
 
-def test_tiny_comes_with_the_package_and_says_what_it_knows() -> None:
+def test_tiny_is_ours_and_says_that_it_is_untrained() -> None:
     tiny = get_variant("tiny_16k")
 
-    assert (tiny.shipped, tiny.licence) == (True, "MIT")
+    assert (tiny.own, tiny.licence) == (True, "MIT")
     assert tiny.note is not None
-    assert "it knows no others" in tiny.note
+    assert tiny.note.startswith("untrained")
 
 
 def test_an_unknown_variant_is_refused_with_the_known_ones() -> None:

@@ -12,9 +12,9 @@ import torch
 from mmaudio_model.checkpoints.files import CLIP_REPOSITORY, REVISIONS, find_file, is_installed, needed_files
 from mmaudio_model.checkpoints.loading import load_networks
 from mmaudio_model.checkpoints.parts import PARTS, needed_parts, new_network
+from mmaudio_model.checkpoints.seeded import fill_from_seed
 from mmaudio_model.errors import WeightsMismatchError, WeightsMissingError
 from mmaudio_model.pipeline import GenerationRequest, Pipeline
-from mmaudio_model.training.first_values import fill_from_seed
 from tests.unit.mmaudio_model.pictures import moving_picture
 from tests.unit.mmaudio_model.published import CLIP, FLOW, FROM_FILES, SYNC, TINY, VAE, VOCODER, change
 

@@ -1,7 +1,7 @@
-"""Variants of our own: their weights come with this package, one safetensors file a part, in half precision.
+"""Variants of our own: one safetensors file a part, in half precision, `<folder>/<variant>/<part>.safetensors`.
 
-A weights folder may hold others under the same names, `<folder>/<variant>/<part>.safetensors`, as `mmaudio train
-export` writes them: those are used then.
+`mmaudio train world` writes them into its run's `weights/`, which is a weights folder. A part that is not there is
+drawn from a fixed seed, untrained.
 """
 
 from __future__ import annotations
@@ -17,26 +17,33 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-SHIPPED = Path(__file__).resolve().parents[1] / "shipped_weights"
 SUFFIX = ".safetensors"
 
 
-def shipped_file(variant: Variant, part: str, weights_dir: Path | None) -> Path:
-    """Return where a part's weights lie: in the folder, else in this package.
+def own_file(variant: Variant, part: str, weights_dir: Path | None) -> Path | None:
+    """Return where a part's weights lie in the folder; None if nobody trained it."""
+    if weights_dir is None:
+        return None
+    path = weights_dir / variant.name / f"{part}{SUFFIX}"
+    return path if path.is_file() else None
+
+
+def trained_file(variant: Variant, part: str, weights_dir: Path | None) -> Path:
+    """Return where a part's weights lie.
 
     Raises:
-        WeightsMissingError: in neither (a damaged installation).
+        WeightsMissingError: nobody trained it.
     """
-    name = f"{variant.name}/{part}{SUFFIX}"
-    for folder in (weights_dir, SHIPPED):
-        if folder is not None and (folder / name).is_file():
-            return folder / name
-    raise WeightsMissingError(
-        f"Variant {variant.name} comes with this package, but {SHIPPED / name} is not there; install the package again."
-    )
+    found = own_file(variant, part, weights_dir)
+    if found is None:
+        raise WeightsMissingError(
+            f"There is no {part} of {variant.name} in {weights_dir or 'a weights folder (none is set)'}; "
+            "train it: mmaudio train world"
+        )
+    return found
 
 
-def read_shipped(path: Path) -> dict[str, Tensor]:
+def read_own(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file, as float32.
 
     Raises:
@@ -51,7 +58,7 @@ def read_shipped(path: Path) -> dict[str, Tensor]:
         raise WeightsMismatchError(f"{path} cannot be read: {exc}") from exc
 
 
-def write_shipped(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_own(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a part's tensors in half precision; the file appears whole or not at all."""
     import torch
     from safetensors.torch import save_file
