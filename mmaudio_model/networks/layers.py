@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 HEAD_WIDTH = 64
-FEW_VECTORS = 8
+FEW_VECTORS = 16
 """Fewer vectors a row than this, and BLAS takes another way for one row than for several."""
 
 

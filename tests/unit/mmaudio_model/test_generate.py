@@ -74,9 +74,9 @@ def test_stages_are_dumped_batch_first(tmp_path: Path) -> None:
         assert -1 <= arrays["sync_frames"].min() < 0 < arrays["sync_frames"].max() <= 1
     assert shapes == {
         "clip_frames": (2, 16, 3, 96, 96),
-        "sync_frames": (2, 50, 3, 112, 112),
+        "sync_frames": (2, 57, 3, 80, 80),
         "clip_features": (2, 16, 64),
-        "sync_features": (2, 40, 128),
+        "sync_features": (2, 56, 128),
         "text_features": (2, 77, 32),
         "negative_text_features": (2, 77, 32),
         "noise": (2, 63, 20),
