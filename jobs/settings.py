@@ -77,6 +77,14 @@ class Settings(BaseSettings):
     worker_slots: int = Field(4, ge=1, le=64, description="Jobs one worker process holds at once (their I/O overlaps).")
     max_batch: int = Field(8, ge=1, le=64, description="Requests that may share one batch on a device.")
     cpu_threads: int = Field(0, ge=0, description="Threads of a CPU device; 0: the cores shared by the CPU devices.")
+    engine_stall_s: float = Field(
+        600, ge=0, description="A worker whose engine stands still that long while it has work is ended; 0: never."
+    )
+    worker_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="A worker that uses more drains and starts afresh; 0: no limit (its GPU's memory is apart).",
+    )
     drain_grace_s: float = Field(60, ge=0, description="How long a stopping worker may finish what it runs.")
     scratch_dir: Path | None = Field(None, description="Folder for a job's temporary files; default: the system's.")
 

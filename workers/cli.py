@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 
 import click
 
@@ -26,7 +28,8 @@ def _say(line: str) -> None:
 @click.command()
 @click.option("--devices", help="auto, or a list such as cuda:0,cuda:1 or cpu:0,cpu:1.  [default: MMAUDIO_DEVICES]")
 @click.option("--process-for", hidden=True, help="Run as the one process of this device (the supervisor says so).")
-def worker(devices: str | None, process_for: str | None) -> None:
+@click.option("--drain-after", type=click.FloatRange(min=0), metavar="SECONDS", help="Drain and end by itself then.")
+def worker(devices: str | None, process_for: str | None, drain_after: float | None) -> None:
     """Take jobs: one process a device, kept running by this one."""
     settings = load_settings()
     _start_logging(settings)
@@ -39,7 +42,11 @@ def worker(devices: str | None, process_for: str | None) -> None:
 
     try:
         settings.resolved_broker_url()
-        chosen = parse_devices(devices or settings.devices, cpu_threads=settings.cpu_threads)
+        chosen = parse_devices(
+            devices or settings.devices,
+            cpu_threads=settings.cpu_threads,
+            visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        )
     except (DeviceError, BrokerUnknownError) as exc:
         raise click.ClickException(str(exc)) from exc
     # A little longer than a child's own grace, so that it can hand back and say so.
@@ -48,12 +55,19 @@ def worker(devices: str | None, process_for: str | None) -> None:
     try:
         for device in chosen:
             command = own_command("worker", "--process-for", f"{device.name}={device.torch_device}")
-            supervisor.start(ChildSpec(f"worker {device.name}", command, device.environment))
-        supervisor.run()
+            supervisor.start(ChildSpec(f"worker {device.name}", command, device.environment, may_end=True))
+        supervisor.run(until=_elapsed(drain_after))
     except CrashLoopError as exc:
         raise click.ClickException(str(exc)) from exc
     finally:
         supervisor.stop()
+
+
+def _elapsed(seconds: float | None) -> Callable[[], bool]:
+    if seconds is None:
+        return lambda: False
+    deadline = time.monotonic() + seconds
+    return lambda: time.monotonic() >= deadline
 
 
 def _be_worker_process(settings: Settings, name: str, torch_device: str) -> None:
@@ -61,11 +75,16 @@ def _be_worker_process(settings: Settings, name: str, torch_device: str) -> None
 
     from mmaudio_model.errors import ModelError
     from workers.process import run_worker_process
+    from workers.self_test import DeviceRefusedError
+    from workers.supervisor import REFUSED_STATUS
 
     try:
         status = run_worker_process(settings, device=name, torch_device=torch_device)
     except ModelError as exc:
         raise click.ClickException(str(exc)) from exc
+    except DeviceRefusedError as exc:
+        _say(str(exc))
+        sys.exit(REFUSED_STATUS)
     except SQLAlchemyError as exc:
         reason = str(getattr(exc, "orig", exc)).strip()
         raise click.ClickException(

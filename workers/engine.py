@@ -21,6 +21,7 @@ from jobs.errors import DeviceOutOfMemoryError
 from jobs.lifecycle import Stage
 from mmaudio_model.pipeline import GenerationRequest
 from workers.in_hand import StoppedError
+from workers.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +60,11 @@ class Engine:
     Args:
         load: loads a variant; called on the engine's thread, once a variant.
         max_batch: how many requests may share a batch.
+        watchdog: told when this thread begins, goes on and rests.
     """
 
-    def __init__(self, load: Callable[[str], LoadedModel], *, max_batch: int) -> None:
+    def __init__(self, load: Callable[[str], LoadedModel], *, max_batch: int, watchdog: Watchdog | None = None) -> None:
+        self._watchdog = watchdog or Watchdog(limit_s=0)
         self._load, self._max_batch = load, max_batch
         self._models: dict[str, LoadedModel] = {}
         self._arrivals: queue.SimpleQueue[Sequence[EngineRequest] | str | None] = queue.SimpleQueue()
@@ -100,10 +103,14 @@ class Engine:
     def _run(self) -> None:
         open_ = True
         while open_ or self._waiting:
+            if not self._waiting:
+                self._watchdog.rests()
             open_ = self._collect(wait=open_ and not self._waiting) and open_
+            self._watchdog.moved()
             batch = self._next_batch()
             if batch:
                 self._run_batch(batch)
+        self._watchdog.rests()
 
     def _collect(self, *, wait: bool) -> bool:
         """Move arrivals to the waiting list; False when the engine was closed."""
@@ -130,6 +137,7 @@ class Engine:
     def _model(self, variant: str) -> LoadedModel:
         if variant not in self._models:
             log.info("loading %s", variant)
+            self._watchdog.moved()
             self._models[variant] = self._load(variant)
         return self._models[variant]
 
@@ -199,6 +207,7 @@ class Engine:
         _tell(batch, Stage.SAMPLE, 0.0)
 
         def after_step(step: int, steps: int) -> list[int]:
+            self._watchdog.moved()
             # Told now, not when its batch ends: that may be a minute later.
             leaving = [row for row, item in enumerate(batch) if _left(item)]
             for row, item in enumerate(batch):
@@ -207,6 +216,7 @@ class Engine:
             return leaving
 
         latents = model.sample(encoded, on_step=after_step)
+        self._watchdog.moved()
         _tell(batch, Stage.VOCODE, 0.0)
         waveforms = model.vocode(latents)
         left, silent = [item.future.done() for item in batch], [waveform is None for waveform in waveforms]

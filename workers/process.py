@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -34,11 +35,15 @@ from mmaudio_model.pipeline import Pipeline
 from mmaudio_model.variants import VARIANTS, get_variant
 from workers.app import make_app, make_celery_worker
 from workers.engine import Engine
+from workers.gpu import gpu_figures
 from workers.in_hand import JobsInHand, StopReason
 from workers.job_run import Tools
 from workers.media.sandbox import MediaSandbox, SandboxLimits
 from workers.reporter import Reporter
+from workers.self_test import prove_device
+from workers.supervisor import AFRESH_STATUS
 from workers.tasks import JobRunner
+from workers.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +68,7 @@ def offered_variants(settings: Settings) -> list[str]:
 class WorkerProcess:
     """Everything one process has. `run` blocks until it is told to stop."""
 
-    def __init__(self, settings: Settings, *, device: str, torch_device: str) -> None:
+    def __init__(self, settings: Settings, *, device: str, torch_device: str, gpu_uuid: str | None = None) -> None:
         self.settings, self._device = settings, device
         self.worker_id = f"{socket.gethostname()[:30]}-{device.replace(':', '')}-{new_id('w')[-12:]}"
         self._variants = offered_variants(settings)
@@ -77,6 +82,7 @@ class WorkerProcess:
                 get_variant(name), weights_dir=settings.weights_dir, device=torch_device, precision=precision
             ),
             max_batch=settings.max_batch,
+            watchdog=Watchdog(settings.engine_stall_s),
         )
         self._in_hand = JobsInHand()
         self._process = psutil.Process()
@@ -84,6 +90,8 @@ class WorkerProcess:
         self._draining = threading.Event()
         self._stopped = threading.Event()
         self._stop_signals = 0
+        self._own_stops = 0
+        self._starts_afresh = False
         self._reporter = Reporter(
             self._db,
             self._in_hand,
@@ -92,7 +100,9 @@ class WorkerProcess:
             heartbeat_s=settings.heartbeat_s,
             state=self._state,
             loaded=lambda: self._engine.loaded,
-            memory=lambda: int(self._process.memory_info().rss),
+            memory=self._memory,
+            gpu=lambda: gpu_figures(gpu_uuid) if gpu_uuid else None,
+            drain=lambda: self._drain_by_itself("somebody asked for it"),
         )
         self._sandbox = _sandbox(settings)
         tools = Tools(settings, self._db, open_store(settings), self._engine, self._sandbox, self._reporter.report)
@@ -135,7 +145,7 @@ class WorkerProcess:
             self._say_stopped()
             self._broker.close()
             self._db.close()
-        return int(consumer.exitcode or 0)
+        return AFRESH_STATUS if self._starts_afresh else int(consumer.exitcode or 0)
 
     def _say_stopped(self) -> None:
         try:
@@ -143,6 +153,22 @@ class WorkerProcess:
                 worker_stopped(tx, self.worker_id)
         except SQLAlchemyError as exc:
             log.warning("the database did not answer (%s); it will count this worker as lost", type(exc).__name__)
+
+    def _memory(self) -> int:
+        """Return the bytes this process uses; drains it for a fresh start when they are too many."""
+        used, limit = int(self._process.memory_info().rss), self.settings.worker_memory_bytes
+        if limit and used > limit and self._ready and not self._draining.is_set():
+            self._starts_afresh = True
+            self._drain_by_itself(f"it uses {used} bytes of memory, more than the {limit} allowed")
+        return used
+
+    def _drain_by_itself(self, reason: str) -> None:
+        """Do what a first stop signal does."""
+        if self._own_stops or self._draining.is_set() or not self._ready:
+            return
+        log.warning("worker %s drains: %s", self.worker_id, reason)
+        self._own_stops = 1
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _state(self) -> str:
         if self._draining.is_set():
@@ -165,7 +191,7 @@ class WorkerProcess:
         deadline = time.monotonic() + self.settings.drain_grace_s
         # To the very end: a job that was being claimed when the signal came is in hand only a moment later.
         while not self._stopped.wait(DRAIN_LOOK_S):
-            if time.monotonic() > deadline or self._stop_signals > 1:
+            if time.monotonic() > deadline or self._stop_signals - self._own_stops > 1:
                 self._in_hand.stop_all(StopReason.DRAINED)
 
 
@@ -184,8 +210,14 @@ def _sandbox(settings: Settings) -> MediaSandbox:
 
 
 def run_worker_process(settings: Settings, *, device: str, torch_device: str) -> int:
-    """Run one worker process on the device that the environment pins it to; return its exit status."""
+    """Run one worker process on the device that the environment pins it to; return its exit status.
+
+    Raises:
+        DeviceRefusedError: the device did not prove itself.
+    """
     threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
     if threads:
         torch.set_num_threads(threads)
-    return WorkerProcess(settings, device=device, torch_device=torch_device).run()
+    prove_device(torch_device)
+    gpu_uuid = os.environ["CUDA_VISIBLE_DEVICES"] if torch_device.startswith("cuda") else None
+    return WorkerProcess(settings, device=device, torch_device=torch_device, gpu_uuid=gpu_uuid).run()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import select
 
 from jobs.db.database import Transaction
 from jobs.db.tables import Worker
+from jobs.errors import WorkerNotFoundError
 
 
 def register_worker(
@@ -31,14 +33,38 @@ def register_worker(
 
 
 def worker_heartbeat(
-    tx: Transaction, worker_id: str, *, state: str, variants_loaded: list[str], memory_bytes: int | None
-) -> None:
-    """Note that a worker lives, and how it is (`starting`, `ready` or `draining`)."""
+    tx: Transaction,
+    worker_id: str,
+    *,
+    state: str,
+    variants_loaded: list[str],
+    memory_bytes: int | None,
+    gpu: dict[str, Any] | None = None,
+) -> bool:
+    """Note that a worker lives, and how it is (`starting`, `ready` or `draining`); return whether it shall drain."""
     worker = tx.session.get_one(Worker, worker_id)
     worker.state = state
     worker.variants_loaded = variants_loaded
     worker.memory_bytes = memory_bytes
+    worker.gpu = gpu
     worker.heartbeat_at = tx.now
+    return worker.drain_requested_at is not None
+
+
+def request_drain(tx: Transaction, worker_id: str) -> Worker:
+    """Ask a worker to take no more jobs, finish or hand back what it runs, and end; it hears with its next heartbeat.
+
+    Asking again, or a worker that has ended already, changes nothing.
+
+    Raises:
+        WorkerNotFoundError: there is none of that id.
+    """
+    worker = tx.session.get(Worker, worker_id, with_for_update=True)
+    if worker is None:
+        raise WorkerNotFoundError(f"There is no worker {worker_id}.")
+    if worker.drain_requested_at is None and worker.stopped_at is None:
+        worker.drain_requested_at = tx.now
+    return worker
 
 
 def worker_stopped(tx: Transaction, worker_id: str) -> None:
@@ -54,7 +80,10 @@ def slots_by_variant(tx: Transaction, *, heard_within_s: float) -> dict[str, int
     slots: dict[str, int] = {}
     horizon = tx.now - timedelta(seconds=heard_within_s)
     query = select(Worker).where(
-        Worker.heartbeat_at > horizon, Worker.stopped_at.is_(None), Worker.state.in_(["starting", "ready"])
+        Worker.heartbeat_at > horizon,
+        Worker.stopped_at.is_(None),
+        Worker.drain_requested_at.is_(None),
+        Worker.state.in_(["starting", "ready"]),
     )
     for worker in tx.session.scalars(query):
         for variant in worker.variants:

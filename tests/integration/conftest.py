@@ -21,6 +21,7 @@ from jobs.service.dispatch import dispatch
 from jobs.service.queries import JobFilter, get_job, job_artifacts, job_attempts, job_events, known_workers, list_jobs
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.uploads import announce_upload, mark_upload_checked
+from jobs.service.workers import request_drain
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
@@ -86,6 +87,17 @@ class RealHouse:
         except AssertionError:
             raise AssertionError(self.commands.output()) from None
         return ready()
+
+    def worker_states(self) -> list[str]:
+        """Return how the workers are that have not ended."""
+        with self.db.reading() as tx:
+            return [worker.state for worker in known_workers(tx)]
+
+    def drain(self) -> None:
+        """Ask every worker to drain, as the API does."""
+        with self.db.transaction() as tx:
+            for worker in known_workers(tx):
+                request_drain(tx, worker.id)
 
     def story(self, job_id: str) -> list[str]:
         with self.db.reading() as tx:

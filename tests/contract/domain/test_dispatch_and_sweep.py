@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jobs.db.database import Database
-from jobs.errors import InvalidCursorError
+from jobs.errors import InvalidCursorError, WorkerNotFoundError
 from jobs.lifecycle import State
 from jobs.service.dispatch import SMALLEST_WINDOW, dispatch, republish_lost
 from jobs.service.queries import JobFilter, list_jobs, queue_position, queue_sums
 from jobs.service.sweep import sweep
-from jobs.service.workers import register_worker, slots_by_variant, worker_heartbeat, worker_stopped
+from jobs.service.workers import register_worker, request_drain, slots_by_variant, worker_heartbeat, worker_stopped
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import TENANT, RememberingBelt, Steps
 
@@ -44,6 +44,10 @@ def test_the_window_grows_with_the_workers(steps: Steps, belt: RememberingBelt, 
         assert slots_by_variant(tx, heard_within_s=60) == {}
         worker_heartbeat(tx, "w0", state="ready", variants_loaded=[], memory_bytes=None)
         assert slots_by_variant(tx, heard_within_s=60) == {"tiny_16k": 4}
+        request_drain(tx, "w0")
+        assert slots_by_variant(tx, heard_within_s=60) == {}
+        with pytest.raises(WorkerNotFoundError):
+            request_drain(tx, "w3")
 
 
 def test_variants_have_belts_of_their_own(steps: Steps, belt: RememberingBelt) -> None:
