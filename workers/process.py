@@ -9,7 +9,6 @@ import logging
 import os
 import signal
 import socket
-import tempfile
 import threading
 import time
 import warnings
@@ -40,6 +39,7 @@ from workers.in_hand import JobsInHand, StopReason
 from workers.job_run import Tools
 from workers.media.sandbox import MediaSandbox, SandboxLimits
 from workers.reporter import Reporter
+from workers.scratch import ScratchFolder
 from workers.self_test import prove_device
 from workers.supervisor import AFRESH_STATUS
 from workers.tasks import JobRunner
@@ -69,7 +69,9 @@ class WorkerProcess:
     """Everything one process has. `run` blocks until it is told to stop."""
 
     def __init__(self, settings: Settings, *, device: str, torch_device: str, gpu_uuid: str | None = None) -> None:
-        self.settings, self._device = settings, device
+        self._scratch = ScratchFolder(settings.scratch_dir)
+        self.settings = settings = settings.model_copy(update={"scratch_dir": self._scratch.path})
+        self._device = device
         self.worker_id = f"{socket.gethostname()[:30]}-{device.replace(':', '')}-{new_id('w')[-12:]}"
         self._variants = offered_variants(settings)
         self._db = Database(settings.database_url)
@@ -104,7 +106,7 @@ class WorkerProcess:
             gpu=lambda: gpu_figures(gpu_uuid) if gpu_uuid else None,
             drain=lambda: self._drain_by_itself("somebody asked for it"),
         )
-        self._sandbox = _sandbox(settings)
+        self._sandbox = _sandbox(settings, self._scratch.path)
         tools = Tools(settings, self._db, open_store(settings), self._engine, self._sandbox, self._reporter.report)
         self._runner = JobRunner(tools, self._broker, self._in_hand, self._reporter, worker_id=self.worker_id)
 
@@ -141,6 +143,7 @@ class WorkerProcess:
             self._stopped.set()
             self._engine.close()
             self._sandbox.close()
+            self._scratch.close()
             self._reporter.close()
             self._say_stopped()
             self._broker.close()
@@ -195,8 +198,7 @@ class WorkerProcess:
                 self._in_hand.stop_all(StopReason.DRAINED)
 
 
-def _sandbox(settings: Settings) -> MediaSandbox:
-    scratch = settings.scratch_dir or Path(tempfile.gettempdir())
+def _sandbox(settings: Settings, scratch: Path) -> MediaSandbox:
     return MediaSandbox(
         MediaLimits(max_pixels=settings.max_pixels, max_source_duration_s=settings.max_source_duration_s),
         SandboxLimits(

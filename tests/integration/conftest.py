@@ -99,6 +99,11 @@ class RealHouse:
             for worker in known_workers(tx):
                 request_drain(tx, worker.id)
 
+    def files_in_scratch(self) -> list[Path]:
+        """Return what jobs have left in the folders of the workers."""
+        assert self.settings.scratch_dir is not None
+        return list(self.settings.scratch_dir.glob("*/*/*"))
+
     def story(self, job_id: str) -> list[str]:
         with self.db.reading() as tx:
             return [event.kind for event in job_events(tx, job_id) if event.kind != "stage"]

@@ -121,8 +121,7 @@ def test_a_video_and_a_broken_one_in_one_worker(house: RealHouse, tmp_path: Path
     assert jobs[2].request["duration_s"] == 2.0
     assert [key.rpartition("/")[2] for key in house.artifact_keys(ids[2])] == ["audio.flac", "video.mp4"]
     assert house.wait_for_workers(1) == [pid]
-    scratch = tmp_path / "scratch"
-    assert list(scratch.iterdir()) == []
+    assert house.files_in_scratch() == []
 
 
 def test_sigterm_finishes_what_runs_and_hands_back_the_rest(house: RealHouse) -> None:

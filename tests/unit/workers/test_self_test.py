@@ -21,7 +21,7 @@ class BrokenDevice(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        wrong = func is torch.Tensor.__matmul__ and result.dtype is torch.float32
+        wrong = "matmul" in getattr(func, "__name__", "") and result.dtype is torch.float32
         return self._change(result) if wrong else result
 
 
