@@ -154,9 +154,10 @@ def test_a_second_sigterm_hands_everything_back_at_once(house: RealHouse) -> Non
 def test_a_worker_that_is_drained_by_the_api_finishes_ends_and_is_not_started_again(house: RealHouse) -> None:
     command = house.commands.start("worker", "--devices", "cpu:0")
     house.wait_for_workers(1)
-    ids = house.submit(2, num_steps=40)
+    ids = house.submit(2, duration_s=8, num_steps=100)
     wait_until(lambda: house.states()["running"] == 2, within_s=60, what="two running jobs")
     house.drain()
+    wait_until(lambda: house.worker_states() in (["draining"], []), within_s=60, what="a worker that has heard")
     late = house.submit()[0]
     assert command.wait(120) == 0
     assert [house.outcomes(job_id) for job_id in ids] == [["succeeded"], ["succeeded"]]
