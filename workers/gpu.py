@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-log = logging.getLogger(__name__)
+SAMPLE_S = 5.0
+# Older figures are none: a driver that does not answer any more hangs with its GPU.
+FRESH_S = 30.0
 
 
 @contextlib.contextmanager
@@ -62,3 +65,33 @@ def gpu_figures(uuid: str) -> dict[str, Any] | None:
             "utilization": None if rates is None else rates.gpu / 100,
             "temperature_c": ask(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
         }
+
+
+class GpuSampler:
+    """Asks for the figures of one GPU again and again, in a thread of its own: a heartbeat must not wait for a driver.
+
+    Args:
+        uuid: the GPU; None: there is none, and so no figures.
+    """
+
+    def __init__(self, uuid: str | None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._uuid, self._monotonic = uuid, monotonic
+        self._figures: dict[str, Any] | None = None
+        self._sampled_at = float("-inf")
+        self._closed = threading.Event()
+        if uuid is not None:
+            threading.Thread(target=self._run, args=(uuid,), name="gpu", daemon=True).start()
+
+    def latest(self) -> dict[str, Any] | None:
+        """Return the figures of the last seconds; None when there are none. Never blocks."""
+        return self._figures if self._monotonic() - self._sampled_at <= FRESH_S else None
+
+    def close(self) -> None:
+        """Let the thread end, without waiting for it."""
+        self._closed.set()
+
+    def _run(self, uuid: str) -> None:
+        while not self._closed.is_set():
+            self._figures = gpu_figures(uuid)
+            self._sampled_at = self._monotonic()
+            self._closed.wait(SAMPLE_S)

@@ -34,7 +34,7 @@ from mmaudio_model.pipeline import Pipeline
 from mmaudio_model.variants import VARIANTS, get_variant
 from workers.app import make_app, make_celery_worker
 from workers.engine import Engine
-from workers.gpu import gpu_figures
+from workers.gpu import GpuSampler
 from workers.in_hand import JobsInHand, StopReason
 from workers.job_run import Tools
 from workers.media.sandbox import MediaSandbox, SandboxLimits
@@ -94,6 +94,7 @@ class WorkerProcess:
         self._stop_signals = 0
         self._own_stops = 0
         self._starts_afresh = False
+        self._gpu = GpuSampler(gpu_uuid)
         self._reporter = Reporter(
             self._db,
             self._in_hand,
@@ -103,8 +104,8 @@ class WorkerProcess:
             state=self._state,
             loaded=lambda: self._engine.loaded,
             memory=self._memory,
-            gpu=lambda: gpu_figures(gpu_uuid) if gpu_uuid else None,
-            drain=lambda: self._drain_by_itself("somebody asked for it"),
+            gpu=self._gpu.latest,
+            drain=self._drain_for_good,
         )
         self._sandbox = _sandbox(settings, self._scratch.path)
         tools = Tools(settings, self._db, open_store(settings), self._engine, self._sandbox, self._reporter.report)
@@ -142,6 +143,7 @@ class WorkerProcess:
             self._draining.set()
             self._stopped.set()
             self._engine.close()
+            self._gpu.close()
             self._sandbox.close()
             self._scratch.close()
             self._reporter.close()
@@ -164,6 +166,10 @@ class WorkerProcess:
             self._starts_afresh = True
             self._drain_by_itself(f"it uses {used} bytes of memory, more than the {limit} allowed")
         return used
+
+    def _drain_for_good(self) -> None:
+        self._starts_afresh = False
+        self._drain_by_itself("somebody asked for it")
 
     def _drain_by_itself(self, reason: str) -> None:
         """Do what a first stop signal does."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from workers.gpu import cuda_uuids, gpu_figures
+from tests.servers.commands import wait_until
+from workers.gpu import FRESH_S, GpuSampler, cuda_uuids, gpu_figures
 
 UUIDS = ["GPU-aaaa", "GPU-bbbb"]
 
@@ -86,3 +88,28 @@ def test_a_machine_without_a_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) 
 
     assert cuda_uuids() == []
     assert gpu_figures("GPU-aaaa") is None
+
+
+def test_a_driver_that_hangs_leaves_no_figures_and_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, seconds = threading.Event(), 0.0
+    asked = []
+
+    def figures(uuid: str) -> dict[str, Any]:
+        asked.append(uuid)
+        if len(asked) > 1:
+            answers.wait(60)
+        return {"temperature_c": 61}
+
+    monkeypatch.setattr("workers.gpu.gpu_figures", figures)
+    monkeypatch.setattr("workers.gpu.SAMPLE_S", 0.01)
+    sampler = GpuSampler("GPU-aaaa", monotonic=lambda: seconds)
+    wait_until(lambda: len(asked) == 2, within_s=20, what="the question that is not answered")
+    assert sampler.latest() == {"temperature_c": 61}
+    seconds = FRESH_S + 1
+    assert sampler.latest() is None
+    sampler.close()
+    answers.set()
+
+
+def test_a_worker_without_a_gpu_has_no_figures() -> None:
+    assert GpuSampler(None).latest() is None
