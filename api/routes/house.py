@@ -19,7 +19,8 @@ from jobs.db.database import Transaction
 from jobs.db.tables import Worker
 from jobs.queue import Broker, BrokerUnavailableError
 from jobs.request import MAX_NUM_SAMPLES, MAX_NUM_STEPS
-from jobs.service.queries import is_lost, jobs_in_hand, known_workers, queue_sums
+from jobs.service.positions import queue_sums
+from jobs.service.queries import is_lost, jobs_in_hand, known_workers
 from jobs.service.workers import request_drain
 from jobs.storage.errors import StorageError
 from jobs.variants import VARIANTS

@@ -1,7 +1,7 @@
 """Workers: drain asked for, and the figures of their GPU
 
 Revision: 0006
-Revises: 0004
+Revises: 0002
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0006"
-down_revision = "0004"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
