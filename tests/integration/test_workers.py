@@ -139,21 +139,9 @@ def test_sigterm_finishes_what_runs_and_hands_back_the_rest(house: RealHouse) ->
     assert children_of(worker.pid) == []
 
 
-def test_a_second_sigterm_hands_everything_back_at_once(house: RealHouse) -> None:
-    worker = house.commands.start("worker", "--devices", "cpu:0")  # its grace is far longer than this test's patience
-    (pid,) = house.wait_for_workers(1)
-    ids = house.submit(2, duration_s=30, num_steps=100, num_samples=4)
-    wait_until(lambda: house.states()["running"] == 2, within_s=60, what="two running jobs")
-    worker.send_signal(signal.SIGTERM)
-    wait_until(lambda: house.worker_states() == ["draining"], within_s=60, what="a draining worker")
-    assert {str(house.job(job_id).state) for job_id in ids} == {"running"}
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(60) == 0
-    assert {tuple(house.outcomes(job_id)) for job_id in ids} == {("requeued",)}
-    assert not psutil.pid_exists(pid)
-
-
-def test_a_worker_that_is_drained_by_the_api_finishes_ends_and_is_not_started_again(house: RealHouse) -> None:
+def test_a_worker_that_is_drained_by_the_api_lets_go_of_its_jobs_ends_and_is_not_started_again(
+    house: RealHouse,
+) -> None:
     command = house.commands.start("worker", "--devices", "cpu:0")
     house.wait_for_workers(1)
     ids = house.submit(2, duration_s=8, num_steps=100)
@@ -162,29 +150,10 @@ def test_a_worker_that_is_drained_by_the_api_finishes_ends_and_is_not_started_ag
     wait_until(lambda: house.worker_states() in (["draining"], []), within_s=60, what="a worker that has heard")
     late = house.submit()[0]
     assert command.wait(120) == 0
-    assert [house.outcomes(job_id) for job_id in ids] == [["succeeded"], ["succeeded"]]
+    # Within the grace they end, or else they go back to the queue.
+    assert all(house.outcomes(job_id) in (["succeeded"], ["requeued"]) for job_id in ids)
     assert str(house.job(late).state) == "queued"
     assert house.worker_states() == []
-
-
-def test_a_worker_drains_after_the_time_it_was_given(house: RealHouse) -> None:
-    command = house.commands.start("worker", "--devices", "cpu:0", "--drain-after", "1")
-    assert command.wait(120) == 0
-    assert house.worker_states() == []
-
-
-@pytest.mark.parametrize("house", ["sqlite+folder"], indirect=True)
-def test_a_worker_that_uses_too_much_memory_starts_afresh_and_loses_nothing(house: RealHouse) -> None:
-    house.commands.environment = {**house.commands.environment, "MMAUDIO_WORKER_MEMORY_BYTES": "1"}
-    ids = house.submit(2)
-    house.commands.start("worker", "--devices", "cpu:0")
-    wait_until(
-        lambda: house.commands.output().count("worker cpu:0 starts afresh") >= 2,
-        within_s=120,
-        what="two fresh starts",
-    )
-    assert {job.state for job in house.wait_for(ids)} == {State.SUCCEEDED}
-    assert "again in" not in house.commands.output()
 
 
 def test_takes_have_their_seeds_and_their_files(house: RealHouse, tmp_path: Path) -> None:
