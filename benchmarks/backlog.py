@@ -26,7 +26,7 @@ from jobs.service.dispatch import dispatch
 from jobs.service.positions import queue_position, queue_sums
 from jobs.service.queries import JobFilter, get_job, list_jobs
 from jobs.service.submission import SubmitPolicy, submit_and_commit
-from jobs.service.sweep import mend
+from jobs.service.sweep import SweepPolicy, mend
 from jobs.service.workers import register_worker, worker_heartbeat
 from migrations.upgrade import upgrade
 from tests.servers.postgres import postgres_database, postgres_server
@@ -103,7 +103,7 @@ class Queue:
         with self._timed("queue sums"), self.db.reading() as tx:
             queue_sums(tx, (VARIANT,))
         with self._timed("sweep (SQL)"):
-            mend(self.db)
+            mend(self.db, SweepPolicy(lost_after_s=3600))
         for claim in claims:
             assert claim is not None, "the belt gave a job that could not be claimed"
             with self.db.transaction() as tx:
