@@ -52,6 +52,7 @@ from workers.queue_choice import QueueChoice
 from workers.reporter import Reporter
 from workers.scratch import ScratchFolder
 from workers.self_test import prove_device
+from workers.stall import StallWatch
 from workers.supervisor import AFRESH_STATUS
 from workers.tasks import JobRunner
 from workers.watchdog import Watchdog
@@ -59,6 +60,9 @@ from workers.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 DRAIN_LOOK_S = 0.05
+STALL_LOOK_S = 1.0
+# Beyond the grace of a drain, for a consumer that does not even stop.
+STALLED_EXTRA_S = 10.0
 # Of a device's memory, what loaded variants may take when no setting says so.
 MODEL_SHARE = 0.7
 
@@ -136,8 +140,8 @@ class WorkerProcess:
     def run(self) -> int:
         """Take jobs until a stop signal comes; return the exit status."""
         settings = self.settings
-        with self._db.transaction() as tx:
-            register_worker(
+        self._db.run(
+            lambda tx: register_worker(
                 tx,
                 worker_id=self.worker_id,
                 hostname=socket.gethostname(),
@@ -145,7 +149,9 @@ class WorkerProcess:
                 device=self._device,
                 slots=settings.worker_slots,
                 variants=self._variants,
-            )
+            ),
+            repeatable=False,
+        )
         # Celery warns a root user of pickled messages; ours are JSON, and nothing else is accepted.
         warnings.simplefilter("ignore", SecurityWarning)
         app = make_app(settings)
@@ -169,6 +175,13 @@ class WorkerProcess:
         self._reporter.start()
         choice.start()
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
+        stall = StallWatch(
+            waiting=lambda: sum(self._broker.waiting(variant) for variant in choice.taken),
+            has_room=lambda: self._ready and len(self._in_hand.all()) < settings.worker_slots,
+            stalled_s=settings.stalled_s,
+        )
+        self._runner.on_message = stall.took
+        threading.Thread(target=self._end_when_stalled, args=(stall,), name="stall", daemon=True).start()
         self._runner.fill_slots()  # nothing was published while there was no slot for it
         try:
             consumer.start()  # returns when the pool's threads have ended their jobs
@@ -237,6 +250,19 @@ class WorkerProcess:
         while not self._stopped.wait(DRAIN_LOOK_S):
             if time.monotonic() > deadline or self._stop_signals - self._own_stops > 1:
                 self._in_hand.stop_all(StopReason.DRAINED)
+
+    def _end_when_stalled(self, stall: StallWatch) -> None:
+        """Drain this process for a fresh start when no message comes any more, so that running jobs may end."""
+        while not self._draining.wait(STALL_LOOK_S):
+            if stall.is_stalled():
+                self._starts_afresh = True
+                self._drain_by_itself("messages wait, slots are free and nothing comes")
+                break
+        else:
+            return
+        if not self._stopped.wait(self.settings.drain_grace_s + STALLED_EXTRA_S):
+            log.error("the consumer does not stop either; leaving")
+            os._exit(AFRESH_STATUS)  # what ran here is taken back when its lease runs out
 
 
 def device_models(settings: Settings, *, torch_device: str, precision: str) -> ModelCache[LoadedModel]:

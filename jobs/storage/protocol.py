@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 CHUNK_BYTES = 1024 * 1024
+# What every output carries in its metadata: whose it is. Triggers skip objects that have it.
+JOB_ID_FIELD = "mmaudio-job-id"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,15 @@ class UploadTarget:
     headers: Mapping[str, str]
     fields: Mapping[str, str]
     expires_at: datetime
+
+
+@dataclass(frozen=True)
+class UnfinishedWrite:
+    """What is left of a write that died; `discard` takes it back."""
+
+    name: str
+    begun_at: datetime
+    discard: Callable[[], None] = field(repr=False)
 
 
 class ObjectStore(Protocol):
@@ -116,6 +127,10 @@ class ObjectStore(Protocol):
         self, key: str, *, size_bytes: int, content_type: str, sha256: str | None, expires_s: int, now: datetime
     ) -> UploadTarget | None:
         """Return how to send exactly `size_bytes` straight to the store, or None when it has no address of its own."""
+        ...
+
+    def unfinished_writes(self, *, older_than_s: float) -> Iterator[UnfinishedWrite]:
+        """Return what writes that died so long ago have left; none of it can be seen as an object."""
         ...
 
     def check(self) -> None:

@@ -1,40 +1,61 @@
-"""Objects in a bucket of S3 or anything that speaks its API (MinIO, Ceph RGW, ...). Retries and parts are boto3's."""
+"""Objects in a bucket of S3 or anything that speaks its API (MinIO, Ceph RGW, ...)."""
 
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, Protocol
 from urllib.parse import quote, urlsplit
 
 import boto3
-from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from jobs.settings import Settings
 from jobs.storage.errors import (
     ChecksumMismatchError,
     InvalidKeyError,
     ObjectExistsError,
     ObjectNotFoundError,
     ObjectTooLargeError,
-    StorageError,
-    StorageFullError,
     StorageUnavailableError,
 )
-from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, UploadTarget
+from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, UnfinishedWrite, UploadTarget
+from jobs.storage.s3_errors import BACKEND, error_code, is_unknown_to_server, translated
+from jobs.storage.s3_upload import PART_BYTES, Upload, send
 
-BACKEND = "s3"
 SHA256_FIELD = "sha256"
+PUT_ID_FIELD = "mmaudio-put-id"
 MAX_KEY_BYTES = 1024
-_TRANSFER = TransferConfig(multipart_threshold=8 * 1024**2, multipart_chunksize=8 * 1024**2, max_concurrency=4)
-_ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchBucket", "403", "AccessDenied", "Forbidden"}
-_TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
-_FULL = {"507", "QuotaExceeded", "InsufficientStorage", "XMinioStorageFull"}
+# Down: ranged and in parallel, each range only of the object that was looked at first (If-Match).
+_TRANSFER = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
+# What servers answer that do not delete in groups, or want an older checksum with them.
+_NO_GROUPS = {"501", "NotImplemented", "405", "MethodNotAllowed", "MissingContentMD5", "InvalidRequest"}
+
+
+@dataclass(frozen=True)
+class Encryption:
+    """How the server encrypts what is stored: `""` as the bucket says, `AES256` (SSE-S3) or `aws:kms` (SSE-KMS)."""
+
+    method: str = ""
+    kms_key_id: str = ""
+
+    def arguments(self) -> dict[str, str]:
+        """Return boto3's arguments for a new object."""
+        chosen = {"ServerSideEncryption": self.method, "SSEKMSKeyId": self.kms_key_id}
+        return {name: value for name, value in chosen.items() if value}
+
+    def form_fields(self) -> dict[str, str]:
+        """Return the same as fields of a presigned form."""
+        header = "x-amz-server-side-encryption"
+        chosen = {header: self.method, f"{header}-aws-kms-key-id": self.kms_key_id}
+        return {name: value for name, value in chosen.items() if value}
 
 
 class S3Store:
@@ -44,6 +65,7 @@ class S3Store:
         url: `s3://bucket` or `s3://bucket/prefix`.
         endpoint_url: address of an S3-compatible server; None is AWS. Credentials come by boto3's own chain.
         addressing_style: `auto`, `path` or `virtual`.
+        retry_mode, max_attempts: botocore's retries of each call: `standard` or `adaptive`, tries in all.
 
     Raises:
         ValueError: the URL names no bucket.
@@ -52,13 +74,23 @@ class S3Store:
     backend = BACKEND
 
     def __init__(
-        self, url: str, *, endpoint_url: str | None = None, region: str | None = None, addressing_style: str = "auto"
+        self,
+        url: str,
+        *,
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        addressing_style: str = "auto",
+        encryption: Encryption | None = None,
+        retry_mode: Literal["standard", "adaptive"] = "standard",
+        max_attempts: int = 5,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme != "s3" or not parts.netloc:
             raise ValueError(f"Got storage URL {url!r}; give s3://bucket or s3://bucket/prefix.")
         self._bucket = parts.netloc
         self._prefix = parts.path.strip("/")
+        self._encryption = encryption or Encryption()
+        self._knows_conditions = True
         self._client: Any = boto3.session.Session().client(
             "s3",
             endpoint_url=endpoint_url,
@@ -68,11 +100,25 @@ class S3Store:
                 s3={"addressing_style": addressing_style},  # type: ignore[arg-type]
                 connect_timeout=3,
                 read_timeout=30,
-                retries={"mode": "standard", "max_attempts": 4},
-                # Newer checksum headers by default break older S3-compatible servers; our SHA-256 goes as metadata.
+                retries={"mode": retry_mode, "total_max_attempts": max_attempts},
+                # botocore's newer checksums by default break older S3-compatible servers. Ours are Content-MD5 on
+                # the way up, which all know, and the SHA-256 in the metadata on the way down.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
+        )
+
+    @classmethod
+    def from_settings(cls, url: str, settings: Settings) -> S3Store:
+        """Return the store of a bucket on the endpoint that the settings name."""
+        return cls(
+            url,
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.s3_region,
+            addressing_style=settings.s3_addressing_style,
+            encryption=Encryption(settings.s3_encryption, settings.s3_kms_key_id),
+            retry_mode=settings.s3_retry_mode,
+            max_attempts=settings.s3_max_attempts,
         )
 
     def put_file(
@@ -83,46 +129,81 @@ class S3Store:
         content_type: str,
         user_metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
+        replacing: str | None = None,
     ) -> ObjectMetadata:
+        """As the protocol says; `replacing` writes only over the object of that ETag."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         metadata = {**(user_metadata or {}), SHA256_FIELD: digest}
-        full = self._full(key)
-        with _translated(f"Could not write {key!r}"):
-            if if_absent:
+        condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": replacing} if replacing is not None else {}
+        if condition and self._knows_conditions:
+            try:
                 with path.open("rb") as file:
-                    self._client.put_object(
-                        Bucket=self._bucket,
-                        Key=full,
-                        Body=file,
-                        ContentType=content_type,
-                        Metadata=metadata,
-                        IfNoneMatch="*",
-                    )
-            else:
-                extra = {"ContentType": content_type, "Metadata": metadata}
-                self._client.upload_file(str(path), self._bucket, full, ExtraArgs=extra, Config=_TRANSFER)
-        return self.head(key)
+                    return self._put(key, _parts(file), content_type, metadata, condition)
+            except _ConditionUnknownError:
+                self._knows_conditions = False
+        if condition:
+            self._compare(key, condition)  # a server without conditions: as good as it gets, two may still meet
+        with path.open("rb") as file:
+            return self._put(key, _parts(file), content_type, metadata, {})
 
     def put_stream(
         self, key: str, stream: BinaryIO, *, content_type: str, max_bytes: int, sha256: str | None = None
     ) -> ObjectMetadata:
-        full = self._full(key)
-        bounded = _BoundedReader(stream, max_bytes)
-        metadata = {SHA256_FIELD: sha256} if sha256 else {}
-        extra = {"ContentType": content_type, "Metadata": metadata}
-        with _translated(f"Could not write {key!r}"):
-            self._client.upload_fileobj(bounded, self._bucket, full, ExtraArgs=extra, Config=_TRANSFER)
-        if sha256 is not None and bounded.hexdigest() != sha256:
-            self.delete([key])
-            raise ChecksumMismatchError(f"The bytes hash to {bounded.hexdigest()}, announced was {sha256}.", BACKEND)
+        bounded = _BoundedReader(stream, max_bytes, sha256)
+        return self._put(key, _parts(bounded), content_type, {SHA256_FIELD: sha256} if sha256 else {}, {})
+
+    def _put(
+        self,
+        key: str,
+        parts: Iterator[bytes],
+        content_type: str,
+        metadata: dict[str, str],
+        condition: dict[str, str],
+    ) -> ObjectMetadata:
+        put_id = uuid.uuid4().hex
+        properties = {
+            "ContentType": content_type,
+            "Metadata": {**metadata, PUT_ID_FIELD: put_id},
+            **self._encryption.arguments(),
+        }
+        with translated(f"Could not write {key!r}", writing=True):
+            upload = Upload(self._bucket, self._full(key), properties, condition)
+            try:
+                send(self._client, upload, parts)
+            except ClientError as exc:
+                if condition and is_unknown_to_server(exc):
+                    raise _ConditionUnknownError from exc
+                # The object may have appeared at an earlier try whose answer was lost.
+                if not self._is_ours(key, put_id):
+                    raise
         return self.head(key)
+
+    def _is_ours(self, key: str, put_id: str) -> bool:
+        try:
+            answer = self._client.head_object(Bucket=self._bucket, Key=self._full(key))
+        except (ClientError, BotoCoreError):
+            return False
+        return bool(answer.get("Metadata", {}).get(PUT_ID_FIELD) == put_id)
+
+    def _compare(self, key: str, condition: dict[str, str]) -> None:
+        """Judge a condition here, for a server that cannot.
+
+        Raises:
+            ObjectExistsError: it does not hold.
+        """
+        try:
+            etag = self.head(key).etag
+        except ObjectNotFoundError:
+            return
+        if condition.get("IfMatch") != etag:
+            raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND)
 
     def open_read(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         wanted: dict[str, str] = {}
         if start or end is not None:
             wanted["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-        with _translated(f"Could not read {key!r}"):
+        with translated(f"Could not read {key!r}"):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._full(key), **wanted)
         return _chunks(key, answer["Body"])
 
@@ -139,7 +220,7 @@ class S3Store:
             raise ObjectTooLargeError(
                 f"The object has {metadata.size_bytes} bytes, at most {max_bytes} are allowed.", BACKEND
             )
-        with _translated(f"Could not read {key!r}"):
+        with translated(f"Could not read {key!r}"):
             self._client.download_file(bucket, full, str(path), Config=_TRANSFER)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -151,9 +232,10 @@ class S3Store:
         return self._head(self._bucket, self._full(key), key)
 
     def _head(self, bucket: str, full: str, key: str) -> ObjectMetadata:
-        with _translated(f"There is no object {key!r} that this server may read"):
+        with translated(f"There is no object {key!r} that this server may read"):
             answer = self._client.head_object(Bucket=bucket, Key=full)
         user_metadata = dict(answer.get("Metadata", {}))
+        user_metadata.pop(PUT_ID_FIELD, None)
         return ObjectMetadata(
             key=key,
             size_bytes=int(answer["ContentLength"]),
@@ -165,14 +247,26 @@ class S3Store:
         )
 
     def delete(self, keys: Iterable[str]) -> None:
-        with _translated("Could not delete objects"):
+        with translated("Could not delete objects", writing=True):
             for group in _groups(keys, 1000):
-                wanted = {"Objects": [{"Key": self._full(key)} for key in group], "Quiet": True}
-                self._client.delete_objects(Bucket=self._bucket, Delete=wanted)
+                self._delete_group([self._full(key) for key in group])
+
+    def _delete_group(self, full_keys: list[str]) -> None:
+        wanted = {"Objects": [{"Key": full} for full in full_keys], "Quiet": True}
+        try:
+            answer = self._client.delete_objects(Bucket=self._bucket, Delete=wanted)
+        except ClientError as exc:
+            if error_code(exc) not in _NO_GROUPS:
+                raise
+            left = full_keys
+        else:
+            left = [str(error["Key"]) for error in answer.get("Errors", [])]
+        for full in left:  # one by one: what still fails says why
+            self._client.delete_object(Bucket=self._bucket, Key=full)
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         below = f"{self._prefix}/" if self._prefix else ""
-        with _translated(f"Could not list {prefix!r}"):
+        with translated(f"Could not list {prefix!r}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below + prefix)
             for page in pages:
                 for entry in page.get("Contents", []):
@@ -199,7 +293,7 @@ class S3Store:
         self, key: str, *, size_bytes: int, content_type: str, sha256: str | None, expires_s: int, now: datetime
     ) -> UploadTarget | None:
         # A form and not a PUT: only its policy can bound the size.
-        fields = {"Content-Type": content_type}
+        fields = {"Content-Type": content_type, **self._encryption.form_fields()}
         if sha256 is not None:  # travels with the object and is compared when it is read
             fields[f"x-amz-meta-{SHA256_FIELD}"] = sha256
         conditions: list[Any] = [["content-length-range", size_bytes, size_bytes]]
@@ -208,6 +302,18 @@ class S3Store:
             self._bucket, self._full(key), Fields=dict(fields), Conditions=conditions, ExpiresIn=expires_s
         )
         return UploadTarget("POST", form["url"], {}, form["fields"], now + timedelta(seconds=expires_s))
+
+    def unfinished_writes(self, *, older_than_s: float) -> Iterator[UnfinishedWrite]:
+        below = f"{self._prefix}/" if self._prefix else ""
+        before = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        with translated("Could not list unfinished uploads"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=below)
+            for page in pages:
+                for entry in page.get("Uploads", []):
+                    if entry["Initiated"] < before:
+                        place = {"Bucket": self._bucket, "Key": entry["Key"], "UploadId": entry["UploadId"]}
+                        discard = partial(self._client.abort_multipart_upload, **place)
+                        yield UnfinishedWrite(str(entry["Key"]), entry["Initiated"], discard)
 
     def check(self) -> None:
         try:
@@ -224,26 +330,48 @@ class S3Store:
         return full
 
 
+class _ConditionUnknownError(Exception):
+    """Raised when the server does not know conditional writes."""
+
+
 class _BoundedReader:
-    """Reads a stream up to a limit and hashes what passes."""
+    """Reads a stream up to a limit, hashes what passes, and says at the end whether it is what was announced."""
 
-    def __init__(self, stream: BinaryIO, max_bytes: int) -> None:
-        self._stream, self._max_bytes, self._size, self._digest = stream, max_bytes, 0, hashlib.sha256()
+    def __init__(self, stream: BinaryIO, max_bytes: int, sha256: str | None) -> None:
+        self._stream, self._max_bytes, self._sha256 = stream, max_bytes, sha256
+        self._size, self._digest = 0, hashlib.sha256()
 
-    def read(self, amount: int = -1) -> bytes:
-        chunk = self._stream.read(CHUNK_BYTES if amount < 0 else amount)
+    def read(self, amount: int) -> bytes:
+        chunk = self._stream.read(amount)
         self._size += len(chunk)
         if self._size > self._max_bytes:
             raise ObjectTooLargeError(f"More than the allowed {self._max_bytes} bytes came.", BACKEND)
         self._digest.update(chunk)
+        if not chunk and self._sha256 is not None and self._digest.hexdigest() != self._sha256:
+            found = self._digest.hexdigest()
+            raise ChecksumMismatchError(f"The bytes hash to {found}, announced was {self._sha256}.", BACKEND)
         return chunk
 
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
+
+class _Readable(Protocol):
+    def read(self, amount: int, /) -> bytes: ...
+
+
+def _parts(stream: _Readable) -> Iterator[bytes]:
+    """Yield what a stream gives in parts of the size that S3 wants, whatever the stream gives at once."""
+    while True:
+        part = bytearray()
+        while len(part) < PART_BYTES and (chunk := stream.read(min(CHUNK_BYTES, PART_BYTES - len(part)))):
+            part += chunk
+        if not part:
+            return
+        yield bytes(part)
+        if len(part) < PART_BYTES:
+            return
 
 
 def _chunks(key: str, body: Any) -> Iterator[bytes]:
-    with _translated(f"Could not read {key!r}"), body:
+    with translated(f"Could not read {key!r}"), body:
         yield from body.iter_chunks(CHUNK_BYTES)
 
 
@@ -256,25 +384,3 @@ def _groups(keys: Iterable[str], size: int) -> Iterator[list[str]]:
             group = []
     if group:
         yield group
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """Turn what boto3 raises into our errors."""
-    try:
-        yield
-    except ClientError as exc:
-        raise _from_client_error(exc, what) from exc
-    except (BotoCoreError, Boto3Error) as exc:
-        raise StorageUnavailableError(f"{what}: {exc}", BACKEND) from exc
-
-
-def _from_client_error(exc: ClientError, what: str) -> StorageError:
-    code = str(exc.response.get("Error", {}).get("Code", ""))
-    if code in _ABSENT:
-        return ObjectNotFoundError(f"{what}: {code}.", BACKEND)
-    if code in _TAKEN:
-        return ObjectExistsError(f"{what}: the key is taken.", BACKEND)
-    if code in _FULL:
-        return StorageFullError(f"{what}: {code}.", BACKEND)
-    return StorageUnavailableError(f"{what}: {code or exc}.", BACKEND)
