@@ -101,7 +101,7 @@ def _expect_json() -> Response | None:
     current_tenant()
     if request.method != "POST" or not request.path.startswith("/v1/") or request.routing_exception is not None:
         return None
-    if not request.content_length and request.endpoint in {"jobs.cancel_job", "jobs.retry_job"}:
+    if not request.content_length and request.endpoint in {"jobs.cancel_job", "jobs.retry_job", "house.drain_worker"}:
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
             return problem(403, "cross_site", "This call may not come from another site.")
         return None
