@@ -37,7 +37,7 @@ def distance(found: np.ndarray | None, expected: np.ndarray) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-@pytest.mark.parametrize("duration_s", [0.32, 1.0, 2.5])
+@pytest.mark.parametrize("duration_s", [0.32, 0.64, 1.0, 2.5])
 def test_a_batch_gives_each_request_the_sound_it_has_alone_bit_by_bit(tiny: Pipeline, duration_s: float) -> None:
     batch = [replace(request, duration_s=duration_s) for request in MIXED_BATCH]
     together = tiny.generate(batch)
