@@ -15,13 +15,19 @@ from typing import Any
 import numpy as np
 
 from jobs.db.database import Database
-from jobs.errors import InputDamagedError, InputMissingError, InputTooLargeError, StorageFailedError
+from jobs.errors import InputChangedError, InputDamagedError, InputMissingError, InputTooLargeError, StorageFailedError
 from jobs.lifecycle import Stage, overall_progress
 from jobs.request import MAX_SEED, S3_URL, JobRequest
 from jobs.service.work import NewArtifact, record_resolved
 from jobs.settings import Settings
-from jobs.storage.errors import ChecksumMismatchError, ObjectNotFoundError, ObjectTooLargeError, StorageError
-from jobs.storage.protocol import ObjectStore
+from jobs.storage.errors import (
+    ChecksumMismatchError,
+    ObjectChangedError,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    StorageError,
+)
+from jobs.storage.protocol import JOB_ID_FIELD, ObjectStore
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import AUDIO_FORMATS, write_audio
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
@@ -32,7 +38,6 @@ from workers.engine import Engine, EngineRequest
 from workers.in_hand import HeldJob, StoppedError
 from workers.media.sandbox import MediaSandbox, SandboxStoppedError
 
-JOB_ID_FIELD = "mmaudio-job-id"
 # How often a thread that waits for the device looks whether its job was stopped.
 LOOK_S = 0.1
 # A video this much shorter than what was asked for is not worth a warning: it is less than a frame.
@@ -128,6 +133,8 @@ class JobRun:
                 self._tools.store.download_to(key, target, max_bytes=limit)
         except ObjectNotFoundError as exc:
             raise InputMissingError("The input is gone, or this server may not read it.") from exc
+        except ObjectChangedError as exc:
+            raise InputChangedError("The input was overwritten after the event that made this job.") from exc
         except ObjectTooLargeError as exc:
             raise InputTooLargeError(f"The input has more than the allowed {limit} bytes.") from exc
         except ChecksumMismatchError as exc:
@@ -150,7 +157,7 @@ class JobRun:
             region=settings.s3_region,
             addressing_style=settings.s3_addressing_style,
         )
-        store.download_from(bucket, key, target, max_bytes=limit)
+        store.download_from(bucket, key, target, max_bytes=limit, pin=self.claim.input_pin)
 
     def _decode(self, source: Path | None) -> tuple[VideoFrames | None, ImageFrame | None, float]:
         """Return what was seen, and how long the sound will be."""

@@ -18,6 +18,7 @@ from jobs.db.tables import Artifact, Job, JobAttempt
 from jobs.errors import Failure, LeaseLostError
 from jobs.lifecycle import Stage, State, overall_progress
 from jobs.service.changes import append_event, change_state, update_where
+from jobs.storage.protocol import ObjectPin
 
 RETRY_BASE_S = 2.0
 RETRY_MAX_S = 300.0
@@ -34,6 +35,7 @@ class Claim:
     variant: str
     request: dict[str, Any]
     input_key: str | None
+    input_pin: ObjectPin | None
     started_at: datetime
     queued_s: float
     """How long it waited for this claim, in seconds."""
@@ -99,6 +101,7 @@ def claim(tx: Transaction, job_id: str, *, worker_id: str, lease_s: float) -> Cl
         variant=job.variant,
         request=dict(job.request),
         input_key=job.input_key,
+        input_pin=ObjectPin(**job.input_pin) if job.input_pin is not None else None,
         started_at=tx.now,
         queued_s=(tx.now - job.available_at).total_seconds(),
     )

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 CHUNK_BYTES = 1024 * 1024
+# The field of an object's metadata that says which job of ours made it: what a trigger must not take for an input.
+JOB_ID_FIELD = "mmaudio-job-id"
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,14 @@ class ObjectMetadata:
     content_type: str
     last_modified: datetime
     user_metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ObjectPin:
+    """One version of an object: by its version id where the bucket keeps versions, by its ETag elsewhere."""
+
+    etag: str
+    version_id: str | None = None
 
 
 @dataclass(frozen=True)

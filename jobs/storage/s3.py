@@ -7,18 +7,21 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 import boto3
 from boto3.exceptions import Boto3Error
-from boto3.s3.transfer import TransferConfig
+from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from s3transfer.subscribers import BaseSubscriber
 
 from jobs.storage.errors import (
     ChecksumMismatchError,
     InvalidKeyError,
+    ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
     ObjectTooLargeError,
@@ -26,7 +29,7 @@ from jobs.storage.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, UploadTarget
+from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, ObjectPin, UploadTarget
 
 BACKEND = "s3"
 SHA256_FIELD = "sha256"
@@ -35,6 +38,25 @@ _TRANSFER = TransferConfig(multipart_threshold=8 * 1024**2, multipart_chunksize=
 _ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchBucket", "403", "AccessDenied", "Forbidden"}
 _TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
 _FULL = {"507", "QuotaExceeded", "InsufficientStorage", "XMinioStorageFull"}
+
+
+def s3_client(*, endpoint_url: str | None = None, region: str | None = None, addressing_style: str = "auto") -> Any:
+    """Return a boto3 client set up as every part of this project wants it."""
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint_url,
+        region_name=region,
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": addressing_style},  # type: ignore[arg-type]
+            connect_timeout=3,
+            read_timeout=30,
+            retries={"mode": "standard", "max_attempts": 4},
+            # Newer checksum headers by default break older S3-compatible servers; our SHA-256 goes as metadata.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
 
 
 class S3Store:
@@ -59,21 +81,7 @@ class S3Store:
             raise ValueError(f"Got storage URL {url!r}; give s3://bucket or s3://bucket/prefix.")
         self._bucket = parts.netloc
         self._prefix = parts.path.strip("/")
-        self._client: Any = boto3.session.Session().client(
-            "s3",
-            endpoint_url=endpoint_url,
-            region_name=region,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": addressing_style},  # type: ignore[arg-type]
-                connect_timeout=3,
-                read_timeout=30,
-                retries={"mode": "standard", "max_attempts": 4},
-                # Newer checksum headers by default break older S3-compatible servers; our SHA-256 goes as metadata.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
-        )
+        self._client = s3_client(endpoint_url=endpoint_url, region=region, addressing_style=addressing_style)
 
     def put_file(
         self,
@@ -129,18 +137,37 @@ class S3Store:
     def download_to(self, key: str, path: Path, *, max_bytes: int | None = None) -> ObjectMetadata:
         return self._download(self._bucket, self._full(key), key, path, max_bytes)
 
-    def download_from(self, bucket: str, key: str, path: Path, *, max_bytes: int | None = None) -> ObjectMetadata:
-        """Copy an object of another bucket to a file; raises what `download_to` raises."""
-        return self._download(bucket, key, key, path, max_bytes)
+    def download_from(
+        self, bucket: str, key: str, path: Path, *, max_bytes: int | None = None, pin: ObjectPin | None = None
+    ) -> ObjectMetadata:
+        """Copy an object of another bucket to a file; raises what `download_to` raises.
 
-    def _download(self, bucket: str, full: str, key: str, path: Path, max_bytes: int | None) -> ObjectMetadata:
-        metadata = self._head(bucket, full, key)
+        Args:
+            pin: the version that is meant; None is whatever lies there now.
+
+        Raises:
+            ObjectChangedError: the object was overwritten since it was pinned.
+        """
+        return self._download(bucket, key, key, path, max_bytes, pin)
+
+    def _download(
+        self, bucket: str, full: str, key: str, path: Path, max_bytes: int | None, pin: ObjectPin | None = None
+    ) -> ObjectMetadata:
+        version = {"VersionId": pin.version_id} if pin is not None and pin.version_id is not None else {}
+        metadata = self._head(bucket, full, key, version)
+        if pin is not None and metadata.etag != pin.etag:
+            raise ObjectChangedError(f"The object {key!r} was overwritten meanwhile.", BACKEND)
         if max_bytes is not None and metadata.size_bytes > max_bytes:
             raise ObjectTooLargeError(
                 f"The object has {metadata.size_bytes} bytes, at most {max_bytes} are allowed.", BACKEND
             )
-        with _translated(f"Could not read {key!r}"):
-            self._client.download_file(bucket, full, str(path), Config=_TRANSFER)
+        with (
+            _translated(f"Could not read {key!r}", reading=True),
+            create_transfer_manager(self._client, _TRANSFER) as manager,
+        ):
+            # With size and ETag given, every GET carries If-Match: the parts are those of the object looked at above.
+            seen = _Seen(metadata.size_bytes, metadata.etag)
+            manager.download(bucket, full, str(path), extra_args=version, subscribers=[seen]).result()
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if metadata.sha256 is not None and digest != metadata.sha256:
@@ -150,9 +177,11 @@ class S3Store:
     def head(self, key: str) -> ObjectMetadata:
         return self._head(self._bucket, self._full(key), key)
 
-    def _head(self, bucket: str, full: str, key: str) -> ObjectMetadata:
+    def _head(
+        self, bucket: str, full: str, key: str, version: Mapping[str, str] = MappingProxyType({})
+    ) -> ObjectMetadata:
         with _translated(f"There is no object {key!r} that this server may read"):
-            answer = self._client.head_object(Bucket=bucket, Key=full)
+            answer = self._client.head_object(Bucket=bucket, Key=full, **version)
         user_metadata = dict(answer.get("Metadata", {}))
         return ObjectMetadata(
             key=key,
@@ -224,6 +253,17 @@ class S3Store:
         return full
 
 
+class _Seen(BaseSubscriber):
+    """Tells a transfer what a HEAD said, so that it asks for just that object."""
+
+    def __init__(self, size_bytes: int, etag: str) -> None:
+        self._size_bytes, self._etag = size_bytes, etag
+
+    def on_queued(self, future: Any, **_: Any) -> None:
+        future.meta.provide_transfer_size(self._size_bytes)
+        future.meta.provide_object_etag(f'"{self._etag}"')
+
+
 class _BoundedReader:
     """Reads a stream up to a limit and hashes what passes."""
 
@@ -259,18 +299,20 @@ def _groups(keys: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """Turn what boto3 raises into our errors."""
+def _translated(what: str, *, reading: bool = False) -> Iterator[None]:
+    """Turn what boto3 raises into our errors; a failed precondition means another thing when reading."""
     try:
         yield
     except ClientError as exc:
+        if reading and _code(exc) in _TAKEN:
+            raise ObjectChangedError(f"{what}: it was overwritten meanwhile.", BACKEND) from exc
         raise _from_client_error(exc, what) from exc
     except (BotoCoreError, Boto3Error) as exc:
         raise StorageUnavailableError(f"{what}: {exc}", BACKEND) from exc
 
 
 def _from_client_error(exc: ClientError, what: str) -> StorageError:
-    code = str(exc.response.get("Error", {}).get("Code", ""))
+    code = _code(exc)
     if code in _ABSENT:
         return ObjectNotFoundError(f"{what}: {code}.", BACKEND)
     if code in _TAKEN:
@@ -278,3 +320,7 @@ def _from_client_error(exc: ClientError, what: str) -> StorageError:
     if code in _FULL:
         return StorageFullError(f"{what}: {code}.", BACKEND)
     return StorageUnavailableError(f"{what}: {code or exc}.", BACKEND)
+
+
+def _code(exc: ClientError) -> str:
+    return str(exc.response.get("Error", {}).get("Code", ""))
