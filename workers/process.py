@@ -94,7 +94,8 @@ class WorkerProcess:
             loaded=lambda: self._engine.loaded,
             memory=lambda: int(self._process.memory_info().rss),
         )
-        tools = Tools(settings, self._db, open_store(settings), self._engine, _sandbox(settings), self._reporter.report)
+        self._sandbox = _sandbox(settings)
+        tools = Tools(settings, self._db, open_store(settings), self._engine, self._sandbox, self._reporter.report)
         self._runner = JobRunner(tools, self._broker, self._in_hand, self._reporter, worker_id=self.worker_id)
 
     def run(self) -> int:
@@ -129,6 +130,7 @@ class WorkerProcess:
             self._draining.set()
             self._stopped.set()
             self._engine.close()
+            self._sandbox.close()
             self._reporter.close()
             self._say_stopped()
             self._broker.close()
@@ -177,6 +179,7 @@ def _sandbox(settings: Settings) -> MediaSandbox:
             cpu_s=int(settings.decode_timeout_s * 2),
         ),
         scratch,
+        standby=settings.decode_standby,
     )
 
 

@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jobs.lifecycle import Stage, State
@@ -48,7 +49,8 @@ def test_a_killed_worker_loses_no_job(house: RealHouse) -> None:
         assert house.outcomes(job_id).count("succeeded") == 1
         assert set(house.artifact_keys(job_id)) <= set(house.stored(job_id))
     # The supervisor has started another one in its place.
-    wait_until(lambda: len(children_of(supervisor.pid)) >= 2, within_s=20, what="the restarted worker")
+    assert psutil.pid_exists(supervisor.pid)
+    wait_until(lambda: len(set(house.wait_for_workers(2)) - {pids[0]}) >= 2, within_s=60, what="the restarted worker")
 
 
 def test_a_wiped_broker_is_filled_again(house: RealHouse) -> None:

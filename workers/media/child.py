@@ -1,8 +1,10 @@
-"""The sandboxed process: reads one instruction, works on one file that is already open, writes one answer, ends.
+"""The sandboxed process: makes itself ready, takes one instruction about one open file, answers, ends.
 
-Started as `python -I -m workers.media.child` with an empty environment, a working folder of its own, the file as an
-inherited descriptor and hard limits on memory, CPU time, file size and open files. It never imports torch, and it has
-no secret to lose. Nothing it prints is trusted: the parent checks the answer's shape.
+Started as `python -I` with an empty environment and one socket. It is warm before it knows what for: what takes long
+(starting, importing) is done when the instruction comes. Then it gives up whatever it does not need - other files,
+the network, memory beyond a limit - before it reads the first byte of the stranger's file. It never imports torch and
+has no secret to lose. It serves one file, so nothing of one can get into the answer about the next. Nothing it says
+is trusted: the parent checks the answer's form.
 """
 
 from __future__ import annotations
@@ -11,34 +13,63 @@ import json
 import os
 import resource
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
 
 from jobs.parentage import death_with_parent
+from workers.media.confinement import close_file_system, leave_network
+
+ROOT = Path(__file__).resolve().parents[2]
+MESSAGE_BYTES = 64 * 1024
+BEGUN = b"begun"
 
 
-def main() -> int:
-    """Run one instruction from standard input; the exit status is 0 when an answer was written."""
-    instruction = json.loads(sys.stdin.readline())
-    death_with_parent(instruction["parent_pid"])()  # a worker that is killed cannot stop it any more
+def main(socket_descriptor: int, parent_pid: int) -> int:
+    """Take one instruction and answer it; the exit status is 0 also when none ever came."""
+    channel = socket.socket(fileno=socket_descriptor)
     _limit(resource.RLIMIT_CORE, 0)
+    cut_off = leave_network()  # before numpy is there: a process with several threads may not
+    death_with_parent(parent_pid)()  # after: it is forgotten when a process changes its namespace
+    _import_what_is_slow()
+    message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 3)
+    if not message:
+        return 0
+    instruction = json.loads(message)
+    folder, *given = descriptors
+    os.fchdir(folder)
+    missing = [] if cut_off else ["a network namespace"]
+    if not close_file_system(_code(), folder):
+        missing.append("Landlock")
+    os.close(folder)
     _limit(resource.RLIMIT_AS, instruction["memory_bytes"])
     _limit(resource.RLIMIT_CPU, instruction["cpu_s"])
     _limit(resource.RLIMIT_FSIZE, instruction["file_bytes"])
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; the parent shall see which limit it was
-    # Imported under the limits: what they need counts as well.
+    _limit(resource.RLIMIT_NOFILE, 64)
+    channel.send(BEGUN)  # how the process ends from here on is told of the file
+    answer, arrays = _answer({**instruction, "descriptors": given})
+    socket.send_fds(channel, [json.dumps({**answer, "missing": missing}).encode()], arrays)
+    return 0
+
+
+def _answer(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     from mmaudio_model.errors import MediaError
 
-    _limit(resource.RLIMIT_NOFILE, 64)
     try:
-        answer = _work(instruction)
+        return _work(instruction)
     except MediaError as exc:
-        answer = {"error": type(exc).__name__, "message": str(exc)}
+        return {"error": type(exc).__name__, "message": str(exc)[:2000]}, []
     except MemoryError:
-        answer = {"error": "MediaTooLargeError", "message": "Reading the file needs more memory than is allowed."}
-    Path("answer.json").write_text(json.dumps(answer))
-    return 0
+        return {"error": "MediaTooLargeError", "message": "Reading the file needs more memory than is allowed."}, []
+
+
+def _code() -> list[Path]:
+    """Return the folders of all code that may still be imported, and of nothing else: a data folder may lie in ROOT."""
+    ours = [ROOT / name for name in ("jobs", "mmaudio_model", "workers")]
+    others = {Path(name) for name in (*sys.path, sys.prefix, sys.base_prefix, "/usr/lib", "/lib", "/lib64")}
+    return [*ours, *(others - {ROOT})]
 
 
 def _limit(what: int, value: int) -> None:
@@ -47,38 +78,38 @@ def _limit(what: int, value: int) -> None:
     resource.setrlimit(what, (value, value))
 
 
-def _work(instruction: dict[str, Any]) -> dict[str, Any]:
+def _import_what_is_slow() -> None:
+    import workers.media.memory  # noqa: F401
+
+
+def _work(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
+    """Return the answer, and descriptors of the arrays that belong to it."""
     import numpy as np
 
+    from mmaudio_model.media.frames import read_video_frames
+    from mmaudio_model.media.image import read_image
+    from mmaudio_model.media.mux import mux_video
     from mmaudio_model.media.probe import MediaLimits, probe_video
+    from workers.media.memory import mapped, share
 
     limits = MediaLimits(**instruction["limits"])
     arguments = instruction["arguments"]
-    with os.fdopen(instruction["descriptor"], "rb") as file:
+    descriptor, *arrays = instruction["descriptors"]
+    with os.fdopen(descriptor, "rb") as file:
         match instruction["action"]:
             case "probe":
-                return vars(probe_video(file, limits))
+                return vars(probe_video(file, limits)), []
             case "frames":
-                from mmaudio_model.media.frames import read_video_frames
-
                 frames = read_video_frames(file, limits=limits, **arguments)
-                np.save("clip.npy", frames.clip)
-                np.save("sync.npy", frames.sync)
-                return {"duration_s": frames.duration_s, "warnings": frames.warnings}
+                return (
+                    {"duration_s": frames.duration_s, "warnings": frames.warnings},
+                    [share(frames.clip), share(frames.sync)],
+                )
             case "image":
-                from mmaudio_model.media.image import read_image
-
-                np.save("clip.npy", read_image(file, limits=limits, **arguments).clip)
-                return {}
+                return {}, [share(read_image(file, limits=limits, **arguments).clip)]
             case "mux":
-                from mmaudio_model.media.mux import mux_video
-
-                waveform = np.load("waveform.npy", allow_pickle=False)
+                waveform = mapped(arrays[0], np.float32, most_bytes=instruction["memory_bytes"])
                 result = mux_video(file, waveform, out_path=Path("out.video"), limits=limits, **arguments)
-                return vars(result)
+                return vars(result), []
             case other:
                 raise ValueError(f"unknown action {other!r}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

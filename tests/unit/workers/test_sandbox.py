@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from PIL import Image
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError, ModelError
 from mmaudio_model.media.probe import MediaLimits
 from tests.servers.commands import wait_until
-from workers.media.sandbox import MediaSandbox, SandboxLimits, SandboxStoppedError
+from workers.media.sandbox import MediaSandbox, SandboxBrokenError, SandboxLimits, SandboxStoppedError
 
 PATIENCE_S = 20.0
 MIB = 1024**2
@@ -66,14 +68,21 @@ def doing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Put code in place of what the process does with its file; its start, its limits and its answer stay real."""
 
     def replace_work(code: str) -> None:
-        lines = "\n".join("    " + line for line in code.splitlines())
-        boot = (
-            "import os, pathlib, signal, sys, time\nsys.path.insert(0, sys.argv[1])\nimport workers.media.child\n"
-            f"def work(instruction):\n{lines}\nworkers.media.child._work = work\nsys.exit(workers.media.child.main())\n"
-        )
-        monkeypatch.setattr("workers.media.sandbox._BOOT", boot)
+        monkeypatch.setattr("workers.media.standby.BOOT", boot(code))
 
     return replace_work
+
+
+def boot(code: str) -> str:
+    """Return the start of a process that runs `code` on its file; what it appends to `arrays` goes with its answer."""
+    lines = "\n".join("    " + line for line in code.splitlines())
+    return (
+        "import os, pathlib, signal, socket, sys, time\nsys.path.insert(0, sys.argv[1])\nimport numpy\n"
+        "import workers.media.child\nfrom workers.media.memory import share\narrays = []\n"
+        f"def work(instruction):\n{lines}\n"
+        "workers.media.child._work = lambda instruction: (work(instruction), arrays)\n"
+        "sys.exit(workers.media.child.main(*map(int, sys.argv[2:])))\n"
+    )
 
 
 def test_a_video_comes_back_as_frames_and_nothing_stays_behind(video: Path, scratch: Path) -> None:
@@ -170,7 +179,7 @@ def test_the_size_of_files_is_limited(anything: Path, scratch: Path, doing: Call
     doing(f"pathlib.Path('out.video').write_bytes(bytes({2 * MIB}))\nreturn {{}}")
 
     with pytest.raises(MediaTooLargeError, match="more time or memory than is allowed"):
-        sandbox(scratch, file_bytes=MIB).probe(anything, owner="job_1")
+        sandbox(scratch, array_bytes=MIB).probe(anything, owner="job_1")
 
 
 @pytest.mark.parametrize(
@@ -197,7 +206,8 @@ def test_a_process_that_breaks_is_an_error_of_its_job_and_the_next_call_works(
         "return {'duration_s': 'long', 'warnings': []}",
         "return {'error': 'SystemExit', 'message': ''}",
         "return {'error': 'MediaInvalidError'}",
-        "pathlib.Path('answer.json').write_text('{')\nos._exit(0)",
+        "socket.socket(fileno=int(sys.argv[2])).send(b'{')\nos._exit(0)",
+        "socket.socket(fileno=int(sys.argv[2])).close()\ntime.sleep(600)",
     ],
 )
 def test_an_answer_of_another_form_is_an_error_of_its_job(
@@ -211,34 +221,46 @@ def test_an_answer_of_another_form_is_an_error_of_its_job(
 
 
 @pytest.mark.parametrize(
-    "clip",
+    "arrays",
     [
-        "numpy.zeros((8, 31, 32, 3), dtype='uint8')",
-        "numpy.zeros((0, 32, 32, 3), dtype='uint8')",
-        "numpy.zeros((8, 32, 32, 3), dtype='float32')",
-        "numpy.zeros((32, 32, 3), dtype='uint8')",
-        "numpy.array([{}], dtype=object)",
-        None,
+        "arrays.append(share(numpy.zeros((1, 31, 32, 3), dtype='uint8')))",
+        "arrays.append(share(numpy.zeros((2, 32, 32, 3), dtype='uint8')))",
+        "arrays.append(share(numpy.zeros(0, dtype='uint8')))",
+        "arrays.append(os.memfd_create('m', os.MFD_ALLOW_SEALING))\nos.write(arrays[0], bytes(32 * 32 * 3))",
+        "arrays.append(os.open('f', os.O_RDWR | os.O_CREAT))\nos.write(arrays[0], bytes(32 * 32 * 3))",
+        "arrays.append(instruction['descriptors'][0])",
+        "arrays.extend(share(numpy.zeros((1, 32, 32, 3), dtype='uint8')) for _ in range(2))",
+        "pass",
     ],
-    ids=["another size", "no frame", "another type", "no time", "a pickle", "no file"],
-)
+    ids=[
+        "another size", "more frames", "no frame", "not sealed", "a file", "its own input", "two arrays", "none",
+    ],
+)  # fmt: skip
 def test_pixels_of_another_form_are_an_error_of_their_job(
-    anything: Path, scratch: Path, doing: Callable[[str], None], clip: str | None
+    anything: Path, scratch: Path, doing: Callable[[str], None], arrays: str
 ) -> None:
-    save = f"import numpy\nnumpy.save('clip.npy', {clip})\n" if clip else ""
-    doing(save + "return {}")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    doing(f"{arrays}\nreturn {{}}")
 
     with pytest.raises(MediaInvalidError, match="breaks its decoder"):
         sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_pixels_that_are_no_array_are_an_error_of_their_job(
-    anything: Path, scratch: Path, doing: Callable[[str], None]
+@pytest.mark.parametrize(
+    "make", ["os.symlink({!r}, 'out.video')", "os.link({!r}, 'out.video')", "os.mkdir('out.video')"]
+)
+def test_a_result_that_leads_to_another_file_is_not_taken(
+    anything: Path, tmp_path: Path, scratch: Path, doing: Callable[[str], None], make: str
 ) -> None:
-    doing("import zipfile\nzipfile.ZipFile('clip.npy', 'w').close()\nreturn {}")
+    doing(make.format(str(anything)) + "\nreturn dict(format='mp4', content_type='', reencoded=False, warnings=[])")
 
     with pytest.raises(MediaInvalidError, match="breaks its decoder"):
-        sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
+        sandbox(scratch).mux(
+            anything, np.zeros(9, np.float32), RATE_HZ, tmp_path / "out",
+            owner="job_1", start_s=0.0, duration_s=1.0, original_gain_db=None,
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_process_has_nothing_of_the_workers_environment_and_only_its_own_file(
@@ -246,7 +268,10 @@ def test_the_process_has_nothing_of_the_workers_environment_and_only_its_own_fil
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
     doing(
-        "found = dict(os.environ), os.read(instruction['descriptor'], 99), sorted(os.listdir('/proc/self/fd'))\n"
+        "def is_open(number):\n"
+        "    try: return bool(os.fstat(number))\n"
+        "    except OSError: return False\n"
+        "found = dict(os.environ), os.read(instruction['descriptors'][0], 99), sum(map(is_open, range(64)))\n"
         "return {'error': 'MediaInvalidError', 'message': repr(found)}"
     )
     with anything.open() as another, pytest.raises(MediaInvalidError) as told:
@@ -257,15 +282,53 @@ def test_the_process_has_nothing_of_the_workers_environment_and_only_its_own_fil
     assert "AWS_SECRET_ACCESS_KEY" not in environment
     assert set(environment) <= {"PATH", "LANG", "LC_CTYPE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
     assert content == b"anything"
-    # Its three streams, the file, and the folder that is being listed.
-    assert len(descriptors) == 5
+    # Its three streams, the socket of its answer, and the file.
+    assert descriptors == 5
+
+
+@pytest.mark.parametrize(
+    ("attempt", "layer"),
+    [
+        ("open({canary!r}).read()", "Landlock"),
+        ("os.listdir({folder!r})", "Landlock"),
+        ("open({folder!r} + '/made', 'w')", "Landlock"),
+        ("open('/proc/' + str(os.getppid()) + '/environ').read()", "Landlock"),
+        ("open('/etc/passwd').read()", "Landlock"),
+        ("socket.create_connection({address!r}, timeout=5)", "a network namespace"),
+        ("socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', {address!r})", "a network namespace"),
+    ],
+)
+def test_a_process_that_was_taken_over_gets_nowhere(
+    anything: Path,
+    tmp_path: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    caplog: pytest.LogCaptureFixture,
+    attempt: str,
+    layer: str,
+) -> None:
+    (tmp_path / "canary").write_text("a secret")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        attempt = attempt.format(
+            canary=str(tmp_path / "canary"), folder=str(tmp_path), address=("127.0.0.1", listener.getsockname()[1])
+        )
+        doing(
+            f"try: {attempt}\nexcept OSError as exc: said = type(exc).__name__\nelse: said = 'got there'\n"
+            "return {'error': 'MediaInvalidError', 'message': said}"
+        )
+        with pytest.raises(MediaInvalidError) as told:
+            sandbox(scratch).probe(anything, owner="job_1")
+
+    # A kernel or container that does not have the layer is said in the log; there the attempt may succeed.
+    assert (str(told.value) != "got there") or layer in caplog.text
+    assert not (tmp_path / "made").exists() or layer in caplog.text
 
 
 def test_stop_ends_what_runs_for_its_owner_and_nothing_else(
     anything: Path, tmp_path: Path, scratch: Path, doing: Callable[[str], None]
 ) -> None:
     doing(
-        f"pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\n"
+        "pathlib.Path(str(os.getpid())).touch()\n"
         f"while not os.path.exists({str(tmp_path / 'go on')!r}): time.sleep(0.01)\n"
         "return dict(duration_s=1, width=2, height=3, codec='c', container='d', has_audio=False)"
     )
@@ -274,7 +337,8 @@ def test_stop_ends_what_runs_for_its_owner_and_nothing_else(
         stopped = pool.submit(box.probe, anything, owner="job_1")
         other = pool.submit(box.probe, anything, owner="job_2")
         try:
-            wait_until(lambda: len(_pids(tmp_path)) == 2, within_s=PATIENCE_S, what="two processes")
+            wait_until(lambda: len(_pids(scratch)) == 2, within_s=PATIENCE_S, what="two processes")
+            pids = _pids(scratch)
             box.stop("job_3")
             box.stop("job_1")
             assert isinstance(stopped.exception(timeout=PATIENCE_S), SandboxStoppedError)
@@ -282,18 +346,16 @@ def test_stop_ends_what_runs_for_its_owner_and_nothing_else(
         finally:
             (tmp_path / "go on").touch()
         assert other.result(timeout=PATIENCE_S).width == 2
-    assert not any(psutil.pid_exists(pid) for pid in _pids(tmp_path))
+    assert not any(psutil.pid_exists(pid) for pid in pids)
     assert not issubclass(SandboxStoppedError, ModelError), "a stop is no fault of the file"
 
 
-def test_an_owner_that_was_stopped_may_call_again(
-    anything: Path, tmp_path: Path, scratch: Path, doing: Callable[[str], None]
-) -> None:
-    doing(f"pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\ntime.sleep(600)")
+def test_an_owner_that_was_stopped_may_call_again(anything: Path, scratch: Path, doing: Callable[[str], None]) -> None:
+    doing("pathlib.Path(str(os.getpid())).touch()\ntime.sleep(600)")
     box = sandbox(scratch)
     stopper = threading.Thread(
         target=lambda: (
-            wait_until(lambda: bool(_pids(tmp_path)), within_s=PATIENCE_S, what="the process"),
+            wait_until(lambda: bool(_pids(scratch)), within_s=PATIENCE_S, what="the process"),
             box.stop("job_1"),
         )
     )
@@ -306,37 +368,86 @@ def test_an_owner_that_was_stopped_may_call_again(
     assert box.probe(anything, owner="job_1").width == 2
 
 
+def test_a_process_that_waits_is_taken_at_once_and_another_takes_its_place(anything: Path, scratch: Path) -> None:
+    with standby(scratch, 2) as box:
+        waiting = _media_pids()
+        for _ in range(3):
+            with pytest.raises(MediaInvalidError, match="not a video"):
+                box.probe(anything, owner="job_1")
+        wait_until(lambda: len(_media_pids()) == 2, within_s=PATIENCE_S, what="two waiting processes")
+        # Each served one file: none of those that waited is there any more.
+        assert not waiting & _media_pids()
+    assert _media_pids() == set()
+
+
+def test_a_waiting_process_that_was_killed_costs_no_job_anything(video: Path, scratch: Path) -> None:
+    with standby(scratch, 2) as box:
+        for pid in _media_pids():
+            os.kill(pid, signal.SIGKILL)
+        assert box.probe(video, owner="job_1").width == WIDTH
+
+
+def test_a_machine_on_which_no_process_begins_is_not_the_fault_of_the_file(
+    anything: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("workers.media.standby.BOOT", "raise SystemExit('numpy is not there')")
+
+    with pytest.raises(SandboxBrokenError, match="3 tries"):
+        sandbox(scratch).probe(anything, owner="job_1")
+    assert "numpy is not there" in caplog.text
+    assert list(scratch.iterdir()) == []
+
+
+def test_more_files_than_waiting_processes_are_read_side_by_side(video: Path, scratch: Path) -> None:
+    with standby(scratch, 1) as box, ThreadPoolExecutor(4) as pool:
+        widths = pool.map(lambda number: box.probe(video, owner=f"job_{number}").width, range(6))
+        assert list(widths) == [WIDTH] * 6
+
+
 def test_a_process_does_not_outlive_its_worker(anything: Path, tmp_path: Path) -> None:
-    boot = (
-        "import os, pathlib, sys, time\nsys.path.insert(0, sys.argv[1])\nimport workers.media.child\n"
-        f"def work(instruction):\n    pathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\n    time.sleep(600)\n"
-        "workers.media.child._work = work\nsys.exit(workers.media.child.main())\n"
-    )
     root = Path(__file__).parents[3]
+    scratch = tmp_path / "scratch"
     worker = (
-        f"import pathlib, sys\nsys.path.insert(0, {str(root)!r})\nfrom workers.media import sandbox\n"
-        f"sandbox._BOOT = {boot!r}\n"
-        f"scratch = pathlib.Path({str(tmp_path / 'scratch')!r})\n"
-        "box = sandbox.MediaSandbox(sandbox.MediaLimits(), sandbox.SandboxLimits(), scratch)\n"
+        f"import pathlib, sys\nsys.path.insert(0, {str(root)!r})\nfrom workers.media import sandbox, standby\n"
+        f"standby.BOOT = {boot('pathlib.Path(str(os.getpid())).touch()' + chr(10) + 'time.sleep(600)')!r}\n"
+        f"scratch = pathlib.Path({str(scratch)!r})\n"
+        "box = sandbox.MediaSandbox(sandbox.MediaLimits(), sandbox.SandboxLimits(), scratch, standby=1)\n"
         f"box.probe(pathlib.Path({str(anything)!r}), owner='job_1')\n"
     )
     process = subprocess.Popen([sys.executable, "-c", worker])
     try:
-        wait_until(lambda: bool(_pids(tmp_path)), within_s=PATIENCE_S, what="the process")
+        wait_until(lambda: bool(_pids(scratch)), within_s=PATIENCE_S, what="the process")
+        wait_until(lambda: len(_media_pids(process.pid)) == 2, within_s=PATIENCE_S, what="one that waits")
+        pids = _media_pids(process.pid)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    (pid,) = _pids(tmp_path)
     try:
-        wait_until(lambda: not _runs(pid), within_s=PATIENCE_S, what="the end of the process")
+        wait_until(lambda: not any(map(_runs, pids)), within_s=PATIENCE_S, what="the end of both processes")
     finally:
-        if _runs(pid):
+        for pid in filter(_runs, pids):
             os.kill(pid, signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def standby(scratch: Path, count: int) -> Iterator[MediaSandbox]:
+    """A sandbox whose waiting processes are there."""
+    box = MediaSandbox(MediaLimits(), SandboxLimits(), scratch, standby=count)
+    try:
+        wait_until(lambda: len(_media_pids()) == count, within_s=PATIENCE_S, what="the waiting processes")
+        yield box
+    finally:
+        box.close()
+
+
+def _media_pids(parent: int | None = None) -> set[int]:
+    """Return the children that live."""
+    return {child.pid for child in psutil.Process(parent).children() if child.status() != psutil.STATUS_ZOMBIE}
+
+
 def _pids(folder: Path) -> list[int]:
-    """Return the pids that processes have left in a folder as the names of files."""
-    return [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
+    """Return the pids that processes have left in their folders as the names of files."""
+    return [int(path.name) for path in folder.glob("media-*/*") if path.name.isdigit()]
 
 
 def _runs(pid: int) -> bool:
