@@ -24,7 +24,7 @@ s3_events_api = APIBlueprint("s3_events", __name__, url_prefix="/v1/s3-events", 
 EVENTS_ENDPOINT = "s3_events.receive"
 
 
-@s3_events_api.get("", summary="Is somebody there?", responses={"200": HealthView})
+@s3_events_api.get("", summary="Is somebody there?", responses={"200": HealthView, **problems(422)})
 def probe() -> Response:
     """MinIO asks so (also by HEAD) before it takes the address. Says nothing that needs the token."""
     return jsonify({"status": "ok"})
@@ -71,12 +71,13 @@ def _check_token(expected: str) -> None:
     """Compare in constant time whatever way the token came."""
     if not expected:
         raise EventsRefusedError("This server takes no bucket events: MMAUDIO_S3_EVENTS_TOKEN is not set.")
-    authorization = request.authorization
-    given = [request.headers.get(TOKEN_HEADER, ""), request.args.get("token", "")]
-    if authorization is not None:
-        given += [authorization.token or "", authorization.password or ""]
-    else:
-        given.append(request.headers.get("Authorization", ""))  # MinIO sends a token of its own form as it is
+    given = [
+        request.headers.get(TOKEN_HEADER, ""),
+        request.args.get("token", ""),
+        request.headers.get("Authorization", ""),  # MinIO sends a token of two words as it is
+    ]
+    if request.authorization is not None:
+        given += [request.authorization.token or "", request.authorization.password or ""]
     matching = [hmac.compare_digest(one.encode(errors="replace"), expected.encode()) for one in given]
     if not any(matching):
         raise EventsRefusedError("The shared token is missing or is another one.")

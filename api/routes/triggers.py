@@ -48,7 +48,7 @@ def create(body: NewTrigger) -> Response:
     return response
 
 
-@triggers_api.get("", summary="List triggers", responses={"200": TriggerList, **problems(503)})
+@triggers_api.get("", summary="List triggers", responses={"200": TriggerList, **problems(422, 503)})
 def list_all() -> Response:
     """Newest first, with counts of what became of their events."""
     with platform().db.reading() as tx:

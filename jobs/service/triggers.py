@@ -108,7 +108,7 @@ def jobs_made_since(tx: Transaction, trigger_id: str, since: datetime, *, at_mos
     """Return how many jobs a trigger made since then; does not count beyond `at_most`."""
     made = (
         select(TriggerEvent.id)
-        .where(TriggerEvent.trigger_id == trigger_id, TriggerEvent.seen_at > since, TriggerEvent.outcome == "submitted")
+        .where(TriggerEvent.trigger_id == trigger_id, TriggerEvent.seen_at >= since, TriggerEvent.job_id.is_not(None))
         .limit(at_most)
     )
     return tx.session.scalar(select(func.count()).select_from(made.subquery())) or 0

@@ -23,7 +23,6 @@ from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
 from tests.shelf import Shelf
 
-
 EVENTS_TOKEN = "a shared token"
 
 
