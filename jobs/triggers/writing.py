@@ -40,11 +40,12 @@ class Breaker:
     jobs_per_hour: int
     _left: dict[str, int] = field(default_factory=dict)
 
-    def lets_through(self, tx: Transaction, trigger: Trigger) -> bool:
+    def lets_through(self, tx: Transaction, trigger: Trigger, seen_at: datetime) -> bool:
+        """Say whether one more job may be made, of an event that was first seen then; pauses the trigger otherwise."""
         if trigger.paused_at is not None:
             return False
-        if self.jobs_per_hour == 0:
-            return True
+        if self.jobs_per_hour == 0 or (trigger.resumed_at is not None and seen_at < trigger.resumed_at):
+            return True  # who resumed it wants what was held until then
         if trigger.id not in self._left:
             since = max(tx.now - RATE_WINDOW, trigger.resumed_at or trigger.created_at)
             made = jobs_made_since(tx, trigger.id, since, at_most=self.jobs_per_hour)
@@ -92,7 +93,7 @@ class Writing:
             return Written("duplicate")
         if outcome != "submitted":
             return Written(outcome)
-        if not self.breaker.lets_through(tx, trigger):
+        if not self.breaker.lets_through(tx, trigger, self.seen_at):
             return self._instead(tx, event_id, "held", "the trigger is paused")
         try:
             job = self._submit(tx, trigger, verdict)
