@@ -58,6 +58,7 @@ class JobPresenter:
             "stage": str(job.stage) if job.stage else None,
             "progress": round(job.progress, 4),
             "step": job.step,
+            "eta_s": job.eta_s if job.state is State.RUNNING else None,
             "queue_position": position,
             "attempt": job.attempt,
             "max_attempts": job.max_attempts,

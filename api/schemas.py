@@ -147,6 +147,10 @@ class JobView(BaseModel):
     stage: Stage | None
     progress: float
     step: int | None
+    eta_s: float | None = Field(
+        description="Seconds to the end when progress was last written, from what this variant took on this worker; "
+        "null while nothing was measured yet, and when it does not run."
+    )
     queue_position: int | None = Field(description="Place among the queued jobs of the variant; null in lists.")
     attempt: int
     max_attempts: int

@@ -74,8 +74,39 @@ class Settings(BaseSettings):
     weights_dir: Path | None = Field(None, description="Folder laid out like the published weights.")
     devices: str = Field("auto", description="`auto`, or a list such as `cuda:0,cuda:1` or `cpu:0,cpu:1`.")
     precision: str = Field("auto", description="`auto` (bf16 on CUDA, fp32 on CPU), `fp32`, `bf16` or `fp16`.")
-    worker_slots: int = Field(4, ge=1, le=64, description="Jobs one worker process holds at once (their I/O overlaps).")
-    max_batch: int = Field(8, ge=1, le=64, description="Requests that may share one batch on a device.")
+    preload: CommaList = Field(
+        default_factory=list, description="Variants a worker loads at its start. Default: the first that it offers."
+    )
+    model_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory for loaded variants on each device; the least recently used goes. Default: 70 % of the "
+        "device's.",
+    )
+    worker_slots: int = Field(
+        8,
+        ge=1,
+        le=64,
+        description="Jobs one worker process holds at once: while one batch runs, the next ones' files are read.",
+    )
+    max_batch: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="Requests that may share one batch; on CUDA fewer when the memory has room for fewer. At most half "
+        "of worker_slots keeps the device busy.",
+    )
+    feature_cache_dir: Path | None = Field(
+        None, description="Folder of what the encoders gave, to be used again; default: in the data folder."
+    )
+    feature_cache_bytes: int = Field(
+        2 * GIB, ge=0, description="Largest size of that folder; 0: nothing is kept there."
+    )
+    feature_ttl_s: int = Field(
+        7 * 24 * 3600,
+        ge=0,
+        description="How long unused features stay in the object store (up to twice that); 0: they are not shared.",
+    )
     cpu_threads: int = Field(0, ge=0, description="Threads of a CPU device; 0: the cores shared by the CPU devices.")
     drain_grace_s: float = Field(60, ge=0, description="How long a stopping worker may finish what it runs.")
     scratch_dir: Path | None = Field(None, description="Folder for a job's temporary files; default: the system's.")
@@ -149,12 +180,12 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
-    @field_validator("variants", "input_buckets", mode="before")
+    @field_validator("variants", "preload", "input_buckets", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    @field_validator("data_dir", "weights_dir", "scratch_dir", "inbox_dir")
+    @field_validator("data_dir", "weights_dir", "scratch_dir", "feature_cache_dir", "inbox_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None

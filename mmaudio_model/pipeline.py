@@ -6,7 +6,7 @@ A request's result does not depend on what shares its batch: features are encode
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,16 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmaudio_model.checkpoints.loading import Networks, load_networks
+from mmaudio_model.checkpoints.loading import Networks, SharedParts, load_networks
 from mmaudio_model.checkpoints.parts import PARTS
 from mmaudio_model.errors import RequestInvalidError
+from mmaudio_model.features import NOTHING_ENCODED, Features
 from mmaudio_model.lengths import SequenceLengths, sequence_lengths
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.networks.clip import encode_frames, encode_tokens
 from mmaudio_model.networks.tokenizer import tokenizer
 from mmaudio_model.sampling import Guidance, StepCallback, draw_noise, euler
 from mmaudio_model.stages import Record
-from mmaudio_model.variants import SEGMENT_FRAMES, SEGMENT_STRIDE, SEGMENT_TOKENS, Variant
+from mmaudio_model.variants import SEGMENT_FRAMES, SEGMENT_STRIDE, SEGMENT_TOKENS, TEXT_TOKENS, Variant
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -48,15 +49,18 @@ class GenerationRequest:
     video: VideoFrames | None = None
     image: ImageFrame | None = None
     reference_exact: bool = False
+    features: Features = NOTHING_ENCODED
+    """What is known already of what would be encoded; where it says what was seen, no frames are needed."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch that is ready to be sampled."""
+    """A batch that is ready to be sampled, and each request's features, so that they may be used again."""
 
     requests: tuple[GenerationRequest, ...]
     lengths: SequenceLengths
     guidance: Guidance
+    features: tuple[Features, ...]
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Pipeline:
         precision: str = "fp32",
         parts: Collection[str] = PARTS,
         on_part: Callable[[str], None] | None = None,
+        shared: SharedParts | None = None,
     ) -> Pipeline:
         """Load a variant onto a device.
 
@@ -94,6 +99,7 @@ class Pipeline:
             precision: `fp32`, `bf16` or `fp16`.
             parts: what is loaded now; the rest is loaded when it is first used.
             on_part: told the name of each part before it is loaded.
+            shared: networks that variants of this device and precision have in common.
 
         Raises:
             WeightsMissingError, WeightsMismatchError: see `checkpoints.loading`.
@@ -103,7 +109,13 @@ class Pipeline:
             raise RequestInvalidError(f"Got precision {precision!r}; there are {', '.join(DTYPES)}.")
         dtype = DTYPES[precision]
         networks = load_networks(
-            variant, weights_dir=weights_dir, device=device, dtype=dtype, parts=parts, on_part=on_part
+            variant,
+            weights_dir=weights_dir,
+            device=device,
+            dtype=dtype,
+            parts=parts,
+            on_part=on_part,
+            shared=shared,
         )
         return cls(variant, networks, device, dtype)
 
@@ -115,7 +127,16 @@ class Pipeline:
         """
         _check(self.variant, request)
         lengths = sequence_lengths(self.variant, request.duration_s)
+        _check_features(self.variant, lengths, request.features)
         return lengths, request.num_steps, request.cfg_strength >= 1, request.reference_exact
+
+    def latent_tokens(self, request: GenerationRequest) -> int:
+        """Return how long a request's latent is: what its memory and most of its time grow with.
+
+        Raises:
+            RequestInvalidError: the variant cannot make that duration.
+        """
+        return sequence_lengths(self.variant, request.duration_s).latent
 
     @torch.inference_mode()
     def encode(self, requests: Sequence[GenerationRequest], *, record: Record | None = None) -> Encoded:
@@ -128,27 +149,25 @@ class Pipeline:
         if len(keys) != 1:
             raise RequestInvalidError(f"Got {len(requests)} requests of {len(keys)} kinds; a batch has one kind.")
         ((lengths, _, guided, _),) = keys
-        flow, device = self._networks.flow, self.device
-        tell = record or _ignore
-        clip = torch.stack([self._clip_features(request, lengths, tell) for request in requests])
-        sync = torch.stack([self._sync_features(request, lengths, tell) for request in requests])
-        text = torch.stack([self._text_features(request.prompt) for request in requests])
-        for features in text:
-            tell("text_features", features)
+        flow = self._networks.flow
+        features = self._features(requests, lengths, guided, record)
+        count = len(requests)
+        clip = torch.stack([_or_empty(own.clip, flow.empty_clip_feat, lengths.clip) for own in features])
+        # A still picture does not move, so it has the learned empty features, as words alone have.
+        sync = torch.stack([_or_empty(own.sync, flow.empty_sync_feat, lengths.sync) for own in features])
+        text = torch.stack([own.text for own in features])
         conditional = flow.prepare(clip, sync, text, lengths.latent)
         empty = None
         if guided:
-            negative = torch.stack([self._text_features(request.negative_prompt) for request in requests])
-            for features in negative:
-                tell("negative_text_features", features)
             empty = flow.prepare(
-                flow.empty_clip_feat.expand(len(requests), lengths.clip, -1),
-                flow.empty_sync_feat.expand(len(requests), lengths.sync, -1),
-                negative,
+                flow.empty_clip_feat.expand(count, lengths.clip, -1),
+                flow.empty_sync_feat.expand(count, lengths.sync, -1),
+                torch.stack([own.negative_text for own in features]),
                 lengths.latent,
             )
-        strength = torch.tensor([request.cfg_strength for request in requests], device=device)
-        return Encoded(tuple(requests), lengths, Guidance(conditional, empty, strength[:, None, None]))
+        strength = torch.tensor([request.cfg_strength for request in requests], device=self.device)
+        guidance = Guidance(conditional, empty, strength[:, None, None])
+        return Encoded(tuple(requests), lengths, guidance, features)
 
     @torch.inference_mode()
     def sample(self, encoded: Encoded, *, on_step: StepCallback | None = None, record: Record | None = None) -> Latents:
@@ -204,11 +223,43 @@ class Pipeline:
         tell("vocode")
         return self.vocode(latents, record=record)
 
+    def _features(
+        self, requests: Sequence[GenerationRequest], lengths: SequenceLengths, guided: bool, record: Record | None
+    ) -> tuple[Features, ...]:
+        """Return each request's features. What is known is taken; what several show or say is encoded once."""
+        encoded: dict[Hashable, Tensor] = {}
+
+        def once(known: Tensor | None, key: Hashable, encode: Callable[[], Tensor]) -> Tensor:
+            if known is not None:
+                return known.to(self.device, self._dtype)
+            if key not in encoded or record is not None:  # who records wants to see every request's own
+                encoded[key] = encode()
+            return encoded[key]
+
+        def text(known: Tensor | None, name: str, words: str | None) -> Tensor:
+            features = once(known, words, lambda: self._text_features(words))
+            tell(name, features)
+            return features
+
+        tell = record or _ignore
+        found = []
+        for request in requests:
+            known, video, image = request.features, request.video, request.image
+            clip = sync = negative = None
+            if not request.mask_away_clip and (known.clip is not None or video is not None or image is not None):
+                key = ("clip", id(video), id(image))
+                clip = once(known.clip, key, lambda r=request: self._clip_features(r, lengths, tell))
+            if known.sync is not None or video is not None:
+                key = ("sync", id(video))
+                sync = once(known.sync, key, lambda r=request: self._sync_features(r, lengths, tell))
+            if guided:
+                negative = text(known.negative_text, "negative_text_features", request.negative_prompt)
+            prompt = text(known.text, "text_features", request.prompt)
+            found.append(Features(clip, sync, prompt, negative))
+        return tuple(found)
+
     def _clip_features(self, request: GenerationRequest, lengths: SequenceLengths, tell: Record) -> Tensor:
-        """Return (T, clip_dim)."""
-        flow = self._networks.flow
-        if request.mask_away_clip or (request.video is None and request.image is None):
-            return flow.empty_clip_feat.expand(lengths.clip, -1)
+        """Return (T, clip_dim) of a video, (1, clip_dim) of a picture."""
         if request.image is not None:
             frames = self._pixels(request.image.clip, 1)
         else:
@@ -217,12 +268,11 @@ class Pipeline:
         features = encode_frames(self._networks.clip_image, frames)
         tell("clip_frames", frames)
         tell("clip_features", features)
-        return features.expand(lengths.clip, -1)
+        return features
 
     def _sync_features(self, request: GenerationRequest, lengths: SequenceLengths, tell: Record) -> Tensor:
-        """Return (S, sync_dim); a still picture does not move, so it has the learned empty features."""
-        if request.video is None:
-            return self._networks.flow.empty_sync_feat.expand(lengths.sync, -1)
+        """Return (S, sync_dim)."""
+        assert request.video is not None
         segments = lengths.sync // SEGMENT_TOKENS
         seen = (segments - 1) * SEGMENT_STRIDE + SEGMENT_FRAMES
         frames = self._pixels(request.video.sync, max(seen, len(request.video.sync))) * 2 - 1
@@ -248,6 +298,11 @@ def _ignore(_name: str, _value: Tensor) -> None:
     """Nobody wants to see the stages."""
 
 
+def _or_empty(features: Tensor | None, empty: Tensor, count: int) -> Tensor:
+    """Return (count, width); one feature stands for all of them."""
+    return (empty if features is None else features).expand(count, -1)
+
+
 def _check(variant: Variant, request: GenerationRequest) -> None:
     """Refuse what no batch could serve; the duration is judged where lengths are made of it."""
     if request.video is not None and request.image is not None:
@@ -271,6 +326,20 @@ def _check_frames(name: str, frames: np.ndarray, size: int) -> None:
             f"Got {name} of shape {frames.shape} and type {frames.dtype}; it must be uint8 and of shape "
             f"(frames, {size}, {size}, 3) with at least one frame."
         )
+
+
+def _check_features(variant: Variant, lengths: SequenceLengths, features: Features) -> None:
+    sizes = variant.flow
+    wanted = {
+        "clip": ((lengths.clip, sizes.clip_dim), (1, sizes.clip_dim)),
+        "sync": ((lengths.sync, sizes.sync_dim),),
+        "text": ((TEXT_TOKENS, sizes.text_dim),),
+        "negative_text": ((TEXT_TOKENS, sizes.text_dim),),
+    }
+    for name, shapes in wanted.items():
+        value: Tensor | None = getattr(features, name)
+        if value is not None and tuple(value.shape) not in shapes:
+            raise RequestInvalidError(f"Got {name} features of shape {tuple(value.shape)}; it must be {shapes[0]}.")
 
 
 def text_is_cut(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -11,6 +12,8 @@ import threading
 import click
 
 from jobs.settings import BrokerUnknownError, Settings, load_settings
+
+BYTE_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>([kmgt]i?)?b?)", re.IGNORECASE)
 
 
 def _start_logging(settings: Settings) -> None:
@@ -23,11 +26,41 @@ def _say(line: str) -> None:
     click.echo(f"mmaudio: {line}", err=True)
 
 
+class ByteSize(click.ParamType):
+    """A number of bytes, or of KiB, MiB, GiB, TiB."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        match = BYTE_SIZE.fullmatch(str(value).strip())
+        if match is None:
+            self.fail(f"got {value!r}; give bytes, or a number with KiB, MiB, GiB or TiB, such as 20GiB", param, ctx)
+        return int(float(match["number"]) * 1024 ** ("", "k", "m", "g", "t").index(match["unit"][:1].lower()))
+
+
 @click.command()
 @click.option("--devices", help="auto, or a list such as cuda:0,cuda:1 or cpu:0,cpu:1.  [default: MMAUDIO_DEVICES]")
+@click.option(
+    "--variants", help="Variants to take jobs for, such as small_16k,large_44k_v2.  [default: MMAUDIO_VARIANTS]"
+)
+@click.option("--preload", help="Variants to load at once.  [default: MMAUDIO_PRELOAD, else the first]")
+@click.option("--memory-budget", type=ByteSize(), help="Memory for loaded variants on each device, such as 20GiB.")
 @click.option("--process-for", hidden=True, help="Run as the one process of this device (the supervisor says so).")
-def worker(devices: str | None, process_for: str | None) -> None:
+def worker(
+    devices: str | None,
+    variants: str | None,
+    preload: str | None,
+    memory_budget: int | None,
+    process_for: str | None,
+) -> None:
     """Take jobs: one process a device, kept running by this one."""
+    # Its children read settings as this process does: from the environment.
+    chosen_here = {
+        "MMAUDIO_VARIANTS": variants,
+        "MMAUDIO_PRELOAD": preload,
+        "MMAUDIO_MODEL_MEMORY_BYTES": memory_budget,
+    }
+    os.environ.update({name: str(value) for name, value in chosen_here.items() if value is not None})
     settings = load_settings()
     _start_logging(settings)
     from workers.devices import DeviceError, parse_devices

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 import traceback
 from collections.abc import Callable, Collection, Hashable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,10 +20,24 @@ import torch
 
 from jobs.errors import DeviceOutOfMemoryError
 from jobs.lifecycle import Stage
+from mmaudio_model.features import Features
 from mmaudio_model.pipeline import GenerationRequest
+from workers.batch_limit import BatchLimit
+from workers.device_clock import DeviceClock
 from workers.in_hand import StoppedError
+from workers.model_cache import ModelCache
 
 log = logging.getLogger(__name__)
+
+PATIENCE_S = 10.0
+"""How long a request waits, at most, for those of variants that are loaded already."""
+
+
+class EncodedBatch(Protocol):
+    """What is sampled; the engine reads only each request's features."""
+
+    @property
+    def features(self) -> tuple[Features, ...]: ...
 
 
 class LoadedModel(Protocol):
@@ -30,7 +45,9 @@ class LoadedModel(Protocol):
 
     def batch_key(self, request: GenerationRequest) -> Hashable: ...
 
-    def encode(self, requests: Sequence[GenerationRequest]) -> Any: ...
+    def latent_tokens(self, request: GenerationRequest) -> int: ...
+
+    def encode(self, requests: Sequence[GenerationRequest]) -> EncodedBatch: ...
 
     def sample(self, encoded: Any, *, on_step: Callable[[int, int], Collection[int] | None]) -> Any: ...
 
@@ -44,33 +61,38 @@ class EngineRequest:
     Attributes:
         stopped: asked between steps; True takes the request out of its batch.
         on_progress: told the stage, the fraction of it that is done, and the sampling step; must not block.
+        known: says what need not be encoded; `learned` is told what was, for the next take of the same job. Must not
+            block either.
     """
 
     variant: str
     request: GenerationRequest
     stopped: Callable[[], bool]
     on_progress: Callable[[Stage, float, int | None], None]
+    known: Callable[[], Features] = Features
+    learned: Callable[[Features], None] = lambda _: None
     future: Future[np.ndarray] = field(default_factory=Future)
+    arrived_at: float = 0.0
 
 
 class Engine:
     """Owns one device.
 
     Args:
-        load: loads a variant; called on the engine's thread, once a variant.
-        max_batch: how many requests may share a batch.
+        models: loads variants and holds them; used on the engine's thread.
+        limit: how many requests may share a batch.
     """
 
-    def __init__(self, load: Callable[[str], LoadedModel], *, max_batch: int) -> None:
-        self._load, self._max_batch = load, max_batch
-        self._models: dict[str, LoadedModel] = {}
+    def __init__(self, models: ModelCache[LoadedModel], limit: BatchLimit) -> None:
+        self._models, self._limit = models, limit
+        self.clock = DeviceClock()
         self._arrivals: queue.SimpleQueue[Sequence[EngineRequest] | str | None] = queue.SimpleQueue()
         self._waiting: list[EngineRequest] = []
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     @property
     def loaded(self) -> list[str]:
-        return list(self._models)
+        return self._models.loaded
 
     def start(self) -> None:
         self._thread.start()
@@ -89,6 +111,9 @@ class Engine:
             DeviceOutOfMemoryError: it does not fit into the device's memory even alone.
             ModelError: as the pipeline says.
         """
+        now = time.monotonic()
+        for request in requests:
+            request.arrived_at = now
         self._arrivals.put(requests)
         return [request.future for request in requests]
 
@@ -100,7 +125,9 @@ class Engine:
     def _run(self) -> None:
         open_ = True
         while open_ or self._waiting:
+            self.clock.rests()
             open_ = self._collect(wait=open_ and not self._waiting) and open_
+            self.clock.works()
             batch = self._next_batch()
             if batch:
                 self._run_batch(batch)
@@ -122,31 +149,27 @@ class Engine:
 
     def _preload(self, variant: str) -> None:
         try:
-            self._model(variant)
+            self._models.get(variant)
         except Exception:
             # The first request for it will say so to its job; a worker for several variants serves the others.
             log.exception("variant %s could not be loaded", variant)
 
-    def _model(self, variant: str) -> LoadedModel:
-        if variant not in self._models:
-            log.info("loading %s", variant)
-            self._models[variant] = self._load(variant)
-        return self._models[variant]
-
     def _next_batch(self) -> list[EngineRequest]:
-        """Take the oldest request and all that may share its batch, in order of arrival."""
+        """Take the first request that is due and all that may share its batch, in order of arrival."""
         batch: list[EngineRequest] = []
         key: Hashable = None
+        limit = 1
         left: list[EngineRequest] = []
-        for item in self._waiting:
+        for item in self._due_first():
             if item.future.cancelled():
                 item.future.set_running_or_notify_cancel()  # without it nobody who waits for the future ever hears
                 continue
-            if batch and (item.variant != batch[0].variant or len(batch) == self._max_batch):
+            if batch and (item.variant != batch[0].variant or len(batch) >= limit):
                 left.append(item)
                 continue
             try:
-                own_key = self._model(item.variant).batch_key(item.request)
+                model = self._models.get(item.variant)
+                own_key = model.batch_key(item.request)
             except Exception as exc:  # this request's own fault, or its variant's
                 if item.future.set_running_or_notify_cancel():
                     item.future.set_exception(exc)
@@ -154,10 +177,26 @@ class Engine:
             if batch and own_key != key:
                 left.append(item)
             elif item.future.set_running_or_notify_cancel():
+                if not batch:
+                    limit = self._limit.requests(item.variant, model.latent_tokens(item.request))
                 batch.append(item)
                 key = own_key
-        self._waiting = left
+        self._waiting = sorted(left, key=lambda item: item.arrived_at)
         return batch
+
+    def _due_first(self) -> list[EngineRequest]:
+        """Return what waits, oldest first; but what a loaded variant can serve goes before what would drive it out.
+
+        Not for ever: who has waited `PATIENCE_S` has its turn, so variants that do not fit together take turns of that
+        length instead of being loaded for every request.
+        """
+        oldest = self._waiting[:1]
+        if not oldest or not self._models.makes_room(oldest[0].variant):
+            return self._waiting
+        if time.monotonic() - oldest[0].arrived_at > PATIENCE_S:
+            return self._waiting
+        loaded = set(self._models.loaded)
+        return sorted(self._waiting, key=lambda item: item.variant not in loaded)
 
     def _run_batch(self, batch: list[EngineRequest]) -> None:
         """Run a batch; a fault in a batch of several is found by running them apart."""
@@ -168,6 +207,8 @@ class Engine:
             return
         if isinstance(fault, torch.OutOfMemoryError):
             _free_memory()
+            if len(batch) > 1:
+                self._limit.ran_out(batch[0].variant, len(batch), self._tokens(batch))
             fault = _does_not_fit(fault)
             parts = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
         else:
@@ -193,9 +234,12 @@ class Engine:
         return None
 
     def _waveforms(self, batch: list[EngineRequest]) -> list[np.ndarray | None]:
-        model = self._model(batch[0].variant)
+        model = self._models.get(batch[0].variant)
+        self._limit.begin()
         _tell(batch, Stage.ENCODE, 0.0)
-        encoded = model.encode([item.request for item in batch])
+        encoded = model.encode([replace(item.request, features=item.known()) for item in batch])
+        for item, features in zip(batch, encoded.features, strict=True):
+            item.learned(features.cpu())
         _tell(batch, Stage.SAMPLE, 0.0)
 
         def after_step(step: int, steps: int) -> list[int]:
@@ -211,7 +255,11 @@ class Engine:
         waveforms = model.vocode(latents)
         left, silent = [item.future.done() for item in batch], [waveform is None for waveform in waveforms]
         assert left == silent, (left, silent)
+        self._limit.fitted(batch[0].variant, len(batch), self._tokens(batch))
         return waveforms
+
+    def _tokens(self, batch: list[EngineRequest]) -> int:
+        return self._models.get(batch[0].variant).latent_tokens(batch[0].request)
 
 
 def _left(item: EngineRequest) -> bool:

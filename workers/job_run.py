@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,19 @@ from mmaudio_model.media.loudness import normalise_loudness
 from mmaudio_model.pipeline import GenerationRequest, text_is_cut
 from mmaudio_model.variants import Variant, get_variant
 from workers.engine import Engine, EngineRequest
+from workers.features.cache import FeatureCache
+from workers.features.seen import JobFeatures, Revision, look_up_features
 from workers.in_hand import HeldJob, StoppedError
 from workers.media.sandbox import MediaSandbox, SandboxStoppedError
+from workers.pace import DEVICE_WAIT, Pace, Work
 
 # How often a thread that waits for the device looks whether its job was stopped.
 LOOK_S = 0.1
 # A video this much shorter than what was asked for is not worth a warning: it is less than a frame.
 SHORTER_S = 0.05
 
-Report = Callable[[HeldJob, Stage, float, int | None], None]
+Report = Callable[[HeldJob, Stage, float, int | None, float | None], None]
+"""Told the stage, the fraction of it that is done, the sampling step, and in how many seconds the job may end."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ class Tools:
     engine: Engine
     sandbox: MediaSandbox
     report: Report
+    features: FeatureCache
+    revision: Revision
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass
@@ -81,7 +89,10 @@ class JobRun:
         self.variant: Variant = get_variant(held.claim.variant)
         self.made = Made()
         self.stage = Stage.FETCH
+        self._began = False
         self._stage_began = time.monotonic()
+        duration_s = self.request.duration_s or self.variant.default_duration_s
+        self._work = Work(self.variant.name, duration_s, self.request.num_steps)
         self._given_up = threading.Event()
         self._takes: list[tuple[Stage, float, int | None]] = []
         self._waits_for_device = True
@@ -100,8 +111,12 @@ class JobRun:
         with tempfile.TemporaryDirectory(prefix="mmaudio-job-", dir=parent) as name, _stops_are_stops():
             folder = Path(name)
             source = self._fetch(folder)
-            video, image, duration_s = self._decode(source)
-            waveforms = self._generate(video, image, duration_s)
+            features = self._look_up(source)
+            self._work = replace(self._work, known=features.seen)
+            video, image, duration_s = self._decode(source, features)
+            self._work = replace(self._work, duration_s=duration_s)
+            waveforms = self._generate(video, image, duration_s, features)
+            features.keep(self._tools.features)
             files = self._mux(folder, source, waveforms, duration_s)
             self._upload(files)
         self._end_stage()
@@ -109,13 +124,19 @@ class JobRun:
 
     def _begin(self, stage: Stage) -> None:
         self.held.check()
-        self._end_stage()
-        self.stage, self._stage_began = stage, time.monotonic()
-        self._tools.report(self.held, stage, 0.0, None)
+        if self._began:
+            self._end_stage()
+        self.stage, self._began, self._stage_began = stage, True, time.monotonic()
+        self._tell(stage, 0.0, None, self._tools.pace.rest_s(self._work, stage, 0.0, waits=stage is Stage.ENCODE))
+
+    def _tell(self, stage: Stage, fraction: float, step: int | None, rest_s: float | None) -> None:
+        self._tools.report(self.held, stage, fraction, step, rest_s)
 
     def _end_stage(self) -> None:
         """Add the time since the stage began; takes in several batches come to a stage more than once."""
-        self._add_time(f"{self.stage}_s", time.monotonic() - self._stage_began)
+        seconds = time.monotonic() - self._stage_began
+        self._add_time(f"{self.stage}_s", seconds)
+        self._tools.pace.note(self._work, self.stage, seconds)
 
     def _add_time(self, name: str, seconds: float) -> None:
         self.made.timings[name] = round(self.made.timings.get(name, 0.0) + seconds, 4)
@@ -159,37 +180,68 @@ class JobRun:
         )
         store.download_from(bucket, key, target, max_bytes=limit, pin=self.claim.input_pin)
 
-    def _decode(self, source: Path | None) -> tuple[VideoFrames | None, ImageFrame | None, float]:
-        """Return what was seen, and how long the sound will be."""
+    def _look_up(self, source: Path | None) -> JobFeatures:
+        """Find what is known already of what will be encoded."""
         self._begin(Stage.DECODE)
-        asked, variant = self.request.duration_s, self.variant
-        owner, sandbox = self.claim.job_id, self._tools.sandbox
-        if source is None:
+        sha256 = None
+        if source is not None:
+            with source.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        tools = self._tools
+        return look_up_features(
+            tools.features,
+            tools.revision,
+            self.variant,
+            self.request,
+            tenant=self.claim.tenant,
+            source_sha256=sha256,
+        )
+
+    def _decode(
+        self, source: Path | None, features: JobFeatures
+    ) -> tuple[VideoFrames | None, ImageFrame | None, float]:
+        """Return what was seen, nothing where its features are known, and how long the sound will be."""
+        asked, variant, visual = self.request.duration_s, self.variant, features.visual
+        if source is None or visual is None:
             return None, None, asked or variant.default_duration_s
         if self.request.image is not None:
-            image = sandbox.read_image(source, owner=owner, clip_size=variant.clip.frame_size)
-            return None, image, asked or variant.default_duration_s
-        frames = sandbox.read_frames(
-            source,
-            owner=owner,
-            start_s=self.request.start_s,
-            duration_s=asked or variant.max_duration_s,
-            clip_size=variant.clip.frame_size,
-            sync_size=variant.sync.frame_size,
-        )
-        for text in frames.warnings:
+            if not features.seen:
+                visual.frames = visual.frames or self._read_image(source)
+            return None, None if features.seen else visual.frames, asked or variant.default_duration_s
+        if not features.seen:
+            frames = self._read_frames(source)
+            # Jobs in hand with the same stretch hold the same frames: the device sees that it encodes them once.
+            visual.frames = visual.frames or frames
+            visual.facts = {"duration_s": frames.duration_s, "warnings": list(frames.warnings)}
+        duration_s = float(visual.facts["duration_s"])
+        for text in visual.facts["warnings"]:
             self.made.warn("video_damaged", text)
-        if frames.duration_s < variant.min_duration_s:
+        if duration_s < variant.min_duration_s:
             raise MediaInvalidError(
-                f"The stretch has {frames.duration_s:.2f} s of video; {variant.name} needs {variant.min_duration_s:g}."
+                f"The stretch has {duration_s:.2f} s of video; {variant.name} needs {variant.min_duration_s:g}."
             )
-        if asked is not None and frames.duration_s < asked - SHORTER_S:
-            self.made.warn("video_shorter", f"The video has {frames.duration_s:.2f} s of the {asked:g} s asked for.")
+        if asked is not None and duration_s < asked - SHORTER_S:
+            self.made.warn("video_shorter", f"The video has {duration_s:.2f} s of the {asked:g} s asked for.")
         with self._tools.db.transaction() as tx:
-            record_resolved(tx, self.claim, {"duration_s": round(frames.duration_s, 6)})
-        return frames, None, frames.duration_s
+            record_resolved(tx, self.claim, {"duration_s": round(duration_s, 6)})
+        return None if features.seen else visual.frames, None, duration_s
 
-    def _generate(self, video: VideoFrames | None, image: ImageFrame | None, duration_s: float) -> list[np.ndarray]:
+    def _read_image(self, source: Path) -> ImageFrame:
+        return self._tools.sandbox.read_image(source, owner=self.claim.job_id, clip_size=self.variant.clip.frame_size)
+
+    def _read_frames(self, source: Path) -> VideoFrames:
+        return self._tools.sandbox.read_frames(
+            source,
+            owner=self.claim.job_id,
+            start_s=self.request.start_s,
+            duration_s=self.request.duration_s or self.variant.max_duration_s,
+            clip_size=self.variant.clip.frame_size,
+            sync_size=self.variant.sync.frame_size,
+        )
+
+    def _generate(
+        self, video: VideoFrames | None, image: ImageFrame | None, duration_s: float, features: JobFeatures
+    ) -> list[np.ndarray]:
         """Return a waveform a take. The engine tells when it encodes, samples and vocodes."""
         self._begin(Stage.ENCODE)
         if not self.variant.trained:
@@ -199,13 +251,20 @@ class JobRun:
                 self.made.warn("prompt_cut", f"Only the first 75 tokens of `{name}` are read.")
         takes = range(self.request.num_samples)
         self._takes = [(Stage.ENCODE, 0.0, None) for _ in takes]
-        futures = self._tools.engine.submit([self._take(take, video, image, duration_s) for take in takes])
+        futures = self._tools.engine.submit([self._take(take, video, image, duration_s, features) for take in takes])
         waveforms = self._waveforms(futures)
         if self.request.loudness_lufs is not None:
             waveforms = [self._normalised(waveform) for waveform in waveforms]
         return waveforms
 
-    def _take(self, take: int, video: VideoFrames | None, image: ImageFrame | None, duration_s: float) -> EngineRequest:
+    def _take(
+        self,
+        take: int,
+        video: VideoFrames | None,
+        image: ImageFrame | None,
+        duration_s: float,
+        features: JobFeatures,
+    ) -> EngineRequest:
         request = GenerationRequest(
             duration_s=duration_s,
             seed=self._seed(take),
@@ -222,6 +281,8 @@ class JobRun:
             request=request,
             stopped=lambda: self.held.stopped or self._given_up.is_set(),
             on_progress=lambda stage, fraction, step: self._engine_progress(take, stage, fraction, step),
+            known=features.known,
+            learned=features.learned,
         )
 
     def _seed(self, take: int) -> int:
@@ -248,13 +309,21 @@ class JobRun:
         """Note how far a take is, and tell of the one that is furthest behind. Runs on the engine's thread."""
         if self._waits_for_device:
             self._waits_for_device = False
-            self._add_time("device_wait_s", time.monotonic() - self._stage_began)
+            waited_s = time.monotonic() - self._stage_began
+            self._add_time("device_wait_s", waited_s)
+            self._tools.pace.note(self._work, DEVICE_WAIT, waited_s)
             self._stage_began = time.monotonic()
         if stage != self.stage:
             self._end_stage()
             self.stage, self._stage_began = stage, time.monotonic()
         self._takes[take] = (stage, fraction, step)
-        self._tools.report(self.held, *min(self._takes, key=lambda told: overall_progress(told[0], told[1])))
+        behind = min(self._takes, key=lambda told: overall_progress(told[0], told[1]))
+        self._tell(*behind, self._rest_of_takes())
+
+    def _rest_of_takes(self) -> float | None:
+        """Return how long the takes still need: those that are equally far share a batch, and batches come in turn."""
+        rests = [self._tools.pace.rest_s(self._work, stage, fraction) for stage, fraction, _ in set(self._takes)]
+        return None if any(rest is None for rest in rests) else sum(rest for rest in rests if rest is not None)
 
     def _normalised(self, waveform: np.ndarray) -> np.ndarray:
         assert self.request.loudness_lufs is not None
@@ -331,7 +400,8 @@ class JobRun:
                 raise StorageFailedError("The object store did not take the result.") from exc
             facts = {**vars(artifact), "size_bytes": stored.size_bytes, "sha256": stored.sha256 or ""}
             self.made.artifacts.append(NewArtifact(**facts))
-            self._tools.report(self.held, Stage.UPLOAD, (place + 1) / len(files), None)
+            done = (place + 1) / len(files)
+            self._tell(Stage.UPLOAD, done, None, self._tools.pace.rest_s(self._work, Stage.UPLOAD, done))
 
 
 @contextlib.contextmanager

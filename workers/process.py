@@ -5,6 +5,7 @@ Started by the supervisor, pinned to its device by the environment it is born wi
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import socket
@@ -12,6 +13,7 @@ import tempfile
 import threading
 import time
 import warnings
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +29,33 @@ from jobs.queue import Broker
 from jobs.service.workers import register_worker, worker_stopped
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
+from jobs.storage.protocol import ObjectStore
 from mmaudio_model.checkpoints.files import is_installed
+from mmaudio_model.checkpoints.loading import SharedParts
+from mmaudio_model.checkpoints.parts import PARTS, part_bytes, part_identity
 from mmaudio_model.errors import WeightsMissingError
 from mmaudio_model.media.probe import MediaLimits
-from mmaudio_model.pipeline import Pipeline
+from mmaudio_model.pipeline import DTYPES, Pipeline
 from mmaudio_model.variants import VARIANTS, get_variant
 from workers.app import make_app, make_celery_worker
-from workers.engine import Engine
+from workers.batch_limit import BatchLimit, CudaMemory, UnknownMemory
+from workers.engine import Engine, LoadedModel
+from workers.features.cache import FeatureCache
+from workers.features.disk import DiskFeatures
+from workers.features.seen import revisions
 from workers.in_hand import JobsInHand, StopReason
 from workers.job_run import Tools
 from workers.media.sandbox import MediaSandbox, SandboxLimits
+from workers.model_cache import ModelCache
+from workers.queue_choice import QueueChoice
 from workers.reporter import Reporter
 from workers.tasks import JobRunner
 
 log = logging.getLogger(__name__)
 
 DRAIN_LOOK_S = 0.05
+# Of a device's memory, what loaded variants may take when no setting says so.
+MODEL_SHARE = 0.7
 
 
 def offered_variants(settings: Settings) -> list[str]:
@@ -72,12 +85,9 @@ class WorkerProcess:
         precision = settings.precision
         if precision == "auto":
             precision = "bf16" if torch_device.startswith("cuda") else "fp32"
-        self._engine = Engine(
-            lambda name: Pipeline.load(
-                get_variant(name), weights_dir=settings.weights_dir, device=torch_device, precision=precision
-            ),
-            max_batch=settings.max_batch,
-        )
+        self._models = device_models(settings, torch_device=torch_device, precision=precision)
+        memory = CudaMemory() if torch_device.startswith("cuda") else UnknownMemory()
+        self._engine = Engine(self._models, BatchLimit(settings.max_batch, memory))
         self._in_hand = JobsInHand()
         self._process = psutil.Process()
         self._ready = False
@@ -95,7 +105,18 @@ class WorkerProcess:
             memory=lambda: int(self._process.memory_info().rss),
         )
         self._sandbox = _sandbox(settings)
-        tools = Tools(settings, self._db, open_store(settings), self._engine, self._sandbox, self._reporter.report)
+        store = open_store(settings)
+        self._features = _feature_cache(settings, store)
+        tools = Tools(
+            settings,
+            self._db,
+            store,
+            self._engine,
+            self._sandbox,
+            self._reporter.report,
+            self._features,
+            revisions(weights_dir=settings.weights_dir, device=torch_device, precision=precision),
+        )
         self._runner = JobRunner(tools, self._broker, self._in_hand, self._reporter, worker_id=self.worker_id)
 
     def run(self) -> int:
@@ -120,16 +141,28 @@ class WorkerProcess:
         )
         worker_ready.connect(self._on_ready, weak=False)
         worker_shutting_down.connect(self._on_shutting_down, weak=False)
+        choice = QueueChoice(
+            self._db,
+            consumer,
+            worker_id=self.worker_id,
+            variants=self._variants,
+            held=lambda: self._models.loaded,
+            load_s=self._models.load_s,
+        )
         self._engine.start()
-        self._engine.preload(self._variants[0])
+        for name in settings.preload or self._variants[:1]:
+            self._engine.preload(name)
         self._reporter.start()
+        choice.start()
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
         try:
             consumer.start()  # returns when the pool's threads have ended their jobs
         finally:
             self._draining.set()
             self._stopped.set()
+            choice.close()
             self._engine.close()
+            self._features.close()
             self._sandbox.close()
             self._reporter.close()
             self._say_stopped()
@@ -167,6 +200,45 @@ class WorkerProcess:
         while not self._stopped.wait(DRAIN_LOOK_S):
             if time.monotonic() > deadline or self._stop_signals > 1:
                 self._in_hand.stop_all(StopReason.DRAINED)
+
+
+def device_models(settings: Settings, *, torch_device: str, precision: str) -> ModelCache[LoadedModel]:
+    """Return the cache of variants of one device, empty."""
+    shared: SharedParts = SharedParts()
+
+    def load(name: str) -> LoadedModel:
+        return Pipeline.load(
+            get_variant(name),
+            weights_dir=settings.weights_dir,
+            device=torch_device,
+            precision=precision,
+            shared=shared,
+        )
+
+    @functools.cache
+    def sizes(name: str) -> dict[Hashable, int]:
+        variant, width = get_variant(name), DTYPES[precision].itemsize
+        return {part_identity(variant, part): part_bytes(variant, part, width) for part in PARTS}
+
+    return ModelCache(load, sizes=sizes, budget_bytes=settings.model_memory_bytes or _default_budget(torch_device))
+
+
+def _default_budget(torch_device: str) -> int:
+    """Leave room for what a batch needs, and on a CPU for everybody else."""
+    if torch_device.startswith("cuda"):
+        total = int(torch.cuda.get_device_properties(0).total_memory)
+    else:
+        total = int(psutil.virtual_memory().total)
+    return int(total * MODEL_SHARE)
+
+
+def _feature_cache(settings: Settings, store: ObjectStore) -> FeatureCache:
+    folder = settings.feature_cache_dir or settings.data_dir / "features"
+    return FeatureCache(
+        DiskFeatures(folder, max_bytes=settings.feature_cache_bytes),
+        store if settings.feature_ttl_s else None,
+        ttl_s=settings.feature_ttl_s or 1,
+    )
 
 
 def _sandbox(settings: Settings) -> MediaSandbox:

@@ -66,11 +66,13 @@ class Reporter:
         self._closed.set()
         self._thread.join()
 
-    def report(self, held: HeldJob, stage: Stage, fraction: float, step: int | None = None) -> None:
+    def report(
+        self, held: HeldJob, stage: Stage, fraction: float, step: int | None = None, eta_s: float | None = None
+    ) -> None:
         """Note how far a job is; written with the next flush. Never blocks."""
         with self._lock:
             claim = held.claim
-            self._latest[claim.job_id] = Progress(claim.job_id, claim.attempt, stage, fraction, step)
+            self._latest[claim.job_id] = Progress(claim.job_id, claim.attempt, stage, fraction, step, eta_s)
 
     def forget(self, held: HeldJob) -> None:
         """Drop what was not written yet of a job that has ended."""

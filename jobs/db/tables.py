@@ -106,6 +106,8 @@ class Job(Base):
     stage: Mapped[Stage | None] = mapped_column(name_of(Stage))
     progress: Mapped[float] = mapped_column(Float, default=0.0)
     step: Mapped[int | None]
+    eta_s: Mapped[float | None] = mapped_column(Float)
+    """In how many seconds the running attempt may end, as its worker saw it when it last told of progress."""
     cancel_requested_at: Mapped[datetime | None]
 
     error_code: Mapped[str | None] = mapped_column(String(64))

@@ -43,13 +43,14 @@ class Claim:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an attempt is: `fraction` (0..1) of `stage`, and the sampling step where there is one."""
+    """How far an attempt is: `fraction` (0..1) of `stage`, the sampling step where there is one, seconds to the end."""
 
     job_id: str
     attempt: int
     stage: Stage
     fraction: float
     step: int | None = None
+    eta_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def claim(tx: Transaction, job_id: str, *, worker_id: str, lease_s: float) -> Cl
             "stage": Stage.FETCH,
             "progress": 0.0,
             "step": None,
+            "eta_s": None,
             "started_at": tx.now,
         },
         event={"worker": worker_id},
@@ -154,7 +156,13 @@ def record_progress(tx: Transaction, reports: Iterable[Progress]) -> None:
             Job.state == State.RUNNING,
             Job.attempt == report.attempt,
             Job.progress <= progress,
-            values={"stage": report.stage, "progress": progress, "step": report.step, "version": Job.version + 1},
+            values={
+                "stage": report.stage,
+                "progress": progress,
+                "step": report.step,
+                "eta_s": None if report.eta_s is None else round(report.eta_s, 1),
+                "version": Job.version + 1,
+            },
         )
         if changed and before != report.stage:
             append_event(tx, report.job_id, "stage", report.attempt, {"stage": str(report.stage)})

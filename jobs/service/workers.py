@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from jobs.db.database import Transaction
-from jobs.db.tables import Worker
+from jobs.db.tables import Job, Worker
 
 
 def register_worker(
@@ -60,3 +60,27 @@ def slots_by_variant(tx: Transaction, *, heard_within_s: float) -> dict[str, int
         for variant in worker.variants:
             slots[variant] = slots.get(variant, 0) + worker.slots
     return slots
+
+
+def variants_held_by_others(tx: Transaction, worker_id: str, *, heard_within_s: float = 15.0) -> set[str]:
+    """Return the variants that other living workers, which take jobs for them, have in memory."""
+    horizon = tx.now - timedelta(seconds=heard_within_s)
+    query = select(Worker).where(
+        Worker.id != worker_id, Worker.heartbeat_at > horizon, Worker.stopped_at.is_(None), Worker.state == "ready"
+    )
+    return {
+        variant
+        for worker in tx.session.scalars(query)
+        for variant in worker.variants_loaded
+        if variant in worker.variants
+    }
+
+
+def longest_on_belt(tx: Transaction) -> dict[str, float]:
+    """Return how many seconds the oldest published job of each variant has waited to be taken."""
+    query = (
+        select(Job.variant, func.min(Job.published_at).label("since"))
+        .where(Job.published_at.is_not(None))
+        .group_by(Job.variant)
+    )
+    return {row.variant: (tx.now - row.since).total_seconds() for row in tx.session.execute(query)}

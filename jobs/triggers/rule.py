@@ -14,7 +14,8 @@ from jobs.request import JobRequest, Text
 
 BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 OUTPUT = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>(?:.*/)?)", re.DOTALL)
-JOBS_FOLDER = "jobs/"
+# Where this server itself writes, below its storage prefix.
+OWN_FOLDERS = ("jobs/", "features/")
 
 Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
@@ -111,15 +112,17 @@ def _loops(rule: NewTrigger, storage_url: str) -> list[FieldProblem]:
     own = urlsplit(storage_url)
     if own.scheme != "s3" or own.netloc != rule.bucket:
         return problems
-    results = "/".join(part for part in (own.path.strip("/"), JOBS_FOLDER) if part)
-    if results.startswith(rule.prefix) or rule.prefix.startswith(results):
-        problems.append(
-            FieldProblem(
-                "prefix",
-                f"this server keeps its results under s3://{rule.bucket}/{results}, which lies in "
-                f"s3://{rule.bucket}/{rule.prefix} or around it: they would start jobs again; choose another prefix",
+    for folder in OWN_FOLDERS:
+        own_prefix = "/".join(part for part in (own.path.strip("/"), folder) if part)
+        if own_prefix.startswith(rule.prefix) or rule.prefix.startswith(own_prefix):
+            problems.append(
+                FieldProblem(
+                    "prefix",
+                    f"this server keeps its results under s3://{rule.bucket}/{own_prefix}, which lies in "
+                    f"s3://{rule.bucket}/{rule.prefix} or around it: they would start jobs again; choose another prefix",
+                )
             )
-        )
+            break
     return problems
 
 

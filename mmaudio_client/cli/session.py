@@ -46,7 +46,9 @@ def describe(job: Job) -> str:
         return f"queued{place}"
     if job.state == "running":
         step = f" {job.step}/{job.raw['request']['num_steps']}" if job.step else ""
-        return f"{job.stage}{step}"
+        eta_s = job.raw.get("eta_s")  # servers before 0.2 tell none
+        rest = f", {eta_s:.0f} s left" if eta_s is not None else ""
+        return f"{job.stage}{step}{rest}"
     return job.state
 
 
@@ -54,7 +56,7 @@ def follow(client: Client, job: Job) -> Job:
     """Show a job until it ends: a bar on a terminal, a line a change elsewhere. Return it as it ended."""
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description:<18}"),
+        TextColumn("{task.description:<26}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from weakref import WeakValueDictionary
 from zipfile import is_zipfile
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from mmaudio_model.checkpoints.convert import conversion, converted_path, read_converted, write_converted
 from mmaudio_model.checkpoints.files import require_file
-from mmaudio_model.checkpoints.parts import PARTS, PartSource, new_network, part_sources
+from mmaudio_model.checkpoints.parts import PARTS, PartSource, new_network, part_identity, part_sources
 from mmaudio_model.checkpoints.seeded import fill_from_seed
 from mmaudio_model.errors import WeightsMismatchError
 from mmaudio_model.networks.clip import ImageTower, TextTower
@@ -69,6 +70,10 @@ class Networks:
         return {part: self.__dict__[part] for part in PARTS if part in self.__dict__}
 
 
+SharedParts = WeakValueDictionary[Hashable, nn.Module]
+"""Networks on one device, in one dtype, that several variants have in common; each lives as long as one of them."""
+
+
 def load_networks(
     variant: Variant,
     *,
@@ -77,12 +82,14 @@ def load_networks(
     dtype: torch.dtype,
     parts: Collection[str] = PARTS,
     on_part: Callable[[str], None] | None = None,
+    shared: SharedParts | None = None,
 ) -> Networks:
     """Load a variant.
 
     Args:
         parts: what is loaded now; the rest is loaded when it is first used.
         on_part: told the name of each part before it is loaded.
+        shared: what other variants on this device have loaded; parts that are the same are taken from there.
 
     Raises:
         WeightsMissingError: a file is not there, whether it is read now or later.
@@ -93,6 +100,15 @@ def load_networks(
     paths = {part: require_file(source.file, variant, weights_dir) for part, source in sources.items()}
 
     def load(part: str) -> nn.Module:
+        if shared is None:
+            return load_anew(part)
+        identity = part_identity(variant, part)
+        network = shared.get(identity)
+        if network is None:
+            network = shared[identity] = load_anew(part)
+        return network
+
+    def load_anew(part: str) -> nn.Module:
         if on_part is not None:
             on_part(part)
         # A part may be asked for first in the middle of an inference, whose mode would stick to its tensors.

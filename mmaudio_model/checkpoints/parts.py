@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,25 @@ def part_sources(variant: Variant) -> dict[str, PartSource]:
         "vae": PartSource(VAE[mode], others="encoder."),
         "vocoder": PartSource(VOCODER[mode], container="generator"),
     }
+
+
+def part_identity(variant: Variant, part: str) -> Hashable:
+    """Return what is equal for two variants when, and only when, they have the very same network as that part."""
+    sizes: dict[str, Hashable] = {
+        "flow": variant.name,
+        "clip_text": variant.clip,
+        "clip_image": variant.clip,
+        "sync": variant.sync,
+        "vae": variant.mode,
+        "vocoder": variant.mode,
+    }
+    return part, sizes[part], part_sources(variant).get(part)
+
+
+def part_bytes(variant: Variant, part: str, bytes_per_value: int) -> int:
+    """Return how much memory a part takes when it is loaded."""
+    network = new_network(variant, part, device="meta", folded=True)
+    return bytes_per_value * sum(tensor.numel() for tensor in (*network.parameters(), *network.buffers()))
 
 
 def needed_parts(*, video: bool, image: bool, mask_away_clip: bool) -> tuple[str, ...]:

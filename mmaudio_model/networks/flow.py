@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mmaudio_model.networks.layers import (
     ChannelLastConv1d,
+    InvariantLinear,
     SelfAttention,
     SwiGlu,
     attend,
@@ -48,7 +49,7 @@ class TimeEmbedding(nn.Module):
     def __init__(self, width: int, embedding: int, max_period: float) -> None:
         super().__init__()
         self.embedding, self.max_period = embedding, max_period
-        self.mlp = nn.Sequential(nn.Linear(embedding, width), nn.SiLU(), nn.Linear(width, width))
+        self.mlp = nn.Sequential(InvariantLinear(embedding, width), nn.SiLU(), InvariantLinear(width, width))
 
     def forward(self, t: Tensor) -> Tensor:
         """Embed t, (B,), to (B, D).
@@ -74,7 +75,7 @@ class StreamBlock(nn.Module):
         super().__init__()
         self.pre_only = pre_only
         self.attn = SelfAttention(width, heads)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, (2 if pre_only else 6) * width))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), InvariantLinear(width, (2 if pre_only else 6) * width))
         if not pre_only:
             self.linear1 = (
                 nn.Linear(width, width) if kernel_size is None else ChannelLastConv1d(width, width, kernel_size)
@@ -133,7 +134,7 @@ class FinalLayer(nn.Module):
 
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), InvariantLinear(width, 2 * width))
         self.conv = ChannelLastConv1d(width, channels, 7)
 
     def forward(self, x: Tensor, g: Tensor) -> Tensor:
@@ -159,13 +160,13 @@ class FlowNetwork(nn.Module):
         self.audio_input_proj = nn.Sequential(
             ChannelLastConv1d(channels, width, 7), conv_activation(), SwiGlu(width, 7)
         )
-        self.clip_input_proj = nn.Sequential(nn.Linear(sizes.clip_dim, width), *between, SwiGlu(width, 3))
+        self.clip_input_proj = nn.Sequential(InvariantLinear(sizes.clip_dim, width), *between, SwiGlu(width, 3))
         self.sync_input_proj = nn.Sequential(
             ChannelLastConv1d(sizes.sync_dim, width, 7), conv_activation(), SwiGlu(width, 3)
         )
         self.text_input_proj = nn.Sequential(nn.Linear(sizes.text_dim, width), *between, SwiGlu(width))
-        self.clip_cond_proj = nn.Linear(width, width)
-        self.text_cond_proj = nn.Linear(width, width)
+        self.clip_cond_proj = InvariantLinear(width, width)
+        self.text_cond_proj = InvariantLinear(width, width)
         self.global_cond_mlp = SwiGlu(width)
         self.sync_pos_emb = nn.Parameter(torch.zeros(1, 1, SEGMENT_TOKENS, sizes.sync_dim))
         self.t_embed = TimeEmbedding(width, width if sizes.v2 else 256, max_period=1.0 if sizes.v2 else 10000.0)

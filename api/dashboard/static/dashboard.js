@@ -104,6 +104,7 @@ function facts(job) {
   if (job.request.duration_s) parts.push(`${Number(job.request.duration_s.toFixed(2))} s`);
   if (job.state === "queued" && job.queue_position) parts.push(`place ${job.queue_position} in the queue`);
   if (job.state === "running") parts.push(job.cancel_requested ? "stopping" : job.stage + (job.step ? ` ${job.step}/${job.request.num_steps}` : ""));
+  if (job.state === "running" && job.eta_s !== null) parts.push(`${Math.ceil(job.eta_s)} s left`);
   if (job.timings.total_s) parts.push(`took ${job.timings.total_s.toFixed(1)} s`);
   if (job.attempt > 1) parts.push(`attempt ${job.attempt} of ${job.max_attempts}`);
   parts.push(new Date(job.created_at).toLocaleString());

@@ -231,6 +231,18 @@ def test_a_retry_is_a_new_job_with_the_same_seed_and_a_link(steps: Steps) -> Non
     assert (new.retry_of, new.state, new.request) == (old.id, State.QUEUED, old.request)
 
 
+def test_the_estimated_end_goes_with_the_attempt_that_told_it(steps: Steps, clock: FakeClock) -> None:
+    job_id = steps.submit().id
+    claim = steps.claimed(job_id)
+    with steps.db.transaction() as tx:
+        work.record_progress(tx, [Progress(job_id, claim.attempt, Stage.SAMPLE, 0.5, step=12, eta_s=4.26)])
+    assert steps.job(job_id).eta_s == 4.3
+    clock.advance(13)
+    expire_leases(steps.db)
+    steps.claimed(job_id, "worker-2")
+    assert steps.job(job_id).eta_s is None
+
+
 def test_progress_never_goes_back_within_an_attempt_and_starts_again_in_the_next(
     steps: Steps, clock: FakeClock
 ) -> None:

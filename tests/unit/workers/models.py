@@ -12,8 +12,11 @@ import torch
 
 from jobs.lifecycle import Stage
 from mmaudio_model.errors import RequestInvalidError
+from mmaudio_model.features import Features
 from mmaudio_model.pipeline import GenerationRequest
-from workers.engine import EngineRequest
+from workers.batch_limit import BatchLimit, DeviceMemory, UnknownMemory
+from workers.engine import Engine, EngineRequest, LoadedModel
+from workers.model_cache import ModelCache
 
 UNSERVABLE_S = -1.0
 BREAKS = "breaks whatever batch it is in"
@@ -23,7 +26,9 @@ BREAKS = "breaks whatever batch it is in"
 class CountingBatch:
     requests: list[GenerationRequest]
     rows: list[int]
+    memory: torch.Tensor
     taken: Counter[int] = field(default_factory=Counter)
+    features: tuple[Features, ...] = ()
 
 
 class CountingModel:
@@ -34,6 +39,7 @@ class CountingModel:
         during_step: called in the middle of each step with its number.
         batches: the seeds of each batch that was begun.
         steps: how many steps each seed took part in, all its batches together.
+        encoded: the prompts whose features were not known.
         alive: batches that still hold memory at the moment that the next one begins, at most.
     """
 
@@ -43,6 +49,7 @@ class CountingModel:
         self.fits, self.fits_vocode, self.during_step = fits, fits_vocode, during_step
         self.batches: list[list[int]] = []
         self.steps: Counter[int] = Counter()
+        self.encoded: list[str] = []
         self.alive = 0
         self._held: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
 
@@ -51,7 +58,10 @@ class CountingModel:
             raise RequestInvalidError(f"Got a duration of {request.duration_s}.")
         return request.duration_s, request.num_steps
 
-    def encode(self, requests: Sequence[GenerationRequest]) -> tuple[CountingBatch, torch.Tensor]:
+    def latent_tokens(self, request: GenerationRequest) -> int:
+        return int(request.duration_s * 10)
+
+    def encode(self, requests: Sequence[GenerationRequest]) -> CountingBatch:
         self.batches.append([request.seed for request in requests])
         self.alive = max(self.alive, len(self._held))
         assert len({self.batch_key(request) for request in requests}) == 1, requests
@@ -59,15 +69,19 @@ class CountingModel:
             raise ValueError("the model met something it does not know")
         memory = torch.zeros(1)
         self._held.add(memory)
-        return CountingBatch(list(requests), list(range(len(requests)))), memory
+        features = []
+        for request in requests:
+            if request.features.text is None:
+                self.encoded.append(request.prompt)
+            features.append(Features(text=torch.zeros(1)))
+        return CountingBatch(list(requests), list(range(len(requests))), memory, features=tuple(features))
 
     def sample(
         self,
-        encoded: tuple[CountingBatch, torch.Tensor],
+        batch: CountingBatch,
         *,
         on_step: Callable[[int, int], Collection[int] | None],
-    ) -> tuple[CountingBatch, torch.Tensor]:
-        batch, _ = encoded
+    ) -> CountingBatch:
         _fit(len(batch.rows), self.fits)
         num_steps = batch.requests[0].num_steps
         for step in range(1, num_steps + 1):
@@ -79,10 +93,9 @@ class CountingModel:
             batch.rows = [row for row in batch.rows if row not in leaving]
             if not batch.rows:
                 break
-        return encoded
+        return batch
 
-    def vocode(self, latents: tuple[CountingBatch, torch.Tensor]) -> list[np.ndarray | None]:
-        batch, _ = latents
+    def vocode(self, batch: CountingBatch) -> list[np.ndarray | None]:
         _fit(len(batch.rows), self.fits_vocode)
         return [
             np.array([request.seed, batch.taken[row]], dtype=np.float32) if row in batch.rows else None
@@ -118,3 +131,8 @@ def asking(
     """Return a request to the engine that is known by its seed."""
     request = GenerationRequest(duration_s=duration_s, seed=seed, num_steps=num_steps, prompt=prompt)
     return EngineRequest(variant, request, stopped, on_progress)
+
+
+def engine_of(load: Callable[[str], LoadedModel], *, max_batch: int = 8, memory: DeviceMemory | None = None) -> Engine:
+    """Return an engine whose variants all fit into memory."""
+    return Engine(ModelCache(load), BatchLimit(max_batch, memory or UnknownMemory()))

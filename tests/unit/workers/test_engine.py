@@ -14,16 +14,19 @@ import torch
 from jobs.errors import DeviceOutOfMemoryError
 from jobs.lifecycle import Stage
 from mmaudio_model.errors import RequestInvalidError, WeightsMissingError
+from mmaudio_model.features import Features
 from mmaudio_model.pipeline import GenerationRequest, Pipeline
 from mmaudio_model.variants import get_variant
-from tests.unit.workers.models import BREAKS, UNSERVABLE_S, CountingModel, Told, asking
+from tests.unit.workers.models import BREAKS, UNSERVABLE_S, CountingModel, Told, asking, engine_of
+from workers.batch_limit import BatchLimit
 from workers.engine import Engine, EngineRequest, LoadedModel
 from workers.in_hand import StoppedError
+from workers.model_cache import ModelCache
 
 
 def run(model: LoadedModel, *submitted: list[EngineRequest], max_batch: int = 8) -> Engine:
     """Run an engine on what was submitted before it began, to its end."""
-    engine = Engine(lambda variant: model, max_batch=max_batch)
+    engine = engine_of(lambda variant: model, max_batch=max_batch)
     for requests in submitted:
         engine.submit(requests)
     engine.start()
@@ -80,7 +83,7 @@ def test_what_comes_while_the_device_is_busy_shares_the_next_batch() -> None:
                 engine.submit([item])
 
     model = CountingModel(during_step=two_more_come)
-    engine = Engine(lambda variant: model, max_batch=8)
+    engine = engine_of(lambda variant: model, max_batch=8)
     (first,) = engine.submit([asking(1)])
     engine.start()
     first.result(timeout=10)
@@ -98,6 +101,49 @@ def test_out_of_memory_halves_the_batch_until_it_fits_and_serves_everyone() -> N
 
     assert [len(batch) for batch in model.batches] == [7, 3, 1, 2, 4, 2, 2]
     assert [sound(item.future) for item in requests] == [[seed, 4] for seed in range(1, 8)]
+
+
+def test_a_limit_lowered_by_out_of_memory_holds_for_what_comes_after() -> None:
+    model = CountingModel(fits=2)
+    engine = engine_of(lambda variant: model)
+    engine.submit([asking(seed) for seed in range(1, 5)])
+    later = engine.submit([asking(seed, duration_s=2.0) for seed in range(5, 8)])
+    engine.start()
+    engine.close()
+
+    # Four did not fit, two did: of requests twice as long, one may be in a batch.
+    assert [len(batch) for batch in model.batches] == [4, 2, 2, 1, 1, 1]
+    assert [sound(future)[0] for future in later] == [5, 6, 7]
+
+
+def test_takes_of_one_job_are_encoded_once_however_many_batches_they_need() -> None:
+    model, kept = CountingModel(), [Features()]
+    takes = [asking(seed, prompt="rain") for seed in range(3)]
+    for take in takes:
+        take.known, take.learned = (lambda: kept[0]), lambda features: kept.__setitem__(0, features)
+
+    run(model, takes, max_batch=1)
+
+    assert model.batches == [[0], [1], [2]]
+    assert model.encoded == ["rain"]
+
+
+def test_a_loaded_variant_is_served_before_one_that_would_drive_it_out() -> None:
+    model = CountingModel()
+    loads: list[str] = []
+
+    def load(variant: str) -> CountingModel:
+        loads.append(variant)
+        return model
+
+    models: ModelCache[LoadedModel] = ModelCache(load, sizes=lambda variant: {variant: 10}, budget_bytes=10)
+    engine = Engine(models, BatchLimit(1))
+    engine.submit([asking(1), asking(2, variant="small_16k"), asking(3), asking(4, variant="small_16k")])
+    engine.start()
+    engine.close()
+
+    assert loads == ["tiny_16k", "small_16k"]
+    assert model.batches == [[1], [3], [2], [4]]
 
 
 def test_out_of_memory_in_the_vocoder_halves_the_batch_as_well() -> None:
@@ -121,7 +167,7 @@ def test_a_batch_that_ran_out_of_memory_holds_none_when_its_halves_run() -> None
 
 def test_a_request_that_does_not_fit_even_alone_is_told_so_and_the_next_is_served() -> None:
     model = CountingModel(fits=0)
-    engine = Engine(lambda variant: model, max_batch=8)
+    engine = engine_of(lambda variant: model, max_batch=8)
     (large,) = engine.submit([asking(1)])
     engine.start()
     wait([large], timeout=10)
@@ -276,7 +322,7 @@ def test_a_future_may_be_canceled_until_the_device_has_taken_its_request() -> No
 def test_close_comes_back_when_all_that_was_submitted_before_is_done() -> None:
     before = set(threading.enumerate())
     requests = [asking(seed, duration_s=float(seed)) for seed in range(1, 6)]
-    engine = Engine(lambda variant: CountingModel(), max_batch=8)
+    engine = engine_of(lambda variant: CountingModel(), max_batch=8)
     engine.start()
     futures = engine.submit(requests)
     engine.close()
@@ -293,7 +339,7 @@ def test_a_variant_that_cannot_be_loaded_fails_only_its_own_requests() -> None:
             raise WeightsMissingError("large_44k is not here")
         return model
 
-    engine = Engine(load, max_batch=8)
+    engine = engine_of(load, max_batch=8)
     requests = [asking(1), asking(2, variant="large_44k"), asking(3), asking(4, variant="large_44k")]
     engine.preload("large_44k")
     engine.submit(requests)
@@ -312,7 +358,7 @@ def test_a_variant_is_loaded_once_and_may_be_loaded_before_its_first_request() -
         loads.append(variant)
         return CountingModel()
 
-    engine = Engine(load, max_batch=1)
+    engine = engine_of(load, max_batch=1)
     engine.preload("small_16k")
     engine.submit([asking(1), asking(2), asking(3, variant="small_16k")])
     engine.start()

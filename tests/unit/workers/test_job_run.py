@@ -17,11 +17,13 @@ from jobs.service.work import Claim
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from mmaudio_model.media.probe import MediaLimits
-from tests.unit.workers.models import CountingModel
-from workers.engine import Engine
+from tests.unit.workers.models import CountingModel, engine_of
+from workers.features.cache import FeatureCache
+from workers.features.disk import DiskFeatures
 from workers.in_hand import HeldJob, StoppedError, StopReason
 from workers.job_run import JobRun, Tools
 from workers.media.sandbox import MediaSandbox, SandboxLimits
+from workers.pace import Pace
 
 
 @dataclass
@@ -31,12 +33,17 @@ class Desk:
     settings: Settings
     model: CountingModel = field(default_factory=CountingModel)
     reports: list[tuple[Stage, float, int | None]] = field(default_factory=list)
+    etas: list[float | None] = field(default_factory=list)
+    pace: Pace = field(default_factory=Pace)
     stop_in: Stage | None = None
 
     def __post_init__(self) -> None:
-        self.engine = Engine(lambda variant: self.model, max_batch=self.settings.max_batch)
+        self.engine = engine_of(lambda variant: self.model, max_batch=self.settings.max_batch)
 
-    def report(self, held: HeldJob, stage: Stage, fraction: float, step: int | None) -> None:
+    def report(
+        self, held: HeldJob, stage: Stage, fraction: float, step: int | None, eta_s: float | None = None
+    ) -> None:
+        self.etas.append(eta_s)
         self.reports.append((stage, fraction, step))
         if stage is self.stop_in:
             held.stop(StopReason.DRAINED)
@@ -57,7 +64,18 @@ class Desk:
         sandbox = MediaSandbox(MediaLimits(), SandboxLimits(), self.settings.data_dir / "scratch")
         held = HeldJob(claim, on_stop=sandbox.stop)
         no_database = cast(Database, None)  # a job of words alone learns nothing that it would write down
-        tools = Tools(self.settings, no_database, open_store(self.settings), self.engine, sandbox, self.report)
+        store = open_store(self.settings)
+        tools = Tools(
+            self.settings,
+            no_database,
+            store,
+            self.engine,
+            sandbox,
+            self.report,
+            FeatureCache(DiskFeatures(self.settings.data_dir / "features", max_bytes=10**6), store, ttl_s=3600),
+            lambda variant, parts: "revision 1",
+            self.pace,
+        )
         return JobRun(held, tools)
 
 
@@ -143,3 +161,16 @@ def test_nothing_of_a_job_stays_on_this_machine(desk: Desk) -> None:
     desk.engine.close()
 
     assert [path.name for path in desk.settings.data_dir.iterdir() if path.name.startswith("mmaudio-job-")] == []
+
+
+def test_a_second_job_of_the_same_words_has_nothing_encoded_and_knows_when_it_ends(desk: Desk) -> None:
+    desk.engine.start()
+    desk.job(seed=1).run()
+    assert set(desk.etas[:3]) == {None}  # nothing was measured yet
+    desk.etas.clear()
+    desk.job(seed=2).run()
+    desk.engine.close()
+
+    assert desk.model.encoded == ["rain"]
+    assert None not in desk.etas
+    assert desk.etas[-1] == 0.0

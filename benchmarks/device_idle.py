@@ -1,0 +1,75 @@
+"""How much of the time the device's thread rests although jobs wait: one worker's parts in this process, no broker."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from benchmarks.house import VARIANT, House
+from jobs.db.database import Database
+from jobs.queue import Broker
+from jobs.service.workers import register_worker
+from jobs.settings import Settings
+from jobs.storage.factory import open_store
+from migrations.upgrade import upgrade
+from workers.process import WorkerProcess
+
+JOBS = 24
+
+
+def main() -> None:
+    """Run waiting jobs, as many at once as a worker has slots; read the device's clock while some still wait."""
+    logging.disable(logging.WARNING)  # nobody publishes here, and the broker that is not there is no fault
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory(prefix="mmaudio-bench-") as name:
+        settings = Settings(
+            data_dir=Path(name),
+            broker_url="redis://127.0.0.1:1/0",
+            variants=[VARIANT],
+            feature_cache_bytes=0,
+            feature_ttl_s=0,
+        )
+        upgrade(settings.database_url)
+        worker = WorkerProcess(settings, device="cpu:0", torch_device="cpu")
+        db = Database(settings.database_url)
+        with db.transaction() as tx:
+            register_worker(
+                tx,
+                worker_id=worker.worker_id,
+                hostname="here",
+                pid=1,
+                device="cpu:0",
+                slots=settings.worker_slots,
+                variants=[VARIANT],
+            )
+        here = House(settings, db, Broker(settings.broker_url), open_store(settings))
+        ids = [
+            here.submit(video=here.video(1.0, number), prompt=f"prompt {number}", seed=number) for number in range(JOBS)
+        ]
+        clock = worker._engine.clock
+        worker._engine.start()
+        worker._engine.preload(VARIANT)
+        worker._reporter.start()
+        with ThreadPoolExecutor(settings.worker_slots) as pool:
+            futures = [pool.submit(worker._runner.run, job_id) for job_id in ids]
+            while clock.busy_s == 0 or not any(future.done() for future in futures):
+                time.sleep(0.01)
+            busy_s, idle_s = clock.busy_s, clock.idle_s
+            while not all(future.done() or future.running() for future in futures):
+                time.sleep(0.01)
+            busy_s, idle_s = clock.busy_s - busy_s, clock.idle_s - idle_s
+        here.wait(ids)
+        worker._engine.close()
+        worker._reporter.close()
+        here.broker.close()
+        db.close()
+    print(f"device idle: {idle_s:.2f} s of {busy_s + idle_s:.2f} s while jobs wait: {idle_s / (busy_s + idle_s):.1%}")
+
+
+if __name__ == "__main__":
+    main()

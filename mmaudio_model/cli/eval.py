@@ -1,0 +1,168 @@
+"""`mmaudio eval`: how good sounds are, by measures that need no listener."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from mmaudio_model.errors import ModelError
+from mmaudio_model.variants import VARIANTS, get_variant
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WORLD_PARTS = ("video", "shuffled", "text", "negative", "speed")
+SAY_EVERY_S = 10.0
+
+
+@click.group("eval")
+def eval_() -> None:
+    """Judge sounds: onsets, classes, distances."""
+
+
+@eval_.command()
+@click.option("--variant", "name", type=click.Choice(list(VARIANTS)), default="tiny_16k", show_default=True)
+@click.option("--scenes", type=click.IntRange(min=4), default=200, show_default=True, help="Held-out scenes.")
+@click.option("--duration", type=float, default=8.0, show_default=True, help="Seconds a scene.")
+@click.option("--parts", default=",".join(WORLD_PARTS), show_default=True, help="Which parts, joined by commas.")
+@click.option("--num-steps", type=click.IntRange(1, 100), default=25, show_default=True)
+@click.option("--cfg-strength", type=click.FloatRange(0, 20), default=4.5, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--weights", "weights_dir", envvar="MMAUDIO_WEIGHTS_DIR", type=click.Path(path_type=Path))
+@click.option("--device", help="cpu, cuda or cuda:N; default: cuda where there is one.")
+@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Default: bf16 on CUDA, fp32 on a CPU.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Also write the whole report as JSON.")
+def world(
+    name: str,
+    scenes: int,
+    duration: float,
+    parts: str,
+    weights_dir: Path | None,
+    device: str | None,
+    precision: str | None,
+    output: Path | None,
+    **knobs: Any,
+) -> None:
+    """Judge a variant on held-out scenes of the procedural world.
+
+    video: from the video alone. shuffled: the sound of another scene of the class, against this scene's events.
+    text: from the words alone. negative: the video, with its caption as negative prompt. speed: one clip alone.
+    """
+    wanted = [part.strip() for part in parts.split(",") if part.strip()]
+    unknown = sorted(set(wanted) - set(WORLD_PARTS))
+    if unknown or not wanted:
+        raise click.UsageError(f"Got parts {parts!r}; there are {', '.join(WORLD_PARTS)}.")
+    # Imported here, so that `--help` and a wrong option need no torch.
+    from mmaudio_model.evaluation.classifier import load_classifier
+    from mmaudio_model.evaluation.scenes import held_out_scenes
+    from mmaudio_model.evaluation.table import negative_line, parts_table, speed_line
+    from mmaudio_model.evaluation.world import Judge, Knobs, evaluate_world
+    from mmaudio_model.local_run import default_device, default_precision
+    from mmaudio_model.pipeline import Pipeline
+
+    variant = get_variant(name)
+    if not variant.trained:
+        click.echo(f"Note: {variant.name} is {variant.note}.", err=True)
+    device = device or default_device()
+    try:
+        pipeline = Pipeline.load(
+            variant, weights_dir=weights_dir, device=device, precision=precision or default_precision(device)
+        )
+        begin = time.monotonic()
+        figures = evaluate_world(
+            pipeline,
+            held_out_scenes(scenes, duration),
+            Judge(load_classifier()),
+            parts=wanted,
+            knobs=Knobs(**knobs),
+            on_progress=_progress(),
+        )
+    except (ModelError, OSError) as exc:
+        raise click.ClickException(str(exc)) from exc
+    report = {
+        "variant": variant.name,
+        "scenes": scenes,
+        "duration_s": duration,
+        **knobs,
+        "device": device,
+        "took_s": round(time.monotonic() - begin, 1),
+        **figures,
+    }
+    _show(parts_table(report, ("true", "video", "shuffled", "text")))
+    for line in (negative_line(report), speed_line(report)):
+        if line:
+            click.echo(line)
+    _write(report, output)
+
+
+@eval_.command("train-classifier")
+@click.option("--sounds", type=click.IntRange(min=26), default=1950, show_default=True, help="Scenes to train on.")
+@click.option("--epochs", type=click.IntRange(min=1), default=12, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Default: the one that is shipped.")
+def train_classifier_(sounds: int, epochs: int, threads: int, output: Path | None) -> None:
+    """Train the sound classifier again from nothing: a few minutes."""
+    import torch
+
+    from mmaudio_model.evaluation.classifier import WEIGHTS, load_classifier
+    from mmaudio_model.evaluation.classifier_training import (
+        TRAINING_SEEDS_FROM,
+        accuracy,
+        held_out_sounds,
+        render_sounds,
+        save_classifier,
+        train_classifier,
+    )
+
+    torch.set_num_threads(threads)
+    click.echo(f"rendering the sound of {sounds} scenes")
+    classifier = train_classifier(
+        render_sounds(TRAINING_SEEDS_FROM, sounds),
+        epochs=epochs,
+        on_epoch=lambda epoch, loss: click.echo(f"epoch {epoch}/{epochs}: loss {loss:.3f}"),
+    )
+    path = output or WEIGHTS
+    save_classifier(classifier, path)
+    held_out = held_out_sounds(HELD_OUT_SOUNDS)
+    share = accuracy(load_classifier(path), held_out)
+    click.echo(f"{path}: {share:.1%} of {HELD_OUT_SOUNDS} held-out true sounds are put into their class")
+
+
+HELD_OUT_SOUNDS = 1300
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """Return something that says now and then how far it is."""
+    said_at = 0.0
+
+    def say(name: str, done: int, count: int) -> None:
+        nonlocal said_at
+        now = time.monotonic()
+        if done == count or now - said_at >= SAY_EVERY_S:
+            said_at = now
+            click.echo(f"{name}: {done} of {count}", err=True)
+
+    return say
+
+
+def _show(table: Table) -> None:
+    Console(width=None if Console().is_terminal else 200).print(table)
+
+
+def _write(report: dict[str, Any], output: Path | None) -> None:
+    if output is None:
+        return
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        draft = output.with_name(f".{output.name}.part")
+        draft.write_text(json.dumps(report, indent=2) + "\n")
+        draft.replace(output)
+    except OSError as exc:
+        raise click.ClickException(str(exc)) from exc
+    click.echo(str(output))

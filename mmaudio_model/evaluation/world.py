@@ -1,0 +1,223 @@
+"""How well a variant does on held-out scenes of the world: `mmaudio eval world`.
+
+From the video alone, the words alone, and with a negative prompt, each scene has a sound generated. A "shuffled
+video" needs no generation of its own: it is the sound of another scene of the same class, held against this scene's
+events.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mmaudio_model.evaluation.classifier import SoundClassifier, class_probabilities
+from mmaudio_model.evaluation.frechet import log_mel_frechet_distance
+from mmaudio_model.evaluation.matching import Matches, match_onsets, pool
+from mmaudio_model.evaluation.onsets import detect_onsets
+from mmaudio_model.evaluation.scenes import filmed, true_onsets_s, true_sound
+from mmaudio_model.evaluation.sounds import JUDGED_RATE_HZ, at_judged_rate, log_mels
+from mmaudio_model.media.frames import VideoFrames
+from mmaudio_model.pipeline import GenerationRequest, Pipeline
+from mmaudio_model.training.world.scene import CLASSES, IMPACT_CLASSES, Scene
+
+PARTS = ("video", "shuffled", "text", "negative", "speed")
+SPEED_STEPS = 25
+SPEED_RUNS = 3
+
+OnProgress = Callable[[str, int, int], None]
+"""Told what is being made, how many are done, and of how many."""
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """How sounds are generated."""
+
+    num_steps: int = 25
+    cfg_strength: float = 4.5
+    batch_size: int = 4
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What listens: the same for generated and for true sounds."""
+
+    classifier: SoundClassifier
+
+    def classes(self, scenes: Sequence[Scene], sounds: Sequence[np.ndarray]) -> dict[str, Any]:
+        """Say how many sounds are of their scene's class, and how sure of it the classifier is."""
+        own = own_class_numbers(scenes)
+        probabilities = class_probabilities(self.classifier, sounds)
+        right = probabilities.argmax(axis=1) == own
+        return {
+            "class_accuracy": float(right.mean()),
+            "class_probability": float(probabilities[np.arange(len(own)), own].mean()),
+            "class_accuracy_by_class": _by_class(scenes, right),
+            "taken_for": _confusions(scenes, probabilities),
+        }
+
+    def onsets(self, scenes: Sequence[Scene], sounds: Sequence[np.ndarray]) -> dict[str, Any]:
+        """Compare each sound's onsets with its scene's events, in the impact scenes."""
+        matches: defaultdict[str, list[Matches]] = defaultdict(list)
+        for scene, sound in zip(scenes, sounds, strict=True):
+            if scene.class_name in IMPACT_CLASSES:
+                found = detect_onsets(sound, JUDGED_RATE_HZ)
+                matches[scene.class_name].append(match_onsets(true_onsets_s(scene), found))
+        every = [one for of_class in matches.values() for one in of_class]
+        if not every:
+            return {}
+        by_class = {name: pool(of_class).f1 for name, of_class in matches.items()}
+        return {"onsets": pool(every).figures(), "onset_f1_by_class": by_class}
+
+
+def own_class_numbers(scenes: Iterable[Scene]) -> np.ndarray:
+    return np.array([CLASSES.index(scene.class_name) for scene in scenes], dtype=np.int64)
+
+
+def shuffled_order(scenes: Sequence[Scene]) -> list[int]:
+    """Return for each scene the place of another one of its class: the next, and the first after the last.
+
+    A class with one scene has no other: there the scene's own place stands, and whoever asks leaves it out.
+    """
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for place, scene in enumerate(scenes):
+        places[scene.class_name].append(place)
+    other = list(range(len(scenes)))
+    for of_class in places.values():
+        for here, there in zip(of_class, of_class[1:] + of_class[:1], strict=True):
+            other[here] = there
+    return other
+
+
+def evaluate_world(
+    pipeline: Pipeline,
+    scenes: Sequence[Scene],
+    judge: Judge,
+    *,
+    parts: Iterable[str] = PARTS,
+    knobs: Knobs = Knobs(),
+    on_progress: OnProgress = lambda _name, _done, _count: None,
+) -> dict[str, Any]:
+    """Return the report: nested figures, ready for JSON. `true` is how the judges do on the true sounds."""
+    wanted = set(parts)
+    truth = [true_sound(scene) for scene in scenes]
+    true_mels = log_mels(truth)
+
+    def judged(sounds: Sequence[np.ndarray]) -> dict[str, Any]:
+        distance = log_mel_frechet_distance(log_mels(sounds), true_mels)
+        return {"log_mel_frechet_distance": distance, **judge.classes(scenes, sounds)}
+
+    half = len(scenes) // 2
+    report: dict[str, Any] = {"true": {**judge.classes(scenes, truth), **judge.onsets(scenes, truth)}}
+    # What two sets of true sounds are apart: no model can be expected to do better.
+    report["true"]["log_mel_frechet_distance"] = log_mel_frechet_distance(true_mels[:half], true_mels[half:])
+    videos: list[VideoFrames] = []
+    if wanted & {"video", "shuffled", "negative", "speed"}:
+        for scene in scenes:
+            videos.append(filmed(scene, pipeline.variant))
+            on_progress("frames", len(videos), len(scenes))
+
+    def generate(name: str, **fields: Sequence[Any]) -> list[np.ndarray]:
+        requests = [
+            GenerationRequest(
+                duration_s=scene.duration_s,
+                seed=place,
+                num_steps=knobs.num_steps,
+                cfg_strength=knobs.cfg_strength,
+                **{field: values[place] for field, values in fields.items()},
+            )
+            for place, scene in enumerate(scenes)
+        ]
+        return generate_sounds(
+            pipeline, requests, knobs.batch_size, lambda done: on_progress(name, done, len(requests))
+        )
+
+    if wanted & {"video", "shuffled", "negative"}:
+        seen = generate("video", video=videos)
+        if "video" in wanted:
+            report["video"] = {**judged(seen), **judge.onsets(scenes, seen)}
+        if "shuffled" in wanted:
+            order = shuffled_order(scenes)
+            pairs = [
+                (scene, seen[other])
+                for place, (scene, other) in enumerate(zip(scenes, order, strict=True))
+                if other != place
+            ]
+            report["shuffled"] = judge.onsets([scene for scene, _ in pairs], [sound for _, sound in pairs])
+        if "negative" in wanted:
+            without = generate("negative", video=videos, negative_prompt=[scene.captions[0] for scene in scenes])
+            report["negative"] = _lowered(judge.classifier, scenes, seen, without)
+    if "text" in wanted:
+        report["text"] = judged(generate("text", prompt=[scene.captions[0] for scene in scenes]))
+    if "speed" in wanted:
+        report["speed"] = _speed(pipeline, scenes[0], videos[0], knobs.cfg_strength, on_progress)
+    return report
+
+
+def generate_sounds(
+    pipeline: Pipeline, requests: Sequence[GenerationRequest], batch_size: int, on_done: Callable[[int], None]
+) -> list[np.ndarray]:
+    """Return each request's sound at JUDGED_RATE_HZ; the requests must be of one kind."""
+    sounds: list[np.ndarray] = []
+    for start in range(0, len(requests), batch_size):
+        for waveform in pipeline.generate(requests[start : start + batch_size]):
+            assert waveform is not None, "nobody asked it to leave the batch"
+            sounds.append(at_judged_rate(waveform, pipeline.variant.sample_rate_hz))
+        on_done(len(sounds))
+    return sounds
+
+
+def _lowered(
+    classifier: SoundClassifier, scenes: Sequence[Scene], seen: Sequence[np.ndarray], without: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    """Say how probable each scene's class is without and with its caption as the negative prompt."""
+    rows, own = np.arange(len(scenes)), own_class_numbers(scenes)
+    before = class_probabilities(classifier, seen)[rows, own]
+    after = class_probabilities(classifier, without)[rows, own]
+    return {
+        "class_probability_without": float(before.mean()),
+        "class_probability_with": float(after.mean()),
+        "share_lowered": float((after < before).mean()),
+        "class_probability_without_by_class": _by_class(scenes, before),
+        "class_probability_with_by_class": _by_class(scenes, after),
+    }
+
+
+def _speed(
+    pipeline: Pipeline, scene: Scene, video: VideoFrames, cfg_strength: float, on_progress: OnProgress
+) -> dict[str, Any]:
+    """Time one clip alone, from frames in memory to a waveform."""
+    request = GenerationRequest(
+        duration_s=scene.duration_s, seed=0, num_steps=SPEED_STEPS, cfg_strength=cfg_strength, video=video
+    )
+    seconds = []
+    for run in range(SPEED_RUNS):
+        begin = time.perf_counter()
+        pipeline.generate([request])
+        seconds.append(time.perf_counter() - begin)
+        on_progress("speed", run + 1, SPEED_RUNS)
+    return {
+        "clip_s": scene.duration_s,
+        "num_steps": SPEED_STEPS,
+        "median_s": statistics.median(seconds),
+        "longest_s": max(seconds),
+    }
+
+
+def _by_class(scenes: Sequence[Scene], values: np.ndarray) -> dict[str, float]:
+    names = np.array([scene.class_name for scene in scenes])
+    return {name: float(values[names == name].mean()) for name in CLASSES if (names == name).any()}
+
+
+def _confusions(scenes: Sequence[Scene], probabilities: np.ndarray) -> dict[str, dict[str, int]]:
+    """Return for each class how often its sounds were taken for which."""
+    counts: dict[str, dict[str, int]] = {}
+    for scene, number in zip(scenes, probabilities.argmax(axis=1), strict=True):
+        row = counts.setdefault(scene.class_name, {})
+        row[CLASSES[number]] = row.get(CLASSES[number], 0) + 1
+    return counts
