@@ -119,7 +119,7 @@ def _loops(rule: NewTrigger, storage_url: str) -> list[FieldProblem]:
                 FieldProblem(
                     "prefix",
                     f"this server keeps its results under s3://{rule.bucket}/{own_prefix}, which lies in "
-                    f"s3://{rule.bucket}/{rule.prefix} or around it: they would start jobs again; choose another prefix",
+                    f"s3://{rule.bucket}/{rule.prefix} or around it: they would start jobs again",
                 )
             )
             break
