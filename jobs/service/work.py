@@ -35,10 +35,11 @@ class Claim:
     variant: str
     request: dict[str, Any]
     input_key: str | None
-    input_pin: ObjectPin | None
     started_at: datetime
     queued_s: float
     """How long it waited for this claim, in seconds."""
+    input_pin: ObjectPin | None = None
+    """Which version of the input is meant; None: whatever lies there."""
 
 
 @dataclass(frozen=True)
