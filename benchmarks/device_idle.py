@@ -19,7 +19,7 @@ from jobs.storage.factory import open_store
 from migrations.upgrade import upgrade
 from workers.process import WorkerProcess
 
-JOBS = 24
+JOBS = 16
 
 
 def main() -> None:

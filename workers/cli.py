@@ -62,6 +62,7 @@ def worker(
     }
     os.environ.update({name: str(value) for name, value in chosen_here.items() if value is not None})
     settings = load_settings()
+    _check_variants(settings)
     _start_logging(settings)
     from workers.devices import DeviceError, parse_devices
 
@@ -87,6 +88,19 @@ def worker(
         raise click.ClickException(str(exc)) from exc
     finally:
         supervisor.stop()
+
+
+def _check_variants(settings: Settings) -> None:
+    """Say at once what would end every process of this worker again and again."""
+    from mmaudio_model.variants import VARIANTS
+
+    for setting, names, allowed in (
+        ("variants", settings.variants, list(VARIANTS)),
+        ("preload", settings.preload, settings.variants or list(VARIANTS)),
+    ):
+        for name in names:
+            if name not in allowed:
+                raise click.ClickException(f"{setting} names {name!r}; there are {', '.join(allowed)}.")
 
 
 def _be_worker_process(settings: Settings, name: str, torch_device: str) -> None:

@@ -79,13 +79,3 @@ def test_a_second_prompt_finds_what_the_first_has_encoded_and_sounds_as_without_
     assert sounds(house, again) == sounds(house, first)
     assert sounds(house, other) != sounds(house, first)
     wait_until(lambda: len(list(house.store.list_keys(PREFIX))) == 4, within_s=20, what="the other prompt's features")
-
-
-@ON_SQLITE
-def test_a_worker_takes_only_the_variants_it_was_told_to_and_says_what_is_wrong(house: RealHouse) -> None:
-    worker = house.commands.start("worker", "--devices", "cpu:0", "--variants", "no_such_variant")
-    assert worker.wait(60) == 1
-    assert "no_such_variant" in house.commands.output()
-    refused = house.commands.start("worker", "--memory-budget", "plenty")
-    assert refused.wait(60) == 2
-    assert "such as 20GiB" in house.commands.output()

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
 from celery.worker import state as celery_state
 
 from jobs.db.database import Database
@@ -20,6 +21,8 @@ from workers.queue_choice import QueueChoice
 WARM, COLD = "small_16k", "large_44k"
 
 
+# Celery warns a root user of pickled messages; ours are JSON, and nothing else is accepted.
+@pytest.mark.filterwarnings("ignore:You're running the worker with superuser privileges")
 def test_a_message_of_a_cold_variant_stays_for_others_until_the_worker_takes_it(tmp_path: Path) -> None:
     ran: list[str] = []
     with valkey_server(tmp_path / "valkey") as url:
