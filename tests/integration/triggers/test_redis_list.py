@@ -16,7 +16,8 @@ from tests.bucket_events import minio_access
 from tests.integration.triggers.conftest import House
 from workers.triggers.redis_list import RedisListSource
 
-KEYS = ["red flower.mp4", "a+b.mp4", "100%.mp4", "ü 日本.mp4", "two\nlines.mp4"]
+# Not one with a line break, which the test server cannot store; the contract tests have it.
+KEYS = ["red flower.mp4", "a+b.mp4", "100%.mp4", "ü 日本.mp4"]
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ from tests.integration.triggers.conftest import House
 from workers.triggers.source import keep_stepping
 from workers.triggers.sqs import SqsSource
 
-KEYS = ["in/red flower.mp4", "in/a+b.mp4", "in/100%.mp4", "in/ü 日本.mp4", "in/two\nlines.mp4", "in/&?#=.mp4"]
+# Not one with a line break, which the test server cannot store; the contract tests have it.
+KEYS = ["in/red flower.mp4", "in/a+b.mp4", "in/100%.mp4", "in/ü 日本.mp4", "in/&?#=.mp4"]
 
 
 class Queue:
