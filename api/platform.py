@@ -7,13 +7,16 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import cast
 
 from flask import current_app
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.sns import SnsGate
 from jobs.db.database import Database, Transaction
 from jobs.queue import Broker
+from jobs.service.choice import DispatchPolicy
 from jobs.service.dispatch import Publisher, dispatch
 from jobs.service.offer import LOST_AFTER_LEASES, current_policy, offered_variants, served_variants
 from jobs.service.submission import SubmitPolicy
@@ -65,9 +68,16 @@ class Platform:
         if not self.rest.over:
             return
         began = self.rest.monotonic()
-        dispatch(self.db, self.broker, variants=(variant,))
+        try:
+            dispatch(self.db, self.broker, variants=(variant,), policy=self.dispatch_policy)
+        except SQLAlchemyError as exc:
+            log.warning("the jobs wait for the sweep: the database did not answer (%s)", type(exc).__name__)
         if self.rest.monotonic() - began > 1.0:
             self.rest.begin()
+
+    @cached_property
+    def dispatch_policy(self) -> DispatchPolicy:
+        return DispatchPolicy.from_settings(self.settings)
 
     def offered_variants(self, tx: Transaction) -> tuple[str, ...]:
         """Return the variants that requests may name, the default first."""

@@ -9,9 +9,10 @@ from urllib.parse import quote
 
 from api.platform import Platform
 from jobs.db.database import Transaction
-from jobs.db.tables import Artifact, Job, Upload
+from jobs.db.tables import Artifact, Job, JobAttempt, Upload
 from jobs.lifecycle import State
-from jobs.service.queries import artifact_expired, job_artifacts, queue_position
+from jobs.service.positions import queue_position
+from jobs.service.queries import artifact_expired, attempts_of, job_artifacts
 
 # Signed links change once in this time only, so that an unchanged job stays the same document.
 LINK_STEP_S = 600
@@ -38,19 +39,23 @@ class JobPresenter:
     def job(self, job: Job) -> dict[str, Any]:
         """Return one job, with its place in the queue."""
         artifacts = job_artifacts(self._tx, [job.id])[job.id] if job.state is State.SUCCEEDED else []
-        return self._document(job, artifacts, queue_position(self._tx, job))
+        attempts = attempts_of(self._tx, [job.id])[job.id] if job.attempt else []
+        return self._document(job, artifacts, attempts, queue_position(self._tx, job))
 
     def jobs(self, jobs: list[Job]) -> list[dict[str, Any]]:
         """Return a page of jobs. Places in the queue are left out: each would cost a count of its own."""
-        artifacts = job_artifacts(self._tx, [job.id for job in jobs])
-        return [self._document(job, artifacts[job.id], None) for job in jobs]
+        ids = [job.id for job in jobs]
+        artifacts, attempts = job_artifacts(self._tx, ids), attempts_of(self._tx, ids)
+        return [self._document(job, artifacts[job.id], attempts[job.id], None) for job in jobs]
 
     @staticmethod
     def etag_of(document: dict[str, Any]) -> str:
         """Return a validator that changes whenever the document does."""
         return hashlib.sha256(repr(document).encode()).hexdigest()[:32]
 
-    def _document(self, job: Job, artifacts: list[Artifact], position: int | None) -> dict[str, Any]:
+    def _document(
+        self, job: Job, artifacts: list[Artifact], attempts: list[JobAttempt], position: int | None
+    ) -> dict[str, Any]:
         path = f"{self._base}/v1/jobs/{job.id}"
         return {
             "id": job.id,
@@ -62,6 +67,7 @@ class JobPresenter:
             "queue_position": position,
             "attempt": job.attempt,
             "max_attempts": job.max_attempts,
+            "attempts": [_attempt(attempt) for attempt in attempts],
             "request": job.request,
             "error": job.error,
             "warnings": job.warnings,
@@ -104,6 +110,17 @@ class JobPresenter:
         step = timedelta(seconds=LINK_STEP_S)
         until += step - (until - datetime.min.replace(tzinfo=until.tzinfo)) % step
         return f"{self._base}{path}?{self._platform.signer.query('GET', path, until)}"
+
+
+def _attempt(attempt: JobAttempt) -> dict[str, Any]:
+    return {
+        "attempt": attempt.attempt,
+        "worker": attempt.worker_id,
+        "started_at": iso(attempt.started_at),
+        "finished_at": iso(attempt.finished_at),
+        "outcome": attempt.outcome,
+        "error": attempt.error,
+    }
 
 
 def present_upload(upload: Upload, now: datetime) -> dict[str, Any]:

@@ -141,6 +141,17 @@ class JobLinks(BaseModel):
     retry: str | None
 
 
+class AttemptView(BaseModel):
+    attempt: int
+    worker: str
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: Literal["succeeded", "failed", "canceled", "requeued", "lost"] | None = Field(
+        description="null while it runs; `lost`: the worker fell silent; `requeued`: it was stopped."
+    )
+    error: ErrorView | None
+
+
 class JobView(BaseModel):
     id: str
     state: State
@@ -154,6 +165,7 @@ class JobView(BaseModel):
     queue_position: int | None = Field(description="Place among the queued jobs of the variant; null in lists.")
     attempt: int
     max_attempts: int
+    attempts: list[AttemptView] = Field(description="Every try at it, first to last: who, when, how it ended and why.")
     request: dict[str, Any] = Field(description="The request as resolved: what was left open is filled in.")
     error: ErrorView | None
     warnings: list[WarningView]
@@ -209,6 +221,7 @@ class VariantList(BaseModel):
 
 class QueueView(BaseModel):
     variant: str
+    paused: bool = Field(description="An operator lets no more of its jobs start.")
     queued: int
     running: int
     oldest_queued_age_s: float | None

@@ -125,7 +125,18 @@ class Settings(BaseSettings):
 
     lease_s: float = Field(12, gt=0, description="How long a silent worker keeps a job.")
     heartbeat_s: float = Field(4, gt=0, description="How often a worker renews its leases.")
-    sweep_s: float = Field(2, gt=0, description="How often the control worker looks for what is stuck.")
+    sweep_s: float = Field(1, gt=0, description="How often the control worker looks for what is stuck.")
+    stuck_after_s: float = Field(
+        30, gt=0, description="How long a worker may overstay a run timeout or a cancel before the sweep ends the job."
+    )
+    ageing_s: float = Field(
+        600, gt=0, description="A job that has waited so long is reached by every fourth pick, whatever its priority."
+    )
+    max_running_per_tenant: int = Field(
+        0,
+        ge=0,
+        description="Jobs a tenant may have running at once; 0: no limit. `mmaudio queue limit` sets one tenant's.",
+    )
     max_attempts: int = Field(3, ge=1, le=20, description="Attempts at a job before it fails.")
     default_run_timeout_s: int = Field(
         3600, ge=1, description="How long an attempt may run when the request does not say."

@@ -1,65 +1,135 @@
-"""The control worker: runs the sweep again and again, and listens for bucket events beside it.
+"""The control worker: runs the sweep again and again. Several may run; the one with the lease leads, the others wait.
 
-Several may run; each step of the sweep is safe to share, and so is each source of events.
+What needs SQL alone, what needs the broker and what needs the object store are loops of their own: a broker that
+hangs must not delay that a lost worker is noticed. The sources of bucket events run beside them, in every process.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import threading
 import time
+from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database
-from jobs.queue import Broker
-from jobs.service.sweep import sweep
+from jobs.ids import new_id
+from jobs.queue import Broker, BrokerUnavailableError
+from jobs.service.leadership import lead, resign
+from jobs.service.retention import BATCH, retain
+from jobs.service.sweep import SweepPolicy, fill, mend
 from jobs.settings import Settings
 from jobs.shared_features import expire_features
 from jobs.storage.errors import StorageError
 from jobs.storage.factory import open_store
-from jobs.storage.protocol import ObjectStore
 from workers.triggers.running import running_sources
 
 log = logging.getLogger(__name__)
 
+ROLE = "sweep"
+LEAD_SWEEPS = 5
+SHORTEST_LEAD_S = 5.0
+RETAIN_EVERY_S = 60.0
 FEATURES_EVERY_S = 3600.0
+STOP_WITHIN_S = 10.0
+EXPECTED = (SQLAlchemyError, BrokerUnavailableError, StorageError)
 
 
 def run_control(settings: Settings, stop: threading.Event) -> None:
-    """Sweep every `sweep_s` until `stop` is set; outlives a database or a broker that is away."""
-    db = Database(settings.database_url)
-    broker = Broker(settings.resolved_broker_url())
-    store = open_store(settings)
-    try:
-        with running_sources(settings, db, broker, stop):
-            _keep_sweeping(settings, db, broker, store, stop)
-    finally:
-        broker.close()
-        db.close()
+    """Sweep until `stop` is set; outlives a database, a broker or a store that is away."""
+    Control(settings, stop).run()
 
 
-def _keep_sweeping(settings: Settings, db: Database, broker: Broker, store: ObjectStore, stop: threading.Event) -> None:
-    features_due = time.monotonic()
-    while not stop.is_set():
-        if settings.feature_ttl_s and time.monotonic() >= features_due:
-            features_due = time.monotonic() + FEATURES_EVERY_S
-            _expire_features(settings, store)
+class Control:
+    """One control process: the election, and the loops of whoever is elected."""
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        self._settings, self._stop, self._every_s = settings, stop, settings.sweep_s
+        self._holder = f"{socket.gethostname()[:30]}-{os.getpid()}-{new_id('c')[-12:]}"
+        self._feature_ttl_s = settings.feature_ttl_s
+        self._lead_s = max(SHORTEST_LEAD_S, LEAD_SWEEPS * settings.sweep_s)
+        self._leads = threading.Event()
+        self._policy = SweepPolicy.from_settings(settings)
+        self._db = Database(settings.database_url)
+        self._broker = Broker(settings.resolved_broker_url())
+        self._store = open_store(settings)
+
+    def run(self) -> None:
+        """Run until told to stop."""
+        loops = [
+            threading.Thread(target=self._repeat, args=arguments, name=arguments[0], daemon=True)
+            for arguments in (
+                ("fill", self._fill, self._every_s),
+                ("retain", self._retain, RETAIN_EVERY_S),
+                ("features", self._expire_features, FEATURES_EVERY_S),
+            )
+        ]
+        for loop in loops:
+            loop.start()
+        with running_sources(settings=self._settings, db=self._db, publisher=self._broker, stop=self._stop):
+            self._repeat("mend", self._elect_and_mend, self._every_s)
+        for loop in loops:
+            loop.join(timeout=STOP_WITHIN_S)
+        self._guarded("resign", self._resign)
+        self._broker.close()
+        self._db.close()
+
+    def _repeat(self, name: str, step: Callable[[], None], every_s: float) -> None:
+        while not self._stop.is_set():
+            self._guarded(name, step)
+            self._stop.wait(every_s)
+
+    @staticmethod
+    def _guarded(name: str, step: Callable[[], None]) -> None:
         try:
-            report = sweep(db, broker)
-        except SQLAlchemyError as exc:
-            log.warning("the database did not answer (%s); sweeping again soon", type(exc).__name__)
-        else:
-            if report.lost or report.queue_timeouts or report.republished:
-                log.info("sweep: %s", report)
-        stop.wait(settings.sweep_s)
+            step()
+        except EXPECTED as exc:
+            log.warning("%s: %s did not go through; trying again soon", name, type(exc).__name__)
+        except Exception:
+            # The boundary: a fault in one round must not end all rounds.
+            log.exception("%s failed; trying again soon", name)
 
+    def _elect_and_mend(self) -> None:
+        try:
+            with self._db.transaction() as tx:
+                elected = lead(tx, ROLE, holder=self._holder, lease_s=self._lead_s)
+        except SQLAlchemyError:
+            self._leads.clear()  # somebody else may lead by the time the database answers again
+            raise
+        if not elected:
+            self._leads.clear()
+            return
+        if not self._leads.is_set():
+            log.info("%s leads", self._holder)
+            self._leads.set()
+        report = mend(self._db, self._policy)
+        if any(vars(report).values()):
+            log.info("mended: %s", report)
 
-def _expire_features(settings: Settings, store: ObjectStore) -> None:
-    try:
-        deleted = expire_features(store, now_s=time.time(), ttl_s=settings.feature_ttl_s)
-    except StorageError as exc:
-        log.warning("old features stay in the object store for now: %s", exc)
-    else:
-        if deleted:
-            log.info("%d unused features were deleted from the object store", deleted)
+    def _fill(self) -> None:
+        if self._leads.is_set():
+            report = fill(self._db, self._broker, self._policy)
+            if report.republished:
+                log.info("filled: %s", report)
+
+    def _retain(self) -> None:
+        more = True
+        while more and self._leads.is_set() and not self._stop.is_set():
+            report = retain(self._db, self._store)
+            if any(vars(report).values()):
+                log.info("removed: %s", report)
+            more = max(vars(report).values()) >= BATCH
+
+    def _expire_features(self) -> None:
+        """Every process does it: a leader may not have been elected yet when this loop begins."""
+        if self._feature_ttl_s:
+            deleted = expire_features(self._store, now_s=time.time(), ttl_s=self._feature_ttl_s)
+            if deleted:
+                log.info("%d unused features were deleted from the object store", deleted)
+
+    def _resign(self) -> None:
+        with self._db.transaction() as tx:
+            resign(tx, ROLE, holder=self._holder)

@@ -155,6 +155,7 @@ class WorkerProcess:
         self._reporter.start()
         choice.start()
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
+        self._runner.fill_slots()  # nothing was published while there was no slot for it
         try:
             consumer.start()  # returns when the pool's threads have ended their jobs
         finally:

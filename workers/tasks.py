@@ -16,6 +16,7 @@ from jobs.errors import Failure, InternalError, JobError, LeaseLostError, RunTim
 from jobs.lifecycle import State
 from jobs.queue import RUN_JOB_TASK, Broker
 from jobs.service import work
+from jobs.service.choice import DispatchPolicy
 from jobs.service.dispatch import dispatch
 from jobs.service.work import Claim
 from jobs.storage.errors import StorageError
@@ -39,6 +40,7 @@ class JobRunner:
         self._tools, self._broker, self._in_hand, self._reporter = tools, broker, in_hand, reporter
         self._worker_id = worker_id
         self._db: Database = tools.db
+        self._dispatch_policy = DispatchPolicy.from_settings(tools.settings)
         self.draining = False
 
     def register(self, app: Celery) -> None:
@@ -68,8 +70,12 @@ class JobRunner:
         finally:
             self._in_hand.remove(held)
             self._reporter.forget(held)
+        self.fill_slots()
+
+    def fill_slots(self) -> None:
+        """Have the next jobs published for the slots that are free now, of whatever variant."""
         try:
-            dispatch(self._db, self._broker, variants=(claim.variant,))
+            dispatch(self._db, self._broker, policy=self._dispatch_policy)
         except SQLAlchemyError as exc:
             log.warning("the next jobs wait for the sweep: the database did not answer (%s)", type(exc).__name__)
 

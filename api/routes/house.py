@@ -16,7 +16,8 @@ from api.presentation import iso
 from api.schemas import HealthView, QueueList, ReadyView, VariantList, WorkerList, problems
 from jobs.queue import Broker, BrokerUnavailableError
 from jobs.request import MAX_NUM_SAMPLES, MAX_NUM_STEPS
-from jobs.service.queries import is_lost, jobs_in_hand, known_workers, queue_sums
+from jobs.service.positions import queue_sums
+from jobs.service.queries import is_lost, jobs_in_hand, known_workers
 from jobs.storage.errors import StorageError
 from jobs.variants import VARIANTS
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -24,6 +24,8 @@ class Transaction:
 
     session: Session
     now: datetime
+    before_commit: list[Callable[[], None]] = field(default_factory=list)
+    """Steps that are run when all else is done: those whose locks everybody wants."""
 
 
 class Database:
@@ -61,7 +63,11 @@ class Database:
     def transaction(self) -> Iterator[Transaction]:
         """A unit of work that writes: commits when the block ends, rolls back when it raises."""
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
-            yield Transaction(session, self._clock.now(session))
+            tx = Transaction(session, self._clock.now(session))
+            yield tx
+            session.flush()
+            for step in tx.before_commit:
+                step()
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:

@@ -19,6 +19,8 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    and_,
+    literal,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -47,6 +49,10 @@ def _one_of(column: str, values: type[State] | type[Stage] | frozenset[State]) -
     return f"{column} IN ({names})"
 
 
+def _partial(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
+
+
 _ENDED = _one_of("state", TERMINAL_STATES)
 # SQLite grows a rowid only for INTEGER; PostgreSQL wants the room of a bigint.
 _Serial = BigInteger().with_variant(Integer(), "sqlite")
@@ -67,25 +73,25 @@ class Job(Base):
         CheckConstraint("published_at IS NULL OR state = 'queued'", name="published_while_queued"),
         CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name="attempt_in_range"),
         CheckConstraint("progress >= 0 AND progress <= 1", name="progress_in_range"),
-        # Dispatch order: what waits, by variant, priority and age. Partial, so ended jobs cost nothing.
-        Index(
-            "ix_jobs_backlog",
-            "variant",
-            "priority",
-            "created_at",
-            "id",
-            postgresql_where=text("state = 'queued'"),
-            sqlite_where=text("state = 'queued'"),
+        CheckConstraint(
+            "retry_at IS NULL OR (state = 'queued' AND published_at IS NULL)", name="retry_while_queued"
         ),
+        # One index for each thing that is looked for again and again; partial, so that it holds only such rows.
+        # The lanes of the dispatcher: variant, priority, tenant; within a lane by age.
+        _partial(
+            "ix_jobs_waiting", "variant", "priority", "tenant", "created_at", "id",
+            where="state = 'queued' AND published_at IS NULL AND retry_at IS NULL",
+        ),
+        _partial("ix_jobs_oldest", "variant", "created_at", where="state = 'queued'"),
+        _partial("ix_jobs_published", "variant", "published_at", where="published_at IS NOT NULL"),
+        _partial("ix_jobs_retry", "retry_at", where="retry_at IS NOT NULL"),
+        _partial("ix_jobs_queue_expiry", "queue_expires_at", where="state = 'queued' AND queue_expires_at IS NOT NULL"),
+        _partial("ix_jobs_lease", "lease_expires_at", where="state = 'running'"),
+        _partial("ix_jobs_finished", "variant", "finished_at", where="finished_at IS NOT NULL"),
+        _partial("ix_jobs_input", "input_key", where="finished_at IS NULL AND input_key IS NOT NULL"),
         Index("ix_jobs_tenant_page", "tenant", "id"),
-        Index(
-            "ix_jobs_lease",
-            "lease_expires_at",
-            postgresql_where=text("state = 'running'"),
-            sqlite_where=text("state = 'running'"),
-        ),
-        Index("ix_jobs_finished", "variant", "finished_at"),
-    )
+        Index("ix_jobs_tenant_state", "tenant", "state", "id"),
+    )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant: Mapped[str] = mapped_column(String(64))
@@ -118,12 +124,25 @@ class Job(Base):
     created_at: Mapped[datetime]
     available_at: Mapped[datetime]
     """Not to be dispatched before; later than `created_at` when a retry backs off."""
+    retry_at: Mapped[datetime | None]
+    """Out of its lane until then, because a retry backs off; NULL: in its lane. The dispatcher clears it."""
+    queue_expires_at: Mapped[datetime | None]
+    """Until when it may wait, if the request says so."""
+    run_deadline_at: Mapped[datetime | None]
+    """Until when the current attempt may run."""
     published_at: Mapped[datetime | None]
     """When a message for the waiting job was put on the belt; NULL: only SQL knows of it."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(default=1)
     """Grows with every write; the ETag."""
+
+
+# Conditions of the partial indexes. Their values stand in the statement itself: neither database uses a partial index
+# for a value that it is told only later.
+QUEUED = Job.state == literal(State.QUEUED, Job.__table__.c.state.type, literal_execute=True)
+RUNNING = Job.state == literal(State.RUNNING, Job.__table__.c.state.type, literal_execute=True)
+IN_LANE = and_(QUEUED, Job.published_at.is_(None), Job.retry_at.is_(None))
 
 
 class JobEvent(Base):
@@ -144,6 +163,9 @@ class JobAttempt(Base):
     """One try at a job: who tried, when, and how it ended."""
 
     __tablename__ = "job_attempts"
+    __table_args__ = (
+        _partial("ix_job_attempts_unswept", "finished_at", where="outcome <> 'succeeded' AND swept_at IS NULL"),
+    )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     attempt: Mapped[int] = mapped_column(primary_key=True)
@@ -153,13 +175,15 @@ class JobAttempt(Base):
     outcome: Mapped[str | None] = mapped_column(String(16))
     """`succeeded`, `failed`, `canceled`, `requeued` or `lost`; NULL while it runs."""
     error: Mapped[dict[str, Any] | None]
+    swept_at: Mapped[datetime | None]
+    """When what an attempt without success may have stored was removed."""
 
 
 class Artifact(Base):
     """A file a job made. Rows appear in the transaction that says `succeeded`, never before."""
 
     __tablename__ = "artifacts"
-    __table_args__ = (Index("ix_artifacts_expires_at", "expires_at"),)
+    __table_args__ = (_partial("ix_artifacts_expires_at", "expires_at", where="deleted_at IS NULL"),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(120), primary_key=True)
@@ -182,7 +206,7 @@ class Upload(Base):
     __tablename__ = "uploads"
     __table_args__ = (
         CheckConstraint("size_bytes > 0", name="not_empty"),
-        Index("ix_uploads_expires_at", "expires_at"),
+        _partial("ix_uploads_expires_at", "expires_at", where="deleted_at IS NULL"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -295,3 +319,68 @@ class TriggerEvent(Base):
     tries: Mapped[int]
     retry_at: Mapped[datetime | None]
     seen_at: Mapped[datetime]
+
+
+class QueuedCount(Base):
+    """How many jobs a lane holds, counted in the transactions that change it, so that nobody has to count rows.
+
+    A lane is (variant, priority, tenant). Its count is spread over shards (by job id), because a single row would make
+    every submit of a tenant wait for the commit of the one before.
+    """
+
+    __tablename__ = "queued_counts"
+    __table_args__ = (Index("ix_queued_counts_tenant", "tenant"),)
+
+    variant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    priority: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    queued: Mapped[int]
+
+
+class VariantQueue(Base):
+    """What the dispatcher remembers of a variant, and whether an operator has paused it."""
+
+    __tablename__ = "variant_queues"
+
+    variant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    paused_at: Mapped[datetime | None]
+    virtual_time: Mapped[float] = mapped_column(Float, default=0.0)
+    """Where the fair order stands; a tenant that comes now starts here (jobs.service.fairness)."""
+    picks: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class TenantTurn(Base):
+    """Where a tenant stands in the fair order of a variant. No row: at the variant's virtual time."""
+
+    __tablename__ = "tenant_turns"
+
+    variant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    virtual_time: Mapped[float] = mapped_column(Float)
+
+
+class TenantShare(Base):
+    """What an operator has set for a tenant. No row: weight 1 and the limit of the settings."""
+
+    __tablename__ = "tenant_shares"
+    __table_args__ = (
+        CheckConstraint("weight > 0", name="weight_positive"),
+        CheckConstraint("max_running IS NULL OR max_running >= 0", name="max_running_in_range"),
+    )
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    weight: Mapped[float] = mapped_column(Float)
+    max_running: Mapped[int | None]
+    """Jobs that may run at once; NULL: as the settings say."""
+
+
+class Leadership(Base):
+    """Who does what only one process should do. Judged by the database's clock."""
+
+    __tablename__ = "leaderships"
+
+    role: Mapped[str] = mapped_column(String(32), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(80))
+    elected_at: Mapped[datetime]
+    expires_at: Mapped[datetime]

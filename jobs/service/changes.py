@@ -9,6 +9,7 @@ from sqlalchemy import CursorResult, update
 from jobs.db.database import Transaction
 from jobs.db.tables import Job, JobEvent
 from jobs.lifecycle import State, check_transition
+from jobs.service.backlog import Lane, count_queued
 
 
 def change_state(
@@ -35,14 +36,23 @@ def change_state(
     check_transition(current, following)
     columns: dict[str, Any] = {"state": following, "version": Job.version + 1}
     if following is not State.RUNNING:
-        columns |= {"lease_expires_at": None, "stage": None, "step": None}
+        columns |= {"lease_expires_at": None, "run_deadline_at": None, "stage": None, "step": None}
     if following is not State.QUEUED:
-        columns["published_at"] = None
+        columns |= {"published_at": None, "retry_at": None}
     if following.is_terminal:
         columns["finished_at"] = tx.now
     columns |= values or {}
-    if not update_where(tx, job_id, Job.state == current, Job.attempt == attempt, *where, values=columns):
+    row = tx.session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.state == current, Job.attempt == attempt, *where)
+        .values(**columns)
+        .returning(Job.variant, Job.priority, Job.tenant),
+        execution_options={"synchronize_session": False},
+    ).one_or_none()
+    if row is None:
         return False
+    if State.QUEUED in {current, following}:
+        count_queued(tx, Lane(*row), job_id, 1 if following is State.QUEUED else -1)
     # A claim counts the attempt up: its event belongs to the new one.
     told_attempt = attempt + 1 if following is State.RUNNING else attempt
     append_event(tx, job_id, str(following), told_attempt, event or {})

@@ -1,4 +1,5 @@
-"""Reading: one job, a page of jobs, positions and sums. Every query names the tenant or is about the whole house."""
+"""Reading: one job, a page of jobs, their stories, the workers. Every query names the tenant or is about the whole
+house."""
 
 from __future__ import annotations
 
@@ -8,16 +9,16 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, Select, exists, func, select
 
 from jobs.db.database import Transaction
-from jobs.db.tables import Artifact, Job, JobAttempt, JobEvent, Worker
+from jobs.db.tables import RUNNING, Artifact, Job, JobAttempt, JobEvent, Worker
 from jobs.errors import ArtifactExpiredError, ArtifactNotFoundError, InvalidCursorError, JobNotFoundError
 from jobs.lifecycle import State
 
 JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 MAX_PAGE = 200
-THROUGHPUT_WINDOW_S = 300.0
+ID_CLOCK_SKEW_MS = 3600 * 1000
 
 
 def get_job(tx: Transaction, job_id: str, *, tenant: str) -> Job:
@@ -62,7 +63,9 @@ def list_jobs(tx: Transaction, *, tenant: str, wanted: JobFilter, cursor: str | 
     if wanted.variant is not None:
         query = query.where(Job.variant == wanted.variant)
     if wanted.created_after is not None:
-        query = query.where(Job.created_at > wanted.created_after)
+        # Ids begin with their time, by the clock of the host that made them: the index need not be read far beyond.
+        earliest_ms = max(0, int(wanted.created_after.timestamp() * 1000) - ID_CLOCK_SKEW_MS)
+        query = query.where(Job.created_at > wanted.created_after, Job.id > f"job_{earliest_ms:012x}")
     for key, value in wanted.metadata:
         query = query.where(_metadata_is(tx, key, value))
     if cursor is not None:
@@ -94,22 +97,6 @@ def _decode_cursor(cursor: str) -> str:
     if not JOB_ID.fullmatch(text):
         raise InvalidCursorError(f"Got cursor {cursor[:60]!r}; use `next_cursor` of a page as it came.")
     return text
-
-
-def queue_position(tx: Transaction, job: Job) -> int | None:
-    """Return how many jobs stand before a queued job in its variant's queue, plus one; None when it is not queued."""
-    if job.state is not State.QUEUED:
-        return None
-    before = tx.session.scalar(
-        select(func.count())
-        .select_from(Job)
-        .where(
-            Job.state == State.QUEUED,
-            Job.variant == job.variant,
-            tuple_(Job.priority, Job.created_at, Job.id) < (job.priority, job.created_at, job.id),
-        )
-    )
-    return (before or 0) + 1
 
 
 def job_artifacts(tx: Transaction, job_ids: list[str]) -> dict[str, list[Artifact]]:
@@ -148,59 +135,16 @@ def job_events(tx: Transaction, job_id: str, *, after_id: int = 0) -> list[JobEv
 
 def job_attempts(tx: Transaction, job_id: str) -> list[JobAttempt]:
     """Return the attempts at a job, first to last."""
-    return list(tx.session.scalars(select(JobAttempt).where(JobAttempt.job_id == job_id).order_by(JobAttempt.attempt)))
+    return attempts_of(tx, [job_id])[job_id]
 
 
-@dataclass(frozen=True)
-class QueueSum:
-    """How one variant's queue stands. Ages and ETA in seconds, throughput over the last five minutes."""
-
-    variant: str
-    queued: int
-    running: int
-    oldest_queued_age_s: float | None
-    throughput_per_min: float
-    eta_s: float | None
-
-
-def queue_sums(tx: Transaction, variants: tuple[str, ...]) -> list[QueueSum]:
-    """Return the sums that an operator or an autoscaler reads, one a variant."""
-    since = tx.now - timedelta(seconds=THROUGHPUT_WINDOW_S)
-    waiting = {
-        row.variant: row
-        for row in tx.session.execute(
-            select(Job.variant, func.count().label("n"), func.min(Job.created_at).label("oldest"))
-            .where(Job.state == State.QUEUED)
-            .group_by(Job.variant)
-        )
-    }
-    running = _counts(tx, select(Job.variant, func.count()).where(Job.state == State.RUNNING).group_by(Job.variant))
-    done = _counts(
-        tx,
-        select(Job.variant, func.count())
-        .where(Job.state == State.SUCCEEDED, Job.finished_at > since)
-        .group_by(Job.variant),
-    )
-    sums = []
-    for variant in dict.fromkeys([*variants, *waiting, *running]):
-        row = waiting.get(variant)
-        queued = int(row.n) if row else 0
-        per_min = done.get(variant, 0) / (THROUGHPUT_WINDOW_S / 60)
-        sums.append(
-            QueueSum(
-                variant=variant,
-                queued=queued,
-                running=running.get(variant, 0),
-                oldest_queued_age_s=(tx.now - row.oldest).total_seconds() if row else None,
-                throughput_per_min=round(per_min, 3),
-                eta_s=round(queued / per_min * 60, 1) if per_min else None,
-            )
-        )
-    return sums
-
-
-def _counts(tx: Transaction, query: Select[str, int]) -> dict[str, int]:
-    return {row[0]: int(row[1]) for row in tx.session.execute(query)}
+def attempts_of(tx: Transaction, job_ids: list[str]) -> dict[str, list[JobAttempt]]:
+    """Return the attempts at several jobs, by job id, first to last."""
+    found: dict[str, list[JobAttempt]] = {job_id: [] for job_id in job_ids}
+    query = select(JobAttempt).where(JobAttempt.job_id.in_(job_ids)).order_by(JobAttempt.attempt)
+    for attempt in tx.session.scalars(query):
+        found[attempt.job_id].append(attempt)
+    return found
 
 
 def known_workers(tx: Transaction, *, keep_s: float = 3600.0) -> list[Worker]:
@@ -217,7 +161,7 @@ def is_lost(worker: Worker, now: datetime, lost_after_s: float) -> bool:
 def jobs_in_hand(tx: Transaction) -> dict[str, list[str]]:
     """Return the running jobs' ids by worker."""
     held: dict[str, list[str]] = {}
-    query = select(Job.worker_id, Job.id).where(Job.state == State.RUNNING).order_by(Job.started_at)
+    query = select(Job.worker_id, Job.id).where(RUNNING).order_by(Job.started_at)
     for row in tx.session.execute(query):
         held.setdefault(row.worker_id, []).append(row.id)
     return held

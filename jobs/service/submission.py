@@ -7,9 +7,9 @@ import json
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from jobs.db.database import Database, Transaction
@@ -18,6 +18,7 @@ from jobs.errors import FieldProblem, IdempotencyMismatchError, QueueFullError, 
 from jobs.ids import new_id
 from jobs.lifecycle import State
 from jobs.request import S3_URL, JobRequest
+from jobs.service.backlog import Lane, count_queued, queued_of_tenant
 from jobs.service.changes import append_event
 from jobs.settings import Settings
 from jobs.storage.protocol import ObjectPin
@@ -120,10 +121,12 @@ def submit(
         timings={},
         created_at=tx.now,
         available_at=tx.now,
+        queue_expires_at=tx.now + timedelta(seconds=request.queue_ttl_s) if request.queue_ttl_s else None,
     )
     tx.session.add(job)
     tx.session.flush()  # the rows below refer to it
     append_event(tx, job.id, str(State.QUEUED), 0, {"retry_of": retry_of} if retry_of else {})
+    count_queued(tx, Lane(job.variant, job.priority, job.tenant), job.id, 1)
     if idempotency is not None:
         tx.session.add(
             IdempotencyKey(
@@ -151,10 +154,8 @@ def _earlier_answer(tx: Transaction, tenant: str, idempotency: Idempotency) -> J
 
 
 def _check_backlog(tx: Transaction, tenant: str, policy: SubmitPolicy) -> None:
-    queued = tx.session.scalar(
-        select(func.count()).select_from(Job).where(Job.tenant == tenant, Job.state == State.QUEUED)
-    )
-    if (queued or 0) >= policy.max_queued_per_tenant:
+    queued = queued_of_tenant(tx, tenant)
+    if queued >= policy.max_queued_per_tenant:
         raise QueueFullError(
             f"{queued} jobs are queued, at most {policy.max_queued_per_tenant} may be; try again later.",
             policy.max_queued_per_tenant,

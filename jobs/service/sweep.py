@@ -1,4 +1,5 @@
-"""What periodic maintenance mends: lost leases, jobs that waited too long, messages that went missing."""
+"""What periodic maintenance mends. `mend` needs SQL alone, `fill` the broker too: one that is away never delays the
+other."""
 
 from __future__ import annotations
 
@@ -6,79 +7,150 @@ import logging
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, or_, select
 
 from jobs.db.database import Database
-from jobs.db.tables import IdempotencyKey, Job
+from jobs.db.tables import QUEUED, RUNNING, IdempotencyKey, Job
 from jobs.errors import Failure
 from jobs.lifecycle import State
 from jobs.queue import BrokerUnavailableError
+from jobs.service.backlog import forget_empty_lanes
 from jobs.service.changes import change_state
-from jobs.service.dispatch import Publisher, dispatch, republish_lost
-from jobs.service.work import lose
+from jobs.service.choice import DispatchPolicy
+from jobs.service.dispatch import EVERYBODY_EQUAL, Publisher, dispatch, republish_lost
+from jobs.service.work import lose, overrun
+from jobs.service.workers import forget_old_workers, mark_lost_workers
+from jobs.settings import Settings
 
 log = logging.getLogger(__name__)
 
 IDEMPOTENCY_KEPT_S = 24 * 3600.0
+WORKERS_KEPT_S = 30 * 24 * 3600.0
 BATCH = 200
+
+
+@dataclass(frozen=True)
+class SweepPolicy:
+    """The part of the settings that says when something is stuck."""
+
+    lost_after_s: float = 12.0
+    stuck_after_s: float = 30.0
+    dispatch: DispatchPolicy = EVERYBODY_EQUAL
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> SweepPolicy:
+        return cls(settings.lease_s, settings.stuck_after_s, DispatchPolicy.from_settings(settings))
+
+
+DEFAULT_POLICY = SweepPolicy()
 
 
 @dataclass(frozen=True)
 class SweepReport:
     """What one sweep did, as counts."""
 
-    lost: int
-    queue_timeouts: int
-    republished: int
-    dispatched: int
+    lost: int = 0
+    overrun: int = 0
+    queue_timeouts: int = 0
+    lost_workers: int = 0
+    republished: int = 0
+    dispatched: int = 0
 
 
-def sweep(db: Database, publisher: Publisher) -> SweepReport:
+def sweep(db: Database, publisher: Publisher, policy: SweepPolicy = DEFAULT_POLICY) -> SweepReport:
     """Mend what is stuck, then fill the belt. Safe to run by several at once, and to die at any point of."""
-    lost = expire_leases(db)
-    timeouts = expire_waiting(db)
-    with db.transaction() as tx:
-        kept_from = tx.now - timedelta(seconds=IDEMPOTENCY_KEPT_S)
-        tx.session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < kept_from))
+    mended = mend(db, policy)
     try:
-        republished = republish_lost(db, publisher)
+        filled = fill(db, publisher, policy)
     except BrokerUnavailableError as exc:
         log.warning("%s; the belt is filled when it is back", exc)
-        return SweepReport(lost, timeouts, 0, 0)
-    return SweepReport(lost, timeouts, republished, dispatch(db, publisher))
+        return mended
+    return SweepReport(**(vars(mended) | {"republished": filled.republished, "dispatched": filled.dispatched}))
+
+
+def mend(db: Database, policy: SweepPolicy = DEFAULT_POLICY) -> SweepReport:
+    """Put right in SQL what nobody else will."""
+    lost = expire_leases(db)
+    overran = end_overrun(db, policy.stuck_after_s)
+    timeouts = expire_waiting(db)
+    with db.transaction() as tx:
+        silent = mark_lost_workers(tx, lost_after_s=policy.lost_after_s)
+        forget_old_workers(tx, kept_s=WORKERS_KEPT_S)
+        forget_empty_lanes(tx)
+        kept_from = tx.now - timedelta(seconds=IDEMPOTENCY_KEPT_S)
+        tx.session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < kept_from))
+    for worker_id in silent:
+        log.warning("worker %s fell silent", worker_id)
+    return SweepReport(lost=lost, overrun=overran, queue_timeouts=timeouts, lost_workers=len(silent))
+
+
+def fill(db: Database, publisher: Publisher, policy: SweepPolicy = DEFAULT_POLICY) -> SweepReport:
+    """Publish again what lost its message, and what fits beside it.
+
+    Raises:
+        BrokerUnavailableError: the broker does not answer.
+    """
+    republished = republish_lost(db, publisher, policy=policy.dispatch)
+    return SweepReport(republished=republished, dispatched=dispatch(db, publisher, policy=policy.dispatch))
 
 
 def expire_leases(db: Database) -> int:
     """Take running jobs from workers that fell silent: queued again, or failed with `worker_lost`."""
+    total = 0
+    while True:
+        with db.transaction() as tx:
+            query = select(Job).where(RUNNING, Job.lease_expires_at < tx.now).order_by(Job.lease_expires_at)
+            expired = list(tx.session.scalars(query.limit(BATCH).with_for_update(skip_locked=True)))
+            for job in expired:
+                worker, attempt, state = job.worker_id, job.attempt, lose(tx, job)
+                log.warning("worker %s lost job %s in attempt %d; it is now %s", worker, job.id, attempt, state)
+        total += len(expired)
+        if len(expired) < BATCH:
+            return total
+
+
+def end_overrun(db: Database, stuck_after_s: float) -> int:
+    """End running jobs whose worker lives but has not stopped them, long after it should have."""
     with db.transaction() as tx:
+        horizon = tx.now - timedelta(seconds=stuck_after_s)
         query = (
             select(Job)
-            .where(Job.state == State.RUNNING, Job.lease_expires_at < tx.now)
+            .where(RUNNING, or_(Job.run_deadline_at < horizon, Job.cancel_requested_at < horizon))
             .limit(BATCH)
             .with_for_update(skip_locked=True)
         )
-        expired = list(tx.session.scalars(query))
-        for job in expired:
-            worker, attempt = job.worker_id, job.attempt
-            log.warning("worker %s lost job %s in attempt %d; it is now %s", worker, job.id, attempt, lose(tx, job))
-    return len(expired)
+        stuck = list(tx.session.scalars(query))
+        for job in stuck:
+            worker, attempt, state = job.worker_id, job.attempt, overrun(tx, job)
+            log.warning("worker %s does not stop job %s, attempt %d; it is now %s", worker, job.id, attempt, state)
+    return len(stuck)
 
 
 def expire_waiting(db: Database) -> int:
     """Fail queued jobs that waited longer than their `queue_ttl_s`."""
-    with db.transaction() as tx:
-        ttl = Job.request["queue_ttl_s"].as_integer().label("ttl_s")
-        query = select(Job.id, Job.attempt, Job.created_at, ttl).where(Job.state == State.QUEUED, ttl.is_not(None))
-        late = [row for row in tx.session.execute(query) if row.created_at + timedelta(seconds=row.ttl_s) < tx.now]
-        for row in late:
-            failure = Failure("queue_timeout", f"No worker was free within the {row.ttl_s} s that the request allows.")
-            change_state(
-                tx,
-                row.id,
-                current=State.QUEUED,
-                following=State.FAILED,
-                attempt=row.attempt,
-                values={"error_code": failure.code, "error": failure.as_json()},
-                event={"error": failure.as_json()},
+    total = 0
+    while True:
+        with db.transaction() as tx:
+            query = (
+                select(Job)
+                .where(QUEUED, Job.queue_expires_at.is_not(None), Job.queue_expires_at < tx.now)
+                .order_by(Job.queue_expires_at)
+                .limit(BATCH)
+                .with_for_update(skip_locked=True)
             )
-    return len(late)
+            late = list(tx.session.scalars(query))
+            for job in late:
+                ttl_s = job.request["queue_ttl_s"]
+                failure = Failure("queue_timeout", f"No worker was free within the {ttl_s} s that the request allows.")
+                change_state(
+                    tx,
+                    job.id,
+                    current=State.QUEUED,
+                    following=State.FAILED,
+                    attempt=job.attempt,
+                    values={"error_code": failure.code, "error": failure.as_json()},
+                    event={"error": failure.as_json()},
+                )
+        total += len(late)
+        if len(late) < BATCH:
+            return total

@@ -15,9 +15,10 @@ from sqlalchemy import select, update
 
 from jobs.db.database import Transaction
 from jobs.db.tables import Artifact, Job, JobAttempt
-from jobs.errors import Failure, LeaseLostError
+from jobs.errors import Failure, LeaseLostError, RunTimeoutError
 from jobs.lifecycle import Stage, State, overall_progress
 from jobs.service.changes import append_event, change_state, update_where
+from jobs.service.queue_rules import is_paused
 from jobs.storage.protocol import ObjectPin
 
 RETRY_BASE_S = 2.0
@@ -71,9 +72,16 @@ class NewArtifact:
 
 
 def claim(tx: Transaction, job_id: str, *, worker_id: str, lease_s: float) -> Claim | None:
-    """Take a queued job; None when it is not there to take (a message delivered twice, a canceled job)."""
+    """Take a queued job; None when it is not there to take.
+
+    It is not after a message delivered twice, after a cancel, while it backs off, and while its variant is paused: then
+    the message is used up, and the job waits in its lane for another.
+    """
     job = tx.session.get(Job, job_id)
     if job is None or job.state is not State.QUEUED or job.available_at > tx.now:
+        return None
+    if is_paused(tx, job.variant):
+        update_where(tx, job_id, Job.state == State.QUEUED, values={"published_at": None})
         return None
     taken = change_state(
         tx,
@@ -90,6 +98,7 @@ def claim(tx: Transaction, job_id: str, *, worker_id: str, lease_s: float) -> Cl
             "step": None,
             "eta_s": None,
             "started_at": tx.now,
+            "run_deadline_at": tx.now + timedelta(seconds=float(job.request["run_timeout_s"])),
         },
         event={"worker": worker_id},
     )
@@ -287,6 +296,16 @@ def lose(tx: Transaction, job: Job) -> State:
     return _end_badly(tx, job, failure, outcome="lost", pause_s=0.0)
 
 
+def overrun(tx: Transaction, job: Job) -> State:
+    """End a running job that should have stopped long ago, because of its run timeout or a cancel, and has not.
+
+    Its worker still renews the lease, so the thread that runs the job hangs; whatever it writes later is fenced off.
+    """
+    limit = job.request["run_timeout_s"]
+    error = RunTimeoutError(f"The attempt ran longer than the {limit} s that the request allows, and did not stop.")
+    return _end_badly(tx, job, error.failure(str(job.stage)), outcome="failed", pause_s=0.0)
+
+
 def _end_badly(
     tx: Transaction, job: Job, failure: Failure, *, outcome: str, pause_s: float, counts: bool = True
 ) -> State:
@@ -297,7 +316,10 @@ def _end_badly(
         following, outcome, event = State.CANCELED, "canceled", {}
     elif failure.retryable and (job.attempt < job.max_attempts or not counts):
         following = State.QUEUED
-        values = {"available_at": tx.now + timedelta(seconds=pause_s), "progress": 0.0, "worker_id": None}
+        available_at = tx.now + timedelta(seconds=pause_s)
+        # A job that does not have to back off keeps the place in its lane that its age gives it.
+        values = {"available_at": available_at, "retry_at": available_at if pause_s else None}
+        values |= {"progress": 0.0, "worker_id": None}
         if not counts:
             values["max_attempts"] = job.max_attempts + 1
     else:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select, update
 
 from jobs.db.database import Transaction
-from jobs.db.tables import Job, Worker
+from jobs.db.tables import RUNNING, Job, Worker
 
 
 def register_worker(
@@ -34,7 +36,9 @@ def worker_heartbeat(
     tx: Transaction, worker_id: str, *, state: str, variants_loaded: list[str], memory_bytes: int | None
 ) -> None:
     """Note that a worker lives, and how it is (`starting`, `ready` or `draining`)."""
-    worker = tx.session.get_one(Worker, worker_id)
+    worker = tx.session.get(Worker, worker_id)
+    if worker is None:
+        return  # it was silent so long that it was forgotten; its leases are what matters
     worker.state = state
     worker.variants_loaded = variants_loaded
     worker.memory_bytes = memory_bytes
@@ -49,17 +53,66 @@ def worker_stopped(tx: Transaction, worker_id: str) -> None:
         worker.stopped_at = tx.now
 
 
-def slots_by_variant(tx: Transaction, *, heard_within_s: float) -> dict[str, int]:
-    """Return how many jobs of each variant the living workers hold at once."""
-    slots: dict[str, int] = {}
+@dataclass(frozen=True)
+class Capacity:
+    """What the living workers hold of one variant: `slots` in all, of which `free` run nothing, `busy_here` run it."""
+
+    slots: int = 0
+    free: int = 0
+    busy_here: int = 0
+
+    @property
+    def window(self) -> int:
+        """How many jobs may lie on the variant's belt: one for each free slot.
+
+        When all slots are busy and some of them with other variants, one job stands in line for the next slot, or a
+        variant that is always busy would keep the others away.
+        """
+        return max(self.free, 1 if self.busy_here < self.slots else 0)
+
+
+def capacities(tx: Transaction, *, heard_within_s: float) -> dict[str, Capacity]:
+    """Return what the living workers could take now, by variant. A worker of several variants counts for each."""
+    running: dict[str, Counter[str]] = {}
+    counted = select(Job.worker_id, Job.variant, func.count()).where(RUNNING).group_by(Job.worker_id, Job.variant)
+    for worker_id, variant, number in tx.session.execute(counted):
+        running.setdefault(str(worker_id), Counter())[variant] = number
     horizon = tx.now - timedelta(seconds=heard_within_s)
-    query = select(Worker).where(
+    living = select(Worker).where(
         Worker.heartbeat_at > horizon, Worker.stopped_at.is_(None), Worker.state.in_(["starting", "ready"])
     )
-    for worker in tx.session.scalars(query):
+    found: dict[str, Capacity] = {}
+    for worker in tx.session.scalars(living):
+        here = running.get(worker.id, Counter())
         for variant in worker.variants:
-            slots[variant] = slots.get(variant, 0) + worker.slots
-    return slots
+            before = found.get(variant, Capacity())
+            found[variant] = Capacity(
+                before.slots + worker.slots,
+                before.free + max(0, worker.slots - here.total()),
+                before.busy_here + here[variant],
+            )
+    return found
+
+
+def mark_lost_workers(tx: Transaction, *, lost_after_s: float) -> list[str]:
+    """Note which workers fell silent, so that nothing waits for their slots; return their ids. One that is heard again
+    says itself how it is."""
+    silent = (
+        update(Worker)
+        .where(
+            Worker.heartbeat_at < tx.now - timedelta(seconds=lost_after_s),
+            Worker.stopped_at.is_(None),
+            Worker.state != "lost",
+        )
+        .values(state="lost")
+        .returning(Worker.id)
+    )
+    return list(tx.session.scalars(silent))
+
+
+def forget_old_workers(tx: Transaction, *, kept_s: float) -> None:
+    """Remove workers that were last heard longer than `kept_s` seconds ago."""
+    tx.session.execute(delete(Worker).where(Worker.heartbeat_at < tx.now - timedelta(seconds=kept_s)))
 
 
 def variants_held_by_others(tx: Transaction, worker_id: str, *, heard_within_s: float = 15.0) -> set[str]:

@@ -17,6 +17,7 @@ SUMMARIES = {
     "gradio": "A page in the browser for the model alone.",
     "list": "List jobs, newest first.",
     "migrate": "Bring the database to the current schema.",
+    "queue": "Show the queues, pause a variant, limit a tenant.",
     "settings": "Show every setting.",
     "status": "Show a job.",
     "submit": "Send a video (or only words) and save the sound.",

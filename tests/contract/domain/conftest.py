@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobs.db.database import Database
+from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job
 from jobs.queue import BrokerUnavailableError
 from jobs.request import JobRequest
@@ -15,6 +15,7 @@ from jobs.service import work
 from jobs.service.queries import get_job
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.work import Claim
+from jobs.service.workers import register_worker
 
 TENANT = "default"
 
@@ -25,6 +26,11 @@ class RememberingBelt:
 
     messages: dict[str, list[str]] = field(default_factory=dict)
     down: bool = False
+
+    def take(self, variant: str = "tiny_16k") -> str | None:
+        """Give the first message to a worker, as the broker does."""
+        waiting = self.messages.get(variant, [])
+        return waiting.pop(0) if waiting else None
 
     def publish(self, job_ids: list[str], *, variant: str) -> None:
         self._check()
@@ -53,6 +59,19 @@ class Steps:
     def submit(self, tenant: str = TENANT, **fields: Any) -> Job:
         with self.db.transaction() as tx:
             return submit(tx, JobRequest(**{"prompt": "rain", **fields}), tenant=tenant, policy=self.policy).job
+
+    def submit_many(self, tx: Transaction, count: int, *, tenant: str) -> None:
+        """Queue many jobs in one transaction."""
+        for _ in range(count):
+            submit(tx, JobRequest(prompt="rain"), tenant=tenant, policy=self.policy)
+
+    def add_worker(self, worker_id: str = "worker-1", *, slots: int = 4, variants: tuple[str, ...] = ()) -> None:
+        """Enter a worker with free slots: jobs are published for those alone."""
+        with self.db.transaction() as tx:
+            register_worker(
+                tx, worker_id=worker_id, hostname="h", pid=1, device="cpu:0", slots=slots,
+                variants=list(variants or self.policy.variants),
+            )  # fmt: skip
 
     def claim(self, job_id: str, worker_id: str = "worker-1", lease_s: float = 12) -> Claim | None:
         with self.db.transaction() as tx:

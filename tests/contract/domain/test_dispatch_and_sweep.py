@@ -7,46 +7,70 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jobs.db.database import Database
-from jobs.errors import InvalidCursorError
+from jobs.errors import Failure, InvalidCursorError
 from jobs.lifecycle import State
-from jobs.service.dispatch import SMALLEST_WINDOW, dispatch, republish_lost
-from jobs.service.queries import JobFilter, list_jobs, queue_position, queue_sums
-from jobs.service.sweep import sweep
-from jobs.service.workers import register_worker, slots_by_variant, worker_heartbeat, worker_stopped
+from jobs.service.dispatch import dispatch, republish_lost
+from jobs.service.positions import queue_position, queue_sums
+from jobs.service.queries import JobFilter, list_jobs
+from jobs.service.sweep import SweepPolicy, sweep
+from jobs.service.work import fail
+from jobs.service.workers import Capacity, capacities, worker_heartbeat, worker_stopped
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import TENANT, RememberingBelt, Steps
 
 
-def test_only_a_window_is_published_best_first(steps: Steps, belt: RememberingBelt, clock: FakeClock) -> None:
+def test_jobs_are_published_for_free_slots_alone_best_first(
+    steps: Steps, belt: RememberingBelt, clock: FakeClock
+) -> None:
     jobs = []
-    for number in range(20):
-        jobs.append(steps.submit(priority="high" if number == 19 else "normal"))
+    for number in range(8):
+        jobs.append(steps.submit(priority="high" if number == 7 else "normal"))
         clock.advance(1)
-    assert dispatch(steps.db, belt) == SMALLEST_WINDOW
-    assert belt.published == [jobs[19].id, *(job.id for job in jobs[: SMALLEST_WINDOW - 1])]
+    assert dispatch(steps.db, belt) == 0  # nobody is there to take one
+    steps.add_worker(slots=3)
+    assert dispatch(steps.db, belt) == 3
+    assert belt.published == [jobs[7].id, jobs[0].id, jobs[1].id]
     assert dispatch(steps.db, belt) == 0
-    steps.claimed(jobs[19].id)  # leaves room for one
+    claims = [steps.claimed(job.id) for job in (jobs[7], jobs[0], jobs[1])]
+    assert dispatch(steps.db, belt) == 0  # all slots are busy now
+    steps.complete(claims[1])
     assert dispatch(steps.db, belt) == 1
+    assert belt.published[-1] == jobs[2].id
 
 
-def test_the_window_grows_with_the_workers(steps: Steps, belt: RememberingBelt, clock: FakeClock) -> None:
-    for _ in range(40):
+def test_slots_count_while_their_worker_is_heard(steps: Steps, belt: RememberingBelt, clock: FakeClock) -> None:
+    for _ in range(20):
         steps.submit()
+    for number in range(3):
+        steps.add_worker(f"w{number}", variants=("tiny_16k",))
     with steps.db.transaction() as tx:
-        for number in range(3):
-            register_worker(
-                tx, worker_id=f"w{number}", hostname="h", pid=1, device="cpu:0", slots=4, variants=["tiny_16k"]
-            )
         worker_stopped(tx, "w2")
-    assert dispatch(steps.db, belt) == 16
-    clock.advance(61)  # nobody was heard for a minute
+    assert dispatch(steps.db, belt) == 8
+    clock.advance(13)
+    assert sweep(steps.db, belt, SweepPolicy(lost_after_s=12)).lost_workers == 2
     with steps.db.transaction() as tx:
-        assert slots_by_variant(tx, heard_within_s=60) == {}
+        assert capacities(tx, heard_within_s=60) == {}
         worker_heartbeat(tx, "w0", state="ready", variants_loaded=[], memory_bytes=None)
-        assert slots_by_variant(tx, heard_within_s=60) == {"tiny_16k": 4}
+        assert capacities(tx, heard_within_s=60) == {"tiny_16k": Capacity(slots=4, free=4, busy_here=0)}
+    clock.advance(61)  # and nobody sweeps
+    with steps.db.reading() as tx:
+        assert capacities(tx, heard_within_s=60) == {}
+
+
+def test_a_variant_stands_in_line_when_others_keep_all_slots_busy(steps: Steps, belt: RememberingBelt) -> None:
+    steps.add_worker(slots=2)
+    for _ in range(3):
+        steps.submit()
+    dispatch(steps.db, belt)
+    for job_id in belt.messages.pop("tiny_16k"):
+        steps.claimed(job_id)
+    small = [steps.submit(variant="small_16k").id for _ in range(3)]
+    dispatch(steps.db, belt)
+    assert belt.messages == {"small_16k": small[:1]}
 
 
 def test_variants_have_belts_of_their_own(steps: Steps, belt: RememberingBelt) -> None:
+    steps.add_worker(slots=8)
     tiny, small = steps.submit().id, steps.submit(variant="small_16k").id
     dispatch(steps.db, belt, variants=("small_16k",))
     assert belt.messages == {"small_16k": [small]}
@@ -55,6 +79,7 @@ def test_variants_have_belts_of_their_own(steps: Steps, belt: RememberingBelt) -
 
 
 def test_racing_dispatchers_publish_each_job_once(steps: Steps, belt: RememberingBelt) -> None:
+    steps.add_worker(slots=8)
     for _ in range(6):
         steps.submit()
     with ThreadPoolExecutor(4) as pool:
@@ -63,6 +88,7 @@ def test_racing_dispatchers_publish_each_job_once(steps: Steps, belt: Rememberin
 
 
 def test_a_broker_that_is_down_loses_nothing(steps: Steps, belt: RememberingBelt, clock: FakeClock) -> None:
+    steps.add_worker(slots=8)
     job_id = steps.submit().id
     belt.down = True
     assert dispatch(steps.db, belt) == 0
@@ -77,6 +103,7 @@ def test_a_broker_that_is_down_loses_nothing(steps: Steps, belt: RememberingBelt
 def test_a_wiped_belt_is_filled_again_without_doubling_what_is_there(
     steps: Steps, belt: RememberingBelt, clock: FakeClock
 ) -> None:
+    steps.add_worker(slots=8)
     jobs = [steps.submit().id for _ in range(4)]
     dispatch(steps.db, belt)
     clock.advance(5)
@@ -89,6 +116,8 @@ def test_a_wiped_belt_is_filled_again_without_doubling_what_is_there(
 def test_a_job_published_by_a_process_that_died_before_sending_is_found(
     steps: Steps, belt: RememberingBelt, clock: FakeClock
 ) -> None:
+    steps.add_worker(slots=8)
+
     class DyingBelt(RememberingBelt):
         def publish(self, job_ids: list[str], *, variant: str) -> None:
             raise KeyboardInterrupt
@@ -105,9 +134,7 @@ def test_a_job_published_by_a_process_that_died_before_sending_is_found(
 def test_a_job_that_backs_off_is_not_published_before_its_time(
     steps: Steps, belt: RememberingBelt, clock: FakeClock
 ) -> None:
-    from jobs.errors import Failure
-    from jobs.service.work import fail
-
+    steps.add_worker(slots=8)
     job_id = steps.submit().id
     claim = steps.claimed(job_id)
     with steps.db.transaction() as tx:

@@ -17,6 +17,7 @@ from jobs.db.database import Database
 from jobs.queue import BrokerUnavailableError
 from jobs.service import work
 from jobs.service.work import Claim, NewArtifact
+from jobs.service.workers import register_worker
 from jobs.settings import Settings
 from jobs.storage.local import LocalStore
 from migrations.upgrade import upgrade
@@ -54,6 +55,11 @@ class House:
     @property
     def client(self) -> FlaskClient:
         return self.app.test_client()
+
+    def add_worker(self, slots: int = 4) -> None:
+        """Enter a worker with free slots: jobs are published for those alone."""
+        with self.db.transaction() as tx:
+            register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu:0", slots=slots, variants=["tiny_16k"])
 
     def submit(self, **fields: Any) -> dict[str, Any]:
         answer = self.client.post("/v1/jobs", json={"prompt": "rain", **fields})

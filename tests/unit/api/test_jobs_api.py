@@ -16,6 +16,7 @@ from tests.unit.api.conftest import House
 
 
 def test_a_submitted_job_is_queued_published_and_has_links(house: House) -> None:
+    house.add_worker()
     job = house.submit(prompt="rain", metadata={"album": "x"})
     assert (job["state"], job["queue_position"], job["attempt"]) == ("queued", 1, 0)
     assert 0 <= job["request"]["seed"] < MAX_DRAWN_SEED
@@ -144,6 +145,7 @@ def test_a_full_queue_is_429_with_a_time_to_wait(house: House) -> None:
 
 
 def test_a_broker_that_is_down_does_not_lose_the_job(house: House) -> None:
+    house.add_worker()
     house.belt.down = True
     job = house.submit()
     assert job["state"] == "queued"

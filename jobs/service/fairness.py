@@ -1,0 +1,117 @@
+"""Who is next, as pure arithmetic: priority first, then weighted fair share across tenants, then age.
+
+A *lane* is what one tenant has waiting at one priority for one variant, oldest first. Tenants take turns by
+start-time fair queueing (Goyal, Vin, Cheng 1996): each has a virtual time that grows by 1/weight with every job
+picked, the least is next, and who comes back after a pause starts at the variant's own virtual time, so that idling
+saves up nothing.
+
+Nothing starves: every `AGEING_TURN`th pick goes, whatever its priority, to a job that has waited longer than
+`ageing_s`. A backlog that is old as a whole therefore delays an urgent job by one pick, not by itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+AGEING_TURN = 4
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A job at the head of its lane."""
+
+    job_id: str
+    priority: int
+    tenant: str
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a tenant may have. `room`: jobs that may still start; None: no limit."""
+
+    weight: float = 1.0
+    room: int | None = None
+
+
+@dataclass
+class FairOrder:
+    """Where the turns of one variant stand; `charge` moves it on.
+
+    Args:
+        virtual_time: the variant's own.
+        picks: how many jobs were ever picked.
+        turns: the tenants' virtual times; who is missing stands at the variant's.
+    """
+
+    virtual_time: float = 0.0
+    picks: int = 0
+    turns: dict[str, float] = field(default_factory=dict)
+
+    def turn(self, tenant: str) -> float:
+        """Return when the tenant is next, as a virtual time."""
+        return max(self.turns.get(tenant, 0.0), self.virtual_time)
+
+    def pick(self, heads: Iterable[Waiting], *, overdue_before: datetime) -> Waiting | None:
+        """Choose among the heads of lanes; None when there is none."""
+        heads = list(heads)
+        if not heads:
+            return None
+        overdue = [head for head in heads if head.created_at < overdue_before]
+        if overdue and self.picks % AGEING_TURN == AGEING_TURN - 1:
+            return min(overdue, key=lambda head: (self.turn(head.tenant), head.created_at, head.job_id))
+        return min(heads, key=lambda head: (head.priority, self.turn(head.tenant), head.created_at, head.job_id))
+
+    def charge(self, tenant: str, weight: float) -> None:
+        """Count one picked job of a tenant."""
+        began = self.turn(tenant)
+        self.virtual_time = began  # never goes back: `turn` is at least the variant's
+        self.turns[tenant] = began + 1.0 / weight
+        self.picks += 1
+
+
+def pick_in_order(
+    order: FairOrder,
+    heads: Iterable[Waiting],
+    *,
+    room: int,
+    share_of: Callable[[str], Share],
+    now: datetime,
+    ageing_s: float,
+    following: Callable[[Waiting], Waiting | None],
+) -> list[Waiting]:
+    """Pick up to `room` jobs, best first, and move `order` on.
+
+    Args:
+        heads: the first job of each lane.
+        share_of: says what a tenant may have.
+        ageing_s: how long a job waits before ageing turns see it, in seconds.
+        following: gives the job behind one in its lane.
+    """
+    lanes = {(head.priority, head.tenant): head for head in heads}
+    shares = {tenant: share_of(tenant) for _, tenant in lanes}
+    used: Counter[str] = Counter()
+    picked: list[Waiting] = []
+    overdue_before = now - timedelta(seconds=ageing_s)
+
+    def may_start(tenant: str) -> bool:
+        limit = shares[tenant].room
+        return limit is None or used[tenant] < limit
+
+    while len(picked) < room:
+        heads_now = [head for head in lanes.values() if may_start(head.tenant)]
+        chosen = order.pick(heads_now, overdue_before=overdue_before)
+        if chosen is None:
+            break
+        picked.append(chosen)
+        used[chosen.tenant] += 1
+        order.charge(chosen.tenant, shares[chosen.tenant].weight)
+        behind = following(chosen)
+        if behind is None:
+            del lanes[chosen.priority, chosen.tenant]
+        else:
+            lanes[chosen.priority, chosen.tenant] = behind
+    return picked

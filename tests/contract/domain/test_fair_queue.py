@@ -1,0 +1,230 @@
+"""Who is next when it comes to running: tenants, priorities, limits, pauses, places in the queue."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from jobs.db.database import Database
+from jobs.errors import Failure
+from jobs.lifecycle import State
+from jobs.queue import BrokerUnavailableError
+from jobs.service import queue_rules, work
+from jobs.service.backlog import counted, queued_of_tenant, recounted
+from jobs.service.cancel import cancel
+from jobs.service.choice import DispatchPolicy
+from jobs.service.dispatch import dispatch
+from jobs.service.positions import queue_position, queue_sums
+from jobs.service.sweep import sweep
+from jobs.service.work import Claim
+from jobs.service.workers import worker_heartbeat
+from tests.conftest import FakeClock
+from tests.contract.domain.conftest import RememberingBelt, Steps
+
+
+class House:
+    """Workers with so many slots in all: whoever is free takes the next message; jobs end in the order they began."""
+
+    def __init__(self, steps: Steps, belt: RememberingBelt, *, slots: int) -> None:
+        self.steps, self.belt, self.slots = steps, belt, slots
+        self.running: list[Claim] = []
+        self.started: list[Claim] = []
+        steps.add_worker(slots=slots)
+
+    def fill(self) -> None:
+        with self.steps.db.transaction() as tx:
+            worker_heartbeat(tx, "worker-1", state="ready", variants_loaded=[], memory_bytes=None)
+        dispatch(self.steps.db, self.belt)
+        while len(self.running) < self.slots and (job_id := self.belt.take()) is not None:
+            claim = self.steps.claimed(job_id)
+            self.running.append(claim)
+            self.started.append(claim)
+
+    def end_one(self) -> Claim:
+        claim = self.running.pop(0)
+        self.steps.complete(claim)
+        self.fill()
+        return claim
+
+    def end_all(self) -> list[Claim]:
+        self.fill()
+        ended = []
+        while self.running:
+            ended.append(self.end_one())
+        return ended
+
+
+def test_ten_jobs_of_a_late_tenant_end_before_the_fortieth_of_a_thousand(
+    steps: Steps, belt: RememberingBelt, clock: FakeClock
+) -> None:
+    with steps.db.transaction() as tx:
+        steps.submit_many(tx, 1000, tenant="a")
+    house = House(steps, belt, slots=4)
+    house.fill()
+    clock.advance(5)
+    with steps.db.transaction() as tx:
+        steps.submit_many(tx, 10, tenant="b")
+    ended: Counter[str] = Counter()
+    while ended["b"] < 10:
+        ended[house.end_one().tenant] += 1
+    assert ended["a"] < 40
+    with steps.db.reading() as tx:
+        assert counted(tx) == recounted(tx)
+        assert queued_of_tenant(tx, "a") == 1000 - len([claim for claim in house.started if claim.tenant == "a"])
+
+
+def test_an_urgent_job_is_the_next_to_start(steps: Steps, belt: RememberingBelt, clock: FakeClock) -> None:
+    for _ in range(12):
+        steps.submit(priority="low")
+    house = House(steps, belt, slots=3)
+    house.fill()
+    clock.advance(1)
+    urgent = steps.submit(priority="high").id
+    house.end_one()
+    assert house.started[3].job_id == urgent
+
+
+def test_a_low_priority_is_reached_in_time_whatever_comes_before_it(
+    steps: Steps, belt: RememberingBelt, clock: FakeClock
+) -> None:
+    low = steps.submit(priority="low").id
+    house = House(steps, belt, slots=1)
+    for _ in range(3):
+        steps.submit(priority="high", tenant="b")
+    house.fill()
+    for _ in range(8):
+        steps.submit(priority="high", tenant="b")
+        house.end_one()
+    assert low not in {claim.job_id for claim in house.started}
+    clock.advance(601)
+    for _ in range(5):
+        steps.submit(priority="high", tenant="b")
+        house.end_one()
+    assert low in {claim.job_id for claim in house.started}
+
+
+def test_no_more_of_a_tenant_run_than_it_may_have_over_all_variants(steps: Steps, belt: RememberingBelt) -> None:
+    steps.add_worker(slots=20)
+    for variant in ("tiny_16k", "small_16k"):
+        for tenant in ("a", "b"):
+            for _ in range(4):
+                steps.submit(tenant=tenant, variant=variant)
+    with steps.db.transaction() as tx:
+        queue_rules.set_share(tx, "a", max_running=3)
+    dispatch(steps.db, belt, policy=DispatchPolicy(max_running_per_tenant=5))
+    claims = [steps.claimed(job_id) for job_id in belt.published]
+    assert Counter(claim.tenant for claim in claims) == {"a": 3, "b": 5}
+    assert dispatch(steps.db, belt, policy=DispatchPolicy(max_running_per_tenant=5)) == 0
+    steps.complete(next(claim for claim in claims if claim.tenant == "a"))
+    assert dispatch(steps.db, belt, policy=DispatchPolicy(max_running_per_tenant=5)) == 1
+
+
+def test_a_tenant_with_more_weight_gets_more_turns(steps: Steps, belt: RememberingBelt) -> None:
+    for tenant in ("light", "heavy"):
+        for _ in range(12):
+            steps.submit(tenant=tenant)
+    with steps.db.transaction() as tx:
+        queue_rules.set_share(tx, "heavy", weight=3)
+    steps.add_worker(slots=12)
+    dispatch(steps.db, belt)
+    assert Counter(steps.claimed(job_id).tenant for job_id in belt.published) == {"heavy": 9, "light": 3}
+
+
+@pytest.mark.parametrize(("weight", "running"), [(0.0, None), (-1.0, None), (2000.0, None), (None, -1)])
+def test_a_share_that_makes_no_sense_is_refused(steps: Steps, weight: float | None, running: int | None) -> None:
+    with pytest.raises(ValueError, match="allowed"), steps.db.transaction() as tx:
+        queue_rules.set_share(tx, "a", weight=weight, max_running=running)
+
+
+def test_a_paused_variant_starts_nothing_and_loses_nothing(steps: Steps, belt: RememberingBelt) -> None:
+    steps.add_worker(slots=2)
+    jobs = [steps.submit().id for _ in range(3)]
+    dispatch(steps.db, belt)
+    with steps.db.transaction() as tx:
+        queue_rules.pause(tx, "tiny_16k")
+        queue_rules.pause(tx, "tiny_16k")
+    assert steps.claim(belt.take() or "") is None  # a message that was out already
+    assert dispatch(steps.db, belt) == 0
+    steps.submit(variant="small_16k")
+    assert dispatch(steps.db, belt) == 1
+    with steps.db.reading() as tx:
+        assert [row.variant for row in queue_sums(tx, ("tiny_16k", "small_16k")) if row.paused] == ["tiny_16k"]
+    with steps.db.transaction() as tx:
+        queue_rules.resume(tx, "tiny_16k")
+    assert dispatch(steps.db, belt) == 1
+    assert belt.messages["tiny_16k"] == [jobs[1], jobs[0]]
+
+
+def test_a_job_that_lost_its_worker_keeps_its_place_and_one_that_backs_off_has_none_meanwhile(
+    steps: Steps, belt: RememberingBelt, clock: FakeClock
+) -> None:
+    steps.add_worker(slots=2)
+    lost, retried = steps.submit().id, steps.submit().id
+    claims = [steps.claimed(lost), steps.claimed(retried)]
+    clock.advance(1)
+    later = [steps.submit().id for _ in range(2)]
+    with steps.db.transaction() as tx:
+        work.hand_back(tx, claims[0])
+        work.fail(tx, claims[1], Failure("storage_unavailable", "No answer.", retryable=True), rng=lambda: 1.0)
+    dispatch(steps.db, belt)
+    assert belt.published == [lost, later[0]]
+    clock.advance(2)
+    steps.claimed(belt.take() or "")
+    steps.complete(steps.claimed(belt.take() or ""))
+    dispatch(steps.db, belt)
+    assert belt.published == [retried]
+
+
+def test_places_in_the_queue_are_those_in_which_jobs_start(
+    steps: Steps, belt: RememberingBelt, clock: FakeClock
+) -> None:
+    ids = []
+    for tenant, priority, count in [("a", "normal", 6), ("b", "normal", 3), ("c", "low", 2), ("b", "high", 2)]:
+        for _ in range(count):
+            ids.append(steps.submit(tenant=tenant, priority=priority))
+            clock.advance(1)
+    house = House(steps, belt, slots=1)
+    with steps.db.reading() as tx:
+        places = {job.id: queue_position(tx, job) for job in ids}
+    order = [claim.job_id for claim in house.end_all()]
+    started = {job_id: place for place, job_id in enumerate(order, start=1)}
+    assert len(order) == len(ids)
+    # A forecast: b's urgent jobs use up turns of b that the forecast for its other jobs does not see.
+    assert all(abs((places[job_id] or 0) - started[job_id]) <= 3 for job_id in started), (places, started)
+    assert sorted(place or 0 for place in places.values())[:3] == [1, 2, 3]
+
+
+def test_the_counts_are_right_after_all_that_can_happen_to_a_waiting_job(
+    steps: Steps, belt: RememberingBelt, db: Database, clock: FakeClock
+) -> None:
+    jobs = [steps.submit(queue_ttl_s=5 if number == 0 else None).id for number in range(4)]
+    with db.transaction() as tx:
+        cancel(tx, jobs[1], tenant="default")
+    claim = steps.claimed(jobs[2])
+    clock.advance(6)
+    sweep(db, belt)
+    with db.reading() as tx:
+        assert counted(tx) == recounted(tx)
+        assert queued_of_tenant(tx, "default") == 1
+        with pytest.raises(RuntimeError), db.transaction() as failing:
+            cancel(failing, jobs[3], tenant="default")
+            raise RuntimeError("whatever")
+    clock.advance(7)
+    sweep(db, belt)  # the lease of the claim is over
+    assert steps.job(claim.job_id).state is State.QUEUED
+    with db.reading() as tx:
+        assert counted(tx) == recounted(tx)
+        assert queued_of_tenant(tx, "default") == 2
+
+
+def test_what_the_broker_did_not_take_is_published_when_it_is_back(steps: Steps, belt: RememberingBelt) -> None:
+    steps.add_worker(slots=4)
+    jobs = [steps.submit().id for _ in range(3)]
+    belt.down = True
+    assert dispatch(steps.db, belt) == 0
+    with pytest.raises(BrokerUnavailableError):
+        belt.job_ids_on_belt("tiny_16k")
+    belt.down = False
+    assert dispatch(steps.db, belt) == 3
+    assert sorted(belt.published) == sorted(jobs)

@@ -1,0 +1,110 @@
+"""What is removed from the store when its time is over, and what is not."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from jobs.service import work
+from jobs.service.cancel import cancel
+from jobs.service.retention import ATTEMPT_GRACE_S, UPLOAD_GRACE_S, retain
+from jobs.service.sweep import end_overrun, expire_leases
+from jobs.service.uploads import announce_upload, get_upload, mark_upload_checked
+from jobs.service.work import NewArtifact
+from jobs.storage.local import LocalStore
+from tests.conftest import FakeClock
+from tests.contract.domain.conftest import TENANT, Steps
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    return LocalStore(tmp_path / "objects")
+
+
+def put(store: LocalStore, key: str) -> str:
+    store.put_stream(key, io.BytesIO(b"sound"), content_type="audio/flac", max_bytes=5)
+    return key
+
+
+def upload(steps: Steps, store: LocalStore) -> str:
+    with steps.db.transaction() as tx:
+        row = announce_upload(
+            tx, tenant=TENANT, filename="v", content_type="video/mp4", size_bytes=5, sha256=None, ttl_s=60
+        )
+        mark_upload_checked(tx, row.id)
+    put(store, row.storage_key)
+    return row.id
+
+
+def test_artifacts_go_when_their_time_is_over_and_the_rows_say_so(
+    steps: Steps, store: LocalStore, clock: FakeClock
+) -> None:
+    job_id = steps.submit().id
+    claim = steps.claimed(job_id)
+    key = put(store, f"jobs/{job_id}/1/audio.flac")
+    artifact = NewArtifact("audio.flac", "audio", "flac", "audio/flac", key, 5, "0" * 64, 8.0, 0, 7)
+    with steps.db.transaction() as tx:
+        work.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=60)
+    clock.advance(59)
+    assert retain(steps.db, store).artifacts == 0
+    clock.advance(2)
+    assert retain(steps.db, store).artifacts == 1
+    assert retain(steps.db, store).artifacts == 0
+    assert list(store.list_keys("jobs/")) == []
+
+
+def test_an_upload_that_a_job_still_needs_outlives_its_time(steps: Steps, store: LocalStore, clock: FakeClock) -> None:
+    needed, other = upload(steps, store), upload(steps, store)
+    job_id = steps.submit(video=needed).id
+    clock.advance(60 + UPLOAD_GRACE_S - 1)
+    assert retain(steps.db, store).uploads == 0
+    clock.advance(2)
+    assert retain(steps.db, store).uploads == 1
+    with steps.db.reading() as tx:
+        assert get_upload(tx, other, tenant=TENANT).deleted_at is not None
+        assert get_upload(tx, needed, tenant=TENANT).deleted_at is None
+    steps.complete(steps.claimed(job_id))
+    assert retain(steps.db, store).uploads == 1
+    assert list(store.list_keys("uploads/")) == []
+
+
+def test_what_a_dead_worker_left_is_removed_and_the_result_stays(
+    steps: Steps, store: LocalStore, clock: FakeClock
+) -> None:
+    job_id = steps.submit().id
+    steps.claimed(job_id)
+    put(store, f"jobs/{job_id}/1/audio.flac")
+    clock.advance(13)
+    expire_leases(steps.db)
+    kept = put(store, f"jobs/{job_id}/2/audio.flac")
+    steps.complete(steps.claimed(job_id))
+    assert retain(steps.db, store).attempts == 0  # a stopped worker might still come back
+    clock.advance(ATTEMPT_GRACE_S + 1)
+    assert retain(steps.db, store).attempts == 1
+    assert retain(steps.db, store).attempts == 0
+    assert list(store.list_keys("jobs/")) == [kept]
+
+
+@pytest.mark.parametrize(("why", "code"), [("timeout", "run_timeout"), ("cancel", None)])
+def test_a_worker_that_renews_its_lease_but_never_stops_loses_the_job(
+    steps: Steps, clock: FakeClock, why: str, code: str | None
+) -> None:
+    job_id = steps.submit(run_timeout_s=100).id
+    claim = steps.claimed(job_id)
+    if why == "cancel":
+        with steps.db.transaction() as tx:
+            cancel(tx, job_id, tenant=TENANT)
+    late_s = 35 if why == "cancel" else 135
+    for elapsed_s in range(5, late_s + 5, 5):
+        clock.advance(5)
+        with steps.db.transaction() as tx:
+            work.renew_leases(tx, [(job_id, claim.attempt)], worker_id="worker-1", lease_s=12)
+        if elapsed_s < late_s:
+            assert end_overrun(steps.db, stuck_after_s=30) == 0
+    assert end_overrun(steps.db, stuck_after_s=30) == 1
+    job = steps.job(job_id)
+    assert (str(job.state), job.error_code) == ("canceled" if why == "cancel" else "failed", code)
+    with steps.db.transaction() as tx:
+        assert work.renew_leases(tx, [(job_id, claim.attempt)], worker_id="worker-1", lease_s=12) == {job_id}

@@ -1,0 +1,92 @@
+"""No statement that is run for each job, or again and again, reads the whole table: the plans say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from jobs.db.database import Database
+from jobs.lifecycle import State
+from jobs.request import JobRequest
+from jobs.service import work
+from jobs.service.cancel import cancel
+from jobs.service.dispatch import dispatch, republish_lost
+from jobs.service.positions import queue_position, queue_sums
+from jobs.service.queries import JobFilter, get_job, jobs_in_hand, list_jobs
+from jobs.service.retention import retain
+from jobs.service.submission import SubmitPolicy, submit_and_commit
+from jobs.service.sweep import mend
+from jobs.service.workers import register_worker
+from jobs.storage.local import LocalStore
+from migrations.upgrade import upgrade
+from tests.conftest import FakeClock
+from tests.contract.domain.conftest import RememberingBelt
+
+BIG_TABLES = ("jobs", "job_events", "job_attempts", "artifacts", "uploads")
+
+
+@pytest.fixture
+def db(tmp_path: Path, clock: FakeClock) -> Iterator[Database]:
+    url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
+    upgrade(url)
+    database = Database(url, clock=clock)
+    yield database
+    database.close()
+
+
+def plans_of(db: Database, statements: list[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
+    with db.engine.connect() as connection:
+        for statement, parameters in statements:
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters):
+                yield statement, str(row[3])
+
+
+def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
+    db: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    seen: dict[str, Any] = {}
+
+    def remember(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
+        if statement.lstrip().startswith(("SELECT", "UPDATE", "DELETE", "WITH")) and not many:
+            seen.setdefault(statement, parameters)
+
+    event.listen(db.engine, "before_cursor_execute", remember)
+    policy, belt = SubmitPolicy(variants=("tiny_16k",)), RememberingBelt()
+    with db.transaction() as tx:
+        register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu", slots=2, variants=["tiny_16k"])
+    request = JobRequest(prompt="rain", queue_ttl_s=5)
+    jobs = [submit_and_commit(db, request, tenant="a", policy=policy).job for _ in range(6)]
+    dispatch(db, belt)
+    clock.advance(3)
+    republish_lost(db, belt)
+    with db.transaction() as tx:
+        claims = [work.claim(tx, job_id, worker_id="w1", lease_s=12) for job_id in belt.published]
+        assert claims[0] is not None
+        work.renew_leases(tx, [(claims[0].job_id, 1)], worker_id="w1", lease_s=12)
+    with db.transaction() as tx:
+        work.complete(tx, claims[0], [], warnings=[], timings={}, artifact_ttl_s=60)
+        cancel(tx, jobs[5].id, tenant="a")
+    with db.reading() as tx:
+        queue_position(tx, get_job(tx, jobs[4].id, tenant="a"))
+        queue_sums(tx, ("tiny_16k",))
+        jobs_in_hand(tx)
+        for wanted in (JobFilter(), JobFilter(state=State.FAILED), JobFilter(created_after=clock.time)):
+            list_jobs(tx, tenant="a", wanted=wanted, cursor=None, limit=10)
+    clock.advance(20)
+    mend(db)
+    clock.advance(7200)
+    retain(db, LocalStore(tmp_path / "objects"))
+    event.remove(db.engine, "before_cursor_execute", remember)
+
+    assert len(seen) > 30
+    whole = [
+        (line, statement)
+        for statement, line in plans_of(db, list(seen.items()))
+        for table in BIG_TABLES
+        if line.startswith(f"SCAN {table}") and "INDEX" not in line
+    ]
+    assert whole == []
