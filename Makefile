@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit lint format up bench clean
+.PHONY: help setup demo test unit lint format up chaos bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ format: $(STAMP) ## format the code
 browser: ## a Chromium for the browser tests, where there is none
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	{ echo "installing chromium for the browser tests"; apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
+
+chaos: $(STAMP) ## break everything while 300 jobs run; says what became of each (CHAOS="--parts embedded --seed 2")
+	$(BIN)/python -m chaos $(CHAOS)
 
 bench: $(STAMP) ## run the benchmarks (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks

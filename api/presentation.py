@@ -101,6 +101,7 @@ class JobPresenter:
             "duration_s": artifact.duration_s,
             "sample_index": artifact.sample_index,
             "seed": artifact.seed,
+            "delivered_to": artifact.delivered_to,
             "expires_at": iso(artifact.expires_at),
             "expired": expired,
         }

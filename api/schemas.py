@@ -126,6 +126,7 @@ class ArtifactView(BaseModel):
     duration_s: float
     sample_index: int
     seed: int
+    delivered_to: str | None = Field(description="`s3://bucket/key` of the copy in the caller's own bucket.")
     expires_at: datetime | None
     expired: bool
 

@@ -172,6 +172,25 @@ class StorageFailedError(JobError):
     retryable = True
 
 
+class OutputRefusedError(JobError):
+    """Raised when the caller's bucket does not let this server write, or is not there."""
+
+    code = "output_refused"
+
+
+class OutputTakenError(JobError):
+    """Raised when somebody else's object has the name that a delivery needs."""
+
+    code = "output_taken"
+
+
+class DiskFullError(JobError):
+    """Raised when the worker's own disk has no room; another worker, or a later attempt, may have some."""
+
+    code = "disk_full"
+    retryable = True
+
+
 class RunTimeoutError(JobError):
     """Raised when an attempt ran longer than the request's `run_timeout_s`."""
 

@@ -65,7 +65,11 @@ class Broker:
 
     def __init__(self, url: str) -> None:
         self._app = celery_app(url)
-        self._redis: Redis = Redis.from_url(url, socket_connect_timeout=2, socket_timeout=5)
+        # Nobody waits for a peer that is gone: calls end by the timeout, idle connections by keep-alive, and one that
+        # rested is asked for a sign of life before it is used.
+        self._redis: Redis = Redis.from_url(
+            url, socket_connect_timeout=2, socket_timeout=5, socket_keepalive=True, health_check_interval=10
+        )
 
     def publish(self, job_ids: Iterable[str], *, variant: str) -> None:
         """Put one message a job on the variant's queue."""
@@ -80,8 +84,11 @@ class Broker:
         """Return the ids of the jobs whose message waits on the variant's queue or was just taken by a worker."""
         try:
             waiting: list[Any] = self._redis.lrange(queue_name(variant), 0, -1)
-            since = time.time() - CLAIMED_WITHIN_S  # kombu scores by the time of delivery
-            taken: list[Any] = self._redis.zrange("unacked_index", since, "+inf", byscore=True)
+            # kombu scores by the time of delivery on the worker's own clock. A clock that goes ahead must not make a
+            # dead worker's message look taken for as long as it is ahead; one message too many claims nothing.
+            now = time.time()
+            within = (now - CLAIMED_WITHIN_S, now + CLAIMED_WITHIN_S)
+            taken: list[Any] = self._redis.zrange("unacked_index", *within, byscore=True)
             in_hand: list[Any] = self._redis.hmget("unacked", taken) if taken else []
         except (RedisError, OSError) as exc:
             raise BrokerUnavailableError(f"The broker did not answer: {exc}") from exc
@@ -89,6 +96,13 @@ class Broker:
         # kombu keeps (message, exchange, routing key) of what it delivered and nobody acknowledged yet
         messages += [json.loads(raw)[0] for raw in in_hand if raw is not None]
         return {job_id for message in messages if (job_id := _job_id(message)) is not None}
+
+    def waiting(self, variant: str) -> int:
+        """Return how many messages wait on the variant's queue."""
+        try:
+            return int(self._redis.llen(queue_name(variant)))
+        except (RedisError, OSError) as exc:
+            raise BrokerUnavailableError(f"The broker did not answer: {exc}") from exc
 
     def check(self) -> None:
         """Raise unless the broker answers a ping."""

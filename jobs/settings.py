@@ -10,9 +10,9 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -25,6 +25,11 @@ CONFIG_FILE = "mmaudio.toml"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
 GIB = 1024**3
 MIB = 1024**2
+
+_CHOICES = {
+    "s3_addressing_style": ("auto", "path", "virtual"),
+    "s3_encryption": ("", "AES256", "aws:kms"),
+}
 
 # Read from the environment as `a,b`, not as JSON.
 CommaList = Annotated[list[str], NoDecode]
@@ -48,8 +53,18 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible store; default AWS.")
     s3_region: str | None = Field(None, description="Region of the bucket, when boto3's own chain does not say.")
     s3_addressing_style: str = Field("auto", description="`auto`, `path` or `virtual`.")
+    s3_encryption: str = Field("", description="`AES256` (SSE-S3), `aws:kms` (SSE-KMS) or empty: as the bucket says.")
+    s3_kms_key_id: str = Field("", description="Key of SSE-KMS; empty: the account's own.")
+    s3_retry_mode: Literal["standard", "adaptive"] = Field(
+        "standard", description="botocore's retries: `standard`, or `adaptive` (slows down)."
+    )
+    s3_max_attempts: int = Field(5, ge=1, le=20, description="Tries of one call to the object store.")
     input_buckets: CommaList = Field(
         default_factory=list, description="Buckets that requests may name as s3://bucket/key, separated by commas."
+    )
+
+    output_buckets: CommaList = Field(
+        default_factory=list, description="Buckets that requests may have their files delivered to, by commas."
     )
 
     api_bind: str = Field("127.0.0.1:8000", description="Address and port of the API.")
@@ -109,6 +124,9 @@ class Settings(BaseSettings):
     )
     cpu_threads: int = Field(0, ge=0, description="Threads of a CPU device; 0: the cores shared by the CPU devices.")
     drain_grace_s: float = Field(60, ge=0, description="How long a stopping worker may finish what it runs.")
+    stalled_s: float = Field(
+        20, gt=0, description="How long messages may wait beside a free slot before a worker process starts anew."
+    )
     scratch_dir: Path | None = Field(None, description="Folder for a job's temporary files; default: the system's.")
 
     max_upload_bytes: int = Field(2 * GIB, ge=1, description="Largest upload.")
@@ -191,7 +209,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
-    @field_validator("variants", "preload", "input_buckets", mode="before")
+    @field_validator("variants", "preload", "input_buckets", "output_buckets", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -207,6 +225,14 @@ class Settings(BaseSettings):
         if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
             raise ValueError(f"got {value!r}, allowed are DEBUG, INFO, WARNING, ERROR")
         return value.upper()
+
+    @field_validator("s3_addressing_style", "s3_encryption")
+    @classmethod
+    def _known_choice(cls, value: str, info: ValidationInfo) -> str:
+        allowed = _CHOICES[str(info.field_name)]
+        if value not in allowed:
+            raise ValueError(f"got {value!r}, allowed are {', '.join(repr(choice) for choice in allowed)}")
+        return value
 
     @field_validator("precision")
     @classmethod

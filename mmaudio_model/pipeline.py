@@ -6,6 +6,7 @@ A request's result does not depend on what shares its batch: features are encode
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,14 @@ from mmaudio_model.features import NOTHING_ENCODED, Features
 from mmaudio_model.lengths import SequenceLengths, sequence_lengths
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.networks.clip import encode_frames, encode_tokens
+from mmaudio_model.networks.flow import Conditions
 from mmaudio_model.networks.tokenizer import tokenizer
 from mmaudio_model.sampling import Guidance, StepCallback, draw_noise, euler
 from mmaudio_model.stages import Record
 from mmaudio_model.variants import SEGMENT_FRAMES, SEGMENT_STRIDE, SEGMENT_TOKENS, TEXT_TOKENS, Variant
 
+EMPTY_KEPT = 16
+"""Of how many pairs of lengths and negative prompt the projected empty features are kept: a few MB each, at most."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -80,6 +84,7 @@ class Pipeline:
         self.variant, self.device = variant, device
         self._networks, self._dtype = networks, dtype
         self._tokenizer = tokenizer()
+        self._empty: OrderedDict[tuple[SequenceLengths, str | None], Conditions] = OrderedDict()
 
     @classmethod
     def load(
@@ -151,20 +156,12 @@ class Pipeline:
         ((lengths, _, guided, _),) = keys
         flow = self._networks.flow
         features = self._features(requests, lengths, guided, record)
-        count = len(requests)
         clip = torch.stack([_or_empty(own.clip, flow.empty_clip_feat, lengths.clip) for own in features])
         # A still picture does not move, so it has the learned empty features, as words alone have.
         sync = torch.stack([_or_empty(own.sync, flow.empty_sync_feat, lengths.sync) for own in features])
         text = torch.stack([own.text for own in features])
         conditional = flow.prepare(clip, sync, text, lengths.latent)
-        empty = None
-        if guided:
-            empty = flow.prepare(
-                flow.empty_clip_feat.expand(count, lengths.clip, -1),
-                flow.empty_sync_feat.expand(count, lengths.sync, -1),
-                torch.stack([own.negative_text for own in features]),
-                lengths.latent,
-            )
+        empty = self._empty_conditions(requests, features, lengths) if guided else None
         strength = torch.tensor([request.cfg_strength for request in requests], device=self.device)
         guidance = Guidance(conditional, empty, strength[:, None, None])
         return Encoded(tuple(requests), lengths, guidance, features)
@@ -257,6 +254,26 @@ class Pipeline:
             prompt = text(known.text, "text_features", request.prompt)
             found.append(Features(clip, sync, prompt, negative))
         return tuple(found)
+
+    def _empty_conditions(
+        self, requests: Sequence[GenerationRequest], features: Sequence[Features], lengths: SequenceLengths
+    ) -> Conditions:
+        """Return what guidance pushes away from: lengths and negative prompt make it, and most requests share both."""
+        flow, rows = self._networks.flow, []
+        for request, own in zip(requests, features, strict=True):
+            key = (lengths, request.negative_prompt)
+            if key not in self._empty:
+                self._empty[key] = flow.prepare(
+                    flow.empty_clip_feat.expand(1, lengths.clip, -1),
+                    flow.empty_sync_feat.expand(1, lengths.sync, -1),
+                    own.negative_text[None],
+                    lengths.latent,
+                )
+            self._empty.move_to_end(key)
+            rows.append(self._empty[key])
+        while len(self._empty) > EMPTY_KEPT:
+            self._empty.popitem(last=False)
+        return Conditions.join(rows)
 
     def _clip_features(self, request: GenerationRequest, lengths: SequenceLengths, tell: Record) -> Tensor:
         """Return (T, clip_dim) of a video, (1, clip_dim) of a picture."""

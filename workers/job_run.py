@@ -38,6 +38,7 @@ from mmaudio_model.variants import Variant, get_variant
 from workers.engine import Engine, EngineRequest
 from workers.features.cache import FeatureCache
 from workers.features.seen import JobFeatures, Revision, look_up_features
+from workers.handover import Handover
 from workers.in_hand import HeldJob, StoppedError
 from workers.media.sandbox import MediaSandbox, SandboxStoppedError
 from workers.pace import DEVICE_WAIT, Pace, Work
@@ -72,6 +73,7 @@ class Made:
 
     artifacts: list[NewArtifact] = field(default_factory=list)
     stored_keys: list[str] = field(default_factory=list)
+    handover: Handover | None = None
     warnings: list[dict[str, Any]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
 
@@ -87,7 +89,7 @@ class JobRun:
         self.held, self.claim, self._tools = held, held.claim, tools
         self.request = JobRequest.model_validate(held.claim.request)
         self.variant: Variant = get_variant(held.claim.variant)
-        self.made = Made()
+        self.made = Made(handover=Handover.of(held.claim, tools.settings))
         self.stage = Stage.FETCH
         self._began = False
         self._stage_began = time.monotonic()
@@ -171,13 +173,7 @@ class JobRun:
     def _fetch_from_bucket(self, bucket: str, key: str, target: Path, limit: int) -> None:
         from jobs.storage.s3 import S3Store
 
-        settings = self._tools.settings
-        store = S3Store(
-            f"s3://{bucket}",
-            endpoint_url=settings.s3_endpoint_url,
-            region=settings.s3_region,
-            addressing_style=settings.s3_addressing_style,
-        )
+        store = S3Store.from_settings(f"s3://{bucket}", self._tools.settings)
         store.download_from(bucket, key, target, max_bytes=limit, pin=self.claim.input_pin)
 
     def _look_up(self, source: Path | None) -> JobFeatures:
@@ -222,8 +218,8 @@ class JobRun:
             )
         if asked is not None and duration_s < asked - SHORTER_S:
             self.made.warn("video_shorter", f"The video has {duration_s:.2f} s of the {asked:g} s asked for.")
-        with self._tools.db.transaction() as tx:
-            record_resolved(tx, self.claim, {"duration_s": round(duration_s, 6)})
+        found = {"duration_s": round(duration_s, 6)}
+        self._tools.db.run(lambda tx: record_resolved(tx, self.claim, found), repeatable=True)
         return None if features.seen else visual.frames, None, duration_s
 
     def _read_image(self, source: Path) -> ImageFrame:
@@ -395,11 +391,13 @@ class JobRun:
                     path,
                     content_type=artifact.content_type,
                     user_metadata={JOB_ID_FIELD: self.claim.job_id},
+                    if_absent=True,
                 )
             except StorageError as exc:
                 raise StorageFailedError("The object store did not take the result.") from exc
-            facts = {**vars(artifact), "size_bytes": stored.size_bytes, "sha256": stored.sha256 or ""}
-            self.made.artifacts.append(NewArtifact(**facts))
+            kept = replace(artifact, size_bytes=stored.size_bytes, sha256=stored.sha256 or "")
+            copy = self.made.handover.put(kept, path) if self.made.handover is not None else None
+            self.made.artifacts.append(replace(kept, delivered_to=copy))
             done = (place + 1) / len(files)
             self._tell(Stage.UPLOAD, done, None, self._tools.pace.rest_s(self._work, Stage.UPLOAD, done))
 

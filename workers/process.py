@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
 import socket
 import tempfile
 import threading
@@ -49,11 +50,16 @@ from workers.media.sandbox import MediaSandbox, SandboxLimits
 from workers.model_cache import ModelCache
 from workers.queue_choice import QueueChoice
 from workers.reporter import Reporter
+from workers.stall import StallWatch
 from workers.tasks import JobRunner
 
 log = logging.getLogger(__name__)
 
 DRAIN_LOOK_S = 0.05
+STALL_LOOK_S = 1.0
+# EX_TEMPFAIL: a process that cannot even be stopped ends so, and is started again.
+STALLED_STATUS = 75
+STALLED_EXTRA_S = 10.0
 # Of a device's memory, what loaded variants may take when no setting says so.
 MODEL_SHARE = 0.7
 
@@ -122,8 +128,8 @@ class WorkerProcess:
     def run(self) -> int:
         """Take jobs until a stop signal comes; return the exit status."""
         settings = self.settings
-        with self._db.transaction() as tx:
-            register_worker(
+        self._db.run(
+            lambda tx: register_worker(
                 tx,
                 worker_id=self.worker_id,
                 hostname=socket.gethostname(),
@@ -131,7 +137,9 @@ class WorkerProcess:
                 device=self._device,
                 slots=settings.worker_slots,
                 variants=self._variants,
-            )
+            ),
+            repeatable=False,
+        )
         # Celery warns a root user of pickled messages; ours are JSON, and nothing else is accepted.
         warnings.simplefilter("ignore", SecurityWarning)
         app = make_app(settings)
@@ -155,6 +163,13 @@ class WorkerProcess:
         self._reporter.start()
         choice.start()
         threading.Thread(target=self._drain_when_asked, name="drain", daemon=True).start()
+        stall = StallWatch(
+            waiting=lambda: sum(self._broker.waiting(variant) for variant in choice.taken),
+            has_room=lambda: self._ready and len(self._in_hand.all()) < settings.worker_slots,
+            stalled_s=settings.stalled_s,
+        )
+        self._runner.on_message = stall.took
+        threading.Thread(target=self._end_when_stalled, args=(stall,), name="stall", daemon=True).start()
         self._runner.fill_slots()  # nothing was published while there was no slot for it
         try:
             consumer.start()  # returns when the pool's threads have ended their jobs
@@ -201,6 +216,19 @@ class WorkerProcess:
         while not self._stopped.wait(DRAIN_LOOK_S):
             if time.monotonic() > deadline or self._stop_signals > 1:
                 self._in_hand.stop_all(StopReason.DRAINED)
+
+    def _end_when_stalled(self, stall: StallWatch) -> None:
+        """End this process when no message comes any more: as a stop signal would, so that running jobs may end."""
+        while not self._draining.wait(STALL_LOOK_S):
+            if stall.is_stalled():
+                log.error("messages wait, slots are free and nothing comes; ending this process to be started again")
+                os.kill(os.getpid(), signal.SIGTERM)
+                break
+        else:
+            return
+        if not self._stopped.wait(self.settings.drain_grace_s + STALLED_EXTRA_S):
+            log.error("the consumer does not stop either; leaving")
+            os._exit(STALLED_STATUS)  # what ran here is taken back when its lease runs out
 
 
 def device_models(settings: Settings, *, torch_device: str, precision: str) -> ModelCache[LoadedModel]:

@@ -74,6 +74,11 @@ class QueueChoice:
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="queue-choice", daemon=True)
 
+    @property
+    def taken(self) -> frozenset[str]:
+        """The variants whose jobs this worker takes now."""
+        return frozenset(self._taken)
+
     def start(self) -> None:
         self._thread.start()
 

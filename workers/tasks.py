@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import logging
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from celery import Celery
 from celery.exceptions import Reject
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database, Transaction
-from jobs.errors import Failure, InternalError, JobError, LeaseLostError, RunTimeoutError
+from jobs.errors import DiskFullError, Failure, InternalError, JobError, LeaseLostError, RunTimeoutError
 from jobs.lifecycle import State
 from jobs.queue import RUN_JOB_TASK, Broker
 from jobs.service import work
@@ -28,7 +28,6 @@ from workers.reporter import Reporter
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-WRITE_TRIES = 5
 
 
 class JobRunner:
@@ -42,6 +41,7 @@ class JobRunner:
         self._db: Database = tools.db
         self._dispatch_policy = DispatchPolicy.from_settings(tools.settings)
         self.draining = False
+        self.on_message: Callable[[], None] = lambda: None
 
     def register(self, app: Celery) -> None:
         """Make `run` the task of this app that a message names."""
@@ -56,6 +56,7 @@ class JobRunner:
         Raises:
             Reject: this worker stops; the message goes back to the queue.
         """
+        self.on_message()
         if self.draining:
             raise Reject("this worker is stopping", requeue=True)
         lease_s = self._tools.settings.lease_s
@@ -99,11 +100,10 @@ class JobRunner:
         except JobError as exc:
             log.warning("job %s: %s", claim.job_id, exc, exc_info=exc.__cause__)
             self._fail(claim, exc.failure(stage))
-        except Exception:
+        except Exception as exc:
             # The boundary: whatever it was, the job ends with a reason and the worker goes on.
             log.exception("job %s failed in stage %s", claim.job_id, stage)
-            message = "Something went wrong inside the platform; the worker's log has the details."
-            self._fail(claim, InternalError(message).failure(stage))
+            self._fail(claim, _unforeseen(exc).failure(stage))
         else:
             if self._publish(claim, made):
                 return
@@ -153,25 +153,24 @@ class JobRunner:
         return None
 
     def _write(self, step: Callable[[Transaction], Result]) -> Result:
-        """Do one step in a transaction, again when the connection broke; every step names its attempt, so it may.
+        """Do one step in a transaction, again when the database was away; every step names its attempt, so it may.
 
         Raises:
             DBAPIError: the database stayed away; the lease runs out and the sweep takes the job back.
         """
-        for attempt in range(WRITE_TRIES):
-            try:
-                with self._db.transaction() as tx:
-                    return step(tx)
-            except DBAPIError as exc:
-                if attempt == WRITE_TRIES - 1:
-                    raise
-                log.warning("the database did not answer (%s); trying again", type(exc.orig).__name__)
-                time.sleep(0.2 * 2**attempt)
-        raise AssertionError("the loop returns or raises")
+        return self._db.run(step, repeatable=True)
 
     def _discard(self, made: Made) -> None:
-        """Remove what an attempt stored that nobody will ever point at."""
+        """Remove what an attempt stored and delivered that nobody will ever point at."""
         try:
             self._tools.store.delete(made.stored_keys)
+            if made.handover is not None:
+                made.handover.withdraw()
         except StorageError as exc:
             log.warning("objects of a dropped attempt stay behind: %s", exc)
+
+
+def _unforeseen(exc: Exception) -> JobError:
+    if isinstance(exc, OSError) and exc.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return DiskFullError("The worker's disk has no room left.")
+    return InternalError("Something went wrong inside the platform; the worker's log has the details.")

@@ -86,8 +86,7 @@ def get_one(path: JobPath, query: GetJobQuery) -> Response:
 def cancel_job(path: JobPath) -> Response:
     """Idempotent. 200: canceled. 202: asked for; `canceled` is said when the device has let go. 409: already ended."""
     here = platform()
-    with here.db.transaction() as tx:
-        job = ending.cancel(tx, path.job_id, tenant=current_tenant())
+    job = here.db.run(lambda tx: ending.cancel(tx, path.job_id, tenant=current_tenant()), repeatable=True)
     here.publish(job.variant)
     return _answer(job.id, HTTPStatus.OK if job.state.is_terminal else HTTPStatus.ACCEPTED)
 

@@ -39,7 +39,12 @@ triggers_api = APIBlueprint("triggers", __name__, url_prefix="/v1/triggers", abp
 def create(body: NewTrigger) -> Response:
     """From now on each new object that it covers makes a job. One whose own outputs it would cover is refused."""
     here, tenant = platform(), current_tenant()
-    check_rule(body, input_buckets=frozenset(here.settings.input_buckets), storage_url=here.settings.storage_url)
+    check_rule(
+        body,
+        input_buckets=frozenset(here.settings.input_buckets),
+        output_buckets=frozenset(here.settings.output_buckets),
+        storage_url=here.settings.storage_url,
+    )
     with here.db.transaction() as tx:
         trigger = create_trigger(tx, body, tenant=tenant)
     response = jsonify(_present(trigger, EventCounts(), []))

@@ -150,8 +150,7 @@ def _accept(here: Platform, upload: Upload, size_bytes: int) -> None:
         raise UploadMismatchError(
             f"Upload {upload.id} has {size_bytes} bytes, announced were {upload.size_bytes}; send it again."
         )
-    with here.db.transaction() as tx:
-        mark_upload_checked(tx, upload.id)
+    here.db.run(lambda tx: mark_upload_checked(tx, upload.id), repeatable=True)
 
 
 def _content_path(upload_id: str) -> str:

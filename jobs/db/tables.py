@@ -198,6 +198,8 @@ class Artifact(Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
+    delivered_to: Mapped[str | None] = mapped_column(Text)
+    """`s3://bucket/key` of the copy in the caller's own bucket, which is theirs: never expired, never deleted here."""
 
 
 class Upload(Base):

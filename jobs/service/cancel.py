@@ -62,7 +62,11 @@ def retry_and_commit(
     db: Database, job_id: str, *, tenant: str, policy: SubmitPolicy, idempotency: Idempotency | None = None
 ) -> Submitted:
     """Retry in a transaction of its own; raises what `retry` raises."""
-    return commit_once(db, lambda tx: retry(tx, job_id, tenant=tenant, policy=policy, idempotency=idempotency))
+    return commit_once(
+        db,
+        lambda tx: retry(tx, job_id, tenant=tenant, policy=policy, idempotency=idempotency),
+        repeatable=idempotency is not None,
+    )
 
 
 def _fresh(tx: Transaction, job: Job) -> Job:

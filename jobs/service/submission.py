@@ -17,7 +17,7 @@ from jobs.db.tables import IdempotencyKey, Job, Upload
 from jobs.errors import FieldProblem, IdempotencyMismatchError, QueueFullError, RequestInvalidError
 from jobs.ids import new_id
 from jobs.lifecycle import State
-from jobs.request import S3_URL, JobRequest
+from jobs.request import OUTPUT_URL, S3_URL, JobRequest
 from jobs.service.backlog import Lane, count_queued, queued_of_tenant
 from jobs.service.changes import append_event
 from jobs.settings import Settings
@@ -41,6 +41,7 @@ class SubmitPolicy:
     max_queued_per_tenant: int = 100_000
     default_run_timeout_s: int = 3600
     input_buckets: frozenset[str] = frozenset()
+    output_buckets: frozenset[str] = frozenset()
     draw_seed: Callable[[], int] = field(default=draw_seed)
 
     @classmethod
@@ -51,6 +52,7 @@ class SubmitPolicy:
             max_queued_per_tenant=settings.max_queued_per_tenant,
             default_run_timeout_s=settings.default_run_timeout_s,
             input_buckets=frozenset(settings.input_buckets),
+            output_buckets=frozenset(settings.output_buckets),
         )
 
 
@@ -102,6 +104,7 @@ def submit(
     _check_backlog(tx, tenant, policy)
     resolved, problems = _resolve(request, policy)
     input_key = _input_key(tx, request, tenant, policy, problems)
+    _check_output(request, policy, problems)
     if problems:
         raise RequestInvalidError(problems)
     job = Job(
@@ -217,6 +220,15 @@ def _input_key(
     return upload.storage_key
 
 
+def _check_output(request: JobRequest, policy: SubmitPolicy, problems: list[FieldProblem]) -> None:
+    if request.output is None:
+        return
+    match = OUTPUT_URL.fullmatch(request.output)
+    assert match is not None, request.output
+    if match["bucket"] not in policy.output_buckets:
+        problems.append(FieldProblem("output", f"bucket {match['bucket']!r} is not one that this server delivers to"))
+
+
 def submit_and_commit(
     db: Database,
     request: JobRequest,
@@ -226,17 +238,22 @@ def submit_and_commit(
     idempotency: Idempotency | None = None,
 ) -> Submitted:
     """Submit in a transaction of its own; raises what `submit` raises."""
-    return commit_once(db, lambda tx: submit(tx, request, tenant=tenant, policy=policy, idempotency=idempotency))
+    return commit_once(
+        db,
+        lambda tx: submit(tx, request, tenant=tenant, policy=policy, idempotency=idempotency),
+        repeatable=idempotency is not None,
+    )
 
 
-def commit_once(db: Database, step: Callable[[Transaction], Submitted]) -> Submitted:
+def commit_once(db: Database, step: Callable[[Transaction], Submitted], *, repeatable: bool) -> Submitted:
     """Run a step that may carry an idempotency key in a transaction of its own.
 
     Two requests with one new key may race: the loser's insert breaks on the key, and its second try finds the answer.
+
+    Args:
+        repeatable: the step carries a key, so a commit whose answer was lost may be tried again.
     """
     try:
-        with db.transaction() as tx:
-            return step(tx)
+        return db.run(step, repeatable=repeatable)
     except IntegrityError:
-        with db.transaction() as tx:
-            return step(tx)
+        return db.run(step, repeatable=repeatable)

@@ -69,6 +69,8 @@ class NewArtifact:
     duration_s: float
     sample_index: int
     seed: int
+    delivered_to: str | None = None
+    """`s3://bucket/key` in the caller's own bucket, where the request wants it there too."""
 
 
 def claim(tx: Transaction, job_id: str, *, worker_id: str, lease_s: float) -> Claim | None:

@@ -31,6 +31,10 @@ class ObjectExistsError(StorageError):
     """Raised when an exclusive write finds the key taken."""
 
 
+class WriteRefusedError(StorageError):
+    """Raised when this server may not write there, or there is no such bucket."""
+
+
 class ObjectTooLargeError(StorageError):
     """Raised as soon as more bytes come than are allowed; nothing is kept."""
 

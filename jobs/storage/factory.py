@@ -21,10 +21,5 @@ def open_store(settings: Settings) -> ObjectStore:
     if parts.scheme == "s3":
         from jobs.storage.s3 import S3Store  # boto3 takes a while to import; a local folder needs none of it
 
-        return S3Store(
-            settings.storage_url,
-            endpoint_url=settings.s3_endpoint_url,
-            region=settings.s3_region,
-            addressing_style=settings.s3_addressing_style,
-        )
+        return S3Store.from_settings(settings.storage_url, settings)
     raise ValueError(f"Got MMAUDIO_STORAGE_URL={settings.storage_url!r}; use file:///folder or s3://bucket/prefix.")

@@ -15,7 +15,8 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
@@ -30,7 +31,7 @@ from jobs.storage.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, UploadTarget
+from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, UnfinishedWrite, UploadTarget
 
 BACKEND = "local"
 MAX_KEY_BYTES = 1024
@@ -76,8 +77,7 @@ class LocalStore:
         target, beside = self._paths(key)
         draft: Path | None = None
         try:
-            for folder in (self._drafts, target.parent, beside.parent):
-                folder.mkdir(parents=True, exist_ok=True)
+            self._drafts.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=self._drafts)
             draft = Path(name)
             with os.fdopen(descriptor, "wb") as file:
@@ -89,9 +89,12 @@ class LocalStore:
             with self._publishing():
                 if if_absent and target.exists():
                     raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND)
+                for folder in (target.parent, beside.parent):
+                    folder.mkdir(parents=True, exist_ok=True)
                 document = {"content_type": content_type, "sha256": digest, "user_metadata": user_metadata}
                 self._write_beside(beside, document)
                 draft.replace(target)
+                _sync_folder(target.parent)  # the name too survives a power cut
         except OSError as exc:
             raise _translated(exc, f"Could not write {key!r}") from exc
         finally:
@@ -110,6 +113,8 @@ class LocalStore:
         descriptor, name = tempfile.mkstemp(dir=self._drafts)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(document, file)
+            file.flush()
+            os.fsync(file.fileno())
         Path(name).replace(beside)
 
     def open_read(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -161,14 +166,17 @@ class LocalStore:
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
-            for path in self._paths(key):
-                try:
-                    path.unlink(missing_ok=True)
-                except OSError as exc:
-                    raise _translated(exc, f"Could not delete {key!r}") from exc
-                # A folder that is still used refuses; one that is empty has served.
-                with contextlib.suppress(OSError):
-                    path.parent.rmdir()
+            paths = self._paths(key)
+            try:
+                self._drafts.mkdir(parents=True, exist_ok=True)
+                with self._publishing():  # nobody puts a file into a folder that is being removed
+                    for path in paths:
+                        path.unlink(missing_ok=True)
+                        # A folder that is still used refuses; one that is empty has served.
+                        with contextlib.suppress(OSError):
+                            path.parent.rmdir()
+            except OSError as exc:
+                raise _translated(exc, f"Could not delete {key!r}") from exc
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         if not self._objects.is_dir():
@@ -199,6 +207,13 @@ class LocalStore:
         now: datetime,  # noqa: ARG002
     ) -> UploadTarget | None:
         return None
+
+    def unfinished_writes(self, *, older_than_s: float) -> Iterator[UnfinishedWrite]:
+        before = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        for draft in self._drafts.glob("tmp*") if self._drafts.is_dir() else ():
+            begun_at = datetime.fromtimestamp(draft.stat().st_mtime, UTC)
+            if begun_at < before:
+                yield UnfinishedWrite(draft.name, begun_at, partial(draft.unlink, missing_ok=True))
 
     def check(self) -> None:
         try:
@@ -237,6 +252,14 @@ def _copy(stream: BinaryIO, file: BinaryIO, max_bytes: int | None) -> str:
         digest.update(chunk)
         file.write(chunk)
     return digest.hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _chunks(file: BinaryIO, start: int, end: int | None) -> Iterator[bytes]:

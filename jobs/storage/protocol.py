@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 CHUNK_BYTES = 1024 * 1024
-# The field of an object's metadata that says which job of ours made it: what a trigger must not take for an input.
+# What every output carries in its metadata: which job of ours made it. A trigger must not take it for an input.
 JOB_ID_FIELD = "mmaudio-job-id"
 
 
@@ -43,6 +43,15 @@ class UploadTarget:
     headers: Mapping[str, str]
     fields: Mapping[str, str]
     expires_at: datetime
+
+
+@dataclass(frozen=True)
+class UnfinishedWrite:
+    """What is left of a write that died; `discard` takes it back."""
+
+    name: str
+    begun_at: datetime
+    discard: Callable[[], None] = field(repr=False)
 
 
 class ObjectStore(Protocol):
@@ -126,6 +135,10 @@ class ObjectStore(Protocol):
         self, key: str, *, size_bytes: int, content_type: str, sha256: str | None, expires_s: int, now: datetime
     ) -> UploadTarget | None:
         """Return how to send exactly `size_bytes` straight to the store, or None when it has no address of its own."""
+        ...
+
+    def unfinished_writes(self, *, older_than_s: float) -> Iterator[UnfinishedWrite]:
+        """Return what writes that died so long ago have left; none of it can be seen as an object."""
         ...
 
     def check(self) -> None:

@@ -1,23 +1,21 @@
-"""Objects in a bucket of S3 or anything that speaks its API (MinIO, Ceph RGW, ...). Retries and parts are boto3's."""
+"""Objects in a bucket of S3 or anything that speaks its API (MinIO, Ceph RGW, ...)."""
 
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, Protocol
 from urllib.parse import quote, urlsplit
 
-import boto3
-from boto3.exceptions import Boto3Error
-from boto3.s3.transfer import TransferConfig, create_transfer_manager
-from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from s3transfer.subscribers import BaseSubscriber
 
+from jobs.settings import Settings
 from jobs.storage.errors import (
     ChecksumMismatchError,
     InvalidKeyError,
@@ -25,38 +23,38 @@ from jobs.storage.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
     ObjectTooLargeError,
-    StorageError,
-    StorageFullError,
     StorageUnavailableError,
 )
-from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, ObjectPin, UploadTarget
+from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, ObjectPin, UnfinishedWrite, UploadTarget
+from jobs.storage.s3_client import s3_client
+from jobs.storage.s3_download import download
+from jobs.storage.s3_errors import BACKEND, error_code, is_unknown_to_server, translated
+from jobs.storage.s3_upload import PART_BYTES, Upload, send
 
-BACKEND = "s3"
 SHA256_FIELD = "sha256"
+PUT_ID_FIELD = "mmaudio-put-id"
 MAX_KEY_BYTES = 1024
-_TRANSFER = TransferConfig(multipart_threshold=8 * 1024**2, multipart_chunksize=8 * 1024**2, max_concurrency=4)
-_ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchBucket", "403", "AccessDenied", "Forbidden"}
-_TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
-_FULL = {"507", "QuotaExceeded", "InsufficientStorage", "XMinioStorageFull"}
+# What servers answer that do not delete in groups, or want an older checksum with them.
+_NO_GROUPS = {"501", "NotImplemented", "405", "MethodNotAllowed", "MissingContentMD5", "InvalidRequest"}
 
 
-def s3_client(*, endpoint_url: str | None = None, region: str | None = None, addressing_style: str = "auto") -> Any:
-    """Return a boto3 client set up as every part of this project wants it."""
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint_url,
-        region_name=region,
-        config=Config(
-            signature_version="s3v4",
-            s3={"addressing_style": addressing_style},  # type: ignore[arg-type]
-            connect_timeout=3,
-            read_timeout=30,
-            retries={"mode": "standard", "max_attempts": 4},
-            # Newer checksum headers by default break older S3-compatible servers; our SHA-256 goes as metadata.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
+@dataclass(frozen=True)
+class Encryption:
+    """How the server encrypts what is stored: `""` as the bucket says, `AES256` (SSE-S3) or `aws:kms` (SSE-KMS)."""
+
+    method: str = ""
+    kms_key_id: str = ""
+
+    def arguments(self) -> dict[str, str]:
+        """Return boto3's arguments for a new object."""
+        chosen = {"ServerSideEncryption": self.method, "SSEKMSKeyId": self.kms_key_id}
+        return {name: value for name, value in chosen.items() if value}
+
+    def form_fields(self) -> dict[str, str]:
+        """Return the same as fields of a presigned form."""
+        header = "x-amz-server-side-encryption"
+        chosen = {header: self.method, f"{header}-aws-kms-key-id": self.kms_key_id}
+        return {name: value for name, value in chosen.items() if value}
 
 
 class S3Store:
@@ -66,6 +64,7 @@ class S3Store:
         url: `s3://bucket` or `s3://bucket/prefix`.
         endpoint_url: address of an S3-compatible server; None is AWS. Credentials come by boto3's own chain.
         addressing_style: `auto`, `path` or `virtual`.
+        retry_mode, max_attempts: botocore's retries of each call: `standard` or `adaptive`, tries in all.
 
     Raises:
         ValueError: the URL names no bucket.
@@ -74,14 +73,43 @@ class S3Store:
     backend = BACKEND
 
     def __init__(
-        self, url: str, *, endpoint_url: str | None = None, region: str | None = None, addressing_style: str = "auto"
+        self,
+        url: str,
+        *,
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        addressing_style: str = "auto",
+        encryption: Encryption | None = None,
+        retry_mode: Literal["standard", "adaptive"] = "standard",
+        max_attempts: int = 5,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme != "s3" or not parts.netloc:
             raise ValueError(f"Got storage URL {url!r}; give s3://bucket or s3://bucket/prefix.")
         self._bucket = parts.netloc
         self._prefix = parts.path.strip("/")
-        self._client = s3_client(endpoint_url=endpoint_url, region=region, addressing_style=addressing_style)
+        self._encryption = encryption or Encryption()
+        self._knows_conditions = True
+        self._client = s3_client(
+            endpoint_url=endpoint_url,
+            region=region,
+            addressing_style=addressing_style,
+            retry_mode=retry_mode,
+            max_attempts=max_attempts,
+        )
+
+    @classmethod
+    def from_settings(cls, url: str, settings: Settings) -> S3Store:
+        """Return the store of a bucket on the endpoint that the settings name."""
+        return cls(
+            url,
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.s3_region,
+            addressing_style=settings.s3_addressing_style,
+            encryption=Encryption(settings.s3_encryption, settings.s3_kms_key_id),
+            retry_mode=settings.s3_retry_mode,
+            max_attempts=settings.s3_max_attempts,
+        )
 
     def put_file(
         self,
@@ -91,46 +119,81 @@ class S3Store:
         content_type: str,
         user_metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
+        replacing: str | None = None,
     ) -> ObjectMetadata:
+        """As the protocol says; `replacing` writes only over the object of that ETag."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         metadata = {**(user_metadata or {}), SHA256_FIELD: digest}
-        full = self._full(key)
-        with _translated(f"Could not write {key!r}"):
-            if if_absent:
+        condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": replacing} if replacing is not None else {}
+        if condition and self._knows_conditions:
+            try:
                 with path.open("rb") as file:
-                    self._client.put_object(
-                        Bucket=self._bucket,
-                        Key=full,
-                        Body=file,
-                        ContentType=content_type,
-                        Metadata=metadata,
-                        IfNoneMatch="*",
-                    )
-            else:
-                extra = {"ContentType": content_type, "Metadata": metadata}
-                self._client.upload_file(str(path), self._bucket, full, ExtraArgs=extra, Config=_TRANSFER)
-        return self.head(key)
+                    return self._put(key, _parts(file), content_type, metadata, condition)
+            except _ConditionUnknownError:
+                self._knows_conditions = False
+        if condition:
+            self._compare(key, condition)  # a server without conditions: as good as it gets, two may still meet
+        with path.open("rb") as file:
+            return self._put(key, _parts(file), content_type, metadata, {})
 
     def put_stream(
         self, key: str, stream: BinaryIO, *, content_type: str, max_bytes: int, sha256: str | None = None
     ) -> ObjectMetadata:
-        full = self._full(key)
-        bounded = _BoundedReader(stream, max_bytes)
-        metadata = {SHA256_FIELD: sha256} if sha256 else {}
-        extra = {"ContentType": content_type, "Metadata": metadata}
-        with _translated(f"Could not write {key!r}"):
-            self._client.upload_fileobj(bounded, self._bucket, full, ExtraArgs=extra, Config=_TRANSFER)
-        if sha256 is not None and bounded.hexdigest() != sha256:
-            self.delete([key])
-            raise ChecksumMismatchError(f"The bytes hash to {bounded.hexdigest()}, announced was {sha256}.", BACKEND)
+        bounded = _BoundedReader(stream, max_bytes, sha256)
+        return self._put(key, _parts(bounded), content_type, {SHA256_FIELD: sha256} if sha256 else {}, {})
+
+    def _put(
+        self,
+        key: str,
+        parts: Iterator[bytes],
+        content_type: str,
+        metadata: dict[str, str],
+        condition: dict[str, str],
+    ) -> ObjectMetadata:
+        put_id = uuid.uuid4().hex
+        properties = {
+            "ContentType": content_type,
+            "Metadata": {**metadata, PUT_ID_FIELD: put_id},
+            **self._encryption.arguments(),
+        }
+        with translated(f"Could not write {key!r}", writing=True):
+            upload = Upload(self._bucket, self._full(key), properties, condition)
+            try:
+                send(self._client, upload, parts)
+            except ClientError as exc:
+                if condition and is_unknown_to_server(exc):
+                    raise _ConditionUnknownError from exc
+                # The object may have appeared at an earlier try whose answer was lost.
+                if not self._is_ours(key, put_id):
+                    raise
         return self.head(key)
+
+    def _is_ours(self, key: str, put_id: str) -> bool:
+        try:
+            answer = self._client.head_object(Bucket=self._bucket, Key=self._full(key))
+        except (ClientError, BotoCoreError):
+            return False
+        return bool(answer.get("Metadata", {}).get(PUT_ID_FIELD) == put_id)
+
+    def _compare(self, key: str, condition: dict[str, str]) -> None:
+        """Judge a condition here, for a server that cannot.
+
+        Raises:
+            ObjectExistsError: it does not hold.
+        """
+        try:
+            etag = self.head(key).etag
+        except ObjectNotFoundError:
+            return
+        if condition.get("IfMatch") != etag:
+            raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND)
 
     def open_read(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         wanted: dict[str, str] = {}
         if start or end is not None:
             wanted["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-        with _translated(f"Could not read {key!r}"):
+        with translated(f"Could not read {key!r}"):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._full(key), **wanted)
         return _chunks(key, answer["Body"])
 
@@ -161,13 +224,10 @@ class S3Store:
             raise ObjectTooLargeError(
                 f"The object has {metadata.size_bytes} bytes, at most {max_bytes} are allowed.", BACKEND
             )
-        with (
-            _translated(f"Could not read {key!r}", reading=True),
-            create_transfer_manager(self._client, _TRANSFER) as manager,
-        ):
-            # With size and ETag given, every GET carries If-Match: the parts are those of the object looked at above.
-            seen = _Seen(metadata.size_bytes, metadata.etag)
-            manager.download(bucket, full, str(path), extra_args=version, subscribers=[seen]).result()
+        with translated(f"Could not read {key!r}", reading=True):
+            download(
+                self._client, bucket, full, path, size_bytes=metadata.size_bytes, etag=metadata.etag, version=version
+            )
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if metadata.sha256 is not None and digest != metadata.sha256:
@@ -180,9 +240,10 @@ class S3Store:
     def _head(
         self, bucket: str, full: str, key: str, version: Mapping[str, str] = MappingProxyType({})
     ) -> ObjectMetadata:
-        with _translated(f"There is no object {key!r} that this server may read"):
+        with translated(f"There is no object {key!r} that this server may read"):
             answer = self._client.head_object(Bucket=bucket, Key=full, **version)
         user_metadata = dict(answer.get("Metadata", {}))
+        user_metadata.pop(PUT_ID_FIELD, None)
         return ObjectMetadata(
             key=key,
             size_bytes=int(answer["ContentLength"]),
@@ -194,14 +255,26 @@ class S3Store:
         )
 
     def delete(self, keys: Iterable[str]) -> None:
-        with _translated("Could not delete objects"):
+        with translated("Could not delete objects", writing=True):
             for group in _groups(keys, 1000):
-                wanted = {"Objects": [{"Key": self._full(key)} for key in group], "Quiet": True}
-                self._client.delete_objects(Bucket=self._bucket, Delete=wanted)
+                self._delete_group([self._full(key) for key in group])
+
+    def _delete_group(self, full_keys: list[str]) -> None:
+        wanted = {"Objects": [{"Key": full} for full in full_keys], "Quiet": True}
+        try:
+            answer = self._client.delete_objects(Bucket=self._bucket, Delete=wanted)
+        except ClientError as exc:
+            if error_code(exc) not in _NO_GROUPS:
+                raise
+            left = full_keys
+        else:
+            left = [str(error["Key"]) for error in answer.get("Errors", [])]
+        for full in left:  # one by one: what still fails says why
+            self._client.delete_object(Bucket=self._bucket, Key=full)
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         below = f"{self._prefix}/" if self._prefix else ""
-        with _translated(f"Could not list {prefix!r}"):
+        with translated(f"Could not list {prefix!r}"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below + prefix)
             for page in pages:
                 for entry in page.get("Contents", []):
@@ -228,7 +301,7 @@ class S3Store:
         self, key: str, *, size_bytes: int, content_type: str, sha256: str | None, expires_s: int, now: datetime
     ) -> UploadTarget | None:
         # A form and not a PUT: only its policy can bound the size.
-        fields = {"Content-Type": content_type}
+        fields = {"Content-Type": content_type, **self._encryption.form_fields()}
         if sha256 is not None:  # travels with the object and is compared when it is read
             fields[f"x-amz-meta-{SHA256_FIELD}"] = sha256
         conditions: list[Any] = [["content-length-range", size_bytes, size_bytes]]
@@ -237,6 +310,18 @@ class S3Store:
             self._bucket, self._full(key), Fields=dict(fields), Conditions=conditions, ExpiresIn=expires_s
         )
         return UploadTarget("POST", form["url"], {}, form["fields"], now + timedelta(seconds=expires_s))
+
+    def unfinished_writes(self, *, older_than_s: float) -> Iterator[UnfinishedWrite]:
+        below = f"{self._prefix}/" if self._prefix else ""
+        before = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        with translated("Could not list unfinished uploads"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=below)
+            for page in pages:
+                for entry in page.get("Uploads", []):
+                    if entry["Initiated"] < before:
+                        place = {"Bucket": self._bucket, "Key": entry["Key"], "UploadId": entry["UploadId"]}
+                        discard = partial(self._client.abort_multipart_upload, **place)
+                        yield UnfinishedWrite(str(entry["Key"]), entry["Initiated"], discard)
 
     def check(self) -> None:
         try:
@@ -253,37 +338,48 @@ class S3Store:
         return full
 
 
-class _Seen(BaseSubscriber):
-    """Tells a transfer what a HEAD said, so that it asks for just that object."""
-
-    def __init__(self, size_bytes: int, etag: str) -> None:
-        self._size_bytes, self._etag = size_bytes, etag
-
-    def on_queued(self, future: Any, **_: Any) -> None:
-        future.meta.provide_transfer_size(self._size_bytes)
-        future.meta.provide_object_etag(f'"{self._etag}"')
+class _ConditionUnknownError(Exception):
+    """Raised when the server does not know conditional writes."""
 
 
 class _BoundedReader:
-    """Reads a stream up to a limit and hashes what passes."""
+    """Reads a stream up to a limit, hashes what passes, and says at the end whether it is what was announced."""
 
-    def __init__(self, stream: BinaryIO, max_bytes: int) -> None:
-        self._stream, self._max_bytes, self._size, self._digest = stream, max_bytes, 0, hashlib.sha256()
+    def __init__(self, stream: BinaryIO, max_bytes: int, sha256: str | None) -> None:
+        self._stream, self._max_bytes, self._sha256 = stream, max_bytes, sha256
+        self._size, self._digest = 0, hashlib.sha256()
 
-    def read(self, amount: int = -1) -> bytes:
-        chunk = self._stream.read(CHUNK_BYTES if amount < 0 else amount)
+    def read(self, amount: int) -> bytes:
+        chunk = self._stream.read(amount)
         self._size += len(chunk)
         if self._size > self._max_bytes:
             raise ObjectTooLargeError(f"More than the allowed {self._max_bytes} bytes came.", BACKEND)
         self._digest.update(chunk)
+        if not chunk and self._sha256 is not None and self._digest.hexdigest() != self._sha256:
+            found = self._digest.hexdigest()
+            raise ChecksumMismatchError(f"The bytes hash to {found}, announced was {self._sha256}.", BACKEND)
         return chunk
 
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
+
+class _Readable(Protocol):
+    def read(self, amount: int, /) -> bytes: ...
+
+
+def _parts(stream: _Readable) -> Iterator[bytes]:
+    """Yield what a stream gives in parts of the size that S3 wants, whatever the stream gives at once."""
+    while True:
+        part = bytearray()
+        while len(part) < PART_BYTES and (chunk := stream.read(min(CHUNK_BYTES, PART_BYTES - len(part)))):
+            part += chunk
+        if not part:
+            return
+        yield bytes(part)
+        if len(part) < PART_BYTES:
+            return
 
 
 def _chunks(key: str, body: Any) -> Iterator[bytes]:
-    with _translated(f"Could not read {key!r}"), body:
+    with translated(f"Could not read {key!r}"), body:
         yield from body.iter_chunks(CHUNK_BYTES)
 
 
@@ -296,31 +392,3 @@ def _groups(keys: Iterable[str], size: int) -> Iterator[list[str]]:
             group = []
     if group:
         yield group
-
-
-@contextmanager
-def _translated(what: str, *, reading: bool = False) -> Iterator[None]:
-    """Turn what boto3 raises into our errors; a failed precondition means another thing when reading."""
-    try:
-        yield
-    except ClientError as exc:
-        if reading and _code(exc) in _TAKEN:
-            raise ObjectChangedError(f"{what}: it was overwritten meanwhile.", BACKEND) from exc
-        raise _from_client_error(exc, what) from exc
-    except (BotoCoreError, Boto3Error) as exc:
-        raise StorageUnavailableError(f"{what}: {exc}", BACKEND) from exc
-
-
-def _from_client_error(exc: ClientError, what: str) -> StorageError:
-    code = _code(exc)
-    if code in _ABSENT:
-        return ObjectNotFoundError(f"{what}: {code}.", BACKEND)
-    if code in _TAKEN:
-        return ObjectExistsError(f"{what}: the key is taken.", BACKEND)
-    if code in _FULL:
-        return StorageFullError(f"{what}: {code}.", BACKEND)
-    return StorageUnavailableError(f"{what}: {code or exc}.", BACKEND)
-
-
-def _code(exc: ClientError) -> str:
-    return str(exc.response.get("Error", {}).get("Code", ""))

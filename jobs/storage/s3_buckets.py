@@ -10,7 +10,8 @@ from jobs.settings import Settings
 from jobs.storage.buckets import SeenObject
 from jobs.storage.errors import ObjectForbiddenError, StorageUnavailableError
 from jobs.storage.protocol import JOB_ID_FIELD
-from jobs.storage.s3 import BACKEND, s3_client
+from jobs.storage.s3_client import client_from_settings
+from jobs.storage.s3_errors import BACKEND
 
 _ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchBucket", "NoSuchVersion", "405", "MethodNotAllowed"}
 _FORBIDDEN = {"403", "AccessDenied", "Forbidden"}
@@ -24,13 +25,7 @@ class S3BucketReader:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> S3BucketReader:
-        return cls(
-            s3_client(
-                endpoint_url=settings.s3_endpoint_url,
-                region=settings.s3_region,
-                addressing_style=settings.s3_addressing_style,
-            )
-        )
+        return cls(client_from_settings(settings))
 
     def look(self, bucket: str, key: str, version_id: str | None = None) -> SeenObject | None:
         version = {"VersionId": version_id} if version_id is not None else {}

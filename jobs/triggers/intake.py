@@ -130,8 +130,8 @@ class Intake:
             return Taken()
         looks = self._look_at({p.event.fingerprint: p.event for p in pending})
         policy = self._policy()
-        with self._db.transaction() as tx:
-            return self._write(tx, pending, looks, policy)
+        # Repeatable: the unique index knows what was committed. Two batches that meet in PostgreSQL may deadlock.
+        return self._db.run(lambda tx: self._write(tx, pending, looks, policy), repeatable=True)
 
     def _look_at(self, events: dict[str, ObjectCreated]) -> dict[str, Looked]:
         def look(event: ObjectCreated) -> Looked:

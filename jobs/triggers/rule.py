@@ -40,7 +40,9 @@ class NewTrigger(BaseModel):
         default_factory=dict, description="The other fields of the jobs, as `POST /v1/jobs` takes them."
     )
     output: Text | None = Field(
-        None, max_length=1024, description="`s3://bucket/prefix/` to deliver to; default the platform's own storage."
+        None,
+        max_length=1024,
+        description="`s3://bucket/prefix/`: also deliver the files there; one of MMAUDIO_OUTPUT_BUCKETS.",
     )
     enabled: bool = Field(True, strict=True)
 
@@ -52,7 +54,9 @@ class NewTrigger(BaseModel):
         return value
 
 
-def check_rule(rule: NewTrigger, *, input_buckets: frozenset[str], storage_url: str) -> None:
+def check_rule(
+    rule: NewTrigger, *, input_buckets: frozenset[str], output_buckets: frozenset[str], storage_url: str
+) -> None:
     """Refuse a rule whose jobs could not be made, or whose outputs would make jobs again.
 
     Raises:
@@ -62,6 +66,10 @@ def check_rule(rule: NewTrigger, *, input_buckets: frozenset[str], storage_url: 
     if rule.bucket not in input_buckets:
         problems.append(
             FieldProblem("bucket", f"bucket {rule.bucket!r} is not one that this server reads from (input_buckets)")
+        )
+    if rule.output is not None and (bucket := urlsplit(rule.output).netloc) not in output_buckets:
+        problems.append(
+            FieldProblem("output", f"bucket {bucket!r} is not one that this server delivers to (output_buckets)")
         )
     problems += _loops(rule, storage_url)
     for taken in ("video", "image", "output"):

@@ -6,6 +6,7 @@ alone. What does not depend on the flow's time is computed once a request (`prep
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +36,12 @@ class Conditions:
     pooled: Tensor  # (B, 1, D)
     latent_rope: Tensor
     clip_rope: Tensor
+
+    @classmethod
+    def join(cls, batches: Sequence[Conditions]) -> Conditions:
+        """Return the conditions of several batches of the same lengths as those of one."""
+        parts = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("clip", "sync", "text", "pooled"))
+        return cls(*parts, batches[0].latent_rope, batches[0].clip_rope)
 
     def select(self, rows: list[int]) -> Conditions:
         """Return the conditions of some rows of the batch."""

@@ -24,8 +24,11 @@ from jobs.service.uploads import announce_upload, mark_upload_checked
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
+from jobs.storage.s3 import S3Store
 from migrations.upgrade import upgrade
+from tests.integration.desk import Desk
 from tests.servers.commands import Commands, wait_until
+from tests.servers.faulty_http import Weather, faulty_proxy
 from tests.servers.s3 import CREDENTIALS
 from tests.servers.valkey import valkey_server
 
@@ -152,3 +155,33 @@ def _house(environment: dict[str, str], tmp_path: Path) -> Iterator[RealHouse]:
             commands.stop_all()
             broker.close()
             db.close()
+
+
+@pytest.fixture
+def theirs() -> str:
+    return f"theirs-{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def desk(tmp_path: Path, s3_endpoint: str, theirs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    boto3.client("s3", endpoint_url=s3_endpoint).create_bucket(Bucket=theirs)
+    weather = Weather()
+    with faulty_proxy(s3_endpoint, weather) as url:
+        settings = Settings(
+            data_dir=tmp_path,
+            scratch_dir=tmp_path / "scratch",
+            variants=["tiny_16k"],
+            s3_endpoint_url=url,
+            s3_addressing_style="path",
+            s3_max_attempts=2,
+            output_buckets=[theirs, "no-such-bucket"],
+        )
+        upgrade(settings.database_url)
+        db = Database(settings.database_url)
+        store = S3Store(f"s3://{theirs}", endpoint_url=s3_endpoint, addressing_style="path")
+        desk = Desk(settings, db, weather, store)
+        yield desk
+        desk.engine.close()
+        db.close()

@@ -14,6 +14,8 @@ from mmaudio_model.demo_video import render_demo_video
 from tests.integration.conftest import TENANT, RealHouse
 from tests.servers.commands import wait_until
 
+# Seconds; these jobs take a few on a machine with nothing else to do.
+PATIENCE_S = 240.0
 ON_SQLITE = pytest.mark.parametrize("house", ["sqlite+folder"], indirect=True)
 
 
@@ -33,18 +35,18 @@ def test_good_jobs_among_canceled_late_and_broken_ones_sound_as_they_do_alone(ho
     alone = []
     for fields in good:
         (job_id,) = house.submit(**fields, prompt="alone")  # type: ignore[arg-type]
-        house.wait_for([job_id])
+        house.wait_for([job_id], within_s=PATIENCE_S)
         alone.append(sounds(house, job_id))
 
     long = {"duration_s": 8.0, "num_steps": 100}
     (canceled,) = house.submit(**long)
     (late,) = house.submit(**long, run_timeout_s=1)
-    wait_until(lambda: house.job(canceled).stage is Stage.SAMPLE, within_s=60, what="sampling")
+    wait_until(lambda: house.job(canceled).stage is Stage.SAMPLE, within_s=PATIENCE_S, what="sampling")
     mixed = [house.submit(**fields, prompt="alone")[0] for fields in good]  # type: ignore[arg-type]
     (damaged,) = house.submit(video=broken, duration_s=None)
     with house.db.transaction() as tx:
         cancel(tx, canceled, tenant=TENANT)
-    jobs = house.wait_for([canceled, late, damaged, *mixed])
+    jobs = house.wait_for([canceled, late, damaged, *mixed], within_s=PATIENCE_S)
 
     assert [(job.state, job.error_code) for job in jobs] == [
         (State.CANCELED, None),
@@ -65,14 +67,14 @@ def test_a_second_prompt_finds_what_the_first_has_encoded_and_sounds_as_without_
     house.commands.environment = {**house.commands.environment, "MMAUDIO_FEATURE_CACHE_BYTES": "0"}
     house.commands.start("worker", "--devices", "cpu:0")
     (first,) = house.submit(**fields, prompt="rain")  # type: ignore[arg-type]
-    (job,) = house.wait_for([first])
+    (job,) = house.wait_for([first], within_s=PATIENCE_S)
     assert job.state is State.SUCCEEDED
     # The picture, the prompt and the empty negative prompt; another worker would find them there as well.
     wait_until(lambda: len(list(house.store.list_keys(PREFIX))) == 3, within_s=20, what="shared features")
 
     (again,) = house.submit(**fields, prompt="rain")  # type: ignore[arg-type]
     (other,) = house.submit(**fields, prompt="a siren")  # type: ignore[arg-type]
-    jobs = house.wait_for([again, other])
+    jobs = house.wait_for([again, other], within_s=PATIENCE_S)
 
     assert [job.state for job in jobs] == [State.SUCCEEDED, State.SUCCEEDED]
     assert [job.request["duration_s"] for job in jobs] == [1.0, 1.0]

@@ -34,6 +34,7 @@ def test_only_other_workers_that_live_and_take_jobs_count_as_warm(steps: Steps, 
 
 
 def test_the_oldest_message_of_each_variant_is_timed(steps: Steps, belt: RememberingBelt, clock: FakeClock) -> None:
+    steps.add_worker(slots=8)
     first = steps.submit(variant="tiny_16k").id
     steps.submit(variant="small_16k")
     dispatch(steps.db, belt)

@@ -7,13 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import SQLAlchemyError
+from psycopg.errors import DeadlockDetected
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from jobs.service import triggers as service
+from jobs.service.backlog import counted, recounted
 from jobs.service.queries import job_events
 from jobs.triggers import intake as intake_module
 from tests.bucket_events import FORMS
 from tests.contract.triggers.conftest import House
+from tests.shelf import BUCKET
 
 KEYS = ["red flower.mp4", "a+b.mp4", "100%.mp4", "50%25.mp4", "ü 日本.mp4", "two\nlines.mp4", "&?#=.mp4", "deep/er.mp4"]
 
@@ -68,8 +71,9 @@ def test_event_job_and_first_job_event_are_one_transaction(house: House, monkeyp
             assert [event.kind for event in job_events(tx, row.job_id)] == ["queued"]
 
 
-def test_several_threads_with_the_same_events_make_one_job_each(house: House) -> None:
-    house.trigger()
+def test_several_threads_with_the_same_events_make_one_job_each(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """They meet in the rows of the events and the counts of two lanes, and never wait for each other crosswise."""
+    house.trigger(request={"priority": "high"}), house.trigger(tenant="acme")
     events = [e for number in range(20) for e in house.event(house.shelf.put(f"{number}.mp4"))]
 
     def deliver(seed: int) -> None:
@@ -80,7 +84,29 @@ def test_several_threads_with_the_same_events_make_one_job_each(house: House) ->
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(deliver, range(4)))
-    assert len(house.videos()) == len(set(house.videos())) == 20
+    assert sorted((job.tenant, job.request["video"]) for job in house.jobs()) == sorted(
+        (tenant, f"s3://{BUCKET}/{number}.mp4") for tenant in ("default", "acme") for number in range(20)
+    )
+    with house.db.reading() as tx:
+        assert counted(tx) == recounted(tx)
+    assert "trying again" not in caplog.text
+
+
+def test_a_batch_that_loses_a_deadlock_is_written_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.trigger()
+    events = [e for key in ("a.mp4", "b.mp4", "c.mp4") for e in house.event(house.shelf.put(key))]
+    written = []
+
+    def loses_once(*arguments: Any, **fields: Any) -> Any:
+        written.append(1)
+        if len(written) == 3:
+            raise OperationalError("INSERT", {}, DeadlockDetected())
+        return real(*arguments, **fields)
+
+    real = intake_module.Writing.write
+    monkeypatch.setattr(intake_module.Writing, "write", loses_once)
+    assert house.take(events).submitted == 3
+    assert house.videos() == ["a.mp4", "b.mp4", "c.mp4"]
 
 
 def test_a_burst_of_5000_objects_loses_none(house: House) -> None:

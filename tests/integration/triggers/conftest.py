@@ -17,8 +17,8 @@ from jobs.db.database import Database
 from jobs.db.tables import Job, TriggerEvent
 from jobs.service.submission import SubmitPolicy
 from jobs.service.triggers import create_trigger
-from jobs.storage.s3 import s3_client
 from jobs.storage.s3_buckets import S3BucketReader
+from jobs.storage.s3_client import s3_client
 from jobs.triggers.forms.event import ObjectCreated
 from jobs.triggers.intake import Intake
 from jobs.triggers.rule import NewTrigger

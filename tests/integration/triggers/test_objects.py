@@ -8,8 +8,9 @@ import pytest
 
 from jobs.storage.errors import ObjectChangedError, StorageUnavailableError
 from jobs.storage.protocol import ObjectPin
-from jobs.storage.s3 import S3Store, s3_client
+from jobs.storage.s3 import S3Store
 from jobs.storage.s3_buckets import S3BucketReader
+from jobs.storage.s3_client import s3_client
 from tests.integration.triggers.conftest import House
 
 

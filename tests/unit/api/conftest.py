@@ -110,6 +110,7 @@ def house(tmp_path: Path, clock: FakeClock) -> Iterator[House]:
         max_queued_per_tenant=20,
         variants=["tiny_16k"],
         input_buckets=["videos"],
+        output_buckets=["videos", "sounds"],
         s3_events_token=SecretStr(EVENTS_TOKEN),
     )
     upgrade(settings.database_url)

@@ -35,6 +35,7 @@ def test_a_submitted_job_is_queued_published_and_has_links(house: House) -> None
         ({"video": "upl_" + "0" * 32}, "video"),
         ({"image": "upl_" + "0" * 32}, "image"),
         ({"video": "s3://private/x.mp4"}, "video"),
+        ({"output": "s3://private/x/"}, "output"),
         ({"variant": "huge"}, "variant"),
         ({"duration_s": 31}, "duration_s"),
         ({"metadata": {"a": 1}}, "metadata.a"),

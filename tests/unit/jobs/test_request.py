@@ -57,7 +57,11 @@ def test_a_video_is_muxed_unless_told_otherwise() -> None:
         ({"metadata": {"k": "x" * 513}}, "metadata"),
         ({"metadata": {"k": 1}}, "metadata"),
         ({"webhook_url": "https://example.org"}, "webhook_url"),
-        ({"output": "s3://bucket/prefix/"}, "output"),
+        ({"output": "s3://bucket/prefix"}, "output"),
+        ({"output": "s3://bucket"}, "output"),
+        ({"output": "s3://bucket/a/../b/"}, "output"),
+        ({"output": "s3://bucket//"}, "output"),
+        ({"output": "https://bucket/prefix/"}, "output"),
     ],
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], named: str) -> None:
@@ -84,3 +88,8 @@ def test_fields_that_do_not_go_together_are_refused(fields: dict[str, Any]) -> N
 @pytest.mark.parametrize("key", ["a b.mp4", "ünï/çode.mp4", "100%+x.mp4", "line\nbreak.mp4"])
 def test_odd_but_legal_object_keys_are_taken_as_they_are(key: str) -> None:
     assert JobRequest(video=f"s3://inbox/{key}").video == f"s3://inbox/{key}"
+
+
+@pytest.mark.parametrize("output", ["s3://bucket/", "s3://bucket/a/", "s3://bucket/a b/ünï+%/"])
+def test_a_bucket_or_a_folder_in_it_is_a_place_to_deliver_to(output: str) -> None:
+    assert JobRequest(output=output).output == output

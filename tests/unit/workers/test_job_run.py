@@ -48,10 +48,10 @@ class Desk:
         if stage is self.stop_in:
             held.stop(StopReason.DRAINED)
 
-    def job(self, **fields: Any) -> JobRun:
+    def job(self, job_id: str = "job_1", **fields: Any) -> JobRun:
         request = JobRequest(**{"prompt": "rain", "seed": 1, "num_steps": 4, "audio_format": "wav", **fields})
         claim = Claim(
-            job_id="job_1",
+            job_id=job_id,
             attempt=1,
             worker_id="worker-1",
             tenant="default",
@@ -168,7 +168,7 @@ def test_a_second_job_of_the_same_words_has_nothing_encoded_and_knows_when_it_en
     desk.job(seed=1).run()
     assert set(desk.etas[:3]) == {None}  # nothing was measured yet
     desk.etas.clear()
-    desk.job(seed=2).run()
+    desk.job("job_2", seed=2).run()
     desk.engine.close()
 
     assert desk.model.encoded == ["rain"]

@@ -1,0 +1,149 @@
+"""What is done to the platform: each fault is one function, drawn by a seeded hand every few seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from chaos.house import House
+from chaos.services import Postgres, Valkey
+from tests.servers.faulty_http import Weather
+
+STORE_FAULT_RATE = 0.2
+
+
+@dataclass
+class Target:
+    """Everything that can be broken; a part that this run does not have is None."""
+
+    house: House
+    valkey: Valkey
+    postgres: Postgres | None
+    weather: Weather | None
+    lease_s: float
+    store_fault_s: float
+
+
+def kill_worker(target: Target, rng: random.Random) -> str:
+    pids = target.house.worker_processes()
+    if not pids:
+        return "no worker there"
+    pid = rng.choice(pids)
+    _signal(pid, signal.SIGKILL)
+    return f"process {pid}"
+
+
+def kill_supervisor(target: Target, rng: random.Random) -> str:
+    return _kill(target, "worker")
+
+
+def kill_api(target: Target, rng: random.Random) -> str:
+    return _kill(target, "api")
+
+
+def kill_control(target: Target, rng: random.Random) -> str:
+    return _kill(target, rng.choice(["control-1", "control-2"]))
+
+
+def freeze_worker(target: Target, rng: random.Random) -> str:
+    """SIGSTOP past the lease, then SIGCONT: it wakes up believing that its jobs are its own."""
+    pids = target.house.worker_processes()
+    if not pids:
+        return "no worker there"
+    pid, seconds = rng.choice(pids), target.lease_s * 2 + 1
+    _signal(pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    _signal(pid, signal.SIGCONT)
+    return f"process {pid} for {seconds:g} s"
+
+
+def wipe_broker(target: Target, rng: random.Random) -> str:
+    target.valkey.wipe()
+    return "FLUSHALL"
+
+
+def restart_broker(target: Target, rng: random.Random) -> str:
+    target.valkey.kill()
+    away_s = rng.uniform(0.2, 3.0)
+    time.sleep(away_s)
+    target.valkey.start()
+    return f"killed, back after {away_s:.1f} s"
+
+
+def freeze_broker(target: Target, rng: random.Random) -> str:
+    """Connections stay open and nobody answers on them, as with a half-open socket."""
+    seconds = rng.uniform(3.0, 8.0)
+    target.valkey.signal(signal.SIGSTOP)
+    time.sleep(seconds)
+    target.valkey.signal(signal.SIGCONT)
+    return f"no answer for {seconds:.1f} s"
+
+
+def restart_database(target: Target, rng: random.Random) -> str:
+    assert target.postgres is not None
+    mode, away_s = rng.choice(["fast", "immediate"]), rng.uniform(0.0, 2.0)
+    target.postgres.restart(mode, away_s)
+    return f"{mode}, away {away_s:.1f} s"
+
+
+def break_store(target: Target, rng: random.Random) -> str:
+    assert target.weather is not None
+    target.weather.rate = STORE_FAULT_RATE
+    time.sleep(target.store_fault_s)
+    target.weather.rate = 0.0
+    return f"{STORE_FAULT_RATE:.0%} of calls for {target.store_fault_s:g} s"
+
+
+Fault = Callable[[Target, random.Random], str]
+
+
+@dataclass
+class Havoc:
+    """Does one fault after another until it is told to stop; nothing it broke stays broken."""
+
+    target: Target
+    seed: int
+    every_s: float
+    tell: Callable[[str], None]
+    done: Counter[str] = field(default_factory=Counter)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def faults(self) -> list[Fault]:
+        chosen: list[Fault] = [kill_worker, freeze_worker, kill_supervisor, kill_api, kill_control]
+        chosen += [wipe_broker, restart_broker, freeze_broker]
+        chosen += [restart_database] if self.target.postgres is not None else []
+        chosen += [break_store] if self.target.weather is not None else []
+        return chosen
+
+    def run(self) -> None:
+        """Runs in a thread of its own. Every round does every fault once, in an order of its own."""
+        rng = random.Random(self.seed)
+        began = time.monotonic()
+        while True:
+            for fault in rng.sample(self.faults(), k=len(self.faults())):
+                if self._stop.wait(rng.uniform(0.5, 1.5) * self.every_s):
+                    return
+                what = fault(self.target, rng)
+                self.done[fault.__name__] += 1
+                self.tell(f"{time.monotonic() - began:6.1f} s  {fault.__name__}: {what}")
+
+    def stop(self) -> None:
+        self._stop.set()
+
+
+def _kill(target: Target, name: str) -> str:
+    pid = target.house.pid(name)
+    _signal(pid, signal.SIGKILL)
+    return f"{name}, process {pid}"
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

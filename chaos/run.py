@@ -1,0 +1,198 @@
+"""One run: services, platform, load and havoc together; then quiet; then the verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import httpx
+
+from chaos.faults import Havoc, Target
+from chaos.house import House
+from chaos.ledger import Kind, Ledger, draw_ledger
+from chaos.load import Load
+from chaos.services import Postgres, free_port, postgres, valkey
+from chaos.verdict import Judge, Verdict
+from jobs.db.database import Database
+from jobs.service.submission import SubmitPolicy
+from jobs.settings import Settings
+from jobs.storage.factory import open_store
+from jobs.storage.s3 import S3Store
+from migrations.upgrade import upgrade
+from mmaudio_model.demo_video import render_demo_video
+from tests.servers.faulty_http import Weather, faulty_proxy
+from tests.servers.s3 import CREDENTIALS, s3_server
+
+BUCKET, DELIVERY_BUCKET = "house", "delivery"
+DELIVERY = f"s3://{DELIVERY_BUCKET}/sounds/"
+READY_WITHIN_S = 900.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is; times in seconds.
+
+    Attributes:
+        production: PostgreSQL and S3; else SQLite and a folder.
+        spread_s: over how long the requests come.
+        every_s: the usual time between two faults.
+        settle_s: how long the platform may take to end everything once the havoc is over.
+    """
+
+    jobs: int = 300
+    seed: int = 1
+    production: bool = True
+    workers: int = 4
+    spread_s: float = 240.0
+    every_s: float = 5.0
+    settle_s: float = 600.0
+    lease_s: float = 6.0
+    heartbeat_s: float = 2.0
+    store_fault_s: float = 10.0
+
+
+@dataclass
+class Result:
+    """The verdict and how it came about."""
+
+    verdict: Verdict
+    ledger: Ledger
+    faults: dict[str, int]
+    starts: dict[str, int]
+    took_s: float
+
+
+def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Result:
+    """Carry a plan out in an empty folder; its logs stay there."""
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(valkey(folder / "valkey"))
+        server = stack.enter_context(postgres()) if plan.production else None
+        weather = Weather() if plan.production else None
+        weather_endpoint = stack.enter_context(_s3(weather)) if weather is not None else None
+        port = free_port()
+        environment = _environment(plan, folder, port, broker.url, server, weather_endpoint)
+        stack.enter_context(_environ(environment))
+        settings = Settings()
+        upgrade(settings.database_url)
+        db = Database(settings.database_url)
+        stack.callback(db.close)
+        (folder / "logs").mkdir()
+        house = House(environment, folder / "logs")
+        stack.callback(house.close)
+        _start(house, plan)
+        url = f"http://127.0.0.1:{port}"
+        ledger = draw_ledger(plan.jobs, plan.seed, delivery=DELIVERY if plan.production else None)
+        policy = SubmitPolicy.from_settings(settings, ("tiny_16k",))
+        give_up_at = time.monotonic() + READY_WITHIN_S + plan.spread_s + plan.settle_s
+        load = Load(url, db, policy, ledger, give_up_at)
+        _wait_until_ready(url, plan)
+        _upload(load, folder)
+        havoc = Havoc(
+            Target(house, broker, server, weather, plan.lease_s, plan.store_fault_s), plan.seed, plan.every_s, tell
+        )
+        threads = [threading.Thread(target=target, daemon=True) for target in (house.watch, havoc.run)]
+        for thread in threads:
+            thread.start()
+        load.run(plan.spread_s, plan.seed)
+        havoc.stop()
+        threads[1].join()
+        tell(f"the havoc is over after {sum(havoc.done.values())} faults; waiting for the last jobs")
+        delivered = S3Store.from_settings(f"s3://{DELIVERY_BUCKET}/sounds", settings) if plan.production else None
+        judge = Judge(db, open_store(settings), delivered, ledger)
+        _wait_for_rest(judge, plan.settle_s)
+        verdict = judge.judge()
+        return Result(verdict, ledger, dict(havoc.done), house.starts(), time.monotonic() - began)
+
+
+def _environment(
+    plan: Plan, folder: Path, port: int, broker_url: str, server: Postgres | None, endpoint: str | None
+) -> dict[str, str]:
+    environment = {
+        "MMAUDIO_DATA_DIR": str(folder / "data"),
+        "MMAUDIO_SCRATCH_DIR": str(folder / "scratch"),
+        "MMAUDIO_BROKER_URL": broker_url,
+        "MMAUDIO_API_BIND": f"127.0.0.1:{port}",
+        "MMAUDIO_VARIANTS": "tiny_16k",
+        "MMAUDIO_LEASE_S": str(plan.lease_s),
+        "MMAUDIO_HEARTBEAT_S": str(plan.heartbeat_s),
+        "MMAUDIO_SWEEP_S": "0.5",
+        "MMAUDIO_DRAIN_GRACE_S": "3",
+        "MMAUDIO_WORKER_SLOTS": "2",
+        "MMAUDIO_STALLED_S": "8",
+        "MMAUDIO_CPU_THREADS": "1",
+        # A job may be hit as often as it likes: nothing may fail for want of a part.
+        "MMAUDIO_MAX_ATTEMPTS": "20",
+    }
+    if server is not None:
+        environment["MMAUDIO_DATABASE_URL"] = server.url
+    if endpoint is not None:
+        environment |= {
+            "MMAUDIO_STORAGE_URL": f"s3://{BUCKET}/platform",
+            "MMAUDIO_S3_ENDPOINT_URL": endpoint,
+            "MMAUDIO_S3_ADDRESSING_STYLE": "path",
+            "MMAUDIO_OUTPUT_BUCKETS": DELIVERY_BUCKET,
+            **CREDENTIALS,
+        }
+    return environment
+
+
+@contextlib.contextmanager
+def _s3(weather: Weather) -> Iterator[str]:
+    with s3_server() as backend, faulty_proxy(backend, weather) as endpoint:
+        client = boto3.client("s3", endpoint_url=backend)
+        for bucket in (BUCKET, DELIVERY_BUCKET):
+            client.create_bucket(Bucket=bucket)
+        yield endpoint
+
+
+@contextlib.contextmanager
+def _environ(environment: dict[str, str]) -> Iterator[None]:
+    """Let this process see what the platform's processes see, and nothing else of the platform's settings."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("MMAUDIO_")]:
+        del os.environ[name]
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _start(house: House, plan: Plan) -> None:
+    house.keep("api", "api")
+    for name in ("control-1", "control-2"):
+        house.keep(name, "control")
+    house.keep("worker", "worker", "--devices", ",".join(f"cpu:{n}" for n in range(plan.workers)))
+
+
+def _wait_until_ready(url: str, plan: Plan) -> None:
+    deadline = time.monotonic() + READY_WITHIN_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):
+            workers = httpx.get(f"{url}/v1/workers", timeout=5).json()["data"]
+            if sum(worker["state"] == "idle" for worker in workers) >= plan.workers:
+                return
+        time.sleep(0.2)
+    raise RuntimeError(f"not {plan.workers} workers within {READY_WITHIN_S:g} s; see the logs")
+
+
+def _upload(load: Load, folder: Path) -> None:
+    good, broken = folder / "good.mp4", folder / "broken.mp4"
+    render_demo_video(good, seconds=1.0)
+    broken.write_bytes(good.read_bytes()[:3000])
+    load.upload(Kind.VIDEO, good)
+    load.upload(Kind.BROKEN_VIDEO, broken)
+
+
+def _wait_for_rest(judge: Judge, settle_s: float) -> None:
+    deadline = time.monotonic() + settle_s
+    while time.monotonic() < deadline and not judge.all_ended():
+        time.sleep(0.5)

