@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from redis import Redis
 
 from jobs.db.database import Database
+from jobs.service.choice import DispatchPolicy
 from jobs.service.dispatch import Publisher, dispatch
 from jobs.service.offer import current_policy
 from jobs.service.submission import SubmitPolicy
@@ -47,13 +48,14 @@ def running_sources(settings: Settings, db: Database, publisher: Publisher, stop
 
 def make_sources(settings: Settings, db: Database, publisher: Publisher) -> list[Source]:
     """Return what the settings name, and what looks after held events."""
+    shares = DispatchPolicy.from_settings(settings)
 
     def policy() -> SubmitPolicy:
         with db.reading() as tx:
             return current_policy(tx, settings)
 
     def submitted(variant: str) -> None:
-        dispatch(db, publisher, variants=(variant,))
+        dispatch(db, publisher, variants=(variant,), policy=shares)
 
     intake = Intake(db, LateBucketReader(settings), policy, jobs_per_hour=settings.trigger_jobs_per_hour)
 

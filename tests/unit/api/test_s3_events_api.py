@@ -44,6 +44,7 @@ def jobs(house: House) -> list[str]:
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "sns"])
 def test_a_posted_event_becomes_one_published_job_however_often_it_comes(house: House, form: str) -> None:
+    house.add_worker()
     trigger(house)
     seen = house.shelf.put("in/a b+ü.mp4")
     event = FORMS[form](BUCKET, seen.key, etag=seen.etag)
