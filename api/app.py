@@ -108,7 +108,7 @@ def _expect_json() -> Response | None:
         return None
     if request.endpoint == EVENTS_ENDPOINT:
         return None  # object stores send what they like; the token there is what no other site has
-    if not request.content_length and request.endpoint in {"jobs.cancel_job", "jobs.retry_job"}:
+    if not request.content_length and request.endpoint in {"jobs.cancel_job", "jobs.retry_job", "house.drain_worker"}:
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
             return problem(403, "cross_site", "This call may not come from another site.")
         return None

@@ -28,6 +28,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     domain.JobNotFoundError: HTTPStatus.NOT_FOUND,
     domain.UploadNotFoundError: HTTPStatus.NOT_FOUND,
     domain.TriggerNotFoundError: HTTPStatus.NOT_FOUND,
+    domain.WorkerNotFoundError: HTTPStatus.NOT_FOUND,
     domain.ArtifactNotFoundError: HTTPStatus.NOT_FOUND,
     domain.ArtifactExpiredError: HTTPStatus.GONE,
     domain.JobEndedError: HTTPStatus.CONFLICT,

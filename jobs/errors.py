@@ -60,6 +60,12 @@ class TriggerNotFoundError(DomainError):
     code = "trigger_not_found"
 
 
+class WorkerNotFoundError(DomainError):
+    """Raised for an id that no worker has."""
+
+    code = "worker_not_found"
+
+
 class ArtifactNotFoundError(DomainError):
     """Raised when a job has no artifact of that name."""
 

@@ -123,6 +123,14 @@ class Settings(BaseSettings):
         description="How long unused features stay in the object store (up to twice that); 0: they are not shared.",
     )
     cpu_threads: int = Field(0, ge=0, description="Threads of a CPU device; 0: the cores shared by the CPU devices.")
+    engine_stall_s: float = Field(
+        600, ge=0, description="A worker whose engine stands still that long while it has work is ended; 0: never."
+    )
+    worker_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="A worker that uses more drains and starts afresh; 0: no limit (its GPU's memory is apart).",
+    )
     drain_grace_s: float = Field(60, ge=0, description="How long a stopping worker may finish what it runs.")
     stalled_s: float = Field(
         20, gt=0, description="How long messages may wait beside a free slot before a worker process starts anew."

@@ -8,6 +8,8 @@ import re
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 
 import click
 
@@ -46,12 +48,14 @@ class ByteSize(click.ParamType):
 @click.option("--preload", help="Variants to load at once.  [default: MMAUDIO_PRELOAD, else the first]")
 @click.option("--memory-budget", type=ByteSize(), help="Memory for loaded variants on each device, such as 20GiB.")
 @click.option("--process-for", hidden=True, help="Run as the one process of this device (the supervisor says so).")
+@click.option("--drain-after", type=click.FloatRange(min=0), metavar="SECONDS", help="Drain and end by itself then.")
 def worker(
     devices: str | None,
     variants: str | None,
     preload: str | None,
     memory_budget: int | None,
     process_for: str | None,
+    drain_after: float | None,
 ) -> None:
     """Take jobs: one process a device, kept running by this one."""
     # Its children read settings as this process does: from the environment.
@@ -73,7 +77,11 @@ def worker(
 
     try:
         settings.resolved_broker_url()
-        chosen = parse_devices(devices or settings.devices, cpu_threads=settings.cpu_threads)
+        chosen = parse_devices(
+            devices or settings.devices,
+            cpu_threads=settings.cpu_threads,
+            visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        )
     except (DeviceError, BrokerUnknownError) as exc:
         raise click.ClickException(str(exc)) from exc
     # A little longer than a child's own grace, so that it can hand back and say so.
@@ -82,12 +90,19 @@ def worker(
     try:
         for device in chosen:
             command = own_command("worker", "--process-for", f"{device.name}={device.torch_device}")
-            supervisor.start(ChildSpec(f"worker {device.name}", command, device.environment))
-        supervisor.run()
+            supervisor.start(ChildSpec(f"worker {device.name}", command, device.environment, may_end=True))
+        supervisor.run(until=_elapsed(drain_after))
     except CrashLoopError as exc:
         raise click.ClickException(str(exc)) from exc
     finally:
         supervisor.stop()
+
+
+def _elapsed(seconds: float | None) -> Callable[[], bool]:
+    if seconds is None:
+        return lambda: False
+    deadline = time.monotonic() + seconds
+    return lambda: time.monotonic() >= deadline
 
 
 def _check_variants(settings: Settings) -> None:
@@ -108,11 +123,16 @@ def _be_worker_process(settings: Settings, name: str, torch_device: str) -> None
 
     from mmaudio_model.errors import ModelError
     from workers.process import run_worker_process
+    from workers.self_test import DeviceRefusedError
+    from workers.supervisor import REFUSED_STATUS
 
     try:
         status = run_worker_process(settings, device=name, torch_device=torch_device)
     except ModelError as exc:
         raise click.ClickException(str(exc)) from exc
+    except DeviceRefusedError as exc:
+        _say(str(exc))
+        sys.exit(REFUSED_STATUS)
     except SQLAlchemyError as exc:
         reason = str(getattr(exc, "orig", exc)).strip()
         raise click.ClickException(

@@ -26,6 +26,7 @@ from workers.batch_limit import BatchLimit
 from workers.device_clock import DeviceClock
 from workers.in_hand import StoppedError
 from workers.model_cache import ModelCache
+from workers.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +82,12 @@ class Engine:
     Args:
         models: loads variants and holds them; used on the engine's thread.
         limit: how many requests may share a batch.
+        watchdog: told when this thread begins, goes on and rests.
     """
 
-    def __init__(self, models: ModelCache[LoadedModel], limit: BatchLimit) -> None:
+    def __init__(self, models: ModelCache[LoadedModel], limit: BatchLimit, *, watchdog: Watchdog | None = None) -> None:
         self._models, self._limit = models, limit
+        self._watchdog = watchdog or Watchdog(limit_s=0)
         self.clock = DeviceClock()
         self._arrivals: queue.SimpleQueue[Sequence[EngineRequest] | str | None] = queue.SimpleQueue()
         self._waiting: list[EngineRequest] = []
@@ -126,11 +129,15 @@ class Engine:
         open_ = True
         while open_ or self._waiting:
             self.clock.rests()
+            if not self._waiting:
+                self._watchdog.rests()
             open_ = self._collect(wait=open_ and not self._waiting) and open_
             self.clock.works()
+            self._watchdog.moved()
             batch = self._next_batch()
             if batch:
                 self._run_batch(batch)
+        self._watchdog.rests()
 
     def _collect(self, *, wait: bool) -> bool:
         """Move arrivals to the waiting list; False when the engine was closed."""
@@ -148,6 +155,7 @@ class Engine:
                 self._waiting.extend(arrival)
 
     def _preload(self, variant: str) -> None:
+        self._watchdog.moved()
         try:
             self._models.get(variant)
         except Exception:
@@ -243,6 +251,7 @@ class Engine:
         _tell(batch, Stage.SAMPLE, 0.0)
 
         def after_step(step: int, steps: int) -> list[int]:
+            self._watchdog.moved()
             # Told now, not when its batch ends: that may be a minute later.
             leaving = [row for row, item in enumerate(batch) if _left(item)]
             for row, item in enumerate(batch):
@@ -251,6 +260,7 @@ class Engine:
             return leaving
 
         latents = model.sample(encoded, on_step=after_step)
+        self._watchdog.moved()
         _tell(batch, Stage.VOCODE, 0.0)
         waveforms = model.vocode(latents)
         left, silent = [item.future.done() for item in batch], [waveform is None for waveform in waveforms]

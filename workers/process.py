@@ -10,7 +10,6 @@ import logging
 import os
 import signal
 import socket
-import tempfile
 import threading
 import time
 import warnings
@@ -44,21 +43,25 @@ from workers.engine import Engine, LoadedModel
 from workers.features.cache import FeatureCache
 from workers.features.disk import DiskFeatures
 from workers.features.seen import revisions
+from workers.gpu import GpuSampler
 from workers.in_hand import JobsInHand, StopReason
 from workers.job_run import Tools
 from workers.media.sandbox import MediaSandbox, SandboxLimits
 from workers.model_cache import ModelCache
 from workers.queue_choice import QueueChoice
 from workers.reporter import Reporter
+from workers.scratch import ScratchFolder
+from workers.self_test import prove_device
 from workers.stall import StallWatch
+from workers.supervisor import AFRESH_STATUS
 from workers.tasks import JobRunner
+from workers.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 DRAIN_LOOK_S = 0.05
 STALL_LOOK_S = 1.0
-# EX_TEMPFAIL: a process that cannot even be stopped ends so, and is started again.
-STALLED_STATUS = 75
+# Beyond the grace of a drain, for a consumer that does not even stop.
 STALLED_EXTRA_S = 10.0
 # Of a device's memory, what loaded variants may take when no setting says so.
 MODEL_SHARE = 0.7
@@ -82,8 +85,10 @@ def offered_variants(settings: Settings) -> list[str]:
 class WorkerProcess:
     """Everything one process has. `run` blocks until it is told to stop."""
 
-    def __init__(self, settings: Settings, *, device: str, torch_device: str) -> None:
-        self.settings, self._device = settings, device
+    def __init__(self, settings: Settings, *, device: str, torch_device: str, gpu_uuid: str | None = None) -> None:
+        self._scratch = ScratchFolder(settings.scratch_dir)
+        self.settings = settings = settings.model_copy(update={"scratch_dir": self._scratch.path})
+        self._device = device
         self.worker_id = f"{socket.gethostname()[:30]}-{device.replace(':', '')}-{new_id('w')[-12:]}"
         self._variants = offered_variants(settings)
         self._db = Database(settings.database_url)
@@ -93,13 +98,18 @@ class WorkerProcess:
             precision = "bf16" if torch_device.startswith("cuda") else "fp32"
         self._models = device_models(settings, torch_device=torch_device, precision=precision)
         memory = CudaMemory() if torch_device.startswith("cuda") else UnknownMemory()
-        self._engine = Engine(self._models, BatchLimit(settings.max_batch, memory))
+        self._engine = Engine(
+            self._models, BatchLimit(settings.max_batch, memory), watchdog=Watchdog(settings.engine_stall_s)
+        )
         self._in_hand = JobsInHand()
         self._process = psutil.Process()
         self._ready = False
         self._draining = threading.Event()
         self._stopped = threading.Event()
         self._stop_signals = 0
+        self._own_stops = 0
+        self._starts_afresh = False
+        self._gpu = GpuSampler(gpu_uuid)
         self._reporter = Reporter(
             self._db,
             self._in_hand,
@@ -108,9 +118,11 @@ class WorkerProcess:
             heartbeat_s=settings.heartbeat_s,
             state=self._state,
             loaded=lambda: self._engine.loaded,
-            memory=lambda: int(self._process.memory_info().rss),
+            memory=self._memory,
+            gpu=self._gpu.latest,
+            drain=self._drain_for_good,
         )
-        self._sandbox = _sandbox(settings)
+        self._sandbox = _sandbox(settings, self._scratch.path)
         store = open_store(settings)
         self._features = _feature_cache(settings, store)
         tools = Tools(
@@ -179,12 +191,14 @@ class WorkerProcess:
             choice.close()
             self._engine.close()
             self._features.close()
+            self._gpu.close()
             self._sandbox.close()
+            self._scratch.close()
             self._reporter.close()
             self._say_stopped()
             self._broker.close()
             self._db.close()
-        return int(consumer.exitcode or 0)
+        return AFRESH_STATUS if self._starts_afresh else int(consumer.exitcode or 0)
 
     def _say_stopped(self) -> None:
         try:
@@ -192,6 +206,26 @@ class WorkerProcess:
                 worker_stopped(tx, self.worker_id)
         except SQLAlchemyError as exc:
             log.warning("the database did not answer (%s); it will count this worker as lost", type(exc).__name__)
+
+    def _memory(self) -> int:
+        """Return the bytes this process uses; drains it for a fresh start when they are too many."""
+        used, limit = int(self._process.memory_info().rss), self.settings.worker_memory_bytes
+        if limit and used > limit and self._ready and not self._draining.is_set():
+            self._starts_afresh = True
+            self._drain_by_itself(f"it uses {used} bytes of memory, more than the {limit} allowed")
+        return used
+
+    def _drain_for_good(self) -> None:
+        self._starts_afresh = False
+        self._drain_by_itself("somebody asked for it")
+
+    def _drain_by_itself(self, reason: str) -> None:
+        """Do what a first stop signal does."""
+        if self._own_stops or self._draining.is_set() or not self._ready:
+            return
+        log.warning("worker %s drains: %s", self.worker_id, reason)
+        self._own_stops = 1
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _state(self) -> str:
         if self._draining.is_set():
@@ -214,21 +248,21 @@ class WorkerProcess:
         deadline = time.monotonic() + self.settings.drain_grace_s
         # To the very end: a job that was being claimed when the signal came is in hand only a moment later.
         while not self._stopped.wait(DRAIN_LOOK_S):
-            if time.monotonic() > deadline or self._stop_signals > 1:
+            if time.monotonic() > deadline or self._stop_signals - self._own_stops > 1:
                 self._in_hand.stop_all(StopReason.DRAINED)
 
     def _end_when_stalled(self, stall: StallWatch) -> None:
-        """End this process when no message comes any more: as a stop signal would, so that running jobs may end."""
+        """Drain this process for a fresh start when no message comes any more, so that running jobs may end."""
         while not self._draining.wait(STALL_LOOK_S):
             if stall.is_stalled():
-                log.error("messages wait, slots are free and nothing comes; ending this process to be started again")
-                os.kill(os.getpid(), signal.SIGTERM)
+                self._starts_afresh = True
+                self._drain_by_itself("messages wait, slots are free and nothing comes")
                 break
         else:
             return
         if not self._stopped.wait(self.settings.drain_grace_s + STALLED_EXTRA_S):
             log.error("the consumer does not stop either; leaving")
-            os._exit(STALLED_STATUS)  # what ran here is taken back when its lease runs out
+            os._exit(AFRESH_STATUS)  # what ran here is taken back when its lease runs out
 
 
 def device_models(settings: Settings, *, torch_device: str, precision: str) -> ModelCache[LoadedModel]:
@@ -270,8 +304,7 @@ def _feature_cache(settings: Settings, store: ObjectStore) -> FeatureCache:
     )
 
 
-def _sandbox(settings: Settings) -> MediaSandbox:
-    scratch = settings.scratch_dir or Path(tempfile.gettempdir())
+def _sandbox(settings: Settings, scratch: Path) -> MediaSandbox:
     return MediaSandbox(
         MediaLimits(max_pixels=settings.max_pixels, max_source_duration_s=settings.max_source_duration_s),
         SandboxLimits(
@@ -285,8 +318,14 @@ def _sandbox(settings: Settings) -> MediaSandbox:
 
 
 def run_worker_process(settings: Settings, *, device: str, torch_device: str) -> int:
-    """Run one worker process on the device that the environment pins it to; return its exit status."""
+    """Run one worker process on the device that the environment pins it to; return its exit status.
+
+    Raises:
+        DeviceRefusedError: the device did not prove itself.
+    """
     threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
     if threads:
         torch.set_num_threads(threads)
-    return WorkerProcess(settings, device=device, torch_device=torch_device).run()
+    prove_device(torch_device)
+    gpu_uuid = os.environ["CUDA_VISIBLE_DEVICES"] if torch_device.startswith("cuda") else None
+    return WorkerProcess(settings, device=device, torch_device=torch_device, gpu_uuid=gpu_uuid).run()

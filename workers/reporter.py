@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -34,6 +35,8 @@ class Reporter:
         state: says what the worker is doing (`starting`, `ready`, `draining`).
         loaded: says which variants are loaded.
         memory: says how many bytes the process uses.
+        gpu: says the figures of its GPU, if it has one.
+        drain: called when somebody asked for this worker's drain, at every heartbeat.
     """
 
     def __init__(
@@ -47,11 +50,14 @@ class Reporter:
         state: Callable[[], str],
         loaded: Callable[[], list[str]],
         memory: Callable[[], int | None],
+        gpu: Callable[[], dict[str, Any] | None] = lambda: None,
+        drain: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db, self._in_hand, self._worker_id = db, in_hand, worker_id
         self._lease_s, self._heartbeat_s = lease_s, heartbeat_s
         self._state, self._loaded, self._memory, self._monotonic = state, loaded, memory, monotonic
+        self._gpu, self._drain = gpu, drain
         self._latest: dict[str, Progress] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -114,17 +120,20 @@ class Reporter:
         pairs = [(job.claim.job_id, job.claim.attempt) for job in held]
         with self._db.transaction() as tx:
             lost = renew_leases(tx, pairs, worker_id=self._worker_id, lease_s=self._lease_s)
-            worker_heartbeat(
+            drain = worker_heartbeat(
                 tx,
                 self._worker_id,
                 state=self._state(),
                 variants_loaded=self._loaded(),
                 memory_bytes=self._memory(),
+                gpu=self._gpu(),
             )
         self._renewed_at = self._monotonic()
         for job in held:
             if job.claim.job_id in lost:
                 job.stop(StopReason.CANCELED)
+        if drain:
+            self._drain()
 
     def _listen(self, held: list[HeldJob]) -> None:
         with self._db.reading() as tx:

@@ -28,6 +28,9 @@ LONGEST_PAUSE_S = 30.0
 # A child that lived this long was well; the next death begins a new count.
 WELL_AFTER_S = 60.0
 CRASHES_ALLOWED = 5
+# What a child says by its exit status (sysexits.h): its device cannot be used; it was well, and wants to start afresh.
+REFUSED_STATUS = 69
+AFRESH_STATUS = 75
 
 
 class CrashLoopError(Exception):
@@ -36,11 +39,16 @@ class CrashLoopError(Exception):
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """A process to keep running. `environment` is added to this process's own."""
+    """A process to keep running. `environment` is added to this process's own.
+
+    Attributes:
+        may_end: it may end by itself, with status 0 (a worker that was drained), and is not started again then.
+    """
 
     name: str
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
+    may_end: bool = False
 
 
 @dataclass
@@ -99,13 +107,13 @@ class Supervisor:
         return self._spawn(child)
 
     def run(self, until: Callable[[], bool] | None = None) -> None:
-        """Watch the children until a stop signal comes, or `until` says so.
+        """Watch the children until a stop signal comes, `until` says so, or all have ended that may.
 
         Raises:
-            CrashLoopError: a child cannot be kept running.
+            CrashLoopError: a child cannot be kept running, or none is left because their devices cannot be used.
         """
-        while not self.stopping and not (until is not None and until()):
-            for child in self._children:
+        while self._children and not self.stopping and not (until is not None and until()):
+            for child in list(self._children):
                 self._watch(child)
             self._sleep(POLL_S)
 
@@ -145,6 +153,17 @@ class Supervisor:
             return
         _kill_group(child.process.pid)  # what it had started holds its ports and files
         child.process = None
+        if status == 0 and child.spec.may_end:
+            self._tell(f"{child.spec.name} has ended")
+            self._children.remove(child)
+            return
+        if status == REFUSED_STATUS:
+            self._give_up(child)
+            return
+        if status == AFRESH_STATUS:
+            child.restart_at, child.crashes = now, 0
+            self._tell(f"{child.spec.name} starts afresh")
+            return
         child.crashes = 1 if now - child.started_at > WELL_AFTER_S else child.crashes + 1
         how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
         if child.crashes > CRASHES_ALLOWED:
@@ -152,6 +171,13 @@ class Supervisor:
         pause = min(FIRST_PAUSE_S * 2 ** (child.crashes - 1), LONGEST_PAUSE_S)
         child.restart_at = now + pause
         self._tell(f"{child.spec.name} {how}; starting it again in {pause:g} s")
+
+    def _give_up(self, child: _Child) -> None:
+        """Go on without a child whose device cannot be used; starting it again would change nothing."""
+        self._children.remove(child)
+        if not self._children:
+            raise CrashLoopError(f"{child.spec.name} cannot use its device (the reason stands above); none is left.")
+        self._tell(f"{child.spec.name} cannot use its device (the reason stands above); going on without it")
 
     def _stop_group(self, group: list[subprocess.Popen[bytes]], names: dict[int, str]) -> None:
         for process in group:

@@ -70,7 +70,8 @@ def run_up(settings: Settings, tell: Callable[[str], None]) -> None:
             ):
                 if supervisor.stopping:
                     return
-                supervisor.start(ChildSpec(name, own_command(*arguments)))
+                # A worker that was drained by the API has ended for good; the rest goes on.
+                supervisor.start(ChildSpec(name, own_command(*arguments), may_end=name == "worker"))
             if _wait_until_ready(settings, supervisor):
                 tell(f"ready: {base_url(settings)} (data in {settings.data_dir}; Ctrl-C stops everything)")
             elif not supervisor.stopping:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import Any
 
 from flask import Response, jsonify
 from flask_openapi3 import APIBlueprint, Tag
@@ -13,11 +14,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.auth import current_tenant
 from api.platform import platform
 from api.presentation import iso
-from api.schemas import HealthView, QueueList, ReadyView, VariantList, WorkerList, problems
+from api.schemas import HealthView, QueueList, ReadyView, VariantList, WorkerList, WorkerPath, WorkerView, problems
+from jobs.db.database import Transaction
+from jobs.db.tables import Worker
 from jobs.queue import Broker, BrokerUnavailableError
 from jobs.request import MAX_NUM_SAMPLES, MAX_NUM_STEPS
 from jobs.service.positions import queue_sums
 from jobs.service.queries import is_lost, jobs_in_hand, known_workers
+from jobs.service.workers import request_drain
 from jobs.storage.errors import StorageError
 from jobs.variants import VARIANTS
 
@@ -79,33 +83,58 @@ def workers() -> Response:
     here = platform()
     current_tenant()
     with here.db.reading() as tx:
-        rows, held = known_workers(tx), jobs_in_hand(tx)
-        data = [
-            {
-                "id": row.id,
-                "hostname": row.hostname,
-                "pid": row.pid,
-                "device": row.device,
-                "state": _state(row.state, held.get(row.id, []), is_lost(row, tx.now, here.lost_after_s)),
-                "slots": row.slots,
-                "variants": row.variants,
-                "variants_loaded": row.variants_loaded,
-                "memory_bytes": row.memory_bytes,
-                "jobs_in_hand": held.get(row.id, []),
-                "started_at": iso(row.started_at),
-                "heartbeat_at": iso(row.heartbeat_at),
-            }
-            for row in rows
-        ]
+        held = jobs_in_hand(tx)
+        data = [_present(tx, row, held.get(row.id, []), here.lost_after_s) for row in known_workers(tx)]
     return jsonify({"data": data})
 
 
-def _state(said: str, held: list[str], lost: bool) -> str:
+@house_api.post(
+    "/v1/workers/<worker_id>/drain",
+    summary="Have a worker end",
+    responses={"202": WorkerView, "200": WorkerView, **problems(403, 404, 415, 422, 503)},
+)
+def drain_worker(path: WorkerPath) -> Response:
+    """It takes no more jobs, finishes what it runs or hands it back, and ends; it is not started again by itself.
+
+    Idempotent. 202: asked for, and heard within a heartbeat. 200: it has ended already.
+    """
+    here = platform()
+    current_tenant()
+    with here.db.transaction() as tx:
+        worker = request_drain(tx, path.worker_id)
+        document = _present(tx, worker, jobs_in_hand(tx).get(worker.id, []), here.lost_after_s)
+    response = jsonify(document)
+    response.status_code = HTTPStatus.OK if document["state"] == "stopped" else HTTPStatus.ACCEPTED
+    return response
+
+
+def _present(tx: Transaction, row: Worker, held: list[str], lost_after_s: float) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "hostname": row.hostname,
+        "pid": row.pid,
+        "device": row.device,
+        "state": _state(row, held, is_lost(row, tx.now, lost_after_s)),
+        "drain_requested": row.drain_requested_at is not None,
+        "slots": row.slots,
+        "variants": row.variants,
+        "variants_loaded": row.variants_loaded,
+        "memory_bytes": row.memory_bytes,
+        "gpu": row.gpu,
+        "jobs_in_hand": held,
+        "started_at": iso(row.started_at),
+        "heartbeat_at": iso(row.heartbeat_at),
+    }
+
+
+def _state(row: Worker, held: list[str], lost: bool) -> str:
+    if row.stopped_at is not None:
+        return "stopped"
     if lost:
         return "lost"
-    if said == "ready":
+    if row.state == "ready":
         return "busy" if held else "idle"
-    return said
+    return row.state
 
 
 @house_api.get("/healthz", summary="Is this process alive?", responses={"200": HealthView, **problems(422)})

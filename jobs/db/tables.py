@@ -240,6 +240,9 @@ class Worker(Base):
     """Variants it takes jobs for."""
     variants_loaded: Mapped[list[Any]]
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    gpu: Mapped[dict[str, Any] | None]
+    """`memory_used_bytes`, `memory_total_bytes`, `utilization` (0..1) and `temperature_c`; NULL: it has none."""
+    drain_requested_at: Mapped[datetime | None]
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
     stopped_at: Mapped[datetime | None]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import delete, func, select, update
 
 from jobs.db.database import Transaction
 from jobs.db.tables import RUNNING, Job, Worker
+from jobs.errors import WorkerNotFoundError
 
 
 def register_worker(
@@ -33,16 +35,40 @@ def register_worker(
 
 
 def worker_heartbeat(
-    tx: Transaction, worker_id: str, *, state: str, variants_loaded: list[str], memory_bytes: int | None
-) -> None:
-    """Note that a worker lives, and how it is (`starting`, `ready` or `draining`)."""
+    tx: Transaction,
+    worker_id: str,
+    *,
+    state: str,
+    variants_loaded: list[str],
+    memory_bytes: int | None,
+    gpu: dict[str, Any] | None = None,
+) -> bool:
+    """Note that a worker lives, and how it is (`starting`, `ready` or `draining`); return whether it shall drain."""
     worker = tx.session.get(Worker, worker_id)
     if worker is None:
-        return  # it was silent so long that it was forgotten; its leases are what matters
+        return False  # it was silent so long that it was forgotten; its leases are what matters
     worker.state = state
     worker.variants_loaded = variants_loaded
     worker.memory_bytes = memory_bytes
+    worker.gpu = gpu
     worker.heartbeat_at = tx.now
+    return worker.drain_requested_at is not None
+
+
+def request_drain(tx: Transaction, worker_id: str) -> Worker:
+    """Ask a worker to take no more jobs, finish or hand back what it runs, and end; it hears with its next heartbeat.
+
+    Asking again, or a worker that has ended already, changes nothing.
+
+    Raises:
+        WorkerNotFoundError: there is none of that id.
+    """
+    worker = tx.session.get(Worker, worker_id, with_for_update=True)
+    if worker is None:
+        raise WorkerNotFoundError(f"There is no worker {worker_id}.")
+    if worker.drain_requested_at is None and worker.stopped_at is None:
+        worker.drain_requested_at = tx.now
+    return worker
 
 
 def worker_stopped(tx: Transaction, worker_id: str) -> None:
@@ -79,7 +105,10 @@ def capacities(tx: Transaction, *, heard_within_s: float) -> dict[str, Capacity]
         running.setdefault(str(worker_id), Counter())[variant] = number
     horizon = tx.now - timedelta(seconds=heard_within_s)
     living = select(Worker).where(
-        Worker.heartbeat_at > horizon, Worker.stopped_at.is_(None), Worker.state.in_(["starting", "ready"])
+        Worker.heartbeat_at > horizon,
+        Worker.stopped_at.is_(None),
+        Worker.drain_requested_at.is_(None),
+        Worker.state.in_(["starting", "ready"]),
     )
     found: dict[str, Capacity] = {}
     for worker in tx.session.scalars(living):

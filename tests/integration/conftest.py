@@ -21,6 +21,7 @@ from jobs.service.dispatch import dispatch
 from jobs.service.queries import JobFilter, get_job, job_artifacts, job_attempts, job_events, known_workers, list_jobs
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.uploads import announce_upload, mark_upload_checked
+from jobs.service.workers import request_drain
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
@@ -89,6 +90,22 @@ class RealHouse:
         except AssertionError:
             raise AssertionError(self.commands.output()) from None
         return ready()
+
+    def worker_states(self) -> list[str]:
+        """Return how the workers are that have not ended."""
+        with self.db.reading() as tx:
+            return [worker.state for worker in known_workers(tx)]
+
+    def drain(self) -> None:
+        """Ask every worker to drain, as the API does."""
+        with self.db.transaction() as tx:
+            for worker in known_workers(tx):
+                request_drain(tx, worker.id)
+
+    def files_in_scratch(self) -> list[Path]:
+        """Return what jobs have left in the folders of the workers."""
+        assert self.settings.scratch_dir is not None
+        return list(self.settings.scratch_dir.glob("*/*/*"))
 
     def story(self, job_id: str) -> list[str]:
         with self.db.reading() as tx:

@@ -123,8 +123,7 @@ def test_a_video_and_a_broken_one_in_one_worker(house: RealHouse, tmp_path: Path
     assert jobs[2].request["duration_s"] == 2.0
     assert [key.rpartition("/")[2] for key in house.artifact_keys(ids[2])] == ["audio.flac", "video.mp4"]
     assert house.wait_for_workers(1) == [pid]
-    scratch = tmp_path / "scratch"
-    assert list(scratch.iterdir()) == []
+    assert house.files_in_scratch() == []
 
 
 def test_sigterm_finishes_what_runs_and_hands_back_the_rest(house: RealHouse) -> None:
@@ -138,6 +137,23 @@ def test_sigterm_finishes_what_runs_and_hands_back_the_rest(house: RealHouse) ->
     assert {str(house.job(job_id).state) for job_id in ids} == {"queued"}
     assert {tuple(house.outcomes(job_id)) for job_id in ids} == {("requeued",)}
     assert children_of(worker.pid) == []
+
+
+def test_a_worker_that_is_drained_by_the_api_lets_go_of_its_jobs_ends_and_is_not_started_again(
+    house: RealHouse,
+) -> None:
+    command = house.commands.start("worker", "--devices", "cpu:0")
+    house.wait_for_workers(1)
+    ids = house.submit(2, duration_s=8, num_steps=100)
+    wait_until(lambda: house.states()["running"] == 2, within_s=60, what="two running jobs")
+    house.drain()
+    wait_until(lambda: house.worker_states() in (["draining"], []), within_s=60, what="a worker that has heard")
+    late = house.submit()[0]
+    assert command.wait(120) == 0
+    # Within the grace they end, or else they go back to the queue.
+    assert all(house.outcomes(job_id) in (["succeeded"], ["requeued"]) for job_id in ids)
+    assert str(house.job(late).state) == "queued"
+    assert house.worker_states() == []
 
 
 def test_takes_have_their_seeds_and_their_files(house: RealHouse, tmp_path: Path) -> None:

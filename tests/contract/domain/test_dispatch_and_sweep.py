@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jobs.db.database import Database
-from jobs.errors import Failure, InvalidCursorError
+from jobs.errors import Failure, InvalidCursorError, WorkerNotFoundError
 from jobs.lifecycle import State
 from jobs.service.dispatch import dispatch, republish_lost
 from jobs.service.positions import queue_position, queue_sums
 from jobs.service.queries import JobFilter, list_jobs
 from jobs.service.sweep import SweepPolicy, sweep
 from jobs.service.work import fail
-from jobs.service.workers import Capacity, capacities, worker_heartbeat, worker_stopped
+from jobs.service.workers import Capacity, capacities, request_drain, worker_heartbeat, worker_stopped
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import TENANT, RememberingBelt, Steps
 
@@ -55,6 +55,17 @@ def test_slots_count_while_their_worker_is_heard(steps: Steps, belt: Remembering
     clock.advance(61)  # and nobody sweeps
     with steps.db.reading() as tx:
         assert capacities(tx, heard_within_s=60) == {}
+
+
+def test_a_worker_that_shall_drain_has_no_free_slots(steps: Steps, belt: RememberingBelt) -> None:
+    steps.add_worker("w0", slots=3)
+    steps.submit()
+    with steps.db.transaction() as tx:
+        request_drain(tx, "w0")
+        assert worker_heartbeat(tx, "w0", state="ready", variants_loaded=[], memory_bytes=None) is True
+        with pytest.raises(WorkerNotFoundError):
+            request_drain(tx, "w1")
+    assert dispatch(steps.db, belt) == 0
 
 
 def test_a_variant_stands_in_line_when_others_keep_all_slots_busy(steps: Steps, belt: RememberingBelt) -> None:

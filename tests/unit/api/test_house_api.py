@@ -9,9 +9,9 @@ from openapi_spec_validator import validate
 from pydantic import BaseModel
 
 from api.cli import refuse_open_network
-from api.schemas import HealthView, ReadyView, VariantList
+from api.schemas import GpuView, HealthView, ReadyView, VariantList, WorkerList, WorkerView
 from api.server import serve
-from jobs.service.workers import register_worker, worker_heartbeat
+from jobs.service.workers import register_worker, worker_heartbeat, worker_stopped
 from jobs.settings import Settings
 from tests.unit.api.conftest import House
 
@@ -143,3 +143,42 @@ def test_the_api_refuses_an_open_network_without_keys() -> None:
         refuse_open_network(Settings(api_bind="0.0.0.0:8000"))
     refuse_open_network(Settings(api_bind="127.0.0.1:8000"))
     refuse_open_network(Settings(api_bind="0.0.0.0:8000", trust_network=True))
+
+
+def test_a_worker_is_drained_by_its_id_as_often_as_one_likes(house: House) -> None:
+    register(house)
+    for _ in range(2):
+        answer = house.client.post("/v1/workers/w1/drain")
+        assert (answer.status_code, (answer.json or {})["drain_requested"]) == (202, True)
+        house.clock.advance(1)
+    WorkerView.model_validate(answer.json)
+    with house.db.transaction() as tx:
+        assert worker_heartbeat(tx, "w1", state="draining", variants_loaded=[], memory_bytes=5) is True
+    workers = (house.client.get("/v1/workers").json or {})["data"]
+    assert [(worker["state"], worker["drain_requested"]) for worker in workers] == [("draining", True)]
+    with house.db.transaction() as tx:
+        worker_stopped(tx, "w1")
+    answer = house.client.post("/v1/workers/w1/drain")
+    assert (answer.status_code, (answer.json or {})["state"]) == (200, "stopped")
+
+
+def test_the_drain_of_an_unknown_worker_is_a_404(house: House) -> None:
+    answer = house.client.post("/v1/workers/w1/drain")
+    assert (answer.status_code, (answer.json or {})["code"]) == (404, "worker_not_found")
+
+
+def test_another_site_cannot_drain_a_worker(house: House) -> None:
+    register(house)
+    answer = house.client.post("/v1/workers/w1/drain", headers={"Sec-Fetch-Site": "cross-site"})
+    assert (answer.status_code, (answer.json or {})["code"]) == (403, "cross_site")
+
+
+def test_workers_tell_the_figures_of_their_gpu(house: House) -> None:
+    register(house)
+    figures = {"memory_used_bytes": 3, "memory_total_bytes": 10, "utilization": 0.25, "temperature_c": 61}
+    assert (house.client.get("/v1/workers").json or {})["data"][0]["gpu"] is None
+    with house.db.transaction() as tx:
+        worker_heartbeat(tx, "w1", state="ready", variants_loaded=[], memory_bytes=5, gpu=figures)
+    answer = house.client.get("/v1/workers").json or {}
+    assert WorkerList.model_validate(answer).data[0].gpu == GpuView(**figures)
+    assert set(answer["data"][0]) == set(WorkerView.model_fields)

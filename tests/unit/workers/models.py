@@ -17,6 +17,7 @@ from mmaudio_model.pipeline import GenerationRequest
 from workers.batch_limit import BatchLimit, DeviceMemory, UnknownMemory
 from workers.engine import Engine, EngineRequest, LoadedModel
 from workers.model_cache import ModelCache
+from workers.watchdog import Watchdog
 
 UNSERVABLE_S = -1.0
 BREAKS = "breaks whatever batch it is in"
@@ -133,6 +134,12 @@ def asking(
     return EngineRequest(variant, request, stopped, on_progress)
 
 
-def engine_of(load: Callable[[str], LoadedModel], *, max_batch: int = 8, memory: DeviceMemory | None = None) -> Engine:
+def engine_of(
+    load: Callable[[str], LoadedModel],
+    *,
+    max_batch: int = 8,
+    memory: DeviceMemory | None = None,
+    watchdog: Watchdog | None = None,
+) -> Engine:
     """Return an engine whose variants all fit into memory."""
-    return Engine(ModelCache(load), BatchLimit(max_batch, memory or UnknownMemory()))
+    return Engine(ModelCache(load), BatchLimit(max_batch, memory or UnknownMemory()), watchdog=watchdog)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-from types import SimpleNamespace
 
 import pytest
 
-from workers.devices import DeviceError, cuda_uuids, parse_devices
+from workers.devices import DeviceError, parse_devices, visible_gpus
 
 UUIDS = ["GPU-aaaa", "GPU-bbbb"]
 
@@ -65,7 +63,7 @@ def test_a_list_is_taken_as_it_is_written(two_gpus: None, wanted: str, expected:
         ("auto,cpu:0", "'auto'; give auto, cuda:N or cpu:N"),
         ("cpu:0,cpu:0", "each may be named once"),
         ("cuda:0,cuda:1,cuda:0", "each may be named once"),
-        ("cuda:2", "'cuda:2'; this machine's CUDA devices are: cuda:0, cuda:1"),
+        ("cuda:2", "'cuda:2'; the CUDA devices that may be used here are: cuda:0, cuda:1"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_what_can(two_gpus: None, wanted: str, said: str) -> None:
@@ -75,7 +73,7 @@ def test_what_cannot_be_used_is_refused_with_what_can(two_gpus: None, wanted: st
 
 
 def test_a_gpu_on_a_machine_without_any_is_refused(no_gpu: None) -> None:
-    with pytest.raises(DeviceError, match="CUDA devices are: none"):
+    with pytest.raises(DeviceError, match="used here are: none"):
         parse_devices("cuda:0")
 
 
@@ -117,26 +115,32 @@ def test_a_gpu_process_sees_its_own_gpu_alone_and_calls_it_the_first(two_gpus: N
     assert device.environment["CUDA_VISIBLE_DEVICES"] == "GPU-bbbb"
 
 
-def test_gpus_are_asked_of_the_driver_which_is_let_go_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-    driver = SimpleNamespace(
-        NVMLError=RuntimeError,
-        nvmlInit=lambda: calls.append("init"),
-        nvmlDeviceGetCount=lambda: 2,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetUUID=UUIDS.__getitem__,
-        nvmlShutdown=lambda: calls.append("shutdown"),
-    )
-    monkeypatch.setitem(sys.modules, "pynvml", driver)
+@pytest.mark.parametrize(
+    ("setting", "seen"),
+    [
+        (None, ["GPU-aaaa", "GPU-bbbb", "GPU-bbcc"]),
+        ("", []),
+        ("-1", []),
+        ("1", ["GPU-bbbb"]),
+        ("2, 0", ["GPU-bbcc", "GPU-aaaa"]),
+        ("0,7,1", ["GPU-aaaa"]),
+        ("0,-1,1", ["GPU-aaaa"]),
+        ("GPU-bbcc,0", ["GPU-bbcc", "GPU-aaaa"]),
+        ("GPU-a", ["GPU-aaaa"]),
+        ("GPU-bb", []),
+        ("GPU-cccc", []),
+        ("0,0", []),
+        ("MIG-1234", ["MIG-1234"]),
+    ],
+)
+def test_gpus_that_are_hidden_from_outside_stay_hidden(setting: str | None, seen: list[str]) -> None:
+    assert visible_gpus(["GPU-aaaa", "GPU-bbbb", "GPU-bbcc"], setting) == seen
 
-    assert cuda_uuids() == UUIDS
-    assert calls == ["init", "shutdown"]
 
+def test_devices_are_counted_among_those_that_may_be_used(two_gpus: None) -> None:
+    (device,) = parse_devices("auto", visible="1")
 
-def test_a_machine_without_a_driver_has_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> None:
-        raise RuntimeError("the driver is not there")
-
-    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(NVMLError=RuntimeError, nvmlInit=refuse))
-
-    assert cuda_uuids() == []
+    assert (device.name, device.environment["CUDA_VISIBLE_DEVICES"]) == ("cuda:0", "GPU-bbbb")
+    assert [device.name for device in parse_devices("auto", visible="")] == ["cpu:0"]
+    with pytest.raises(DeviceError, match="may be used here are: cuda:0"):
+        parse_devices("cuda:1", visible="1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, Future, wait
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,21 @@ from workers.batch_limit import BatchLimit
 from workers.engine import Engine, EngineRequest, LoadedModel
 from workers.in_hand import StoppedError
 from workers.model_cache import ModelCache
+from workers.watchdog import Watchdog
+
+
+class ListeningDog(Watchdog):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__(limit_s=0)
+        self.told: list[str] = []
+
+    def moved(self) -> None:
+        self.told.append("moved")
+
+    def rests(self) -> None:
+        self.told.append("rests")
 
 
 def run(model: LoadedModel, *submitted: list[EngineRequest], max_batch: int = 8) -> Engine:
@@ -410,3 +426,19 @@ def test_the_real_model_stops_within_one_step_and_the_mate_sounds_as_if_alone(
     assert rows_of_steps == [2] * (step + 1) + [1] * (num_steps - step - 1)
     assert isinstance(fault(canceled.future), StoppedError)
     assert np.linalg.norm(kept.future.result() - alone) <= 1e-5 * np.linalg.norm(alone)
+
+
+def test_the_watchdog_hears_of_every_step_and_of_rest() -> None:
+    dog, told_before_step = ListeningDog(), []
+    model = CountingModel(during_step=lambda step: told_before_step.append(len(dog.told)))
+    engine = engine_of(lambda variant: model, watchdog=dog)
+    engine.submit([asking(1, num_steps=4)])
+    engine.start()
+    engine.close()
+
+    # Between two steps it was told, and what it was told last is that there is nothing to do.
+    assert [after > before for before, after in pairwise(told_before_step)] == [True] * 3
+    assert dog.told[0] == dog.told[-1] == "rests"
+    first_work, last_work = dog.told.index("moved"), len(dog.told) - 1 - dog.told[::-1].index("moved")
+    assert "rests" not in dog.told[first_work : first_work + told_before_step[-1]]
+    assert last_work > told_before_step[-1]

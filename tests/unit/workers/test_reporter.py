@@ -20,7 +20,7 @@ from jobs.service import work
 from jobs.service.cancel import cancel
 from jobs.service.queries import get_job, job_events
 from jobs.service.submission import SubmitPolicy, submit
-from jobs.service.workers import register_worker
+from jobs.service.workers import register_worker, request_drain
 from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
 from tests.servers.commands import wait_until
@@ -67,6 +67,7 @@ class Post:
     clock: FakeClock
     in_hand: JobsInHand = field(default_factory=JobsInHand)
     seconds: float = 1000.0
+    drains: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.reporter = Reporter(
@@ -78,6 +79,8 @@ class Post:
             state=lambda: "ready",
             loaded=lambda: ["tiny_16k"],
             memory=lambda: 123,
+            gpu=lambda: {"temperature_c": 61},
+            drain=lambda: self.drains.append(self.seconds),
             monotonic=lambda: self.seconds,
         )
 
@@ -130,7 +133,19 @@ def test_a_heartbeat_renews_leases_and_says_how_the_worker_is(post: Post) -> Non
     with post.db.reading() as tx:
         worker = tx.session.get_one(Worker, WORKER)
     assert (worker.state, worker.variants_loaded, worker.memory_bytes) == ("ready", ["tiny_16k"], 123)
+    assert worker.gpu == {"temperature_c": 61}
+    assert post.drains == []
     assert worker.heartbeat_at == post.clock.time
+
+
+def test_a_drain_that_was_asked_for_is_heard_with_the_next_heartbeat(post: Post) -> None:
+    post.later(0)
+    with post.db.transaction() as tx:
+        request_drain(tx, WORKER)
+    post.later(HEARTBEAT_S - 0.1)
+    assert post.drains == []
+    post.later(0.1)
+    assert post.drains == [post.seconds]
 
 
 def test_between_heartbeats_no_lease_is_written(post: Post) -> None:

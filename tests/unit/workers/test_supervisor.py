@@ -15,7 +15,15 @@ import psutil
 import pytest
 
 from tests.servers.commands import wait_until
-from workers.supervisor import CRASHES_ALLOWED, WELL_AFTER_S, ChildSpec, CrashLoopError, Supervisor
+from workers.supervisor import (
+    AFRESH_STATUS,
+    CRASHES_ALLOWED,
+    REFUSED_STATUS,
+    WELL_AFTER_S,
+    ChildSpec,
+    CrashLoopError,
+    Supervisor,
+)
 
 PATIENCE_S = 20.0
 LIVES = "import time; time.sleep(600)"
@@ -297,3 +305,47 @@ def test_a_stop_signal_ends_the_watch_and_a_second_one_is_passed_on(house: House
     assert house.said() == ["worker ready", "worker stops", "worker stops"]
     assert house.told == []
     assert not runs(pid)
+
+
+def test_a_worker_that_has_ended_well_is_not_started_again_and_the_last_one_ends_the_watch(house: House) -> None:
+    supervisor = house.supervisor(clock=PatientClock())
+    for name in ("worker cpu:0", "worker cpu:1"):
+        spec = house.child(name, f"say({name!r})")
+        supervisor.start(ChildSpec(spec.name, spec.command, may_end=True))
+    supervisor.run()
+
+    assert sorted(house.told) == ["worker cpu:0 has ended", "worker cpu:1 has ended"]
+    assert sorted(house.said()) == ["worker cpu:0", "worker cpu:1"]
+
+
+def test_another_child_that_ends_is_started_again_however_well_it_did(house: House) -> None:
+    supervisor = house.supervisor(clock=PatientClock())
+    supervisor.start(house.child("api", "say('ran')"))
+    supervisor.run(until=lambda: len(house.said()) > 1)
+
+    assert house.told[0] == "api ended with status 0; starting it again in 0.5 s"
+
+
+def test_a_child_that_wants_to_start_afresh_does_so_as_often_as_it_likes(house: House) -> None:
+    supervisor = house.supervisor(clock=PatientClock())
+    supervisor.start(house.child("worker cpu:0", f"say('ran'); raise SystemExit({AFRESH_STATUS})"))
+    supervisor.run(until=lambda: len(house.said()) > CRASHES_ALLOWED + 2)
+
+    assert set(house.told) == {"worker cpu:0 starts afresh"}
+
+
+def test_a_device_that_was_refused_is_left_out_and_the_others_go_on(house: House) -> None:
+    supervisor = house.supervisor(clock=PatientClock())
+    well = supervisor.start(house.child("worker cuda:0", LIVES))
+    supervisor.start(house.child("worker cuda:1", f"raise SystemExit({REFUSED_STATUS})"))
+    supervisor.run(until=lambda: bool(house.told))
+
+    assert house.told == ["worker cuda:1 cannot use its device (the reason stands above); going on without it"]
+    assert supervisor.pids() == {"worker cuda:0": well}
+
+
+def test_a_worker_whose_devices_were_all_refused_ends_with_that(house: House) -> None:
+    supervisor = house.supervisor(clock=PatientClock())
+    supervisor.start(house.child("worker cuda:0", f"raise SystemExit({REFUSED_STATUS})"))
+    with pytest.raises(CrashLoopError, match=r"worker cuda:0 cannot use its device.*none is left"):
+        supervisor.run()
