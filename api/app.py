@@ -16,12 +16,15 @@ from api.platform import EXTENSION, Platform
 from api.routes.artifacts import artifacts_api
 from api.routes.house import house_api
 from api.routes.jobs import jobs_api
+from api.routes.s3_events import EVENTS_ENDPOINT, s3_events_api
+from api.routes.triggers import triggers_api
 from api.routes.uploads import uploads_api
 from api.schemas import Problem
 from jobs.db.database import Database
 from jobs.queue import Broker
 from jobs.service.dispatch import Publisher
 from jobs.settings import Settings, load_secret_key
+from jobs.storage.buckets import BucketReader, LateBucketReader
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
 from jobs.storage.signing import LinkSigner
@@ -36,11 +39,12 @@ def create_app(
     db: Database | None = None,
     store: ObjectStore | None = None,
     broker: Broker | Publisher | None = None,
+    buckets: BucketReader | None = None,
 ) -> Flask:
     """Make the app.
 
     Args:
-        db, store, broker: used instead of those that the settings name.
+        db, store, broker, buckets: used instead of those that the settings name.
 
     Raises:
         BrokerUnknownError: nothing says where the broker is.
@@ -63,6 +67,7 @@ def create_app(
         store=store or open_store(settings),
         broker=broker or Broker(settings.resolved_broker_url()),
         signer=LinkSigner(load_secret_key(settings)),
+        buckets=buckets or LateBucketReader(settings),
     )
     register_error_handlers(app)
     if settings.listens_on_loopback and not settings.trust_network:
@@ -70,7 +75,7 @@ def create_app(
     app.before_request(_refuse_nul)
     app.before_request(_expect_json)
     app.after_request(_harden)
-    for blueprint in (jobs_api, artifacts_api, uploads_api, house_api):
+    for blueprint in (jobs_api, artifacts_api, uploads_api, triggers_api, s3_events_api, house_api):
         app.register_api(blueprint)
     app.register_blueprint(dashboard)
     app.add_url_rule("/openapi.json", "openapi_document", lambda: app.api_doc)
@@ -101,6 +106,8 @@ def _expect_json() -> Response | None:
     current_tenant()
     if request.method != "POST" or not request.path.startswith("/v1/") or request.routing_exception is not None:
         return None
+    if request.endpoint == EVENTS_ENDPOINT:
+        return None  # object stores send what they like; the token there is what no other site has
     if not request.content_length and request.endpoint in {"jobs.cancel_job", "jobs.retry_job", "house.drain_worker"}:
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
             return problem(403, "cross_site", "This call may not come from another site.")

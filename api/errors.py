@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.platform import platform
 from api.presentation import present_job
+from api.sns import SnsRefusedError, SnsUnreachableError
 from jobs import errors as domain
 from jobs.queue import BrokerUnavailableError
 from jobs.request import FieldAtFaultError
@@ -26,6 +27,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     domain.IdempotencyMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.JobNotFoundError: HTTPStatus.NOT_FOUND,
     domain.UploadNotFoundError: HTTPStatus.NOT_FOUND,
+    domain.TriggerNotFoundError: HTTPStatus.NOT_FOUND,
     domain.WorkerNotFoundError: HTTPStatus.NOT_FOUND,
     domain.ArtifactNotFoundError: HTTPStatus.NOT_FOUND,
     domain.ArtifactExpiredError: HTTPStatus.GONE,
@@ -67,6 +69,21 @@ class UploadExpiredError(domain.DomainError):
     code = "upload_expired"
 
 
+class EventsRefusedError(domain.DomainError):
+    """Raised for bucket events without the shared token, or where none is set."""
+
+    code = "events_refused"
+
+
+class EventUnreadableError(domain.DomainError):
+    """Raised for a body that is no bucket event of a known form."""
+
+    code = "event_unreadable"
+
+
+STATUS[SnsRefusedError] = HTTPStatus.FORBIDDEN
+STATUS[EventsRefusedError] = HTTPStatus.FORBIDDEN
+STATUS[EventUnreadableError] = HTTPStatus.UNPROCESSABLE_ENTITY
 STATUS[LinkRefusedError] = HTTPStatus.FORBIDDEN
 STATUS[UploadMismatchError] = HTTPStatus.UNPROCESSABLE_ENTITY
 STATUS[UploadCompleteError] = HTTPStatus.CONFLICT
@@ -98,6 +115,7 @@ def register_error_handlers(app: Flask) -> None:
     app.register_error_handler(domain.DomainError, _domain_error)
     app.register_error_handler(storage.StorageError, _storage_error)
     app.register_error_handler(BrokerUnavailableError, lambda _: _unavailable("broker"))
+    app.register_error_handler(SnsUnreachableError, lambda _: _unavailable("sns"))
     app.register_error_handler(SQLAlchemyError, _database_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _unforeseen)

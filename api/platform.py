@@ -13,21 +13,22 @@ from typing import cast
 from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.sns import SnsGate
 from jobs.db.database import Database, Transaction
 from jobs.queue import Broker
 from jobs.service.choice import DispatchPolicy
 from jobs.service.dispatch import Publisher, dispatch
-from jobs.service.queries import is_lost, known_workers
+from jobs.service.offer import LOST_AFTER_LEASES, current_policy, offered_variants, served_variants
 from jobs.service.submission import SubmitPolicy
 from jobs.settings import Settings
+from jobs.storage.buckets import BucketReader
 from jobs.storage.protocol import ObjectStore
 from jobs.storage.signing import LinkSigner
+from jobs.triggers.intake import Intake
 
 log = logging.getLogger(__name__)
 
 EXTENSION = "mmaudio"
-EMBEDDED_VARIANT = "tiny_16k"
-LOST_AFTER_LEASES = 1.5
 BROKER_REST_S = 5.0
 
 
@@ -58,6 +59,8 @@ class Platform:
     store: ObjectStore
     broker: Broker | Publisher
     signer: LinkSigner
+    buckets: BucketReader
+    sns: SnsGate = field(default_factory=SnsGate)
     rest: BrokerRest = field(default_factory=BrokerRest)
 
     def publish(self, variant: str) -> None:
@@ -78,14 +81,11 @@ class Platform:
 
     def offered_variants(self, tx: Transaction) -> tuple[str, ...]:
         """Return the variants that requests may name, the default first."""
-        if self.settings.variants:
-            return tuple(self.settings.variants)
-        return tuple(dict.fromkeys([EMBEDDED_VARIANT, *self.served_variants(tx)]))
+        return offered_variants(tx, self.settings)
 
     def served_variants(self, tx: Transaction) -> list[str]:
         """Return the variants that a living worker takes jobs for."""
-        workers = known_workers(tx)
-        return [name for w in workers if not is_lost(w, tx.now, self.lost_after_s) for name in w.variants]
+        return served_variants(tx, self.settings)
 
     @property
     def lost_after_s(self) -> float:
@@ -94,7 +94,12 @@ class Platform:
     def policy(self) -> SubmitPolicy:
         """Return what is accepted now."""
         with self.db.reading() as tx:
-            return SubmitPolicy.from_settings(self.settings, self.offered_variants(tx))
+            return current_policy(tx, self.settings)
+
+    @property
+    def intake(self) -> Intake:
+        """What turns bucket events into jobs."""
+        return Intake(self.db, self.buckets, self.policy, jobs_per_hour=self.settings.trigger_jobs_per_hour)
 
 
 def platform() -> Platform:

@@ -54,6 +54,12 @@ class UploadNotFoundError(DomainError):
     code = "upload_not_found"
 
 
+class TriggerNotFoundError(DomainError):
+    """Raised for an id that this tenant has no trigger of."""
+
+    code = "trigger_not_found"
+
+
 class WorkerNotFoundError(DomainError):
     """Raised for an id that no worker has."""
 
@@ -145,6 +151,12 @@ class InputMissingError(JobError):
     """Raised when the object a job names is gone or may not be read."""
 
     code = "input_missing"
+
+
+class InputChangedError(JobError):
+    """Raised when the object that made the job was overwritten before it was fetched; the new one has its own job."""
+
+    code = "input_changed"
 
 
 class InputDamagedError(JobError):

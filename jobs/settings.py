@@ -10,7 +10,7 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
@@ -170,6 +170,40 @@ class Settings(BaseSettings):
     upload_ttl_s: int = Field(24 * 3600, ge=60, description="How long an upload is kept.")
     artifact_ttl_s: int = Field(7 * 24 * 3600, ge=60, description="How long artifacts are kept.")
     link_ttl_s: int = Field(3600, ge=60, description="How long a link to an artifact or an upload address works.")
+    s3_events_token: SecretStr = Field(
+        SecretStr(""),
+        description="Shared secret of whoever posts bucket events to /v1/s3-events. Unset: nobody may.",
+    )
+    sqs_queue_url: str = Field("", description="SQS queue with bucket events, polled by the control worker.")
+    sqs_endpoint_url: str | None = Field(None, description="Endpoint of an SQS-compatible server; default AWS.")
+    sqs_wait_s: int = Field(10, ge=0, le=20, description="How long one poll of SQS waits for messages.")
+    sqs_visibility_s: int = Field(
+        60, ge=10, le=43_200, description="How long SQS hides a message that is worked on; renewed while that lasts."
+    )
+    s3_events_redis_list: str = Field(
+        "",
+        description="Redis list that MinIO pushes bucket events to (its `access` format), read by the control worker.",
+    )
+    s3_events_redis_url: SecretStr = Field(
+        SecretStr(""), description="redis:// URL of that list's server. Default: the broker."
+    )
+    trigger_jobs_per_hour: int = Field(
+        20_000, ge=0, description="Jobs a trigger may make within an hour before it is paused, its events held; 0: any."
+    )
+    trigger_memory_s: int = Field(
+        30 * 86_400, ge=86_400, description="How long handled bucket events are remembered, so that none counts twice."
+    )
+    inbox: bool | None = Field(
+        None, description="Watch a folder for files to make jobs of. Default: only when the storage is a folder."
+    )
+    inbox_dir: Path | None = Field(None, description="That folder. Default: `inbox` in the data folder.")
+    inbox_request: dict[str, Any] = Field(
+        default_factory=dict,
+        description='Fields of the jobs that the folder\'s files make, as JSON: {"prompt": "rain", "num_steps": 25}.',
+    )
+    inbox_settle_s: float = Field(
+        3, ge=0.1, description="How long a file in the folder must not have changed before it is taken."
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @classmethod
@@ -188,7 +222,7 @@ class Settings(BaseSettings):
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    @field_validator("data_dir", "weights_dir", "scratch_dir", "feature_cache_dir")
+    @field_validator("data_dir", "weights_dir", "scratch_dir", "feature_cache_dir", "inbox_dir")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
@@ -254,6 +288,12 @@ class Settings(BaseSettings):
     def broker_socket_file(self) -> Path:
         """Where `mmaudio up` writes the URL of the embedded broker, for commands started beside it."""
         return self.data_dir / "broker.url"
+
+    @property
+    def watched_folder(self) -> Path | None:
+        """The folder whose files become jobs; None where none is watched."""
+        watched = self.inbox if self.inbox is not None else self.storage_url.startswith("file:")
+        return (self.inbox_dir or self.data_dir / "inbox") if watched else None
 
     def resolved_broker_url(self) -> str:
         """Return the broker's URL: the setting, or that of the running embedded Valkey.

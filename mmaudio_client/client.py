@@ -22,6 +22,7 @@ from mmaudio_client.errors import (
 )
 from mmaudio_client.models import Artifact, Job, Page
 from mmaudio_client.transport import KeyAuth, Transport, api_error
+from mmaudio_client.triggers import Triggers
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CHUNK_BYTES = 256 * 1024
@@ -62,6 +63,7 @@ class Client:
             transport=transport,
         )
         self._calls = Transport(self._http, sleep=sleep)
+        self.triggers = Triggers(self._calls)
         self._sleep, self._timeout_s = sleep, timeout_s
 
     def __enter__(self) -> Self:

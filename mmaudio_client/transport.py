@@ -110,7 +110,7 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:
-    if answer.status_code == httpx.codes.NOT_MODIFIED:
+    if answer.status_code in {httpx.codes.NOT_MODIFIED, httpx.codes.NO_CONTENT}:
         return answer
     if not answer.is_success:
         raise api_error(answer)

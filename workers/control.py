@@ -1,7 +1,7 @@
 """The control worker: runs the sweep again and again. Several may run; the one with the lease leads, the others wait.
 
 What needs SQL alone, what needs the broker and what needs the object store are loops of their own: a broker that
-hangs must not delay that a lost worker is noticed.
+hangs must not delay that a lost worker is noticed. The sources of bucket events run beside them, in every process.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from jobs.settings import Settings
 from jobs.shared_features import expire_features
 from jobs.storage.errors import StorageError
 from jobs.storage.factory import open_store
+from workers.triggers.running import running_sources
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Control:
     """One control process: the election, and the loops of whoever is elected."""
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
-        self._stop, self._every_s = stop, settings.sweep_s
+        self._settings, self._stop, self._every_s = settings, stop, settings.sweep_s
         self._holder = f"{socket.gethostname()[:30]}-{os.getpid()}-{new_id('c')[-12:]}"
         self._feature_ttl_s = settings.feature_ttl_s
         self._lead_s = max(SHORTEST_LEAD_S, LEAD_SWEEPS * settings.sweep_s)
@@ -68,7 +69,8 @@ class Control:
         ]
         for loop in loops:
             loop.start()
-        self._repeat("mend", self._elect_and_mend, self._every_s)
+        with running_sources(settings=self._settings, db=self._db, publisher=self._broker, stop=self._stop):
+            self._repeat("mend", self._elect_and_mend, self._every_s)
         for loop in loops:
             loop.join(timeout=STOP_WITHIN_S)
         self._guarded("resign", self._resign)

@@ -16,18 +16,14 @@ from typing import Any
 import numpy as np
 
 from jobs.db.database import Database
-from jobs.errors import (
-    InputDamagedError,
-    InputMissingError,
-    InputTooLargeError,
-    StorageFailedError,
-)
+from jobs.errors import InputChangedError, InputDamagedError, InputMissingError, InputTooLargeError, StorageFailedError
 from jobs.lifecycle import Stage, overall_progress
 from jobs.request import MAX_SEED, S3_URL, JobRequest
 from jobs.service.work import NewArtifact, record_resolved
 from jobs.settings import Settings
 from jobs.storage.errors import (
     ChecksumMismatchError,
+    ObjectChangedError,
     ObjectNotFoundError,
     ObjectTooLargeError,
     StorageError,
@@ -160,6 +156,8 @@ class JobRun:
                 self._tools.store.download_to(key, target, max_bytes=limit)
         except ObjectNotFoundError as exc:
             raise InputMissingError("The input is gone, or this server may not read it.") from exc
+        except ObjectChangedError as exc:
+            raise InputChangedError("The input was overwritten after the event that made this job.") from exc
         except ObjectTooLargeError as exc:
             raise InputTooLargeError(f"The input has more than the allowed {limit} bytes.") from exc
         except ChecksumMismatchError as exc:
@@ -176,7 +174,7 @@ class JobRun:
         from jobs.storage.s3 import S3Store
 
         store = S3Store.from_settings(f"s3://{bucket}", self._tools.settings)
-        store.download_from(bucket, key, target, max_bytes=limit)
+        store.download_from(bucket, key, target, max_bytes=limit, pin=self.claim.input_pin)
 
     def _look_up(self, source: Path | None) -> JobFeatures:
         """Find what is known already of what will be encoded."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Float,
     ForeignKey,
@@ -100,6 +101,8 @@ class Job(Base):
     request: Mapped[dict[str, Any]]
     input_key: Mapped[str | None] = mapped_column(Text)
     """Where the input lies: a key of the platform's store, or `s3://bucket/key`."""
+    input_pin: Mapped[dict[str, Any] | None]
+    """Which version of the input is meant (`etag`, `version_id`); NULL: whatever lies there when it is fetched."""
     retry_of: Mapped[str | None] = mapped_column(String(40))
 
     attempt: Mapped[int] = mapped_column(default=0)
@@ -258,6 +261,69 @@ class IdempotencyKey(Base):
     body_sha256: Mapped[str] = mapped_column(String(64))
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     created_at: Mapped[datetime]
+
+
+class Trigger(Base):
+    """A rule that turns bucket events into jobs."""
+
+    __tablename__ = "triggers"
+    __table_args__ = (
+        Index("ix_triggers_bucket", "bucket"),
+        Index("ix_triggers_tenant_page", "tenant", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str | None] = mapped_column(String(120))
+    bucket: Mapped[str] = mapped_column(String(255))
+    prefix: Mapped[str] = mapped_column(Text)
+    suffixes: Mapped[list[Any]]
+    source_field: Mapped[str] = mapped_column(String(16))
+    """Which field of the request the object becomes: `video` or `image`."""
+    request: Mapped[dict[str, Any]]
+    output: Mapped[str | None] = mapped_column(Text)
+    enabled: Mapped[bool] = mapped_column(Boolean)
+    """Switched off by a person: events are let go. Not the breaker, which keeps them."""
+    paused_at: Mapped[datetime | None]
+    pause_reason: Mapped[str | None] = mapped_column(Text)
+    resumed_at: Mapped[datetime | None]
+    """The breaker counts from here."""
+    created_at: Mapped[datetime]
+
+
+class TriggerEvent(Base):
+    """What became of one object version at one trigger. The unique index is what makes redelivery harmless."""
+
+    __tablename__ = "trigger_events"
+    __table_args__ = (
+        Index("uq_trigger_events_object", "trigger_id", "bucket", "object_key", "identity", unique=True),
+        Index("ix_trigger_events_rate", "trigger_id", "seen_at"),
+        Index("ix_trigger_events_seen_at", "seen_at"),
+        Index("ix_trigger_events_job_id", "job_id"),
+        Index(
+            "ix_trigger_events_held",
+            "retry_at",
+            postgresql_where=text("outcome = 'held'"),
+            sqlite_where=text("outcome = 'held'"),
+        ),
+        CheckConstraint("outcome IN ('submitted', 'skipped', 'held')", name="outcome_known"),
+        CheckConstraint("(outcome = 'held') = (retry_at IS NOT NULL)", name="retry_while_held"),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    trigger_id: Mapped[str] = mapped_column(ForeignKey("triggers.id", ondelete="CASCADE"))
+    bucket: Mapped[str] = mapped_column(String(255))
+    object_key: Mapped[str] = mapped_column(Text)
+    identity: Mapped[str] = mapped_column(String(255))
+    """Which version of the key: see `jobs.triggers.identity`."""
+    outcome: Mapped[str] = mapped_column(String(16))
+    """`submitted`: a job was made. `skipped`: none is wanted. `held`: looked at again at `retry_at`."""
+    reason: Mapped[str | None] = mapped_column(Text)
+    event: Mapped[dict[str, Any]]
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
+    tries: Mapped[int]
+    retry_at: Mapped[datetime | None]
+    seen_at: Mapped[datetime]
 
 
 class QueuedCount(Base):

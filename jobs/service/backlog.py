@@ -75,8 +75,10 @@ def queued_by_variant(tx: Transaction) -> dict[str, int]:
 
 
 def queued_of_tenant(tx: Transaction, tenant: str) -> int:
-    """Return how many jobs a tenant has waiting."""
-    return int(tx.session.scalar(select(func.sum(QueuedCount.queued)).where(QueuedCount.tenant == tenant)) or 0)
+    """Return how many jobs a tenant has waiting, those of this transaction included."""
+    written = tx.session.scalar(select(func.sum(QueuedCount.queued)).where(QueuedCount.tenant == tenant)) or 0
+    pending = cast("dict[_Key, int]", tx.session.info.get(_PENDING, {}))
+    return int(written) + sum(change for key, change in pending.items() if key[2] == tenant)
 
 
 def forget_empty_lanes(tx: Transaction) -> None:

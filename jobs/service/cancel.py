@@ -10,6 +10,7 @@ from jobs.request import JobRequest
 from jobs.service.changes import append_event, change_state, update_where
 from jobs.service.queries import get_job
 from jobs.service.submission import Idempotency, SubmitPolicy, Submitted, commit_once, submit
+from jobs.storage.protocol import ObjectPin
 
 
 def cancel(tx: Transaction, job_id: str, *, tenant: str) -> Job:
@@ -53,7 +54,8 @@ def retry(
     if not job.state.is_terminal:
         raise JobNotEndedError(f"Job {job_id} is {job.state}; only an ended job can be retried.", job_id)
     request = JobRequest.model_validate(job.request)
-    return submit(tx, request, tenant=tenant, policy=policy, idempotency=idempotency, retry_of=job.id)
+    pin = ObjectPin(**job.input_pin) if job.input_pin is not None else None
+    return submit(tx, request, tenant=tenant, policy=policy, idempotency=idempotency, retry_of=job.id, input_pin=pin)
 
 
 def retry_and_commit(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from jobs.request import OUTPUT_URL, S3_URL, JobRequest
 from jobs.service.backlog import Lane, count_queued, queued_of_tenant
 from jobs.service.changes import append_event
 from jobs.settings import Settings
+from jobs.storage.protocol import ObjectPin
 from jobs.variants import VARIANTS
 
 MAX_DRAWN_SEED = 2**32
@@ -86,8 +87,12 @@ def submit(
     policy: SubmitPolicy,
     idempotency: Idempotency | None = None,
     retry_of: str | None = None,
+    input_pin: ObjectPin | None = None,
 ) -> Submitted:
     """Queue a job.
+
+    Args:
+        input_pin: which version of the input is meant, where it lies in a bucket.
 
     Raises:
         RequestInvalidError: a field names what this server does not have or allow.
@@ -110,6 +115,7 @@ def submit(
         priority=request.priority.rank,
         request=resolved,
         input_key=input_key,
+        input_pin=asdict(input_pin) if input_pin is not None else None,
         retry_of=retry_of,
         attempt=0,
         max_attempts=policy.max_attempts,

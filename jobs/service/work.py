@@ -19,6 +19,7 @@ from jobs.errors import Failure, LeaseLostError, RunTimeoutError
 from jobs.lifecycle import Stage, State, overall_progress
 from jobs.service.changes import append_event, change_state, update_where
 from jobs.service.queue_rules import is_paused
+from jobs.storage.protocol import ObjectPin
 
 RETRY_BASE_S = 2.0
 RETRY_MAX_S = 300.0
@@ -38,6 +39,8 @@ class Claim:
     started_at: datetime
     queued_s: float
     """How long it waited for this claim, in seconds."""
+    input_pin: ObjectPin | None = None
+    """Which version of the input is meant; None: whatever lies there."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ def claim(tx: Transaction, job_id: str, *, worker_id: str, lease_s: float) -> Cl
         variant=job.variant,
         request=dict(job.request),
         input_key=job.input_key,
+        input_pin=ObjectPin(**job.input_pin) if job.input_pin is not None else None,
         started_at=tx.now,
         queued_s=(tx.now - job.available_at).total_seconds(),
     )

@@ -19,6 +19,14 @@ class ObjectNotFoundError(StorageError):
     """Raised when there is no object of that key, or this server may not read it."""
 
 
+class ObjectForbiddenError(StorageError):
+    """Raised when this server may not look; S3 also says so of a missing key to callers who may not list."""
+
+
+class ObjectChangedError(StorageError):
+    """Raised when the object is no longer the version that was asked for."""
+
+
 class ObjectExistsError(StorageError):
     """Raised when an exclusive write finds the key taken."""
 

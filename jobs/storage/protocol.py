@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 CHUNK_BYTES = 1024 * 1024
-# What every output carries in its metadata: whose it is. Triggers skip objects that have it.
+# What every output carries in its metadata: which job of ours made it. A trigger must not take it for an input.
 JOB_ID_FIELD = "mmaudio-job-id"
 
 
@@ -24,6 +24,14 @@ class ObjectMetadata:
     content_type: str
     last_modified: datetime
     user_metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ObjectPin:
+    """One version of an object: by its version id where the bucket keeps versions, by its ETag elsewhere."""
+
+    etag: str
+    version_id: str | None = None
 
 
 @dataclass(frozen=True)

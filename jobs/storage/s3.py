@@ -9,32 +9,31 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, Literal, Protocol
 from urllib.parse import quote, urlsplit
 
-import boto3
-from boto3.s3.transfer import TransferConfig
-from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs.settings import Settings
 from jobs.storage.errors import (
     ChecksumMismatchError,
     InvalidKeyError,
+    ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
     ObjectTooLargeError,
     StorageUnavailableError,
 )
-from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, UnfinishedWrite, UploadTarget
+from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, ObjectPin, UnfinishedWrite, UploadTarget
+from jobs.storage.s3_client import s3_client
+from jobs.storage.s3_download import download
 from jobs.storage.s3_errors import BACKEND, error_code, is_unknown_to_server, translated
 from jobs.storage.s3_upload import PART_BYTES, Upload, send
 
 SHA256_FIELD = "sha256"
 PUT_ID_FIELD = "mmaudio-put-id"
 MAX_KEY_BYTES = 1024
-# Down: ranged and in parallel, each range only of the object that was looked at first (If-Match).
-_TRANSFER = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
 # What servers answer that do not delete in groups, or want an older checksum with them.
 _NO_GROUPS = {"501", "NotImplemented", "405", "MethodNotAllowed", "MissingContentMD5", "InvalidRequest"}
 
@@ -91,21 +90,12 @@ class S3Store:
         self._prefix = parts.path.strip("/")
         self._encryption = encryption or Encryption()
         self._knows_conditions = True
-        self._client: Any = boto3.session.Session().client(
-            "s3",
+        self._client = s3_client(
             endpoint_url=endpoint_url,
-            region_name=region,
-            config=Config(
-                signature_version="s3v4",
-                s3={"addressing_style": addressing_style},  # type: ignore[arg-type]
-                connect_timeout=3,
-                read_timeout=30,
-                retries={"mode": retry_mode, "total_max_attempts": max_attempts},
-                # botocore's newer checksums by default break older S3-compatible servers. Ours are Content-MD5 on
-                # the way up, which all know, and the SHA-256 in the metadata on the way down.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            ),
+            region=region,
+            addressing_style=addressing_style,
+            retry_mode=retry_mode,
+            max_attempts=max_attempts,
         )
 
     @classmethod
@@ -210,18 +200,34 @@ class S3Store:
     def download_to(self, key: str, path: Path, *, max_bytes: int | None = None) -> ObjectMetadata:
         return self._download(self._bucket, self._full(key), key, path, max_bytes)
 
-    def download_from(self, bucket: str, key: str, path: Path, *, max_bytes: int | None = None) -> ObjectMetadata:
-        """Copy an object of another bucket to a file; raises what `download_to` raises."""
-        return self._download(bucket, key, key, path, max_bytes)
+    def download_from(
+        self, bucket: str, key: str, path: Path, *, max_bytes: int | None = None, pin: ObjectPin | None = None
+    ) -> ObjectMetadata:
+        """Copy an object of another bucket to a file; raises what `download_to` raises.
 
-    def _download(self, bucket: str, full: str, key: str, path: Path, max_bytes: int | None) -> ObjectMetadata:
-        metadata = self._head(bucket, full, key)
+        Args:
+            pin: the version that is meant; None is whatever lies there now.
+
+        Raises:
+            ObjectChangedError: the object was overwritten since it was pinned.
+        """
+        return self._download(bucket, key, key, path, max_bytes, pin)
+
+    def _download(
+        self, bucket: str, full: str, key: str, path: Path, max_bytes: int | None, pin: ObjectPin | None = None
+    ) -> ObjectMetadata:
+        version = {"VersionId": pin.version_id} if pin is not None and pin.version_id is not None else {}
+        metadata = self._head(bucket, full, key, version)
+        if pin is not None and metadata.etag != pin.etag:
+            raise ObjectChangedError(f"The object {key!r} was overwritten meanwhile.", BACKEND)
         if max_bytes is not None and metadata.size_bytes > max_bytes:
             raise ObjectTooLargeError(
                 f"The object has {metadata.size_bytes} bytes, at most {max_bytes} are allowed.", BACKEND
             )
-        with translated(f"Could not read {key!r}"):
-            self._client.download_file(bucket, full, str(path), Config=_TRANSFER)
+        with translated(f"Could not read {key!r}", reading=True):
+            download(
+                self._client, bucket, full, path, size_bytes=metadata.size_bytes, etag=metadata.etag, version=version
+            )
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if metadata.sha256 is not None and digest != metadata.sha256:
@@ -231,9 +237,11 @@ class S3Store:
     def head(self, key: str) -> ObjectMetadata:
         return self._head(self._bucket, self._full(key), key)
 
-    def _head(self, bucket: str, full: str, key: str) -> ObjectMetadata:
+    def _head(
+        self, bucket: str, full: str, key: str, version: Mapping[str, str] = MappingProxyType({})
+    ) -> ObjectMetadata:
         with translated(f"There is no object {key!r} that this server may read"):
-            answer = self._client.head_object(Bucket=bucket, Key=full)
+            answer = self._client.head_object(Bucket=bucket, Key=full, **version)
         user_metadata = dict(answer.get("Metadata", {}))
         user_metadata.pop(PUT_ID_FIELD, None)
         return ObjectMetadata(

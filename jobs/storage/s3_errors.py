@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs.storage.errors import (
     ChecksumMismatchError,
+    ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
     StorageError,
@@ -30,15 +31,18 @@ _UNKNOWN_TO_SERVER = {"501", "NotImplemented"}
 
 
 @contextmanager
-def translated(what: str, *, writing: bool = False) -> Iterator[None]:
+def translated(what: str, *, writing: bool = False, reading: bool = False) -> Iterator[None]:
     """Turn what boto3 raises into our errors.
 
     Args:
         writing: a refusal then means that this server may not write; for a reader it means that there is nothing.
+        reading: a failed precondition then means that the object was overwritten meanwhile.
     """
     try:
         yield
     except ClientError as exc:
+        if reading and error_code(exc) in _TAKEN:
+            raise ObjectChangedError(f"{what}: it was overwritten meanwhile.", BACKEND) from exc
         raise _from_client_error(exc, what, writing) from exc
     except (BotoCoreError, Boto3Error) as exc:
         raise StorageUnavailableError(f"{what}: {exc}", BACKEND) from exc

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from pydantic import SecretStr
 
 from api.app import create_app
 from jobs.db.database import Database
@@ -21,6 +22,9 @@ from jobs.settings import Settings
 from jobs.storage.local import LocalStore
 from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
+from tests.shelf import Shelf
+
+EVENTS_TOKEN = "a shared token"
 
 
 @dataclass
@@ -46,6 +50,7 @@ class House:
     store: LocalStore
     belt: Belt
     clock: FakeClock
+    shelf: Shelf
 
     @property
     def client(self) -> FlaskClient:
@@ -99,9 +104,18 @@ class House:
 
 @pytest.fixture
 def house(tmp_path: Path, clock: FakeClock) -> Iterator[House]:
-    settings = Settings(data_dir=tmp_path, max_upload_bytes=1000, max_queued_per_tenant=20, variants=["tiny_16k"])
+    settings = Settings(
+        data_dir=tmp_path,
+        max_upload_bytes=1000,
+        max_queued_per_tenant=20,
+        variants=["tiny_16k"],
+        input_buckets=["videos"],
+        output_buckets=["videos", "sounds"],
+        s3_events_token=SecretStr(EVENTS_TOKEN),
+    )
     upgrade(settings.database_url)
     db = Database(settings.database_url, clock=clock)
     store, belt = LocalStore(tmp_path / "objects"), Belt()
-    yield House(create_app(settings, db=db, store=store, broker=belt), db, store, belt, clock)
+    shelf = Shelf()
+    yield House(create_app(settings, db=db, store=store, broker=belt, buckets=shelf), db, store, belt, clock, shelf)
     db.close()

@@ -59,6 +59,7 @@ def artifact_document(name: str = "audio.flac", **members: Any) -> dict[str, Any
         "seed": 7,
         "expires_at": "2026-01-02T00:00:00.000Z",
         "expired": False,
+        "delivered_to": None,
         **members,
     }
 
@@ -74,6 +75,8 @@ def job_document(state: str = "queued", **members: Any) -> dict[str, Any]:
         "progress": {"queued": 0.0, "running": 0.5}.get(state, 1.0),
         "step": 10 if state == "running" else None,
         "queue_position": 3 if state == "queued" else None,
+        "eta_s": None,
+        "attempts": [],
         "attempt": 0 if state == "queued" else 1,
         "max_attempts": 3,
         "request": {"prompt": "rain", "variant": "tiny_16k", "num_steps": 25},

@@ -1,0 +1,83 @@
+"""`/v1/s3-events`: where MinIO, Ceph RGW and SNS post bucket events. 2xx is said only when the events are committed."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from typing import Any
+
+from flask import Response, jsonify, request
+from flask_openapi3 import APIBlueprint, Tag
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from api.errors import EventsRefusedError, EventUnreadableError
+from api.platform import platform
+from api.schemas import EventsTaken, HealthView, problems
+from jobs.triggers.forms.event import UnreadableEventError
+from jobs.triggers.forms.message import read_document
+from jobs.triggers.forms.sns import SUBSCRIPTION, is_sns
+
+TOKEN_HEADER = "X-MMAudio-Events-Token"  # noqa: S105 - the name of a header
+MAX_EVENT_BYTES = 1024 * 1024
+
+s3_events_api = APIBlueprint("s3_events", __name__, url_prefix="/v1/s3-events", abp_tags=[Tag(name="triggers")])
+EVENTS_ENDPOINT = "s3_events.receive"
+
+
+@s3_events_api.get("", summary="Is somebody there?", responses={"200": HealthView, **problems(422)})
+def probe() -> Response:
+    """MinIO asks so (also by HEAD) before it takes the address. Says nothing that needs the token."""
+    return jsonify({"status": "ok"})
+
+
+@s3_events_api.post("", summary="Hand in bucket events", responses={"200": EventsTaken, **problems(403, 413, 422, 503)})
+def receive() -> Response:
+    """Takes every form: S3 records, SNS envelopes, EventBridge, MinIO, Ceph RGW.
+
+    The shared token comes as `Authorization: Bearer TOKEN`, as the password of `Authorization: Basic`, in the header
+    `X-MMAudio-Events-Token`, or as `?token=TOKEN` where a sender knows only a URL.
+    """
+    here = platform()
+    _check_token(here.settings.s3_events_token.get_secret_value())
+    body = request.get_data()
+    if request.content_length is None and len(body) >= MAX_EVENT_BYTES:
+        raise RequestEntityTooLarge  # it came in chunks, and what lies behind the limit was not read
+    try:
+        document: Any = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise EventUnreadableError("The body is not JSON.") from exc
+    if is_sns(document):
+        here.sns.check(document)
+        if document["Type"] == SUBSCRIPTION:
+            here.sns.confirm(document)
+    try:
+        events = read_document(document)
+    except UnreadableEventError as exc:
+        raise EventUnreadableError(str(exc)) from exc
+    taken = here.intake.take(events)
+    for variant in taken.variants:
+        here.publish(variant)
+    return jsonify(
+        {
+            "submitted": taken.submitted,
+            "skipped": taken.skipped,
+            "held": taken.held,
+            "duplicates": taken.duplicates,
+        }
+    )
+
+
+def _check_token(expected: str) -> None:
+    """Compare in constant time whatever way the token came."""
+    if not expected:
+        raise EventsRefusedError("This server takes no bucket events: MMAUDIO_S3_EVENTS_TOKEN is not set.")
+    given = [
+        request.headers.get(TOKEN_HEADER, ""),
+        request.args.get("token", ""),
+        request.headers.get("Authorization", ""),  # MinIO sends a token of two words as it is
+    ]
+    if request.authorization is not None:
+        given += [request.authorization.token or "", request.authorization.password or ""]
+    matching = [hmac.compare_digest(one.encode(errors="replace"), expected.encode()) for one in given]
+    if not any(matching):
+        raise EventsRefusedError("The shared token is missing or is another one.")

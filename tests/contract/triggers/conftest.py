@@ -1,0 +1,71 @@
+"""What the tests of the intake share: an intake on each database, and triggers as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from jobs.db.database import Database
+from jobs.db.tables import Job, Trigger, TriggerEvent
+from jobs.service.submission import SubmitPolicy
+from jobs.service.triggers import create_trigger
+from jobs.storage.buckets import SeenObject
+from jobs.triggers.forms.event import ObjectCreated
+from jobs.triggers.forms.message import read_document
+from jobs.triggers.intake import Intake, Taken
+from jobs.triggers.rule import NewTrigger
+from tests.bucket_events import FORMS
+from tests.conftest import FakeClock
+from tests.shelf import BUCKET, Shelf
+
+
+@dataclass
+class House:
+    """An intake on one database, with what it looks at."""
+
+    db: Database
+    shelf: Shelf
+    policy: SubmitPolicy
+    clock: FakeClock
+    jobs_per_hour: int = 0
+
+    @property
+    def intake(self) -> Intake:
+        return Intake(self.db, self.shelf, lambda: self.policy, jobs_per_hour=self.jobs_per_hour, jitter=lambda: 0.5)
+
+    def trigger(self, tenant: str = "default", **fields: Any) -> Trigger:
+        rule = NewTrigger(**{"bucket": BUCKET, **fields})
+        with self.db.transaction() as tx:
+            return create_trigger(tx, rule, tenant=tenant)
+
+    def event(self, seen: SeenObject, form: str = "aws", sequencer: str | None = None) -> list[ObjectCreated]:
+        told = sequencer or f"{int(seen.last_modified.timestamp()):016X}"
+        return read_document(FORMS[form](BUCKET, seen.key, etag=seen.etag, version_id=seen.version_id, sequencer=told))
+
+    def take(self, events: Sequence[ObjectCreated]) -> Taken:
+        return self.intake.take(events)
+
+    def jobs(self) -> list[Job]:
+        with self.db.reading() as tx:
+            return list(tx.session.scalars(select(Job).order_by(Job.id)))
+
+    def videos(self) -> list[str]:
+        return sorted(job.request["video"].removeprefix(f"s3://{BUCKET}/") for job in self.jobs())
+
+    def rows(self, outcome: str | None = None) -> list[TriggerEvent]:
+        with self.db.reading() as tx:
+            rows = list(tx.session.scalars(select(TriggerEvent).order_by(TriggerEvent.id)))
+        return [row for row in rows if outcome in {None, row.outcome}]
+
+    def limit(self, **fields: Any) -> None:
+        self.policy = replace(self.policy, **fields)
+
+
+@pytest.fixture
+def house(db: Database, clock: FakeClock) -> House:
+    policy = SubmitPolicy(variants=("tiny_16k",), input_buckets=frozenset({BUCKET}), draw_seed=lambda: 7)
+    return House(db, Shelf(), policy, clock)

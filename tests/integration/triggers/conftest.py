@@ -1,0 +1,91 @@
+"""A database, a belt and real servers around the sources of bucket events."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from sqlalchemy import select
+
+from jobs.db.database import Database
+from jobs.db.tables import Job, TriggerEvent
+from jobs.service.submission import SubmitPolicy
+from jobs.service.triggers import create_trigger
+from jobs.storage.s3_buckets import S3BucketReader
+from jobs.storage.s3_client import s3_client
+from jobs.triggers.forms.event import ObjectCreated
+from jobs.triggers.intake import Intake
+from jobs.triggers.rule import NewTrigger
+from migrations.upgrade import upgrade
+
+
+@dataclass
+class House:
+    """An intake that looks into real buckets over HTTP."""
+
+    db: Database
+    endpoint: str
+    bucket: str
+    stop: threading.Event = field(default_factory=threading.Event)
+    broken: bool = False
+
+    @property
+    def s3(self) -> Any:
+        return s3_client(endpoint_url=self.endpoint, addressing_style="path")
+
+    def aws(self, service: str) -> Any:
+        return boto3.client(service, endpoint_url=self.endpoint, region_name="us-east-1")
+
+    @property
+    def intake(self) -> Intake:
+        policy = SubmitPolicy(variants=("tiny_16k",), input_buckets=frozenset({self.bucket}))
+        return Intake(self.db, S3BucketReader(self.s3), lambda: policy, jobs_per_hour=0)
+
+    def take(self, events: list[ObjectCreated]) -> None:
+        if self.broken:
+            raise OSError("broken by the test")
+        self.intake.take(events)
+
+    def trigger(self, **fields: Any) -> None:
+        with self.db.transaction() as tx:
+            create_trigger(tx, NewTrigger(bucket=self.bucket, **fields), tenant="default")
+
+    def put(self, key: str, data: bytes = b"video", **fields: Any) -> str:
+        return str(self.s3.put_object(Bucket=self.bucket, Key=key, Body=data, **fields)["ETag"]).strip('"')
+
+    def videos(self) -> list[str]:
+        with self.db.reading() as tx:
+            jobs = list(tx.session.scalars(select(Job)))
+        return sorted(job.request["video"].removeprefix(f"s3://{self.bucket}/") for job in jobs)
+
+    def outcomes(self) -> list[str]:
+        with self.db.reading() as tx:
+            return sorted(tx.session.scalars(select(TriggerEvent.outcome)))
+
+
+@pytest.fixture
+def make_house(tmp_path: Path, s3_endpoint: str) -> Iterator[Callable[[], House]]:
+    made: list[House] = []
+
+    def make() -> House:
+        url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
+        upgrade(url)
+        house = House(Database(url), s3_endpoint, f"bucket-{uuid.uuid4().hex}")
+        house.s3.create_bucket(Bucket=house.bucket)
+        made.append(house)
+        return house
+
+    yield make
+    for house in made:
+        house.db.close()
+
+
+@pytest.fixture
+def house(make_house: Callable[[], House]) -> House:
+    return make_house()

@@ -1,0 +1,156 @@
+"""Buckets that notify by themselves: S3 to SQS, through SNS and through EventBridge, and the poller behind."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from typing import Any
+
+import pytest
+
+from tests.bucket_events import aws, sample
+from tests.integration.triggers.conftest import House
+from workers.triggers.source import keep_stepping
+from workers.triggers.sqs import SqsSource
+
+# Not one with a line break, which the test server cannot store; the contract tests have it.
+KEYS = ["in/red flower.mp4", "in/a+b.mp4", "in/100%.mp4", "in/ü 日本.mp4", "in/&?#=.mp4"]
+
+
+class Queue:
+    """An SQS queue with a dead-letter queue behind it, and the source that polls it."""
+
+    def __init__(self, house: House, *, visibility_s: int = 60) -> None:
+        self.house, self.sqs = house, house.aws("sqs")
+        name = uuid.uuid4().hex
+        self.dead = self.sqs.create_queue(QueueName=f"dead-{name}")["QueueUrl"]
+        redrive = {"deadLetterTargetArn": self.arn_of(self.dead), "maxReceiveCount": 2}
+        self.url = self.sqs.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(redrive)})["QueueUrl"]
+        self.arn = self.arn_of(self.url)
+        self.source = SqsSource(self.sqs, self.url, house.take, wait_s=0, visibility_s=visibility_s)
+
+    def arn_of(self, url: str) -> str:
+        return str(self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"])
+
+    def send(self, document: Any) -> None:
+        text = document if isinstance(document, str) else json.dumps(document)
+        self.sqs.send_message(QueueUrl=self.url, MessageBody=text)
+
+    def left(self, url: str | None = None) -> int:
+        """How many messages lie in the queue, hidden ones too."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        found = self.sqs.get_queue_attributes(QueueUrl=url or self.url, AttributeNames=names)["Attributes"]
+        return sum(int(found[name]) for name in names)
+
+    def drain(self) -> None:
+        for _ in range(20):
+            if not self.left():
+                return
+            self.source.step(self.house.stop)
+
+
+@pytest.fixture
+def queue(house: House) -> Queue:
+    house.trigger(prefix="in/")
+    return Queue(house)
+
+
+def _notify(house: House, **configuration: Any) -> None:
+    house.s3.put_bucket_notification_configuration(Bucket=house.bucket, NotificationConfiguration=configuration)
+
+
+def _by_sqs(house: House, queue: Queue) -> None:
+    _notify(house, QueueConfigurations=[{"QueueArn": queue.arn, "Events": ["s3:ObjectCreated:*"]}])
+
+
+def _by_sns(house: House, queue: Queue) -> None:
+    sns = house.aws("sns")
+    topic = sns.create_topic(Name=uuid.uuid4().hex)["TopicArn"]
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue.arn)
+    _notify(house, TopicConfigurations=[{"TopicArn": topic, "Events": ["s3:ObjectCreated:*"]}])
+
+
+def _by_eventbridge(house: House, queue: Queue) -> None:
+    events, name = house.aws("events"), uuid.uuid4().hex
+    pattern = {"source": ["aws.s3"], "detail": {"bucket": {"name": [house.bucket]}}}
+    events.put_rule(Name=name, EventPattern=json.dumps(pattern))
+    events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": queue.arn}])
+    _notify(house, EventBridgeConfiguration={})
+
+
+@pytest.mark.parametrize("way", [_by_sqs, _by_sns, _by_eventbridge], ids=["sqs", "sns", "eventbridge"])
+def test_what_is_put_into_a_bucket_becomes_a_job_by_each_way(house: House, queue: Queue, way: Any) -> None:
+    way(house, queue)
+    for key in KEYS:
+        house.put(key)
+    house.put("out/other.mp4")
+    house.put("in/own.mp4", Metadata={"mmaudio-job-id": "job_1"})
+    queue.drain()
+    assert house.videos() == sorted(KEYS)
+    assert queue.left() == queue.left(queue.dead) == 0
+
+
+def test_a_message_is_deleted_only_after_the_commit(house: House, queue: Queue) -> None:
+    queue.source = SqsSource(queue.sqs, queue.url, house.take, wait_s=0, visibility_s=1)
+    queue.send(aws(house.bucket, "in/a.mp4", etag=house.put("in/a.mp4")))
+    house.broken = True
+    with pytest.raises(OSError, match="broken"):
+        queue.source.step(house.stop)
+    assert (queue.left(), house.videos()) == (1, [])
+    house.broken = False
+    time.sleep(1.1)  # now it is visible again
+    queue.drain()
+    assert (house.videos(), queue.left()) == (["in/a.mp4"], 0)
+
+
+def test_a_message_that_cannot_be_read_is_left_to_the_dead_letter_queue(house: House, queue: Queue) -> None:
+    queue.source = SqsSource(queue.sqs, queue.url, house.take, wait_s=0, visibility_s=1)
+    queue.send("no event")
+    queue.send(sample("test_event"))
+    queue.send(aws(house.bucket, "in/a.mp4", etag=house.put("in/a.mp4")))
+    deadline = time.monotonic() + 60
+    while queue.left() and time.monotonic() < deadline:
+        queue.source.step(house.stop)
+        time.sleep(0.2)
+    assert (house.videos(), queue.left(queue.dead)) == (["in/a.mp4"], 1)
+
+
+def test_duplicates_make_one_job(house: House, queue: Queue) -> None:
+    event = aws(house.bucket, "in/a.mp4", etag=house.put("in/a.mp4"))
+    for _ in range(5):
+        queue.send(event)
+    queue.drain()
+    assert house.videos() == ["in/a.mp4"]
+
+
+def test_messages_stay_hidden_while_they_are_worked_on(house: House, queue: Queue) -> None:
+    began, may_end = threading.Event(), threading.Event()
+
+    def slow(events: Any) -> None:
+        began.set()
+        may_end.wait(60)
+        house.take(events)
+
+    source = SqsSource(queue.sqs, queue.url, slow, wait_s=0, visibility_s=2)
+    queue.send(aws(house.bucket, "in/a.mp4", etag=house.put("in/a.mp4")))
+    working = threading.Thread(target=source.step, args=(house.stop,))
+    working.start()
+    assert began.wait(60)
+    time.sleep(3.5)
+    assert "Messages" not in queue.sqs.receive_message(QueueUrl=queue.url, WaitTimeSeconds=0)
+    may_end.set()
+    working.join()
+    assert (house.videos(), queue.left()) == (["in/a.mp4"], 0)
+
+
+def test_a_poller_outlives_a_queue_that_is_away(house: House, queue: Queue) -> None:
+    gone = SqsSource(queue.sqs, f"{queue.url}-gone", house.take, wait_s=0, visibility_s=10)
+    thread = threading.Thread(target=keep_stepping, args=(gone, house.stop))
+    thread.start()
+    time.sleep(0.5)
+    assert thread.is_alive()
+    house.stop.set()
+    thread.join(60)
+    assert not thread.is_alive()

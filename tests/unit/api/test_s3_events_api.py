@@ -1,0 +1,256 @@
+"""`/v1/s3-events`: who may post, what is answered, and what is never lost."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy.exc import OperationalError
+
+from api.app import create_app
+from api.platform import EXTENSION
+from api.sns import SnsGate, SnsRefusedError
+from jobs.settings import Settings
+from tests.bucket_events import FORMS, aws, sample
+from tests.shelf import BUCKET
+from tests.unit.api.conftest import EVENTS_TOKEN, House
+
+BEARER = {"Authorization": f"Bearer {EVENTS_TOKEN}"}
+BASIC = base64.b64encode(f"sns:{EVENTS_TOKEN}".encode()).decode()
+CERTIFICATE_URL = "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-1.pem"
+
+
+def post(house: House, document: Any, headers: dict[str, str] = BEARER, path: str = "/v1/s3-events") -> Any:
+    return house.client.post(path, data=json.dumps(document), headers=headers, content_type="text/plain")
+
+
+def trigger(house: House, **fields: Any) -> str:
+    answer = house.client.post("/v1/triggers", json={"bucket": BUCKET, **fields})
+    assert answer.status_code == 201, answer.json
+    return str((answer.json or {})["id"])
+
+
+def jobs(house: House) -> list[str]:
+    return [job["request"]["video"] for job in (house.client.get("/v1/jobs").json or {})["data"]]
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "sns"])
+def test_a_posted_event_becomes_one_published_job_however_often_it_comes(house: House, form: str) -> None:
+    house.add_worker()
+    trigger(house)
+    seen = house.shelf.put("in/a b+ü.mp4")
+    event = FORMS[form](BUCKET, seen.key, etag=seen.etag)
+    first, second = post(house, event), post(house, event)
+    assert (first.status_code, first.json) == (200, {"submitted": 1, "skipped": 0, "held": 0, "duplicates": 0})
+    assert second.json == {"submitted": 0, "skipped": 0, "held": 0, "duplicates": 1}
+    assert jobs(house) == ["s3://videos/in/a b+ü.mp4"]
+    assert len(house.belt.published) == 1
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        (BEARER, ""),
+        ({"Authorization": EVENTS_TOKEN}, ""),
+        ({"Authorization": f"Basic {BASIC}"}, ""),
+        ({"X-MMAudio-Events-Token": EVENTS_TOKEN}, ""),
+        ({}, "?token=a%20shared%20token"),
+    ],
+)
+def test_the_token_may_come_in_each_way_that_senders_know(house: House, headers: dict[str, str], query: str) -> None:
+    assert post(house, sample("test_event"), headers, f"/v1/s3-events{query}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ({}, ""),
+        ({"Authorization": "Bearer another"}, ""),
+        ({"Authorization": "Basic !!"}, ""),
+        ({"X-MMAudio-Events-Token": ""}, ""),
+        ({"X-MMAudio-Events-Token": "ü"}, ""),
+        ({}, "?token="),
+    ],
+)
+def test_without_the_token_nothing_is_taken(house: House, headers: dict[str, str], query: str) -> None:
+    trigger(house)
+    seen = house.shelf.put("a.mp4")
+    answer = post(house, aws(BUCKET, "a.mp4", etag=seen.etag), headers, f"/v1/s3-events{query}")
+    assert (answer.status_code, answer.json["code"], jobs(house)) == (403, "events_refused", [])
+
+
+def test_where_no_token_is_set_nobody_may_post(house: House) -> None:
+    app = create_app(
+        Settings(data_dir=house.app.extensions[EXTENSION].settings.data_dir),
+        db=house.db,
+        store=house.store,
+        broker=house.belt,
+    )
+    answer = app.test_client().post("/v1/s3-events", json=sample("test_event"), headers={"Authorization": "Bearer "})
+    assert (answer.status_code, "MMAUDIO_S3_EVENTS_TOKEN" in (answer.json or {})["detail"]) == (403, True)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_minios_probe_is_answered(house: House, method: str) -> None:
+    assert house.client.open("/v1/s3-events", method=method).status_code == 200
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"7", b'{"hello": 1}', b'{"Records": [{}]}', b"[" * 50_000])
+def test_what_is_no_event_is_a_problem_document(house: House, body: bytes) -> None:
+    answer = house.client.post("/v1/s3-events", data=body, headers=BEARER)
+    assert (answer.status_code, answer.mimetype) == (422, "application/problem+json")
+    assert (answer.json or {})["code"] == "event_unreadable"
+
+
+def test_a_body_beyond_the_limit_is_refused(house: House) -> None:
+    assert house.client.post("/v1/s3-events", data=b" " * (1024**2 + 1), headers=BEARER).status_code == 413
+
+
+def test_nothing_is_said_to_be_taken_before_it_is_committed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    trigger(house)
+    seen = house.shelf.put("a.mp4")
+    event = aws(BUCKET, "a.mp4", etag=seen.etag)
+
+    def breaks(*_: Any, **__: Any) -> Any:
+        raise OperationalError("INSERT", {}, Exception("the server went away"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("jobs.triggers.writing.submit", breaks)
+        answer = post(house, event)
+    assert (answer.status_code, answer.json["down"]) == (503, ["database"])
+    assert post(house, event).json["submitted"] == 1
+
+
+def test_a_store_that_is_down_does_not_lose_the_event(house: House) -> None:
+    trigger(house)
+    seen = house.shelf.put("a.mp4")
+    house.shelf.down = True
+    assert post(house, aws(BUCKET, "a.mp4", etag=seen.etag)).json["held"] == 1
+
+
+class Amazon:
+    """A certificate and a key, as SNS has them."""
+
+    def __init__(self, *, days: int = 30) -> None:
+        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sns.amazonaws.com")])
+        until = datetime.now(UTC) + timedelta(days=days)
+        self.pem = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(name)
+            .public_key(self.key.public_key())
+            .serial_number(1)
+            .not_valid_before(until - timedelta(days=60))
+            .not_valid_after(until)
+            .sign(self.key, SHA256())
+            .public_bytes(Encoding.PEM)
+        )
+        self.asked: list[str] = []
+
+    def fetch(self, url: str) -> bytes:
+        self.asked.append(url)
+        return self.pem if url.endswith(".pem") else b"<ConfirmSubscriptionResponse/>"
+
+    def signed(self, document: dict[str, Any], version: str = "2") -> dict[str, Any]:
+        """Sign as SNS's documentation says: these names in this order, those that are there."""
+        names = ["Message", "MessageId", "Subject", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type"]
+        if document["Type"] == "Notification":
+            names = [name for name in names if name not in {"SubscribeURL", "Token"}]
+        text = "".join(f"{name}\n{document[name]}\n" for name in names if name in document)
+        hashes: dict[str, HashAlgorithm] = {"1": SHA1(), "2": SHA256()}
+        signature = self.key.sign(text.encode(), padding.PKCS1v15(), hashes[version])
+        return {
+            **document,
+            "SignatureVersion": version,
+            "Signature": base64.b64encode(signature).decode(),
+            "SigningCertURL": CERTIFICATE_URL,
+        }
+
+
+@pytest.fixture(scope="module")
+def amazon() -> Amazon:
+    return Amazon()
+
+
+@pytest.fixture
+def sns_house(house: House, amazon: Amazon) -> House:
+    amazon.asked.clear()
+    house.app.extensions[EXTENSION].sns = SnsGate(amazon.fetch)
+    trigger(house)
+    return house
+
+
+def notification(house: House) -> dict[str, Any]:
+    seen = house.shelf.put("a.mp4")
+    return dict(FORMS["sns"](BUCKET, "a.mp4", etag=seen.etag))
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+@pytest.mark.parametrize("subject", [True, False])
+def test_a_notification_that_sns_signed_is_taken(sns_house: House, amazon: Amazon, version: str, subject: bool) -> None:
+    document = notification(sns_house)
+    if not subject:
+        del document["Subject"]
+    assert post(sns_house, amazon.signed(document, version)).json["submitted"] == 1
+    post(sns_house, amazon.signed(document, version))
+    assert amazon.asked == [CERTIFICATE_URL], "the certificate is fetched once"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"Message": json.dumps(aws(BUCKET, "other.mp4", etag="e"))},
+        {"Signature": "AAAA"},
+        {"Signature": "no base64"},
+        {"SignatureVersion": "3"},
+        {"SigningCertURL": "https://sns.us-east-1.amazonaws.com.evil.example/a.pem"},
+        {"SigningCertURL": "https://evil.example/sns.us-east-1.amazonaws.com/a.pem"},
+        {"SigningCertURL": "http://sns.us-east-1.amazonaws.com/a.pem"},
+        {"SigningCertURL": "https://sns.us-east-1.amazonaws.com@evil.example/a.pem"},
+        {"SigningCertURL": "https://user@sns.us-east-1.amazonaws.com/a.pem"},
+        {"SigningCertURL": "https://sns.us-east-1.amazonaws.com:8443/a.pem"},
+        {"SigningCertURL": "https://sns.us-east-1.amazonaws.com/a.txt"},
+        {"SigningCertURL": "https://s3.amazonaws.com/bucket/a.pem"},
+        {"SigningCertURL": "https://[bad/a.pem"},
+    ],
+)
+def test_what_sns_did_not_sign_is_refused(sns_house: House, amazon: Amazon, change: dict[str, str]) -> None:
+    answer = post(sns_house, {**amazon.signed(notification(sns_house)), **change})
+    assert (answer.status_code, answer.json["code"], jobs(sns_house)) == (403, "events_refused", [])
+    assert all(url == CERTIFICATE_URL for url in amazon.asked), "no other address is asked"
+
+
+def test_an_expired_certificate_is_refused() -> None:
+    old = Amazon(days=-1)
+    with pytest.raises(SnsRefusedError, match="expired"):
+        SnsGate(old.fetch).check(old.signed(sample("sns")))
+
+
+def test_a_subscription_is_confirmed_at_sns(sns_house: House, amazon: Amazon) -> None:
+    answer = post(sns_house, amazon.signed(sample("sns_subscription")))
+    assert answer.status_code == 200
+    assert amazon.asked[-1].startswith("https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription")
+
+
+def test_a_subscription_is_confirmed_nowhere_else(sns_house: House, amazon: Amazon) -> None:
+    document = {**sample("sns_subscription"), "SubscribeURL": "https://evil.example/?Action=ConfirmSubscription"}
+    assert post(sns_house, amazon.signed(document)).status_code == 403
+    assert amazon.asked == [CERTIFICATE_URL]
+
+
+def test_when_sns_is_away_it_is_asked_to_send_again(house: House) -> None:
+    def away(url: str) -> bytes:
+        raise httpx.ConnectError("no route")
+
+    house.app.extensions[EXTENSION].sns = SnsGate(away)
+    answer = post(house, sample("sns"))
+    assert (answer.status_code, answer.json["down"]) == (503, ["sns"])
