@@ -132,5 +132,5 @@ class SelfAttention(nn.Module):
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Full attention; returns (B, L, D)."""
-    # Values with strides, as the interleaved projection gives them, take a kernel that sums a lone row in another order.
+    # Values with strides, as the interleaved projection gives them, take a kernel that sums a lone row otherwise.
     return rearrange(F.scaled_dot_product_attention(q, k, v.contiguous()), "B H L D -> B L (H D)")
