@@ -441,8 +441,16 @@ def standby(scratch: Path, count: int) -> Iterator[MediaSandbox]:
 
 
 def _media_pids(parent: int | None = None) -> set[int]:
-    """Return the children that live."""
-    return {child.pid for child in psutil.Process(parent).children() if child.status() != psutil.STATUS_ZOMBIE}
+    """Return the children that live and read media: other tests leave children of their own (multiprocessing's)."""
+    children = psutil.Process(parent).children()
+    return {child.pid for child in children if _runs(child.pid) and "workers.media.child" in _command(child)}
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _pids(folder: Path) -> list[int]:
