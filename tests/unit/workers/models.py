@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -143,3 +144,24 @@ def engine_of(
 ) -> Engine:
     """Return an engine whose variants all fit into memory."""
     return Engine(ModelCache(load), BatchLimit(max_batch, memory or UnknownMemory()), watchdog=watchdog)
+
+
+def run(model: LoadedModel, *submitted: list[EngineRequest], max_batch: int = 8) -> Engine:
+    """Run an engine on what was submitted before it began, to its end."""
+    engine = engine_of(lambda variant: model, max_batch=max_batch)
+    for requests in submitted:
+        engine.submit(requests)
+    engine.start()
+    engine.close()
+    return engine
+
+
+def sound(future: Future[np.ndarray]) -> list[float]:
+    """Return the waveform of a future that must be done."""
+    assert future.done()
+    return [float(value) for value in future.result()]
+
+
+def fault(future: Future[np.ndarray]) -> BaseException | None:
+    assert future.done()
+    return future.exception()

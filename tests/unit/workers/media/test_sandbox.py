@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,67 +18,18 @@ from PIL import Image
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError, ModelError
 from mmaudio_model.media.probe import MediaLimits
 from tests.servers.commands import wait_until
-from workers.media.sandbox import MediaSandbox, SandboxBrokenError, SandboxLimits, SandboxStoppedError
-
-PATIENCE_S = 20.0
-MIB = 1024**2
-WIDTH, HEIGHT, FPS = 64, 48, 25
-RATE_HZ = 16_000
-# Frames as `read_frames` of these tests asks for them; real ones are larger.
-SIZES = {"start_s": 0.0, "duration_s": 1.0, "clip_size": 32, "sync_size": 16}
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One second of a picture that becomes brighter."""
-    path = tmp_path_factory.mktemp("video") / "v.mp4"
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("mpeg4", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for number in range(FPS):
-            picture = np.full((HEIGHT, WIDTH, 3), number * 10, dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
-
-
-@pytest.fixture
-def scratch(tmp_path: Path) -> Path:
-    return tmp_path / "scratch"
-
-
-@pytest.fixture
-def anything(tmp_path: Path) -> Path:
-    """A file, where it does not matter what is in it."""
-    path = tmp_path / "input"
-    path.write_bytes(b"anything")
-    return path
-
-
-def sandbox(scratch: Path, media: MediaLimits | None = None, **limits: float) -> MediaSandbox:
-    return MediaSandbox(media or MediaLimits(), SandboxLimits(**limits), scratch)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def doing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Put code in place of what the process does with its file; its start, its limits and its answer stay real."""
-
-    def replace_work(code: str) -> None:
-        monkeypatch.setattr("workers.media.standby.BOOT", boot(code))
-
-    return replace_work
-
-
-def boot(code: str) -> str:
-    """Return the start of a process that runs `code` on its file; what it appends to `arrays` goes with its answer."""
-    lines = "\n".join("    " + line for line in code.splitlines())
-    return (
-        "import os, pathlib, signal, socket, sys, time\nsys.path.insert(0, sys.argv[1])\nimport numpy\n"
-        "import workers.media.child\nfrom workers.media.memory import share\narrays = []\n"
-        f"def work(instruction):\n{lines}\n"
-        "workers.media.child._work = lambda instruction: (work(instruction), arrays)\n"
-        "sys.exit(workers.media.child.main(*map(int, sys.argv[2:])))\n"
-    )
+from tests.unit.workers.media.processes import (
+    FPS,
+    HEIGHT,
+    MIB,
+    PATIENCE_S,
+    RATE_HZ,
+    SIZES,
+    WIDTH,
+    pids_left_in,
+    sandbox,
+)
+from workers.media.sandbox import SandboxStoppedError
 
 
 def test_a_video_comes_back_as_frames_and_nothing_stays_behind(video: Path, scratch: Path) -> None:
@@ -337,8 +284,8 @@ def test_stop_ends_what_runs_for_its_owner_and_nothing_else(
         stopped = pool.submit(box.probe, anything, owner="job_1")
         other = pool.submit(box.probe, anything, owner="job_2")
         try:
-            wait_until(lambda: len(_pids(scratch)) == 2, within_s=PATIENCE_S, what="two processes")
-            pids = _pids(scratch)
+            wait_until(lambda: len(pids_left_in(scratch)) == 2, within_s=PATIENCE_S, what="two processes")
+            pids = pids_left_in(scratch)
             box.stop("job_3")
             box.stop("job_1")
             assert isinstance(stopped.exception(timeout=PATIENCE_S), SandboxStoppedError)
@@ -355,7 +302,7 @@ def test_an_owner_that_was_stopped_may_call_again(anything: Path, scratch: Path,
     box = sandbox(scratch)
     stopper = threading.Thread(
         target=lambda: (
-            wait_until(lambda: bool(_pids(scratch)), within_s=PATIENCE_S, what="the process"),
+            wait_until(lambda: bool(pids_left_in(scratch)), within_s=PATIENCE_S, what="the process"),
             box.stop("job_1"),
         )
     )
@@ -366,100 +313,3 @@ def test_an_owner_that_was_stopped_may_call_again(anything: Path, scratch: Path,
 
     doing("return dict(duration_s=1, width=2, height=3, codec='c', container='d', has_audio=False)")
     assert box.probe(anything, owner="job_1").width == 2
-
-
-def test_a_process_that_waits_is_taken_at_once_and_another_takes_its_place(anything: Path, scratch: Path) -> None:
-    with standby(scratch, 2) as box:
-        waiting = _media_pids()
-        for _ in range(3):
-            with pytest.raises(MediaInvalidError, match="not a video"):
-                box.probe(anything, owner="job_1")
-        wait_until(lambda: len(_media_pids()) == 2, within_s=PATIENCE_S, what="two waiting processes")
-        # Each served one file: none of those that waited is there any more.
-        assert not waiting & _media_pids()
-    assert _media_pids() == set()
-
-
-def test_a_waiting_process_that_was_killed_costs_no_job_anything(video: Path, scratch: Path) -> None:
-    with standby(scratch, 2) as box:
-        for pid in _media_pids():
-            os.kill(pid, signal.SIGKILL)
-        assert box.probe(video, owner="job_1").width == WIDTH
-
-
-def test_a_machine_on_which_no_process_begins_is_not_the_fault_of_the_file(
-    anything: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("workers.media.standby.BOOT", "raise SystemExit('numpy is not there')")
-
-    with pytest.raises(SandboxBrokenError, match="3 tries"):
-        sandbox(scratch).probe(anything, owner="job_1")
-    assert "numpy is not there" in caplog.text
-    assert list(scratch.iterdir()) == []
-
-
-def test_more_files_than_waiting_processes_are_read_side_by_side(video: Path, scratch: Path) -> None:
-    with standby(scratch, 1) as box, ThreadPoolExecutor(4) as pool:
-        widths = pool.map(lambda number: box.probe(video, owner=f"job_{number}").width, range(6))
-        assert list(widths) == [WIDTH] * 6
-
-
-def test_a_process_does_not_outlive_its_worker(anything: Path, tmp_path: Path) -> None:
-    root = Path(__file__).parents[3]
-    scratch = tmp_path / "scratch"
-    worker = (
-        f"import pathlib, sys\nsys.path.insert(0, {str(root)!r})\nfrom workers.media import sandbox, standby\n"
-        f"standby.BOOT = {boot('pathlib.Path(str(os.getpid())).touch()' + chr(10) + 'time.sleep(600)')!r}\n"
-        f"scratch = pathlib.Path({str(scratch)!r})\n"
-        "box = sandbox.MediaSandbox(sandbox.MediaLimits(), sandbox.SandboxLimits(), scratch, standby=1)\n"
-        f"box.probe(pathlib.Path({str(anything)!r}), owner='job_1')\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", worker])
-    try:
-        wait_until(lambda: bool(_pids(scratch)), within_s=PATIENCE_S, what="the process")
-        wait_until(lambda: len(_media_pids(process.pid)) == 2, within_s=PATIENCE_S, what="one that waits")
-        pids = _media_pids(process.pid)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    try:
-        wait_until(lambda: not any(map(_runs, pids)), within_s=PATIENCE_S, what="the end of both processes")
-    finally:
-        for pid in filter(_runs, pids):
-            os.kill(pid, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def standby(scratch: Path, count: int) -> Iterator[MediaSandbox]:
-    """A sandbox whose waiting processes are there."""
-    box = MediaSandbox(MediaLimits(), SandboxLimits(), scratch, standby=count)
-    try:
-        wait_until(lambda: len(_media_pids()) == count, within_s=PATIENCE_S, what="the waiting processes")
-        yield box
-    finally:
-        box.close()
-
-
-def _media_pids(parent: int | None = None) -> set[int]:
-    """Return the children that live and read media: other tests leave children of their own (multiprocessing's)."""
-    children = psutil.Process(parent).children()
-    return {child.pid for child in children if _runs(child.pid) and "workers.media.child" in _command(child)}
-
-
-def _command(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return ""
-
-
-def _pids(folder: Path) -> list[int]:
-    """Return the pids that processes have left in their folders as the names of files."""
-    return [int(path.name) for path in folder.glob("media-*/*") if path.name.isdigit()]
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
