@@ -29,11 +29,16 @@ class StoppedError(Exception):
 
 @dataclass
 class HeldJob:
-    """One job in hand. `stop` may be called from any thread; the first reason counts."""
+    """One job in hand. `stop` may be called from any thread; the first reason counts.
+
+    Attributes:
+        waits_for_device: it has nothing left to do here until the device, busy with others, takes it.
+    """
 
     claim: Claim
     on_stop: Callable[[str], None]
     reason: StopReason | None = None
+    waits_for_device: bool = False
     _stopped: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -78,3 +83,9 @@ class JobsInHand:
     def stop_all(self, reason: StopReason) -> None:
         for held in self.all():
             held.stop(reason)
+
+    def stop_waiting(self, reason: StopReason) -> None:
+        """Stop the jobs that wait for the device: another worker's may be free."""
+        for held in self.all():
+            if held.waits_for_device:
+                held.stop(reason)

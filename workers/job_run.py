@@ -16,18 +16,12 @@ from typing import Any
 import numpy as np
 
 from jobs.db.database import Database
-from jobs.errors import InputChangedError, InputDamagedError, InputMissingError, InputTooLargeError, StorageFailedError
+from jobs.errors import StorageFailedError
 from jobs.lifecycle import Stage, overall_progress
-from jobs.request import MAX_SEED, S3_URL, JobRequest
+from jobs.request import MAX_SEED, JobRequest
 from jobs.service.work import NewArtifact, record_resolved
 from jobs.settings import Settings
-from jobs.storage.errors import (
-    ChecksumMismatchError,
-    ObjectChangedError,
-    ObjectNotFoundError,
-    ObjectTooLargeError,
-    StorageError,
-)
+from jobs.storage.errors import StorageError
 from jobs.storage.protocol import JOB_ID_FIELD, ObjectStore
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import AUDIO_FORMATS, write_audio
@@ -40,6 +34,7 @@ from workers.features.cache import FeatureCache
 from workers.features.seen import JobFeatures, Revision, look_up_features
 from workers.handover import Handover
 from workers.in_hand import HeldJob, StoppedError
+from workers.job_input import fetch_input
 from workers.media.sandbox import MediaSandbox, SandboxStoppedError
 from workers.pace import DEVICE_WAIT, Pace, Work
 
@@ -97,7 +92,6 @@ class JobRun:
         self._work = Work(self.variant.name, duration_s, self.request.num_steps)
         self._given_up = threading.Event()
         self._takes: list[tuple[Stage, float, int | None]] = []
-        self._waits_for_device = True
 
     def run(self) -> Made:
         """Make the artifacts and store them.
@@ -145,36 +139,8 @@ class JobRun:
 
     def _fetch(self, folder: Path) -> Path | None:
         self._begin(Stage.FETCH)
-        key, target = self.claim.input_key, folder / "input"
-        if key is None:
-            return None
-        limit = self._tools.settings.max_upload_bytes
-        try:
-            if match := S3_URL.fullmatch(key):
-                self._fetch_from_bucket(match["bucket"], match["key"], target, limit)
-            else:
-                self._tools.store.download_to(key, target, max_bytes=limit)
-        except ObjectNotFoundError as exc:
-            raise InputMissingError("The input is gone, or this server may not read it.") from exc
-        except ObjectChangedError as exc:
-            raise InputChangedError("The input was overwritten after the event that made this job.") from exc
-        except ObjectTooLargeError as exc:
-            raise InputTooLargeError(f"The input has more than the allowed {limit} bytes.") from exc
-        except ChecksumMismatchError as exc:
-            raise InputDamagedError(
-                "The input's bytes are not those that were announced; upload the file again."
-            ) from exc
-        except StorageError as exc:
-            if not exc.retryable:
-                raise InputMissingError("The input's name is not one that the store can hold.") from exc
-            raise StorageFailedError("The object store did not give the input.") from exc
-        return target
-
-    def _fetch_from_bucket(self, bucket: str, key: str, target: Path, limit: int) -> None:
-        from jobs.storage.s3 import S3Store
-
-        store = S3Store.from_settings(f"s3://{bucket}", self._tools.settings)
-        store.download_from(bucket, key, target, max_bytes=limit, pin=self.claim.input_pin)
+        target = folder / "input"
+        return target if fetch_input(self.claim, self._tools.store, self._tools.settings, target) else None
 
     def _look_up(self, source: Path | None) -> JobFeatures:
         """Find what is known already of what will be encoded."""
@@ -247,6 +213,7 @@ class JobRun:
                 self.made.warn("prompt_cut", f"Only the first 75 tokens of `{name}` are read.")
         takes = range(self.request.num_samples)
         self._takes = [(Stage.ENCODE, 0.0, None) for _ in takes]
+        self.held.waits_for_device = True
         futures = self._tools.engine.submit([self._take(take, video, image, duration_s, features) for take in takes])
         waveforms = self._waveforms(futures)
         if self.request.loudness_lufs is not None:
@@ -303,8 +270,8 @@ class JobRun:
 
     def _engine_progress(self, take: int, stage: Stage, fraction: float, step: int | None) -> None:
         """Note how far a take is, and tell of the one that is furthest behind. Runs on the engine's thread."""
-        if self._waits_for_device:
-            self._waits_for_device = False
+        if self.held.waits_for_device:
+            self.held.waits_for_device = False
             waited_s = time.monotonic() - self._stage_began
             self._add_time("device_wait_s", waited_s)
             self._tools.pace.note(self._work, DEVICE_WAIT, waited_s)

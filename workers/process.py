@@ -243,13 +243,18 @@ class WorkerProcess:
         self._draining.set()
 
     def _drain_when_asked(self) -> None:
-        """After the stop signal: let running jobs end for a while, then hand back what is left; at once at a second."""
+        """After the stop signal: hand back what waits for the device, at once, and let the rest end for a while.
+
+        What is left then is handed back too; all of it at once at a second signal.
+        """
         self._draining.wait()
         deadline = time.monotonic() + self.settings.drain_grace_s
         # To the very end: a job that was being claimed when the signal came is in hand only a moment later.
         while not self._stopped.wait(DRAIN_LOOK_S):
             if time.monotonic() > deadline or self._stop_signals - self._own_stops > 1:
                 self._in_hand.stop_all(StopReason.DRAINED)
+            else:
+                self._in_hand.stop_waiting(StopReason.DRAINED)
 
     def _end_when_stalled(self, stall: StallWatch) -> None:
         """Drain this process for a fresh start when no message comes any more, so that running jobs may end."""

@@ -46,6 +46,16 @@ def test_a_stopped_job_says_so_when_it_checks_and_the_first_reason_counts() -> N
         job.check()
 
 
+def test_only_the_jobs_that_wait_for_the_device_are_stopped_when_that_is_asked() -> None:
+    in_hand, waiting, sampled = JobsInHand(), held("job_1"), held("job_2")
+    waiting.waits_for_device = True
+    for job in (waiting, sampled):
+        in_hand.add(job)
+    in_hand.stop_waiting(StopReason.DRAINED)
+
+    assert (waiting.reason, sampled.reason) == (StopReason.DRAINED, None)
+
+
 def test_what_runs_for_a_job_is_ended_once_however_often_it_is_stopped() -> None:
     ended: list[str] = []
     job = HeldJob(claim("job_7"), on_stop=ended.append)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from jobs.service.work import Claim
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from mmaudio_model.media.probe import MediaLimits
+from tests.servers.commands import wait_until
 from tests.unit.workers.models import CountingModel, engine_of
 from workers.features.cache import FeatureCache
 from workers.features.disk import DiskFeatures
@@ -110,6 +112,21 @@ def test_a_job_that_is_stopped_while_the_device_is_busy_with_others_ends_at_once
     desk.engine.start()
     desk.engine.close()
     assert desk.model.batches == []
+
+
+def test_a_job_waits_for_the_device_until_the_device_takes_it(desk: Desk) -> None:
+    run, seen = desk.job(), list[bool]()
+    desk.model.during_step = lambda step: seen.append(run.held.waits_for_device)
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(run.run)
+        # The engine has not begun: it is as busy as can be.
+        wait_until(lambda: run.held.waits_for_device, within_s=30, what="a job that waits for the device")
+        desk.engine.start()
+        made.result(timeout=30)
+    desk.engine.close()
+
+    assert seen == [False] * 4
+    assert not run.held.waits_for_device
 
 
 @pytest.mark.timeout(30)
