@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api.app import MAX_JSON_BYTES
+from api.platform import EXTENSION
 from jobs.db.tables import Upload
 from tests.unit.api.conftest import House
 
@@ -87,6 +90,16 @@ def test_a_complete_upload_cannot_be_replaced(house: House) -> None:
     announced = announce(house)
     assert send(house, announced, b"video").status_code == 204
     assert send(house, announced, b"other").status_code == 409
+
+
+def test_an_upload_may_be_larger_than_a_json_body_may(house: House) -> None:
+    here = house.app.extensions[EXTENSION]
+    settings = here.settings.model_copy(update={"max_upload_bytes": 3 * MAX_JSON_BYTES})
+    house.app.extensions[EXTENSION] = replace(here, settings=settings)
+    upload_id = house.upload(bytes(3 * MAX_JSON_BYTES))
+
+    seen = house.client.get(f"/v1/uploads/{upload_id}").json or {}
+    assert (seen["state"], seen["size_bytes"]) == ("ready", 3 * MAX_JSON_BYTES)
 
 
 def test_an_expired_upload_takes_no_bytes(house: House) -> None:
