@@ -86,7 +86,7 @@ def test_cancel_of_a_running_job_frees_the_engine(house: RealHouse) -> None:
     (short,) = house.submit()
     (job,) = house.wait_for([long])
     assert job.state is State.CANCELED
-    # It left in the middle; that it left within one step is counted in tests/unit/workers/test_engine.py.
+    # It left in the middle; that it left within one step is counted in tests/unit/workers/test_engine_stops.py.
     assert (house.job(long).step or 0) < 100
     assert house.wait_for([short])[0].state is State.SUCCEEDED
     assert house.stored(long) == []
@@ -137,6 +137,27 @@ def test_sigterm_finishes_what_runs_and_hands_back_the_rest(house: RealHouse) ->
     assert {str(house.job(job_id).state) for job_id in ids} == {"queued"}
     assert {tuple(house.outcomes(job_id)) for job_id in ids} == {("requeued",)}
     assert children_of(worker.pid) == []
+
+
+def test_a_draining_worker_hands_back_what_waits_for_the_device_before_its_batch_has_ended(house: RealHouse) -> None:
+    house.commands.environment = {
+        **house.commands.environment,
+        "MMAUDIO_DRAIN_GRACE_S": "240",
+        "MMAUDIO_MAX_BATCH": "1",
+    }
+    worker = house.commands.start("worker", "--devices", "cpu:0")
+    house.wait_for_workers(1)
+    (sampled,) = house.submit(duration_s=8, num_steps=100)
+    wait_until(lambda: house.job(sampled).stage is Stage.SAMPLE, within_s=60, what="sampling")
+    (waiting,) = house.submit()
+    wait_until(lambda: house.job(waiting).stage is Stage.ENCODE, within_s=60, what="a job that waits for the device")
+    worker.send_signal(signal.SIGTERM)
+    wait_until(lambda: house.outcomes(waiting) == ["requeued"], within_s=60, what="a job that is handed back")
+
+    assert house.outcomes(sampled) == [None], "its batch has ended, so this run shows nothing"
+    assert worker.wait(240) == 0
+    assert house.outcomes(sampled) == ["succeeded"]
+    assert (str(house.job(waiting).state), house.outcomes(waiting)) == ("queued", ["requeued"])
 
 
 def test_a_worker_that_is_drained_by_the_api_lets_go_of_its_jobs_ends_and_is_not_started_again(
