@@ -26,36 +26,55 @@ def sounds(house: RealHouse, job_id: str) -> list[str]:
 
 
 @ON_SQLITE
-def test_good_jobs_among_canceled_late_and_broken_ones_sound_as_they_do_alone(house: RealHouse, tmp_path: Path) -> None:
-    render_demo_video(tmp_path / "v.mp4", seconds=1.0)
+def test_good_jobs_that_share_a_batch_with_canceled_and_late_ones_sound_as_they_do_alone(
+    house: RealHouse, tmp_path: Path
+) -> None:
+    render_demo_video(tmp_path / "v.mp4", seconds=4.0)
     video = house.upload((tmp_path / "v.mp4").read_bytes())
     broken = house.upload((tmp_path / "v.mp4").read_bytes()[:3000])
-    good = [{"seed": seed, "video": video, "duration_s": None, "audio_format": "wav", "mux": False} for seed in (1, 2)]
+    shared = {"video": video, "duration_s": None, "num_steps": 60, "audio_format": "wav", "mux": False}
+    # Nothing may be found from the runs alone.
+    uncached = {"MMAUDIO_FEATURE_CACHE_BYTES": "0", "MMAUDIO_FEATURE_TTL_S": "0"}
+    house.commands.environment = {**house.commands.environment, **uncached}
     house.commands.start("worker", "--devices", "cpu:0")
     alone = []
-    for fields in good:
-        (job_id,) = house.submit(**fields, prompt="alone")  # type: ignore[arg-type]
+    for seed in (1, 2):
+        (job_id,) = house.submit(**shared, seed=seed)
         house.wait_for([job_id], within_s=PATIENCE_S)
         alone.append(sounds(house, job_id))
 
-    long = {"duration_s": 8.0, "num_steps": 100}
-    (canceled,) = house.submit(**long)
-    (late,) = house.submit(**long, run_timeout_s=1)
-    wait_until(lambda: house.job(canceled).stage is Stage.SAMPLE, within_s=PATIENCE_S, what="sampling")
-    mixed = [house.submit(**fields, prompt="alone")[0] for fields in good]  # type: ignore[arg-type]
+    # Four that share a batch come while the device is busy with another; it begins with them when that one is gone.
+    (other,) = house.submit(duration_s=8.0, num_steps=100)
+    wait_until(lambda: house.job(other).stage is Stage.SAMPLE, within_s=PATIENCE_S, what="sampling")
+    (canceled,), (late,) = house.submit(**shared, seed=3), house.submit(**shared, seed=4, run_timeout_s=3)
+    good = [house.submit(**shared, seed=seed)[0] for seed in (1, 2)]
     (damaged,) = house.submit(video=broken, duration_s=None)
-    with house.db.transaction() as tx:
-        cancel(tx, canceled, tenant=TENANT)
-    jobs = house.wait_for([canceled, late, damaged, *mixed], within_s=PATIENCE_S)
+    wait_until(
+        lambda: all(house.job(one).stage is Stage.ENCODE or house.ended([one]) for one in (canceled, late, *good)),
+        within_s=PATIENCE_S,
+        what="four that wait for the device",
+    )
+    ask_to_cancel(house, other)
+    wait_until(lambda: house.job(canceled).stage is Stage.SAMPLE, within_s=PATIENCE_S, what="sampling of the batch")
+    ask_to_cancel(house, canceled)
+    jobs = house.wait_for([other, canceled, late, damaged, *good], within_s=PATIENCE_S)
 
     assert [(job.state, job.error_code) for job in jobs] == [
+        (State.CANCELED, None),
         (State.CANCELED, None),
         (State.FAILED, "run_timeout"),
         (State.FAILED, "media_invalid"),
         (State.SUCCEEDED, None),
         (State.SUCCEEDED, None),
     ]
-    assert [sounds(house, job_id) for job_id in mixed] == alone
+    assert all(house.outcomes(job.id) == [str(job.state)] for job in jobs)
+    assert all(alone)
+    assert [sounds(house, job_id) for job_id in good] == alone
+
+
+def ask_to_cancel(house: RealHouse, job_id: str) -> None:
+    with house.db.transaction() as tx:
+        cancel(tx, job_id, tenant=TENANT)
 
 
 def test_a_second_prompt_finds_what_the_first_has_encoded_and_sounds_as_without_the_cache(
