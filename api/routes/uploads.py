@@ -109,7 +109,9 @@ def put_content(path: UploadPath) -> Response:
     announced = request.content_length
     if announced is not None and announced > upload.size_bytes:
         raise ObjectTooLargeError(f"{announced} bytes come, announced were {upload.size_bytes}.", "api")
-    request.max_content_length = upload.size_bytes  # in place of the bound of JSON bodies; None would mean that one
+    # In place of the bound of JSON bodies, which None would bring back. One more than is taken: who reads on at the
+    # bound itself, to find the end, is refused.
+    request.max_content_length = upload.size_bytes + 1
     stored = here.store.put_stream(
         upload.storage_key,
         cast("Any", request.stream),
