@@ -19,7 +19,7 @@ from api.routes.jobs import jobs_api
 from api.routes.s3_events import EVENTS_ENDPOINT, s3_events_api
 from api.routes.triggers import triggers_api
 from api.routes.uploads import uploads_api
-from api.schemas import Problem
+from api.schemas.answers import Problem
 from jobs.db.database import Database
 from jobs.queue import Broker
 from jobs.service.dispatch import Publisher

@@ -12,7 +12,8 @@ from werkzeug.http import parse_range_header
 from api.auth import current_tenant
 from api.errors import LinkRefusedError, problem
 from api.platform import Platform, platform
-from api.schemas import ArtifactPath, files, problems
+from api.schemas.answers import files, problems
+from api.schemas.jobs import ArtifactPath
 from jobs.db.tables import Artifact
 from jobs.service.queries import get_artifact, get_job
 

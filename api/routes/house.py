@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.auth import current_tenant
 from api.platform import platform
 from api.presentation import iso
-from api.schemas import HealthView, QueueList, ReadyView, VariantList, WorkerList, WorkerPath, WorkerView, problems
+from api.schemas.answers import problems
+from api.schemas.house import HealthView, QueueList, ReadyView, VariantList, WorkerList, WorkerPath, WorkerView
 from jobs.db.database import Transaction
 from jobs.db.tables import Worker
 from jobs.queue import Broker, BrokerUnavailableError

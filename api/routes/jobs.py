@@ -15,7 +15,8 @@ from api.auth import current_tenant
 from api.platform import Platform, platform
 from api.presentation import JobPresenter
 from api.routes.uploads import check_upload
-from api.schemas import GetJobQuery, JobPage, JobPath, JobView, ListJobsQuery, SubmitHeader, problems
+from api.schemas.answers import problems
+from api.schemas.jobs import GetJobQuery, JobPage, JobPath, JobView, ListJobsQuery, SubmitHeader
 from jobs.request import JobRequest
 from jobs.service import cancel as ending
 from jobs.service.queries import JobFilter, get_job, list_jobs

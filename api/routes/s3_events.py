@@ -12,7 +12,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.errors import EventsRefusedError, EventUnreadableError
 from api.platform import platform
-from api.schemas import EventsTaken, HealthView, problems
+from api.schemas.answers import problems
+from api.schemas.house import HealthView
+from api.schemas.triggers import EventsTaken
 from jobs.triggers.forms.event import UnreadableEventError
 from jobs.triggers.forms.message import read_document
 from jobs.triggers.forms.sns import SUBSCRIPTION, is_sns

@@ -13,7 +13,8 @@ from api.auth import current_tenant
 from api.errors import EventUnreadableError
 from api.platform import platform
 from api.presentation import iso
-from api.schemas import DryRunBody, DryRunView, TriggerList, TriggerPath, TriggerSwitch, TriggerView, problems
+from api.schemas.answers import problems
+from api.schemas.triggers import DryRunBody, DryRunView, TriggerList, TriggerPath, TriggerSwitch, TriggerView
 from jobs.db.tables import Trigger, TriggerEvent
 from jobs.service.triggers import (
     EventCounts,

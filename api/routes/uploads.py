@@ -14,7 +14,8 @@ from api.auth import current_tenant
 from api.errors import LinkRefusedError, UploadCompleteError, UploadExpiredError, UploadMismatchError
 from api.platform import Platform, platform
 from api.presentation import iso, present_upload
-from api.schemas import NewUpload, UploadPath, UploadView, problems
+from api.schemas.answers import problems
+from api.schemas.uploads import NewUpload, UploadPath, UploadView
 from jobs.db.tables import Upload
 from jobs.errors import RequestInvalidError, UploadNotFoundError
 from jobs.request import UPLOAD_ID, JobRequest

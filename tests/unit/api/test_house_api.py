@@ -9,7 +9,7 @@ from openapi_spec_validator import validate
 from pydantic import BaseModel
 
 from api.cli import refuse_open_network
-from api.schemas import GpuView, HealthView, ReadyView, VariantList, WorkerList, WorkerView
+from api.schemas.house import GpuView, HealthView, ReadyView, VariantList, WorkerList, WorkerView
 from api.server import serve
 from jobs.service.workers import register_worker, worker_heartbeat, worker_stopped
 from jobs.settings import Settings

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.platform import EXTENSION
-from api.schemas import DryRunView, TriggerList, TriggerView
+from api.schemas.triggers import DryRunView, TriggerList, TriggerView
 from tests.bucket_events import aws, ceph
 from tests.shelf import BUCKET
 from tests.unit.api.conftest import House

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from api.schemas import JobPage, JobView, Problem, UploadView
+from api.schemas.answers import Problem
+from api.schemas.jobs import JobPage, JobView
+from api.schemas.uploads import UploadView
 from jobs.lifecycle import State
 from mmaudio_client.models import TERMINAL_STATES
 from tests.unit.mmaudio_client.scripted_server import job_document, page_document, problem_document, upload_document
