@@ -71,7 +71,7 @@ def choose(tx: Transaction, variant: str, *, room: int, policy: DispatchPolicy) 
         order,
         heads,
         room=room,
-        share_of=_shares(tx, policy),
+        share_of=_shares(tx, variant, policy),
         now=tx.now,
         ageing_s=policy.ageing_s,
         following=_Lanes(tx, variant, room).following,
@@ -150,21 +150,32 @@ def _remember(tx: Transaction, variant: str, order: FairOrder, known: dict[str, 
     )
 
 
-def _shares(tx: Transaction, policy: DispatchPolicy) -> Callable[[str], Share]:
-    """Return what each tenant may have now, counting what runs and what lies on the belts of all variants."""
-    rows = list(tx.session.scalars(select(TenantShare)))
-    weights = {row.tenant: row.weight for row in rows}
-    limits = {row.tenant: row.max_running for row in rows if row.max_running is not None}
-    if not limits and not policy.max_running_per_tenant:
-        return lambda tenant: Share(weights.get(tenant, 1.0))
-    in_flight: Counter[str] = Counter()
+def held_slots(tx: Transaction) -> Counter[tuple[str, str]]:
+    """Return how many jobs run or lie on the belt, by (variant, tenant). There are as many as slots, whatever waits."""
+    held: Counter[tuple[str, str]] = Counter()
     for condition in (RUNNING, Job.published_at.is_not(None)):
-        query = select(Job.tenant, func.count()).where(condition).group_by(Job.tenant)
-        in_flight.update({row[0]: row[1] for row in tx.session.execute(query)})
-    default = policy.max_running_per_tenant or None
+        query = select(Job.variant, Job.tenant, func.count()).where(condition).group_by(Job.variant, Job.tenant)
+        held.update({(row[0], row[1]): row[2] for row in tx.session.execute(query)})
+    return held
+
+
+def _shares(tx: Transaction, variant: str, policy: DispatchPolicy) -> Callable[[str], Share]:
+    """Return what each tenant has of this variant's slots, and may have, which is counted over all variants."""
+    rows = {row.tenant: row for row in tx.session.scalars(select(TenantShare))}
+    held = held_slots(tx)
+    in_all: Counter[str] = Counter()
+    for (_, tenant), number in held.items():
+        in_all[tenant] += number
 
     def share(tenant: str) -> Share:
-        limit = limits.get(tenant, default)
-        return Share(weights.get(tenant, 1.0), None if limit is None else limit - in_flight[tenant])
+        row = rows.get(tenant)
+        limit = row.max_running if row is not None else None
+        if limit is None:
+            limit = policy.max_running_per_tenant or None
+        return Share(
+            weight=row.weight if row is not None else 1.0,
+            room=None if limit is None else limit - in_all[tenant],
+            held=held[variant, tenant],
+        )
 
     return share

@@ -1,9 +1,12 @@
 """Who is next, as pure arithmetic: priority first, then weighted fair share across tenants, then age.
 
-A *lane* is what one tenant has waiting at one priority for one variant, oldest first. Tenants take turns by
-start-time fair queueing (Goyal, Vin, Cheng 1996): each has a virtual time that grows by 1/weight with every job
-picked, the least is next, and who comes back after a pause starts at the variant's own virtual time, so that idling
-saves up nothing.
+A *lane* is what one tenant has waiting at one priority for one variant, oldest first. Two rules share it out:
+
+- Of the slots that the waiting tenants hold or could get now, each has a share by its weight. Who holds less than its
+  share goes before who does not: a tenant that comes when another has all slots gets the next free ones.
+- Among equals tenants take turns by start-time fair queueing (Goyal, Vin, Cheng 1996): each has a virtual time that
+  grows by 1/weight with every job picked, the least is next, and who comes back after a pause starts at the variant's
+  own virtual time, so that idling saves up nothing. It settles what shares leave open: the fractions of slots.
 
 Nothing starves: every `AGEING_TURN`th pick goes, whatever its priority, to a job that has waited longer than
 `ageing_s`. A backlog that is old as a whole therefore delays an urgent job by one pick, not by itself.
@@ -12,8 +15,8 @@ Nothing starves: every `AGEING_TURN`th pick goes, whatever its priority, to a jo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 AGEING_TURN = 4
@@ -31,10 +34,11 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Share:
-    """What a tenant may have. `room`: jobs that may still start; None: no limit."""
+    """What a tenant may have. `room`: jobs that may still start; None: no limit. `held`: the slots it has now."""
 
     weight: float = 1.0
     room: int | None = None
+    held: int = 0
 
 
 @dataclass
@@ -55,15 +59,29 @@ class FairOrder:
         """Return when the tenant is next, as a virtual time."""
         return max(self.turns.get(tenant, 0.0), self.virtual_time)
 
-    def pick(self, heads: Iterable[Waiting], *, overdue_before: datetime) -> Waiting | None:
-        """Choose among the heads of lanes; None when there is none."""
+    def pick(
+        self, heads: Iterable[Waiting], *, overdue_before: datetime, share_of: Callable[[str], Share], room: int
+    ) -> Waiting | None:
+        """Choose among the heads of lanes; None when there is none.
+
+        Args:
+            share_of: says what a tenant has now and may have.
+            room: how many slots are free.
+        """
         heads = list(heads)
         if not heads:
             return None
         overdue = [head for head in heads if head.created_at < overdue_before]
         if overdue and self.picks % AGEING_TURN == AGEING_TURN - 1:
-            return min(overdue, key=lambda head: (self.turn(head.tenant), head.created_at, head.job_id))
-        return min(heads, key=lambda head: (head.priority, self.turn(head.tenant), head.created_at, head.job_id))
+            rivals = overdue
+        else:
+            first = min(head.priority for head in heads)
+            rivals = [head for head in heads if head.priority == first]
+        missing = missing_slots({head.tenant: share_of(head.tenant) for head in rivals}, room)
+        return min(
+            rivals,
+            key=lambda head: (missing[head.tenant] <= 0, self.turn(head.tenant), head.created_at, head.job_id),
+        )
 
     def charge(self, tenant: str, weight: float) -> None:
         """Count one picked job of a tenant."""
@@ -71,6 +89,16 @@ class FairOrder:
         self.virtual_time = began  # never goes back: `turn` is at least the variant's
         self.turns[tenant] = began + 1.0 / weight
         self.picks += 1
+
+
+def missing_slots(rivals: Mapping[str, Share], room: int) -> dict[str, float]:
+    """Return how many slots each tenant lacks for its share of those that the rivals hold or could get now.
+
+    Less than 0: it has more than its share. Fractions are left to turns.
+    """
+    slots = room + sum(share.held for share in rivals.values())
+    weights = sum(share.weight for share in rivals.values())
+    return {tenant: slots * share.weight / weights - share.held for tenant, share in rivals.items()}
 
 
 def pick_in_order(
@@ -87,7 +115,7 @@ def pick_in_order(
 
     Args:
         heads: the first job of each lane.
-        share_of: says what a tenant may have.
+        share_of: says what a tenant has and may have before anything is picked.
         ageing_s: how long a job waits before ageing turns see it, in seconds.
         following: gives the job behind one in its lane.
     """
@@ -101,9 +129,12 @@ def pick_in_order(
         limit = shares[tenant].room
         return limit is None or used[tenant] < limit
 
+    def share_now(tenant: str) -> Share:
+        return replace(shares[tenant], held=shares[tenant].held + used[tenant])
+
     while len(picked) < room:
         heads_now = [head for head in lanes.values() if may_start(head.tenant)]
-        chosen = order.pick(heads_now, overdue_before=overdue_before)
+        chosen = order.pick(heads_now, overdue_before=overdue_before, share_of=share_now, room=room - len(picked))
         if chosen is None:
             break
         picked.append(chosen)

@@ -14,8 +14,8 @@ from jobs.db.database import Transaction
 from jobs.db.tables import IN_LANE, QUEUED, RUNNING, Job, TenantShare, VariantQueue
 from jobs.lifecycle import State
 from jobs.service.backlog import queued_by_lane, queued_by_variant
-from jobs.service.choice import lane_heads, turns_of
-from jobs.service.fairness import FairOrder
+from jobs.service.choice import held_slots, lane_heads, turns_of
+from jobs.service.fairness import FairOrder, Share, missing_slots
 from jobs.service.queue_rules import paused_variants
 
 THROUGHPUT_WINDOW_S = 300.0
@@ -74,16 +74,24 @@ def _others_before(tx: Transaction, job: Job, own: int, waiting: Counter[tuple[i
     queue = tx.session.get(VariantQueue, job.variant)
     order = FairOrder(queue.virtual_time if queue else 0.0, 0, turns_of(tx, job.variant))
     weights = {row.tenant: row.weight for row in tx.session.scalars(select(TenantShare))}
-    my_turn = order.turn(job.tenant) + own / weights.get(job.tenant, 1.0)
     heads = {head.tenant: head for head in lane_heads(tx, job.variant) if head.priority == job.priority}
+    held = held_slots(tx)
+    rivals = {
+        tenant: Share(weights.get(tenant, 1.0), held=held[job.variant, tenant]) for tenant in {*heads, job.tenant}
+    }
+    # What a tenant lacks for its share of the slots starts before all turns.
+    lacks = {tenant: max(0, math.ceil(slots)) for tenant, slots in missing_slots(rivals, room=0).items()}
+    by_turn = own - lacks[job.tenant]
+    my_turn = order.turn(job.tenant) + (own if by_turn < 0 else by_turn) / rivals[job.tenant].weight
     before = 0
     for (priority, tenant), number in waiting.items():
         if priority != job.priority or tenant == job.tenant or tenant not in heads:
             continue
-        turns = (my_turn - order.turn(tenant)) * weights.get(tenant, 1.0)
+        turns = (my_turn - order.turn(tenant)) * rivals[tenant].weight
         # A turn at the same virtual time goes to the older job.
         older = heads[tenant].created_at < job.created_at
-        before += min(number, max(0, math.floor(turns) + 1 if older else math.ceil(turns)))
+        had = max(0, math.floor(turns) + 1 if older else math.ceil(turns))
+        before += min(number, min(had, lacks[tenant]) if by_turn < 0 else had + lacks[tenant])
     return before
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from sqlalchemy import select
 
 from jobs.db.database import Database
+from jobs.db.tables import Job
 from jobs.errors import Failure
 from jobs.lifecycle import State
 from jobs.queue import BrokerUnavailableError
@@ -24,26 +26,30 @@ from tests.contract.domain.conftest import RememberingBelt, Steps
 
 
 class House:
-    """Workers with so many slots in all: whoever is free takes the next message; jobs end in the order they began."""
+    """Workers with so many slots each: whoever is free takes the next message; jobs end in the order they began."""
 
-    def __init__(self, steps: Steps, belt: RememberingBelt, *, slots: int) -> None:
-        self.steps, self.belt, self.slots = steps, belt, slots
+    def __init__(self, steps: Steps, belt: RememberingBelt, *, slots: int, workers: int = 1) -> None:
+        self.steps, self.belt = steps, belt
+        self.free = [f"worker-{number + 1}" for _ in range(slots) for number in range(workers)]
         self.running: list[Claim] = []
         self.started: list[Claim] = []
-        steps.add_worker(slots=slots)
+        for name in sorted(set(self.free)):
+            steps.add_worker(name, slots=slots)
 
     def fill(self) -> None:
         with self.steps.db.transaction() as tx:
-            worker_heartbeat(tx, "worker-1", state="ready", variants_loaded=[], memory_bytes=None)
+            for name in {*self.free, *(claim.worker_id for claim in self.running)}:
+                worker_heartbeat(tx, name, state="ready", variants_loaded=[], memory_bytes=None)
         dispatch(self.steps.db, self.belt)
-        while len(self.running) < self.slots and (job_id := self.belt.take()) is not None:
-            claim = self.steps.claimed(job_id)
+        while self.free and (job_id := self.belt.take()) is not None:
+            claim = self.steps.claimed(job_id, self.free.pop(0))
             self.running.append(claim)
             self.started.append(claim)
 
     def end_one(self) -> Claim:
         claim = self.running.pop(0)
         self.steps.complete(claim)
+        self.free.append(claim.worker_id)
         self.fill()
         return claim
 
@@ -55,12 +61,13 @@ class House:
         return ended
 
 
+@pytest.mark.parametrize(("workers", "slots"), [(1, 4), (4, 8)])
 def test_ten_jobs_of_a_late_tenant_end_before_the_fortieth_of_a_thousand(
-    steps: Steps, belt: RememberingBelt, clock: FakeClock
+    steps: Steps, belt: RememberingBelt, clock: FakeClock, workers: int, slots: int
 ) -> None:
     with steps.db.transaction() as tx:
         steps.submit_many(tx, 1000, tenant="a")
-    house = House(steps, belt, slots=4)
+    house = House(steps, belt, slots=slots, workers=workers)
     house.fill()
     clock.advance(5)
     with steps.db.transaction() as tx:
@@ -72,6 +79,27 @@ def test_ten_jobs_of_a_late_tenant_end_before_the_fortieth_of_a_thousand(
     with steps.db.reading() as tx:
         assert counted(tx) == recounted(tx)
         assert queued_of_tenant(tx, "a") == 1000 - len([claim for claim in house.started if claim.tenant == "a"])
+
+
+def test_who_has_less_than_its_share_of_the_slots_gets_the_next_free_ones(
+    steps: Steps, belt: RememberingBelt, clock: FakeClock
+) -> None:
+    with steps.db.transaction() as tx:
+        steps.submit_many(tx, 60, tenant="a")
+        queue_rules.set_share(tx, "b", weight=3)
+    house = House(steps, belt, slots=8)
+    house.fill()
+    clock.advance(1)
+    with steps.db.transaction() as tx:
+        steps.submit_many(tx, 60, tenant="b")
+        forecast = [queue_position(tx, job) for job in tx.session.scalars(select(Job).where(Job.tenant == "b"))]
+    assert sorted(place or 0 for place in forecast)[:6] == [1, 2, 3, 4, 5, 6]
+    for _ in range(8):
+        house.end_one()
+    assert [claim.tenant for claim in house.started[8:]] == ["b"] * 6 + ["a"] * 2
+    for _ in range(12):
+        house.end_one()
+        assert Counter(claim.tenant for claim in house.running)["a"] in {1, 2, 3}
 
 
 def test_an_urgent_job_is_the_next_to_start(steps: Steps, belt: RememberingBelt, clock: FakeClock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given, settings
@@ -65,6 +66,44 @@ def test_a_tenant_that_comes_late_takes_every_other_turn() -> None:
     last_of_b = max(place for place, tenant in enumerate(tenants) if tenant == "b")
     assert 16 + tenants[:last_of_b].count("a") < 40
     assert tenants[:20].count("b") == 10
+
+
+def slots_over_time(order: FairOrder, *, slots: int, waiting: dict[str, Share], jobs: int) -> Counter[str]:
+    """Let endless backlogs share so many slots, jobs ending in the order they began; return how many each started."""
+    backlog, running, started = Backlog(), [], Counter[str]()
+    for tenant in waiting:
+        backlog.add(tenant, jobs)
+    while started.total() < jobs:
+        held = Counter(running)
+        shares = {tenant: replace(share, held=held[tenant]) for tenant, share in waiting.items()}
+        picked = [job.tenant for job in backlog.pick(order, slots - len(running), shares=shares)]
+        running += picked
+        started.update(picked)
+        running.pop(0)
+    return started
+
+
+def test_who_comes_to_a_full_house_gets_the_next_free_slots_up_to_its_share() -> None:
+    backlog, order = Backlog(), FairOrder()
+    backlog.add("a", 1000)
+    backlog.pick(order, 32)
+    backlog.add("b", 1000)
+    for b_has in range(16):
+        shares = {"a": Share(held=31 - b_has), "b": Share(held=b_has)}
+        assert [job.tenant for job in backlog.pick(order, 1, shares=shares)] == ["b"]
+    shares = {"a": Share(held=15), "b": Share(held=16)}
+    assert [job.tenant for job in backlog.pick(order, 1, shares=shares)] == ["a"]
+
+
+def test_fractions_of_slots_are_shared_by_turns() -> None:
+    heavy = {"heavy": Share(weight=3), "light": Share()}
+    for slots in (1, 2):
+        started = slots_over_time(FairOrder(), slots=slots, waiting=heavy, jobs=400)
+        assert abs(started["heavy"] - 300) <= 2, (slots, started)
+    three = {tenant: Share() for tenant in "abc"}
+    for slots in (1, 2, 3, 4):
+        started = slots_over_time(FairOrder(), slots=slots, waiting=three, jobs=300)
+        assert all(abs(number - 100) <= 2 for number in started.values()), (slots, started)
 
 
 def test_turns_follow_the_weights() -> None:
