@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.db.database import Database
+from jobs.db.database import Database, Transaction
 from jobs.lifecycle import Stage
 from jobs.service.work import Progress, cancel_requests, record_progress, renew_leases
 from jobs.service.workers import worker_heartbeat
@@ -26,6 +26,9 @@ LISTEN_S = 0.05
 """How often SQL is asked for cancels while jobs are in hand."""
 FLUSH_S = 0.5
 """How often progress is written."""
+TRIES = 2
+"""A deadlock or a connection that broke costs one more try at once. What lasts is for the next tick, which looks first
+whether the leases still hold."""
 
 
 class Reporter:
@@ -118,7 +121,8 @@ class Reporter:
 
     def _beat(self, held: list[HeldJob]) -> None:
         pairs = [(job.claim.job_id, job.claim.attempt) for job in held]
-        with self._db.transaction() as tx:
+
+        def beat(tx: Transaction) -> tuple[set[str], bool]:
             lost = renew_leases(tx, pairs, worker_id=self._worker_id, lease_s=self._lease_s)
             drain = worker_heartbeat(
                 tx,
@@ -128,6 +132,9 @@ class Reporter:
                 memory_bytes=self._memory(),
                 gpu=self._gpu(),
             )
+            return lost, drain
+
+        lost, drain = self._db.run(beat, repeatable=True, tries=TRIES)
         self._renewed_at = self._monotonic()
         for job in held:
             if job.claim.job_id in lost:
@@ -136,13 +143,13 @@ class Reporter:
             self._drain()
 
     def _listen(self, held: list[HeldJob]) -> None:
-        with self._db.reading() as tx:
-            in_vain = cancel_requests(tx, [(job.claim.job_id, job.claim.attempt) for job in held])
-            for job in held:
-                if job.claim.job_id in in_vain:
-                    job.stop(StopReason.CANCELED)
-                elif (tx.now - job.claim.started_at).total_seconds() > float(job.claim.request["run_timeout_s"]):
-                    job.stop(StopReason.TIMED_OUT)
+        pairs = [(job.claim.job_id, job.claim.attempt) for job in held]
+        in_vain, now = self._db.run_reading(lambda tx: (cancel_requests(tx, pairs), tx.now), tries=TRIES)
+        for job in held:
+            if job.claim.job_id in in_vain:
+                job.stop(StopReason.CANCELED)
+            elif (now - job.claim.started_at).total_seconds() > float(job.claim.request["run_timeout_s"]):
+                job.stop(StopReason.TIMED_OUT)
 
     def _flush(self) -> None:
         with self._lock:
@@ -150,8 +157,7 @@ class Reporter:
         if not reports:
             return
         try:
-            with self._db.transaction() as tx:
-                record_progress(tx, reports)
+            self._db.run(lambda tx: record_progress(tx, reports), repeatable=True, tries=TRIES)
         except SQLAlchemyError:
             with self._lock:  # only later; what was reported meanwhile is newer
                 self._latest = {report.job_id: report for report in reports} | self._latest

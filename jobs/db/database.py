@@ -116,20 +116,41 @@ class Database:
         Raises:
             DBAPIError: it did not pass within `tries` tries, or is not of a kind that passes.
         """
-        for attempt in range(1, tries + 1):
+        committing = False
+
+        def attempt() -> Result:
+            nonlocal committing
             committing = False
+            with self.transaction() as tx:
+                result = step(tx)
+                tx.session.flush()
+                committing = True
+            return result
+
+        return self._tried(attempt, lambda exc: repeatable or not committing or was_rolled_back(exc), tries)
+
+    def run_reading(self, step: Callable[[Transaction], Result], *, tries: int = RUN_TRIES) -> Result:
+        """Do a step that only reads; the whole of it again when the database could not serve it just now.
+
+        Raises:
+            DBAPIError: as `run` does.
+        """
+
+        def attempt() -> Result:
+            with self.reading() as tx:
+                return step(tx)
+
+        return self._tried(attempt, lambda _: True, tries)
+
+    def _tried(self, attempt: Callable[[], Result], allowed: Callable[[DBAPIError], bool], tries: int) -> Result:
+        for number in range(1, tries + 1):
             try:
-                with self.transaction() as tx:
-                    result = step(tx)
-                    tx.session.flush()
-                    committing = True
-                return result
+                return attempt()
             except DBAPIError as exc:
-                unknown = committing and not was_rolled_back(exc)
-                if attempt == tries or not may_pass(exc) or (unknown and not repeatable):
+                if number == tries or not may_pass(exc) or not allowed(exc):
                     raise
                 log.warning("the database could not serve (%s); trying again", type(exc.orig).__name__)
-            self._sleep(FIRST_PAUSE_S * 2 ** (attempt - 1) * (0.5 + self._rng()))
+            self._sleep(FIRST_PAUSE_S * 2 ** (number - 1) * (0.5 + self._rng()))
         raise AssertionError("the loop returns or raises")
 
     @contextmanager

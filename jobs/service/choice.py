@@ -11,14 +11,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, select, text, tuple_, update
+from sqlalchemy.exc import OperationalError
 
 from jobs.db.database import Transaction
+from jobs.db.faults import sqlstate
 from jobs.db.tables import IN_LANE, RUNNING, Job, TenantShare, TenantTurn, VariantQueue
 from jobs.service.fairness import FairOrder, Share, Waiting, pick_in_order
 from jobs.settings import Settings
 
 # Names "who chooses" among PostgreSQL's advisory locks.
 CHOOSER_LOCK = 0x6D6D6400
+LOCK_NOT_AVAILABLE = "55P03"
+
+
+class ChooserBusyError(Exception):
+    """Raised when somebody else chooses for longer than it is worth waiting for."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,17 @@ def become_the_chooser(tx: Transaction) -> None:
     others: PostgreSQL ends its transaction after a few silent seconds.
 
     Raises:
-        sqlalchemy.exc.OperationalError: the chooser did not get ready in time; what waits is left to the next.
+        ChooserBusyError: the chooser did not get ready in time; what waits is left to the next.
     """
     if tx.session.get_bind().dialect.name != "sqlite":
         tx.session.execute(text("SET LOCAL lock_timeout = '5s'"))
         tx.session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10s'"))
-        tx.session.execute(text(f"SELECT pg_advisory_xact_lock({CHOOSER_LOCK})"))
+        try:
+            tx.session.execute(text(f"SELECT pg_advisory_xact_lock({CHOOSER_LOCK})"))
+        except OperationalError as exc:
+            if sqlstate(exc) == LOCK_NOT_AVAILABLE:
+                raise ChooserBusyError("Another process has been choosing for 5 s.") from exc
+            raise
 
 
 def end_pauses(tx: Transaction) -> None:

@@ -12,12 +12,11 @@ from datetime import timedelta
 from typing import Protocol
 
 from sqlalchemy import func, select, update
-from sqlalchemy.exc import OperationalError
 
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import IN_LANE, QUEUED, Job
 from jobs.queue import BrokerUnavailableError
-from jobs.service.choice import DispatchPolicy, become_the_chooser, choose, end_pauses
+from jobs.service.choice import ChooserBusyError, DispatchPolicy, become_the_chooser, choose, end_pauses
 from jobs.service.workers import capacities
 
 log = logging.getLogger(__name__)
@@ -27,7 +26,6 @@ HEARD_WITHIN_S = 60.0
 # A message younger than this may still be on its way to the belt.
 SETTLING_S = 2.0
 EVERYBODY_EQUAL = DispatchPolicy()
-LOCK_NOT_AVAILABLE = "55P03"
 
 
 class Publisher(Protocol):
@@ -49,23 +47,20 @@ def dispatch(
     Args:
         variants: look at these only; empty means all that a worker takes.
         policy: the settings' word on ageing and limits.
+
+    Raises:
+        DBAPIError: the database stayed away; what was marked without a message, `republish_lost` finds.
     """
-    with db.reading() as tx:
-        # Most calls find every slot busy; they need not wait for whoever chooses right now.
-        rooms = _rooms(tx, variants)
-    chosen: dict[str, list[str]] = {}
-    if rooms:
-        try:
-            with db.transaction() as tx:
-                become_the_chooser(tx)
-                end_pauses(tx)
-                for variant, room in _rooms(tx, variants).items():
-                    chosen[variant] = choose(tx, variant, room=room, policy=policy)
-        except OperationalError as exc:
-            if getattr(exc.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
-                raise
-            log.warning("another process has been choosing for long; the next jobs wait for the sweep")
-            return 0
+    # Most calls find every slot busy; they need not wait for whoever chooses right now.
+    if not db.run_reading(lambda tx: _rooms(tx, variants)):
+        return 0
+    try:
+        # Repeatable: what a commit without an answer has marked takes up its room, and gets its messages from
+        # `republish_lost`.
+        chosen = db.run(lambda tx: _choose(tx, variants, policy), repeatable=True)
+    except ChooserBusyError as exc:
+        log.warning("%s The next jobs wait for the sweep.", exc)
+        return 0
     published = 0
     for variant, job_ids in chosen.items():
         if job_ids and _publish(db, publisher, variant, job_ids):
@@ -79,13 +74,7 @@ def republish_lost(db: Database, publisher: Publisher, *, policy: DispatchPolicy
     Raises:
         BrokerUnavailableError: the broker does not answer; nothing was changed.
     """
-    with db.reading() as tx:
-        marked: dict[str, list[str]] = {}
-        query = select(Job.variant, Job.id).where(
-            QUEUED, Job.published_at.is_not(None), Job.published_at < tx.now - timedelta(seconds=SETTLING_S)
-        )
-        for row in tx.session.execute(query):
-            marked.setdefault(row.variant, []).append(row.id)
+    marked = db.run_reading(_marked)
     lost = 0
     for variant, job_ids in marked.items():
         on_belt = publisher.job_ids_on_belt(variant)
@@ -99,6 +88,24 @@ def republish_lost(db: Database, publisher: Publisher, *, policy: DispatchPolicy
     return lost
 
 
+def _choose(tx: Transaction, variants: tuple[str, ...], policy: DispatchPolicy) -> dict[str, list[str]]:
+    """Mark the next jobs of each variant as published; return their ids, best first."""
+    become_the_chooser(tx)
+    end_pauses(tx)
+    return {variant: choose(tx, variant, room=room, policy=policy) for variant, room in _rooms(tx, variants).items()}
+
+
+def _marked(tx: Transaction) -> dict[str, list[str]]:
+    """Return the jobs that must have a message by now, by variant."""
+    query = select(Job.variant, Job.id).where(
+        QUEUED, Job.published_at.is_not(None), Job.published_at < tx.now - timedelta(seconds=SETTLING_S)
+    )
+    marked: dict[str, list[str]] = {}
+    for row in tx.session.execute(query):
+        marked.setdefault(row.variant, []).append(row.id)
+    return marked
+
+
 def _rooms(tx: Transaction, variants: tuple[str, ...]) -> dict[str, int]:
     """Return how many more jobs each variant's belt may hold; variants without room or waiting jobs are left out."""
     windows = {name: capacity.window for name, capacity in capacities(tx, heard_within_s=HEARD_WITHIN_S).items()}
@@ -109,7 +116,9 @@ def _rooms(tx: Transaction, variants: tuple[str, ...]) -> dict[str, int]:
 
 
 def _some_wait(tx: Transaction, variant: str) -> bool:
-    in_lane = select(Job.id).where(Job.variant == variant, IN_LANE).limit(1)
+    # The order is the index's. Without one, PostgreSQL may read the table from its start instead, past all that ended.
+    order = (Job.priority, Job.tenant, Job.created_at, Job.id)
+    in_lane = select(Job.id).where(Job.variant == variant, IN_LANE).order_by(*order).limit(1)
     retry_due = select(Job.id).where(Job.variant == variant, Job.retry_at <= tx.now).limit(1)
     return any(tx.session.scalar(query) is not None for query in (in_lane, retry_due))
 
@@ -125,5 +134,6 @@ def _publish(db: Database, publisher: Publisher, variant: str, job_ids: list[str
 
 
 def _unmark(db: Database, job_ids: list[str]) -> None:
-    with db.transaction() as tx:
-        tx.session.execute(update(Job).where(Job.id.in_(job_ids), QUEUED).values(published_at=None))
+    # Done twice it may take the mark of a message that is there by now: the job gets another, which claims nothing.
+    unmark = update(Job).where(Job.id.in_(job_ids), QUEUED).values(published_at=None)
+    db.run(lambda tx: tx.session.execute(unmark), repeatable=True)

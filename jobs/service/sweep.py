@@ -4,12 +4,13 @@ other."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import delete, or_, select
 
-from jobs.db.database import Database
+from jobs.db.database import Database, Transaction
 from jobs.db.tables import QUEUED, RUNNING, IdempotencyKey, Job
 from jobs.errors import Failure
 from jobs.lifecycle import State
@@ -73,12 +74,7 @@ def mend(db: Database, policy: SweepPolicy = DEFAULT_POLICY) -> SweepReport:
     lost = expire_leases(db)
     overran = end_overrun(db, policy.stuck_after_s)
     timeouts = expire_waiting(db)
-    with db.transaction() as tx:
-        silent = mark_lost_workers(tx, lost_after_s=policy.lost_after_s)
-        forget_old_workers(tx, kept_s=WORKERS_KEPT_S)
-        forget_empty_lanes(tx)
-        kept_from = tx.now - timedelta(seconds=IDEMPOTENCY_KEPT_S)
-        tx.session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < kept_from))
+    silent = db.run(lambda tx: _tidy(tx, policy.lost_after_s), repeatable=True)
     for worker_id in silent:
         log.warning("worker %s fell silent", worker_id)
     return SweepReport(lost=lost, overrun=overran, queue_timeouts=timeouts, lost_workers=len(silent))
@@ -94,63 +90,84 @@ def fill(db: Database, publisher: Publisher, policy: SweepPolicy = DEFAULT_POLIC
     return SweepReport(republished=republished, dispatched=dispatch(db, publisher, policy=policy.dispatch))
 
 
+def _tidy(tx: Transaction, lost_after_s: float) -> list[str]:
+    """Note silent workers, forget what is over; return the ids of the silent."""
+    silent = mark_lost_workers(tx, lost_after_s=lost_after_s)
+    forget_old_workers(tx, kept_s=WORKERS_KEPT_S)
+    forget_empty_lanes(tx)
+    kept_from = tx.now - timedelta(seconds=IDEMPOTENCY_KEPT_S)
+    tx.session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < kept_from))
+    return silent
+
+
 def expire_leases(db: Database) -> int:
     """Take running jobs from workers that fell silent: queued again, or failed with `worker_lost`."""
-    total = 0
-    while True:
-        with db.transaction() as tx:
-            query = select(Job).where(RUNNING, Job.lease_expires_at < tx.now).order_by(Job.lease_expires_at)
-            expired = list(tx.session.scalars(query.limit(BATCH).with_for_update(skip_locked=True)))
-            for job in expired:
-                worker, attempt, state = job.worker_id, job.attempt, lose(tx, job)
-                log.warning("worker %s lost job %s in attempt %d; it is now %s", worker, job.id, attempt, state)
-        total += len(expired)
-        if len(expired) < BATCH:
-            return total
-
-
-def end_overrun(db: Database, stuck_after_s: float) -> int:
-    """End running jobs whose worker lives but has not stopped them, long after it should have."""
-    with db.transaction() as tx:
-        horizon = tx.now - timedelta(seconds=stuck_after_s)
-        query = (
-            select(Job)
-            .where(RUNNING, or_(Job.run_deadline_at < horizon, Job.cancel_requested_at < horizon))
-            .limit(BATCH)
-            .with_for_update(skip_locked=True)
-        )
-        stuck = list(tx.session.scalars(query))
-        for job in stuck:
-            worker, attempt, state = job.worker_id, job.attempt, overrun(tx, job)
-            log.warning("worker %s does not stop job %s, attempt %d; it is now %s", worker, job.id, attempt, state)
-    return len(stuck)
+    return _in_batches(db, _expire_some_leases)
 
 
 def expire_waiting(db: Database) -> int:
     """Fail queued jobs that waited longer than their `queue_ttl_s`."""
+    return _in_batches(db, _expire_some_waiting)
+
+
+def end_overrun(db: Database, stuck_after_s: float) -> int:
+    """End running jobs whose worker lives but has not stopped them, long after it should have."""
+    return _in_batches(db, lambda tx: _end_some_overrun(tx, stuck_after_s))
+
+
+def _in_batches(db: Database, step: Callable[[Transaction], int]) -> int:
+    """Do a step until it finds less than a batch. It may be done twice: what it has changed it does not find again."""
     total = 0
     while True:
-        with db.transaction() as tx:
-            query = (
-                select(Job)
-                .where(QUEUED, Job.queue_expires_at.is_not(None), Job.queue_expires_at < tx.now)
-                .order_by(Job.queue_expires_at)
-                .limit(BATCH)
-                .with_for_update(skip_locked=True)
-            )
-            late = list(tx.session.scalars(query))
-            for job in late:
-                ttl_s = job.request["queue_ttl_s"]
-                failure = Failure("queue_timeout", f"No worker was free within the {ttl_s} s that the request allows.")
-                change_state(
-                    tx,
-                    job.id,
-                    current=State.QUEUED,
-                    following=State.FAILED,
-                    attempt=job.attempt,
-                    values={"error_code": failure.code, "error": failure.as_json()},
-                    event={"error": failure.as_json()},
-                )
-        total += len(late)
-        if len(late) < BATCH:
+        changed = db.run(step, repeatable=True)
+        total += changed
+        if changed < BATCH:
             return total
+
+
+def _expire_some_leases(tx: Transaction) -> int:
+    query = select(Job).where(RUNNING, Job.lease_expires_at < tx.now).order_by(Job.lease_expires_at)
+    expired = list(tx.session.scalars(query.limit(BATCH).with_for_update(skip_locked=True)))
+    for job in expired:
+        worker, attempt, state = job.worker_id, job.attempt, lose(tx, job)
+        log.warning("worker %s lost job %s in attempt %d; it is now %s", worker, job.id, attempt, state)
+    return len(expired)
+
+
+def _end_some_overrun(tx: Transaction, stuck_after_s: float) -> int:
+    horizon = tx.now - timedelta(seconds=stuck_after_s)
+    query = (
+        select(Job)
+        .where(RUNNING, or_(Job.run_deadline_at < horizon, Job.cancel_requested_at < horizon))
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    stuck = list(tx.session.scalars(query))
+    for job in stuck:
+        worker, attempt, state = job.worker_id, job.attempt, overrun(tx, job)
+        log.warning("worker %s does not stop job %s, attempt %d; it is now %s", worker, job.id, attempt, state)
+    return len(stuck)
+
+
+def _expire_some_waiting(tx: Transaction) -> int:
+    query = (
+        select(Job)
+        .where(QUEUED, Job.queue_expires_at.is_not(None), Job.queue_expires_at < tx.now)
+        .order_by(Job.queue_expires_at)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    late = list(tx.session.scalars(query))
+    for job in late:
+        ttl_s = job.request["queue_ttl_s"]
+        failure = Failure("queue_timeout", f"No worker was free within the {ttl_s} s that the request allows.")
+        change_state(
+            tx,
+            job.id,
+            current=State.QUEUED,
+            following=State.FAILED,
+            attempt=job.attempt,
+            values={"error_code": failure.code, "error": failure.as_json()},
+            event={"error": failure.as_json()},
+        )
+    return len(late)
