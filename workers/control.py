@@ -19,7 +19,7 @@ from jobs.db.database import Database
 from jobs.ids import new_id
 from jobs.queue import Broker, BrokerUnavailableError
 from jobs.service.leadership import lead, resign
-from jobs.service.retention import BATCH, retain
+from jobs.service.retention import BATCH, RetentionReport, retain
 from jobs.service.sweep import SweepPolicy, fill, mend
 from jobs.settings import Settings
 from jobs.shared_features import expire_features
@@ -74,6 +74,10 @@ class Control:
         for loop in loops:
             loop.join(timeout=STOP_WITHIN_S)
         self._guarded("resign", self._resign)
+        self.close()
+
+    def close(self) -> None:
+        """Let go of broker and database."""
         self._broker.close()
         self._db.close()
 
@@ -118,10 +122,19 @@ class Control:
     def _retain(self) -> None:
         more = True
         while more and self._leads.is_set() and not self._stop.is_set():
-            report = retain(self._db, self._store)
+            report = self.retain_once()
             if any(vars(report).values()):
                 log.info("removed: %s", report)
             more = max(vars(report).values()) >= BATCH
+
+    def retain_once(self) -> RetentionReport:
+        """Remove up to a batch each of what its time is over for."""
+        return retain(self._db, self._store, self._withdraw)
+
+    def _withdraw(self, output: str, job_id: str, attempt: int) -> int:
+        from jobs.storage.delivery import Delivery  # boto3, which a platform on a folder never needs
+
+        return Delivery.to(output, self._settings, job_id=job_id, attempt=attempt).withdraw_left()
 
     def _expire_features(self) -> None:
         """Every process does it: a leader may not have been elected yet when this loop begins."""

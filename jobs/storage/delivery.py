@@ -8,6 +8,7 @@ latest, finds another ETag than it has seen and changes nothing (docs/adr/0009).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from jobs.request import OUTPUT_URL
@@ -102,10 +103,26 @@ class Delivery:
         Raises:
             StorageError: the store does not answer, or does not let this server delete.
         """
-        for key in dict.fromkeys(self._delivered):
+        self._remove_own(self._delivered)
+
+    def withdraw_left(self) -> int:
+        """Remove what this attempt has delivered in a process that is dead; return how many objects that were.
+
+        Only for a job that has ended: nobody may be writing to the same names between the look and the removal.
+
+        Raises:
+            StorageError: as `withdraw`, or this server may not list there.
+        """
+        return self._remove_own(self._store.list_keys(f"{self._folder}/"))
+
+    def _remove_own(self, keys: Iterable[str]) -> int:
+        removed = 0
+        for key in dict.fromkeys(keys):
             try:
                 metadata = self._store.head(key).user_metadata
             except ObjectNotFoundError:
                 continue
             if (metadata.get(JOB_ID_FIELD), metadata.get(ATTEMPT_FIELD)) == (self._job_id, str(self._attempt)):
                 self._store.delete([key])
+                removed += 1
+        return removed

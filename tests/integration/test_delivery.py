@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from jobs.db.tables import Job
+from jobs.db.tables import Job, JobAttempt
 from jobs.errors import RequestInvalidError
 from jobs.lifecycle import Stage, State
+from jobs.service.cancel import cancel
+from jobs.service.retention import ATTEMPT_GRACE_S
+from jobs.service.sweep import expire_leases
 from tests.integration.desk import Desk
 from tests.servers.faulty_http import Fault
+from workers.control import Control
 
 
 def test_files_lie_in_the_callers_bucket_and_in_the_platforms_store(desk: Desk, theirs: str) -> None:
@@ -69,3 +75,32 @@ def test_a_cancel_in_the_middle_of_the_delivery_withdraws_it(desk: Desk, theirs:
     job = desk.run(f"s3://{theirs}/out/")
     assert job.state is State.CANCELED
     assert (desk.delivered(), desk.kept()) == ([], [])
+
+
+def test_what_a_killed_worker_delivered_for_a_job_that_is_canceled_is_removed(
+    desk: Desk, theirs: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between delivery and commit: the files are there, and no row says so."""
+
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    job_id = desk.submit(f"s3://{theirs}/out/")
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(desk.runner, "_publish", killed)
+        desk.runner.run(job_id)
+    assert len(desk.delivered()) == 2
+    with desk.db.transaction() as tx:
+        cancel(tx, job_id, tenant="t")
+        tx.session.get_one(Job, job_id).lease_expires_at = tx.now - timedelta(seconds=1)
+    expire_leases(desk.db)
+    assert desk.job(job_id).state is State.CANCELED
+    control = Control(desk.settings.model_copy(update={"broker_url": "redis://127.0.0.1:1/0"}), threading.Event())
+    assert control.retain_once().attempts == 0
+    with desk.db.transaction() as tx:
+        earlier = tx.now - timedelta(seconds=ATTEMPT_GRACE_S + 1)
+        tx.session.get_one(Job, job_id).finished_at = earlier
+        tx.session.get_one(JobAttempt, (job_id, 1)).finished_at = earlier
+    assert control.retain_once().attempts == 1
+    assert (desk.delivered(), desk.kept()) == ([], [])
+    control.close()

@@ -13,6 +13,7 @@ from jobs.service.retention import ATTEMPT_GRACE_S, UPLOAD_GRACE_S, retain
 from jobs.service.sweep import end_overrun, expire_leases
 from jobs.service.uploads import announce_upload, get_upload, mark_upload_checked
 from jobs.service.work import NewArtifact
+from jobs.storage.errors import StorageError, StorageUnavailableError, WriteRefusedError
 from jobs.storage.local import LocalStore
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import TENANT, Steps
@@ -26,6 +27,10 @@ def store(tmp_path: Path) -> LocalStore:
 def put(store: LocalStore, key: str) -> str:
     store.put_stream(key, io.BytesIO(b"sound"), content_type="audio/flac", max_bytes=5)
     return key
+
+
+def nowhere(output: str, job_id: str, attempt: int) -> int:
+    raise AssertionError(f"nothing was delivered to {output} by attempt {attempt} of {job_id}")
 
 
 def upload(steps: Steps, store: LocalStore) -> str:
@@ -48,10 +53,10 @@ def test_artifacts_go_when_their_time_is_over_and_the_rows_say_so(
     with steps.db.transaction() as tx:
         work.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=60)
     clock.advance(59)
-    assert retain(steps.db, store).artifacts == 0
+    assert retain(steps.db, store, nowhere).artifacts == 0
     clock.advance(2)
-    assert retain(steps.db, store).artifacts == 1
-    assert retain(steps.db, store).artifacts == 0
+    assert retain(steps.db, store, nowhere).artifacts == 1
+    assert retain(steps.db, store, nowhere).artifacts == 0
     assert list(store.list_keys("jobs/")) == []
 
 
@@ -59,14 +64,14 @@ def test_an_upload_that_a_job_still_needs_outlives_its_time(steps: Steps, store:
     needed, other = upload(steps, store), upload(steps, store)
     job_id = steps.submit(video=needed).id
     clock.advance(60 + UPLOAD_GRACE_S - 1)
-    assert retain(steps.db, store).uploads == 0
+    assert retain(steps.db, store, nowhere).uploads == 0
     clock.advance(2)
-    assert retain(steps.db, store).uploads == 1
+    assert retain(steps.db, store, nowhere).uploads == 1
     with steps.db.reading() as tx:
         assert get_upload(tx, other, tenant=TENANT).deleted_at is not None
         assert get_upload(tx, needed, tenant=TENANT).deleted_at is None
     steps.complete(steps.claimed(job_id))
-    assert retain(steps.db, store).uploads == 1
+    assert retain(steps.db, store, nowhere).uploads == 1
     assert list(store.list_keys("uploads/")) == []
 
 
@@ -80,11 +85,62 @@ def test_what_a_dead_worker_left_is_removed_and_the_result_stays(
     expire_leases(steps.db)
     kept = put(store, f"jobs/{job_id}/2/audio.flac")
     steps.complete(steps.claimed(job_id))
-    assert retain(steps.db, store).attempts == 0  # a stopped worker might still come back
+    assert retain(steps.db, store, nowhere).attempts == 0  # a stopped worker might still come back
     clock.advance(ATTEMPT_GRACE_S + 1)
-    assert retain(steps.db, store).attempts == 1
-    assert retain(steps.db, store).attempts == 0
+    assert retain(steps.db, store, nowhere).attempts == 1
+    assert retain(steps.db, store, nowhere).attempts == 0
     assert list(store.list_keys("jobs/")) == [kept]
+
+
+class TheirBucket:
+    """Notes what was to be withdrawn; refuses as long as `refusals` say."""
+
+    def __init__(self, *refusals: StorageError) -> None:
+        self.refusals = list(refusals)
+        self.asked: list[tuple[str, str, int]] = []
+
+    def withdraw(self, output: str, job_id: str, attempt: int) -> int:
+        self.asked.append((output, job_id, attempt))
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return 1
+
+
+def canceled_behind_a_delivery(steps: Steps, clock: FakeClock) -> str:
+    """Two attempts are lost; the job waits for a third one and is canceled."""
+    job_id = steps.submit(output="s3://theirs/out/").id
+    for _ in range(2):
+        steps.claimed(job_id)
+        clock.advance(13)
+        expire_leases(steps.db)
+    clock.advance(ATTEMPT_GRACE_S + 1)
+    return job_id
+
+
+def test_what_dead_attempts_delivered_is_withdrawn_when_the_job_has_ended(
+    steps: Steps, store: LocalStore, clock: FakeClock
+) -> None:
+    theirs = TheirBucket()
+    job_id = canceled_behind_a_delivery(steps, clock)
+    assert retain(steps.db, store, theirs.withdraw).attempts == 0  # a third attempt would write to the same names
+    with steps.db.transaction() as tx:
+        cancel(tx, job_id, tenant=TENANT)
+    clock.advance(ATTEMPT_GRACE_S + 1)
+    assert retain(steps.db, store, theirs.withdraw).attempts == 2
+    assert retain(steps.db, store, theirs.withdraw).attempts == 0
+    assert theirs.asked == [("s3://theirs/out/", job_id, 1), ("s3://theirs/out/", job_id, 2)]
+
+
+def test_a_callers_bucket_that_is_away_is_asked_again_and_one_that_refuses_is_not(
+    steps: Steps, store: LocalStore, clock: FakeClock
+) -> None:
+    theirs = TheirBucket(StorageUnavailableError("No answer.", "s3"), WriteRefusedError("403.", "s3"))
+    job_id = canceled_behind_a_delivery(steps, clock)
+    with steps.db.transaction() as tx:
+        cancel(tx, job_id, tenant=TENANT)
+    clock.advance(ATTEMPT_GRACE_S + 1)
+    assert [retain(steps.db, store, theirs.withdraw).attempts for _ in range(3)] == [1, 1, 0]
+    assert [attempt for _, _, attempt in theirs.asked] == [1, 2, 1]
 
 
 @pytest.mark.parametrize(("why", "code"), [("timeout", "run_timeout"), ("cancel", None)])

@@ -107,6 +107,17 @@ def test_a_delivery_whose_job_comes_to_nothing_is_withdrawn(bucket: Bucket) -> N
     assert bucket.there() == {}
 
 
+def test_what_a_dead_attempt_delivered_is_withdrawn_and_nothing_else(bucket: Bucket) -> None:
+    bucket.put(bucket.delivery(1), "dead")
+    bucket.delivery(1).put("video.mp4", bucket.file("dead too"), content_type="video/mp4")
+    bucket.put(bucket.delivery(2), "alive")
+    bucket.put(bucket.delivery(1, "job_10"), "of another job")
+    bucket.store.put_file(f"out put/{JOB}/notes.txt", bucket.file("theirs"), content_type="text/plain")
+    assert bucket.delivery(1).withdraw_left() == 1
+    assert bucket.delivery(1).withdraw_left() == 0
+    assert sorted(bucket.there().values()) == [b"alive", b"of another job", b"theirs"]
+
+
 def test_delivering_the_same_file_twice_is_delivering_it_once(bucket: Bucket) -> None:
     delivery = bucket.delivery(1)
     assert bucket.put(delivery, "ours") == bucket.put(delivery, "ours")

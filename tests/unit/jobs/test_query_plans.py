@@ -79,7 +79,7 @@ def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
     clock.advance(20)
     mend(db)
     clock.advance(7200)
-    retain(db, LocalStore(tmp_path / "objects"))
+    retain(db, LocalStore(tmp_path / "objects"), lambda output, job_id, attempt: 0)
     event.remove(db.engine, "before_cursor_execute", remember)
 
     assert len(seen) > 30

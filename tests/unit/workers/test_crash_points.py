@@ -94,7 +94,7 @@ class Bench:
 
     def check_done_once(self, job_id: str) -> None:
         self.clock.advance(ATTEMPT_GRACE_S + 1)
-        retain(self.db, self.store)
+        retain(self.db, self.store, lambda output, job_id, attempt: 0)
         with self.db.reading() as tx:
             assert tx.session.get_one(Job, job_id).state is State.SUCCEEDED
             kinds = [event.kind for event in job_events(tx, job_id)]
@@ -200,7 +200,7 @@ def test_a_worker_that_dies_in_every_attempt_ends_the_job_with_its_history(bench
         assert (job.state, job.error_code) == (State.FAILED, "worker_lost")
         assert [attempt.outcome for attempt in job_attempts(tx, job_id)] == ["lost"] * 3
     bench.clock.advance(ATTEMPT_GRACE_S + 1)
-    retain(bench.db, bench.store)
+    retain(bench.db, bench.store, lambda output, job_id, attempt: 0)
     assert list(bench.store.list_keys(f"jobs/{job_id}/")) == []
 
 
