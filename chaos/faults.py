@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ from chaos.services import Postgres, Valkey
 from tests.servers.faulty_http import Weather
 
 STORE_FAULT_RATE = 0.2
+WORKER_BACK_S = 120.0
 
 
 @dataclass
@@ -32,10 +34,7 @@ class Target:
 
 
 def kill_worker(target: Target, rng: random.Random) -> str:
-    pids = target.house.worker_processes()
-    if not pids:
-        return "no worker there"
-    pid = rng.choice(pids)
+    pid = _some_worker(target, rng)
     _signal(pid, signal.SIGKILL)
     return f"process {pid}"
 
@@ -54,10 +53,7 @@ def kill_control(target: Target, rng: random.Random) -> str:
 
 def freeze_worker(target: Target, rng: random.Random) -> str:
     """SIGSTOP past the lease, then SIGCONT: it wakes up believing that its jobs are its own."""
-    pids = target.house.worker_processes()
-    if not pids:
-        return "no worker there"
-    pid, seconds = rng.choice(pids), target.lease_s * 2 + 1
+    pid, seconds = _some_worker(target, rng), target.lease_s * 2 + 1
     _signal(pid, signal.SIGSTOP)
     time.sleep(seconds)
     _signal(pid, signal.SIGCONT)
@@ -106,12 +102,13 @@ Fault = Callable[[Target, random.Random], str]
 
 @dataclass
 class Havoc:
-    """Does one fault after another until it is told to stop; nothing it broke stays broken."""
+    """Does one fault after another, for so many rounds (0: until it is told to stop); nothing it broke stays broken."""
 
     target: Target
     seed: int
     every_s: float
     tell: Callable[[str], None]
+    rounds: int = 0
     done: Counter[str] = field(default_factory=Counter)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -126,7 +123,7 @@ class Havoc:
         """Runs in a thread of its own. Every round does every fault once, in an order of its own."""
         rng = random.Random(self.seed)
         began = time.monotonic()
-        while True:
+        for _ in range(self.rounds) if self.rounds else itertools.count():
             for fault in rng.sample(self.faults(), k=len(self.faults())):
                 if self._stop.wait(rng.uniform(0.5, 1.5) * self.every_s):
                     return
@@ -136,6 +133,16 @@ class Havoc:
 
     def stop(self) -> None:
         self._stop.set()
+
+
+def _some_worker(target: Target, rng: random.Random) -> int:
+    """Return the pid of a worker process; waits for one when a fault before this has just ended them all."""
+    deadline = time.monotonic() + WORKER_BACK_S
+    while not (pids := target.house.worker_processes()):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"no worker came back within {WORKER_BACK_S:g} s")
+        time.sleep(0.1)
+    return rng.choice(pids)
 
 
 def _kill(target: Target, name: str) -> str:

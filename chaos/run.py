@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import boto3
 import httpx
@@ -42,6 +43,7 @@ class Plan:
         production: PostgreSQL and S3; else SQLite and a folder.
         spread_s: over how long the requests come.
         every_s: the usual time between two faults.
+        rounds: how often each fault is done; 0: over and over, until every request was answered.
         settle_s: how long the platform may take to end everything once the havoc is over.
     """
 
@@ -51,10 +53,18 @@ class Plan:
     workers: int = 4
     spread_s: float = 240.0
     every_s: float = 5.0
+    rounds: int = 0
     settle_s: float = 600.0
     lease_s: float = 6.0
     heartbeat_s: float = 2.0
     store_fault_s: float = 10.0
+
+
+LONG = Plan()
+# Each fault once, while few dozen jobs run: what CI has the time for.
+SHORT = Plan(
+    jobs=30, workers=2, spread_s=15, every_s=1.5, rounds=1, settle_s=300, lease_s=3, heartbeat_s=1, store_fault_s=4
+)
 
 
 @dataclass
@@ -66,6 +76,11 @@ class Result:
     faults: dict[str, int]
     starts: dict[str, int]
     took_s: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a later reader, a test or a person, wants to know of the run."""
+        told = {"faults": self.faults, "starts": self.starts, "took_s": round(self.took_s, 1)}
+        return {**self.verdict.as_json(), **told, "trouble": self.ledger.trouble}
 
 
 def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Result:
@@ -94,14 +109,14 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Result:
         load = Load(url, db, policy, ledger, give_up_at)
         _wait_until_ready(url, plan)
         _upload(load, folder)
-        havoc = Havoc(
-            Target(house, broker, server, weather, plan.lease_s, plan.store_fault_s), plan.seed, plan.every_s, tell
-        )
+        target = Target(house, broker, server, weather, plan.lease_s, plan.store_fault_s)
+        havoc = Havoc(target, plan.seed, plan.every_s, tell, rounds=plan.rounds)
         threads = [threading.Thread(target=target, daemon=True) for target in (house.watch, havoc.run)]
         for thread in threads:
             thread.start()
         load.run(plan.spread_s, plan.seed)
-        havoc.stop()
+        if not plan.rounds:
+            havoc.stop()
         threads[1].join()
         tell(f"the havoc is over after {sum(havoc.done.values())} faults; waiting for the last jobs")
         delivered = S3Store.from_settings(f"s3://{DELIVERY_BUCKET}/sounds", settings) if plan.production else None

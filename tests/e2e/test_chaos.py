@@ -1,0 +1,42 @@
+"""The short form of `make chaos`: each fault once while jobs of three tenants run; then every job is judged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FAULTS = {
+    "kill_worker",
+    "freeze_worker",
+    "kill_supervisor",
+    "kill_api",
+    "kill_control",
+    "wipe_broker",
+    "restart_broker",
+    "freeze_broker",
+}
+OF_PRODUCTION = {"restart_database", "break_store"}
+
+
+@pytest.mark.parametrize(
+    ("parts", "faults"),
+    [
+        pytest.param("production", FAULTS | OF_PRODUCTION, id="postgresql+s3"),
+        pytest.param("embedded", FAULTS, id="sqlite+folder"),
+    ],
+)
+def test_every_accepted_job_ends_once_whatever_breaks(parts: str, faults: set[str], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "chaos", "--short", "--parts", parts, "--folder", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    verdict = json.loads((tmp_path / "verdict.json").read_text())
+    assert (verdict["lost"], verdict["duplicated"], verdict["unexpected"]) == ([], [], [])
+    assert verdict["accepted"] == verdict["submitted"] == 30
+    assert verdict["faults"] == dict.fromkeys(faults, 1), said
+    # A run that no fault has hit shows nothing.
+    assert verdict["recovered"] > 0, said
