@@ -1,0 +1,126 @@
+"""PostgreSQL with many rows, most of them of jobs that have ended: no statement of a job's life looks at more of them
+than it gives back. What it looks at is counted by the server itself (EXPLAIN ANALYZE); no clock is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select, text
+
+from jobs.db.database import Database
+from jobs.db.tables import Job
+from jobs.lifecycle import State
+from jobs.request import JobRequest
+from jobs.service import work
+from jobs.service.dispatch import dispatch, republish_lost
+from jobs.service.positions import queue_position, queue_sums
+from jobs.service.queries import JobFilter, list_jobs
+from jobs.service.submission import SubmitPolicy, submit_and_commit
+from jobs.service.sweep import mend
+from jobs.service.workers import register_worker
+from migrations.upgrade import upgrade
+from tests.contract.domain.conftest import RememberingBelt
+from tests.servers.postgres import postgres_database
+
+ENDED, WAITING, TENANTS = 12_000, 6_000, 6
+BIG_TABLES = {"jobs", "job_events", "job_attempts"}
+# A list's page, a window, the places of one's own lane that are counted one by one: all are less.
+MOST = 1_001
+FILL = """
+INSERT INTO jobs (id, tenant, state, variant, priority, request, attempt, max_attempts, progress, warnings, timings,
+                  created_at, available_at, finished_at, version)
+SELECT 'job_' || lpad(to_hex(n), 32, '0'), 'tenant_' || n % :tenants,
+       CASE WHEN n > :ended THEN 'queued' ELSE 'succeeded' END, 'tiny_16k', n / :tenants % 3,
+       '{"prompt": "rain", "run_timeout_s": 3600}', 0, 3, 0, '[]', '{}',
+       now() - interval '1 day' + n * interval '1 second', now() - interval '1 day' + n * interval '1 second',
+       CASE WHEN n > :ended THEN NULL ELSE now() - interval '1 hour' END, 1
+FROM generate_series(1, :ended + :waiting) AS n
+"""
+COUNT = """
+INSERT INTO queued_counts (variant, priority, tenant, shard, queued)
+SELECT variant, priority, tenant, 0, count(*) FROM jobs WHERE state = 'queued' GROUP BY variant, priority, tenant
+"""
+
+
+@pytest.fixture
+def db(postgres_uri: str) -> Iterator[Database]:
+    with postgres_database(postgres_uri) as url:
+        upgrade(url)
+        database = Database(url)
+        with database.transaction() as tx:
+            tx.session.execute(text(FILL), {"ended": ENDED, "waiting": WAITING, "tenants": TENANTS})
+            tx.session.execute(text(COUNT))
+            register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu", slots=8, variants=["tiny_16k"])
+        with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE"))
+        yield database
+        database.close()
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", []):
+        yield from nodes(below)
+
+
+def looked_at(plan: dict[str, Any]) -> dict[str, float]:
+    """Return the most rows of a big table that one part of the plan looked at, by the part's name."""
+    seen: dict[str, float] = {}
+    for node in nodes(plan):
+        if node.get("Relation Name") in BIG_TABLES:
+            removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+            name = f"{node['Node Type']} on {node['Relation Name']} by {node.get('Index Name')}"
+            rows = (node["Actual Rows"] + removed) * node["Actual Loops"]
+            seen[name] = max(seen.get(name, 0), rows)
+    return seen
+
+
+def test_what_is_looked_at_does_not_grow_with_the_rows(db: Database) -> None:
+    found: dict[str, dict[str, float]] = {}
+
+    def explain(connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        """Have the server tell how it did each statement, in the state that the statement found."""
+        if statement in found or not statement.lstrip().startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
+            return
+        with connection.connection.cursor() as own:
+            own.execute("SAVEPOINT explained")
+            own.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+            row = own.fetchone()
+            assert row is not None
+            own.execute("ROLLBACK TO SAVEPOINT explained")
+        found[statement] = looked_at(row[0][0]["Plan"])
+
+    with db.reading() as tx:
+        in_the_middle = tx.session.scalars(
+            select(Job).where(Job.state == State.QUEUED).offset(WAITING // 2).limit(1)
+        ).one()
+    event.listen(db.engine, "before_cursor_execute", explain)
+    belt, policy = RememberingBelt(), SubmitPolicy(variants=("tiny_16k",))
+    submit_and_commit(db, JobRequest(prompt="rain"), tenant="tenant_1", policy=policy)
+    assert dispatch(db, belt) == 8
+    assert dispatch(db, belt) == 0
+    claims = []
+    for job_id in belt.published:
+        with db.transaction() as tx:
+            claims.append(work.claim(tx, job_id, worker_id="w1", lease_s=60))
+    belt.messages.clear()
+    dispatch(db, belt)
+    republish_lost(db, belt)
+    with db.transaction() as tx:
+        work.renew_leases(tx, [(claim.job_id, 1) for claim in claims if claim], worker_id="w1", lease_s=60)
+    with db.reading() as tx:
+        queue_position(tx, in_the_middle)
+        queue_sums(tx, ("tiny_16k",))
+        for wanted in (JobFilter(), JobFilter(state=State.FAILED), JobFilter(state=State.QUEUED)):
+            list_jobs(tx, tenant="tenant_1", wanted=wanted, cursor=None, limit=50)
+    mend(db)
+    for claim in claims:
+        assert claim is not None
+        with db.transaction() as tx:
+            work.complete(tx, claim, [], warnings=[], timings={}, artifact_ttl_s=60)
+    event.remove(db.engine, "before_cursor_execute", explain)
+
+    assert len(found) > 20
+    assert {statement: parts for statement, parts in found.items() if any(rows > MOST for rows in parts.values())} == {}
