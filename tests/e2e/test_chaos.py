@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from chaos.run import SHORT
+
 FAULTS = {
     "kill_worker",
     "freeze_worker",
@@ -22,6 +24,7 @@ FAULTS = {
 OF_PRODUCTION = {"restart_database", "break_store"}
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("parts", "faults"),
     [
@@ -31,12 +34,12 @@ OF_PRODUCTION = {"restart_database", "break_store"}
 )
 def test_every_accepted_job_ends_once_whatever_breaks(parts: str, faults: set[str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "chaos", "--short", "--parts", parts, "--folder", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=840, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     verdict = json.loads((tmp_path / "verdict.json").read_text())
     assert (verdict["lost"], verdict["duplicated"], verdict["unexpected"]) == ([], [], [])
-    assert verdict["accepted"] == verdict["submitted"] == 30
+    assert verdict["accepted"] == verdict["submitted"] == SHORT.jobs
     assert verdict["faults"] == dict.fromkeys(faults, 1), said
     # A run that no fault has hit shows nothing.
     assert verdict["recovered"] > 0, said
