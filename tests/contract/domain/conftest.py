@@ -93,7 +93,12 @@ class Steps:
 
 @pytest.fixture
 def policy() -> SubmitPolicy:
-    return SubmitPolicy(variants=("tiny_16k", "small_16k"), input_buckets=frozenset({"inbox"}), draw_seed=lambda: 7)
+    return SubmitPolicy(
+        variants=("tiny_16k", "small_16k"),
+        input_buckets=frozenset({"inbox"}),
+        output_buckets=frozenset({"theirs"}),
+        draw_seed=lambda: 7,
+    )
 
 
 @pytest.fixture
