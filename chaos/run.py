@@ -63,7 +63,7 @@ class Plan:
 LONG = Plan()
 # Each fault once, while few dozen jobs run: what CI has the time for.
 SHORT = Plan(
-    jobs=36, workers=2, spread_s=30, every_s=1.5, rounds=1, settle_s=300, lease_s=3, heartbeat_s=1, store_fault_s=4
+    jobs=24, workers=2, spread_s=30, every_s=1, rounds=1, settle_s=300, lease_s=3, heartbeat_s=1, store_fault_s=4
 )
 
 
