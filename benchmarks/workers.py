@@ -8,6 +8,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 
 from benchmarks.house import House, house
@@ -15,7 +16,7 @@ from benchmarks.serving import percentile
 from jobs.db.tables import Job
 
 JOBS = 8
-CLIP_S = 1.0
+CLIP_S, LONG_CLIP_S = 1.0, 8.0
 STEPS = 25
 
 
@@ -41,19 +42,28 @@ def batching() -> None:
 
 
 def two_devices() -> None:
-    """Two CPU devices with one thread each against one."""
-    took: dict[str, float] = {}
-    for devices in ("cpu:0", "cpu:0,cpu:1"):
-        with house(devices, MMAUDIO_FEATURE_CACHE_BYTES="0", MMAUDIO_FEATURE_TTL_S="0") as here:
-            batches = [_fields(here, seed) for seed in range(2 * JOBS)]
-            here.wait([here.submit(**fields) for fields in batches[:2]])
-            began = time.monotonic()
-            here.wait([here.submit(**fields) for fields in batches])
-            took[devices] = time.monotonic() - began
-    one, two = took.values()
-    print(
-        f"two devices: {2 * JOBS} jobs on one {one:.1f} s, on two {two:.1f} s: {one / two:.2f} times as many a minute"
-    )
+    """Two CPU devices with one thread each against one: sounds of 8 s, for words and for a video."""
+    for seen in (False, True):
+        took = []
+        for devices in ("cpu:0", "cpu:0,cpu:1"):
+            with house(devices, MMAUDIO_FEATURE_CACHE_BYTES="0", MMAUDIO_FEATURE_TTL_S="0") as here:
+                work = [
+                    {"video": here.video(LONG_CLIP_S, seed)} if seen else {"duration_s": LONG_CLIP_S}
+                    for seed in range(2 * JOBS)
+                ]
+                for seed, fields in enumerate(work):
+                    fields |= {"prompt": f"prompt {seed}", "seed": seed, "num_steps": STEPS}
+                here.wait([here.submit(**fields) for fields in work[:2]])
+                before, began = here.cpu_s(), time.monotonic()
+                jobs = here.wait([here.submit(**fields) for fields in work])
+                took.append(time.monotonic() - began)
+                used = here.cpu_s() - before
+                shares = sorted(Counter(job.worker_id for job in jobs).values())
+            print(f"  {devices}: {took[-1]:.1f} s; jobs of each device {shares}; processor seconds: ", end="")
+            print(f"devices {used.devices:.1f}, media {used.media:.1f}, benchmark {used.benchmark:.1f}")
+        one, two = took
+        print(f"two devices: {2 * JOBS} sounds of {LONG_CLIP_S:g} s for {'a video' if seen else 'words'}: ", end="")
+        print(f"{one / two:.2f} times as many a minute as on one")
 
 
 def feature_cache() -> None:

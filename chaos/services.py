@@ -97,6 +97,11 @@ class Valkey:
                 time.sleep(0.05)
         raise RuntimeError("Valkey did not start")
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         assert self._process is not None
