@@ -21,7 +21,7 @@ from chaos.run import LONG, SHORT, Result, run
 @click.option("--jobs", type=int, help="How many requests.")
 @click.option("--spread", "spread_s", type=float, help="Over how many seconds they come.")
 @click.option("--every", "every_s", type=float, help="Seconds between two faults, about.")
-@click.option("--settle", "settle_s", type=float, help="Seconds that the last jobs may take afterwards.")
+@click.option("--settle", "settle_s", type=float, help="Seconds that the next job may take to end afterwards.")
 @click.option("--lease", "lease_s", type=float, help="MMAUDIO_LEASE_S; the heartbeat is a third of it.")
 @click.option("--workers", type=int, help="Worker processes.")
 @click.option("--seed", default=1, show_default=True, help="Draws the requests and the faults.")

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from chaos.ledger import METADATA_KEY, Entry, Kind, Ledger
 from chaos.story import faults_of_story
@@ -55,11 +55,11 @@ class Judge:
     def __init__(self, db: Database, store: ObjectStore, delivered: ObjectStore | None, ledger: Ledger) -> None:
         self._db, self._store, self._delivered, self._ledger = db, store, delivered, ledger
 
-    def all_ended(self) -> bool:
-        """Say whether no job waits or runs any more."""
+    def unended(self) -> int:
+        """Return how many jobs still wait or run."""
         with self._db.reading() as tx:
-            query = select(Job.id).where(Job.state.in_([State.QUEUED, State.RUNNING])).limit(1)
-            return tx.session.execute(query).first() is None
+            query = select(func.count()).select_from(Job).where(Job.state.in_([State.QUEUED, State.RUNNING]))
+            return tx.session.scalar(query) or 0
 
     def judge(self) -> Verdict:
         verdict = Verdict(submitted=len(self._ledger.entries), accepted=len(self._ledger.accepted))
