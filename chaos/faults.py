@@ -19,6 +19,7 @@ from tests.servers.faulty_http import Weather
 
 STORE_FAULT_RATE = 0.2
 WORKER_BACK_S = 120.0
+BUSY_WITHIN_S = 15.0
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Target:
     valkey: Valkey
     postgres: Postgres | None
     weather: Weather | None
+    busy: Callable[[], set[int]]
+    """Returns the pids of the worker processes that have jobs in hand."""
     lease_s: float
     store_fault_s: float
 
@@ -40,6 +43,7 @@ def kill_worker(target: Target, rng: random.Random) -> str:
 
 
 def kill_supervisor(target: Target, rng: random.Random) -> str:
+    _some_worker(target, rng)  # its processes end with it: at a moment when one of them has a job
     return _kill(target, "worker")
 
 
@@ -136,13 +140,20 @@ class Havoc:
 
 
 def _some_worker(target: Target, rng: random.Random) -> int:
-    """Return the pid of a worker process; waits for one when a fault before this has just ended them all."""
-    deadline = time.monotonic() + WORKER_BACK_S
-    while not (pids := target.house.worker_processes()):
-        if time.monotonic() > deadline:
+    """Return the pid of a worker process, of one that has a job in hand if one comes to have some soon.
+
+    Waits for a process to be there at all when a fault before this has just ended them all.
+    """
+    began = time.monotonic()
+    while True:
+        there = target.house.worker_processes()
+        busy = [pid for pid in there if pid in target.busy()]
+        waited_s = time.monotonic() - began
+        if busy or (there and waited_s > BUSY_WITHIN_S):
+            return rng.choice(busy or there)
+        if waited_s > WORKER_BACK_S:
             raise RuntimeError(f"no worker came back within {WORKER_BACK_S:g} s")
-        time.sleep(0.1)
-    return rng.choice(pids)
+        time.sleep(0.05)
 
 
 def _kill(target: Target, name: str) -> str:

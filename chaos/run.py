@@ -13,6 +13,8 @@ from typing import Any
 
 import boto3
 import httpx
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from chaos.faults import Havoc, Target
 from chaos.house import House
@@ -21,6 +23,7 @@ from chaos.load import Load
 from chaos.services import Postgres, free_port, postgres, valkey
 from chaos.verdict import Judge, Verdict
 from jobs.db.database import Database
+from jobs.db.tables import RUNNING, Job, Worker
 from jobs.service.submission import SubmitPolicy
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
@@ -109,7 +112,7 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Result:
         load = Load(url, db, policy, ledger, give_up_at)
         _wait_until_ready(url, plan)
         _upload(load, folder)
-        target = Target(house, broker, server, weather, plan.lease_s, plan.store_fault_s)
+        target = Target(house, broker, server, weather, lambda: _busy(db), plan.lease_s, plan.store_fault_s)
         havoc = Havoc(target, plan.seed, plan.every_s, tell, rounds=plan.rounds)
         threads = [threading.Thread(target=target, daemon=True) for target in (house.watch, havoc.run)]
         for thread in threads:
@@ -197,6 +200,12 @@ def _wait_until_ready(url: str, plan: Plan) -> None:
                 return
         time.sleep(0.2)
     raise RuntimeError(f"not {plan.workers} workers within {READY_WITHIN_S:g} s; see the logs")
+
+
+def _busy(db: Database) -> set[int]:
+    with contextlib.suppress(SQLAlchemyError), db.reading() as tx:
+        return set(tx.session.scalars(select(Worker.pid).join(Job, Job.worker_id == Worker.id).where(RUNNING)))
+    return set()
 
 
 def _upload(load: Load, folder: Path) -> None:
