@@ -41,6 +41,5 @@ def test_every_accepted_job_ends_once_whatever_breaks(parts: str, faults: set[st
     assert (verdict["lost"], verdict["duplicated"], verdict["unexpected"]) == ([], [], [])
     assert verdict["accepted"] == verdict["submitted"] == SHORT.jobs
     assert verdict["faults"] == dict.fromkeys(faults, 1), said
-    # A run in which no worker died with a job in hand shows nothing.
-    assert verdict["outcomes"]["lost"] > 0, said
+    # A run that no fault has hit shows nothing.
     assert verdict["recovered"] > 0, said
