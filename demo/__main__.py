@@ -20,10 +20,15 @@ import numpy as np
 
 from mmaudio_client import Client, ClientError, Job
 from mmaudio_model.demo_video import demo_scene, render_demo_video
+from mmaudio_model.evaluation.matching import Matches, match_onsets
+from mmaudio_model.evaluation.onsets import detect_onsets
+from mmaudio_model.training.world.scene import Scene
 
 OUTPUT = Path("demo-output")
 READY_WITHIN_S = 120.0
 STOP_WITHIN_S = 60.0
+LEAST_F1 = 0.8
+"""Of the sound's onsets against the ball's hits, within 60 ms."""
 
 
 def main() -> int:
@@ -43,6 +48,10 @@ def main() -> int:
         finally:
             _stop(platform)
     problems = check(video, sound, muxed)
+    hits = heard_hits(sound, demo_scene())
+    _say(f"{len(hits.delays_s)} of the ball's {hits.expected} hits are heard, among {hits.detected} onsets")
+    if hits.f1 < LEAST_F1:
+        problems.append(f"the onsets fit the hits with an F1 of {hits.f1:.2f}, below {LEAST_F1:g}")
     for problem in problems:
         _say(f"wrong: {problem}")
     _say(f"sound: {sound.resolve()}")
@@ -136,6 +145,13 @@ def check(video: Path, sound: Path, muxed: Path) -> list[str]:
     if float(np.sqrt(np.mean(samples**2))) < 1e-3:
         problems.append("the sound is silent")
     return problems
+
+
+def heard_hits(sound: Path, scene: Scene) -> Matches:
+    """Compare the onsets of a sound with the events of the scene it was made for."""
+    with av.open(str(sound)) as container:
+        rate = container.streams.audio[0].rate
+    return match_onsets([event.time_s for event in scene.events], detect_onsets(read_samples(sound), rate))
 
 
 def read_samples(sound: Path) -> np.ndarray:

@@ -61,9 +61,6 @@ def encoder_revision(
         said += [part, repr(variant.sync if part == "sync" else variant.clip)]
         if variant.own:
             path = own_file(variant, part, weights_dir)
-            if path is None:
-                said.append("seeded")
-                continue
         else:
             path = require_file(sources[part].file, variant, weights_dir)
         said.append(_fingerprint(path))

@@ -18,7 +18,6 @@ from mmaudio_model.checkpoints.convert import conversion, converted_path, read_c
 from mmaudio_model.checkpoints.files import require_file
 from mmaudio_model.checkpoints.own import own_file, read_own
 from mmaudio_model.checkpoints.parts import PARTS, PartSource, new_network, part_identity, part_sources
-from mmaudio_model.checkpoints.seeded import fill_from_seed
 from mmaudio_model.errors import WeightsMismatchError
 from mmaudio_model.networks.clip import ImageTower, TextTower
 from mmaudio_model.networks.flow import FlowNetwork
@@ -98,7 +97,10 @@ def load_networks(
     """
     sources = part_sources(variant)
     # Every file is looked for before the first is read: a missing one is said at once.
-    paths = {part: require_file(source.file, variant, weights_dir) for part, source in sources.items()}
+    if variant.own:
+        paths = {part: own_file(variant, part, weights_dir) for part in PARTS}
+    else:
+        paths = {part: require_file(source.file, variant, weights_dir) for part, source in sources.items()}
 
     def load(part: str) -> nn.Module:
         if shared is None:
@@ -115,7 +117,7 @@ def load_networks(
         # A part may be asked for first in the middle of an inference, whose mode would stick to its tensors.
         with torch.inference_mode(False), torch.no_grad():
             if variant.own:
-                network = load_own_part(variant, part, weights_dir)
+                network = load_own_part(variant, part, paths[part])
             else:
                 network = load_part(variant, part, sources[part], paths[part])
             return network.eval().requires_grad_(False).to(device=device, dtype=dtype)
@@ -126,19 +128,14 @@ def load_networks(
     return networks
 
 
-def load_own_part(variant: Variant, part: str, weights_dir: Path | None) -> nn.Module:
-    """Return a part of a variant of our own, from its file if there is one, else from a fixed seed.
+def load_own_part(variant: Variant, part: str, path: Path) -> nn.Module:
+    """Return a part of a variant of our own from its file.
 
     Raises:
         WeightsMismatchError: the file does not fit.
     """
-    path = own_file(variant, part, weights_dir)
-    if path is None:
-        network = new_network(variant, part)
-        fill_from_seed(network, part)
-    else:
-        network = new_network(variant, part, device="meta")
-        fill(network, read_own(path), source=str(path))
+    network = new_network(variant, part, device="meta")
+    fill(network, read_own(path), source=str(path))
     _fold(network)
     return network
 

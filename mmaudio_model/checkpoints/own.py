@@ -1,7 +1,7 @@
 """Variants of our own: one safetensors file a part, in half precision, `<folder>/<variant>/<part>.safetensors`.
 
-`mmaudio train world` writes them into its run's `weights/`, which is a weights folder. A part that is not there is
-drawn from a fixed seed, untrained.
+They ship with the package. `mmaudio train world` writes its own into its run's `weights/`, which is a weights folder;
+a part that is not in the folder is the shipped one, so a fine-tuned flow network is all that a folder needs to hold.
 """
 
 from __future__ import annotations
@@ -18,29 +18,51 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIX = ".safetensors"
+SHIPPED = Path(__file__).resolve().parent.parent / "shipped_weights"
+"""A weights folder too; `README.md` beside each variant's files is its model card."""
 
 
-def own_file(variant: Variant, part: str, weights_dir: Path | None) -> Path | None:
-    """Return where a part's weights lie in the folder; None if nobody trained it."""
-    if weights_dir is None:
-        return None
-    path = weights_dir / variant.name / f"{part}{SUFFIX}"
-    return path if path.is_file() else None
+def own_file(variant: Variant, part: str, weights_dir: Path | None) -> Path:
+    """Return where a part's weights lie: in the folder, else in the package.
+
+    Raises:
+        WeightsMissingError: neither has it.
+    """
+    for folder in (weights_dir, SHIPPED):
+        if folder is not None and (path := _path(variant, part, folder)).is_file():
+            return path
+    raise WeightsMissingError(
+        f"There is no {part} of {variant.name} in {weights_dir or 'a weights folder (none is set)'}, and none is "
+        "installed; train it (mmaudio train world) or install the package again."
+    )
 
 
-def trained_file(variant: Variant, part: str, weights_dir: Path | None) -> Path:
-    """Return where a part's weights lie.
+def trained_file(variant: Variant, part: str, weights_dir: Path) -> Path:
+    """Return where a part's weights lie in this very folder: parts of a training run fit only each other.
 
     Raises:
         WeightsMissingError: nobody trained it.
     """
-    found = own_file(variant, part, weights_dir)
-    if found is None:
+    path = _path(variant, part, weights_dir)
+    if not path.is_file():
         raise WeightsMissingError(
-            f"There is no {part} of {variant.name} in {weights_dir or 'a weights folder (none is set)'}; "
-            "train it: mmaudio train world"
+            f"There is no {part} of {variant.name} in {weights_dir}; train it: mmaudio train world"
         )
-    return found
+    return path
+
+
+def vae_files(variant: Variant, weights_dir: Path | None) -> tuple[Path, Path]:
+    """Return where the VAE's decoder and its encoder lie, side by side.
+
+    Raises:
+        WeightsMissingError: one is missing.
+    """
+    decoder = own_file(variant, "vae", weights_dir)
+    return decoder, trained_file(variant, "vae_encoder", decoder.parent.parent)
+
+
+def _path(variant: Variant, part: str, folder: Path) -> Path:
+    return folder / variant.name / f"{part}{SUFFIX}"
 
 
 def read_own(path: Path) -> dict[str, Tensor]:

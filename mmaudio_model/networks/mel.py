@@ -52,5 +52,10 @@ def _mel_of_hz(hz: float) -> float:
     return hz / HZ_PER_MEL if hz < LOG_FROM_HZ else LOG_FROM_MEL + MELS_PER_LOG * math.log(hz / LOG_FROM_HZ)
 
 
+def band_centres_hz(mode: AudioMode) -> Tensor:
+    """Return where each band's filter peaks, float64 (bands,)."""
+    return _hz_of_mel(torch.linspace(0, _mel_of_hz(mode.mel_max_hz), mode.mel_bands + 2, dtype=torch.float64))[1:-1]
+
+
 def _hz_of_mel(mel: Tensor) -> Tensor:
     return torch.where(mel < LOG_FROM_MEL, mel * HZ_PER_MEL, LOG_FROM_HZ * ((mel - LOG_FROM_MEL) / MELS_PER_LOG).exp())

@@ -16,8 +16,6 @@ from torch.nn.utils.parametrize import remove_parametrizations
 
 from mmaudio_model.variants import VocoderSizes
 
-KERNELS = (3, 7, 11)
-DILATIONS = (1, 3, 5)
 FILTER_TAPS = 12
 SNAKE_EPS = 1e-9
 
@@ -99,13 +97,13 @@ def _conv(channels_in: int, channels_out: int, kernel: int, *, dilation: int = 1
 
 
 class AmpBlock(nn.Module):
-    """Three residual pairs of convolutions with growing dilation, each behind an anti-aliased activation."""
+    """Residual pairs of convolutions with growing dilation, each behind an anti-aliased activation."""
 
-    def __init__(self, channels: int, kernel: int) -> None:
+    def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
-        self.convs1 = nn.ModuleList(_conv(channels, channels, kernel, dilation=d) for d in DILATIONS)
-        self.convs2 = nn.ModuleList(_conv(channels, channels, kernel) for _ in DILATIONS)
-        self.activations = nn.ModuleList(AntialiasedSnake(channels) for _ in range(2 * len(DILATIONS)))
+        self.convs1 = nn.ModuleList(_conv(channels, channels, kernel, dilation=d) for d in dilations)
+        self.convs2 = nn.ModuleList(_conv(channels, channels, kernel) for _ in dilations)
+        self.activations = nn.ModuleList(AntialiasedSnake(channels) for _ in range(2 * len(dilations)))
 
     def forward(self, x: Tensor) -> Tensor:
         for index, (conv1, conv2) in enumerate(zip(self.convs1, self.convs2, strict=True)):
@@ -132,7 +130,7 @@ class Vocoder(nn.Module):
             transposed = nn.ConvTranspose1d(channels, channels // 2, kernel, rate, padding=(kernel - rate) // 2)
             self.ups.append(nn.ModuleList([transposed]))
             channels //= 2
-            self.resblocks.extend(AmpBlock(channels, size) for size in KERNELS)
+            self.resblocks.extend(AmpBlock(channels, size, sizes.dilations) for size in sizes.block_kernels)
         self.activation_post = AntialiasedSnake(channels)
         self.conv_post = _conv(channels, 1, 7, bias=sizes.bias_at_final)
         if not folded:
@@ -142,10 +140,11 @@ class Vocoder(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         x = self.conv_pre(mel)
+        a_stage = len(self.sizes.block_kernels)
         for index, (up,) in enumerate(self.ups):
             x = up(x)
-            blocks = self.resblocks[index * len(KERNELS) : (index + 1) * len(KERNELS)]
-            x = sum(block(x) for block in blocks) / len(KERNELS)
+            blocks = self.resblocks[index * a_stage : (index + 1) * a_stage]
+            x = sum(block(x) for block in blocks) / a_stage
         x = self.conv_post(self.activation_post(x))
         return x.tanh() if self.sizes.tanh_at_final else x.clamp(-1.0, 1.0)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mmaudio_model.checkpoints.files import require_file
 from mmaudio_model.checkpoints.loading import fill, fill_from_file
-from mmaudio_model.checkpoints.own import SUFFIX, read_own, trained_file, write_own
+from mmaudio_model.checkpoints.own import SUFFIX, read_own, vae_files, write_own
 from mmaudio_model.checkpoints.parts import part_sources
 from mmaudio_model.networks.vae import Vae
 from mmaudio_model.variants import Variant
@@ -76,7 +76,7 @@ def load_whole_vae(variant: Variant, weights_dir: Path | None) -> Vae:
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         vae = Vae(variant.mode)
     if variant.own:
-        paths = [trained_file(variant, part, weights_dir) for part in ("vae", "vae_encoder")]
+        paths = vae_files(variant, weights_dir)
         state = {key: value for path in paths for key, value in read_own(path).items()}
         fill(vae, state, source=" and ".join(map(str, paths)))
     else:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mmaudio_model.checkpoints.files import FLOW, find_file, needed_files, require_file
 from mmaudio_model.checkpoints.loading import fill_from_file, load_networks, load_own_part
+from mmaudio_model.checkpoints.own import own_file
 from mmaudio_model.checkpoints.parts import new_network, part_sources
 from mmaudio_model.errors import TrainingDataError
 from mmaudio_model.networks.flow import FlowNetwork
@@ -120,7 +121,7 @@ def load_flow(variant: Variant, weights_dir: Path | None) -> FlowNetwork:
         WeightsMissingError, WeightsMismatchError: see `checkpoints.loading`.
     """
     if variant.own:
-        flow = load_own_part(variant, "flow", weights_dir)
+        flow = load_own_part(variant, "flow", own_file(variant, "flow", weights_dir))
     else:
         source = part_sources(variant)["flow"]
         flow = new_network(variant, "flow", device="meta")

@@ -7,7 +7,6 @@ from torch import nn
 
 from mmaudio_model.checkpoints.seeded import fill_from_seed
 from mmaudio_model.networks.flow import FinalLayer, FlowNetwork, StreamBlock
-from mmaudio_model.networks.vocoder import Vocoder
 
 BRANCH_ENDS = tuple(
     f"{name}.weight" for name in ("attn.proj", "timeattn.proj", "mlp.fc2", "attn.out_proj", "mlp.c_proj", "linear2")
@@ -18,8 +17,6 @@ BRANCH_GAIN = 0.2
 PLACES = ("pos_embed", "temp_embed", "positional_embedding", "cls_token", "sync_pos_emb")
 PLACE_GAIN = 5.0
 """Embeddings that say where and when become a tenth of what they are added to, so that attention tells places apart."""
-LAST_GAIN = 0.5
-"""Of the vocoder's last filter: about as loud as sounds are. From the seed's, 600 steps had not got there."""
 
 
 @torch.no_grad()
@@ -33,8 +30,6 @@ def give_first_values(module: nn.Module, part: str) -> None:
             parameter.mul_(PLACE_GAIN)
     if isinstance(module, FlowNetwork):
         _start_as_identity(module)
-    if isinstance(module, Vocoder):
-        module.conv_post.parametrizations.weight.original0.fill_(LAST_GAIN)
 
 
 @torch.no_grad()

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from mmaudio_model.checkpoints.loading import load_own_part
-from mmaudio_model.checkpoints.own import SUFFIX
+from mmaudio_model.checkpoints.own import SUFFIX, trained_file
+from mmaudio_model.networks.vae import Vae
 from mmaudio_model.training.data.clip import ClipShape, TrainingClip
 from mmaudio_model.training.data.prepare import prepare
 from mmaudio_model.training.data.shards import Shards
@@ -57,11 +58,11 @@ TINY = Recipe(
     clips=4096,
     flow_clips=2048,
     options={
-        "vae": TrainOptions(2500, 16, 3e-3, precision="bf16", ema_decay=0.998),
+        "vae": TrainOptions(3200, 16, 2e-3, precision="bf16", ema_decay=0.998),
         "sync": TrainOptions(2400, 8, 8e-4, precision="bf16", ema_decay=0.998),
         "clip": TrainOptions(1500, 64, 1.5e-3, precision="bf16", ema_decay=0.99),
-        "vocoder": TrainOptions(700, 8, 2e-3, warmup_steps=20, ema_decay=0.99, validate_every=100, save_every=100),
-        "flow": TrainOptions(1400, 16, 1.5e-3, warmup_steps=50, precision="bf16", ema_decay=0.995),
+        "vocoder": TrainOptions(1400, 8, 3e-4, warmup_steps=50, ema_decay=0.99, validate_every=200, save_every=200),
+        "flow": TrainOptions(5000, 16, 1.5e-3, warmup_steps=50, precision="bf16", ema_decay=0.997),
     },
 )
 """For an hour or two of two CPU cores; docs/training.md says how far it came."""
@@ -71,7 +72,7 @@ SMOKE = Recipe(
     duration_s=2.56,
     options={
         part: replace(options, steps=steps, batch_size=8, warmup_steps=10, ema_decay=0.9, log_every=10)
-        for (part, options), steps in zip(TINY.options.items(), (60, 40, 40, 30, 60), strict=True)
+        for (part, options), steps in zip(TINY.options.items(), (60, 40, 40, 60, 60), strict=True)
     },
 )
 """Minutes on a CPU: shows that every part learns, not that it becomes good."""
@@ -149,20 +150,25 @@ class RecipeRun:
             return task, flow_samples(self.variant, features, self.weights, self.folder / "flow")
         clips = self._clips()
         if part == "vocoder":
-            task = VocoderTask(self.variant, clips, load_whole_vae(self.variant, self.weights))
+            task = VocoderTask(self.variant, clips, self._vae())
             return task, vocoder_samples(self.variant, clips, self.folder / "vocoder")
         return {"vae": VaeTask, "sync": SyncTask, "clip": ClipTask}[part](self.variant, clips), None
 
     def _clips(self) -> Shards:
         return Shards(self.folder / "clips")
 
+    def _vae(self) -> Vae:
+        trained_file(self.variant, "vae", self.weights)  # this run's own: the shipped one would be taken else
+        return load_whole_vae(self.variant, self.weights)
+
     def _encoders(self) -> Encoders:
         def load(part: str) -> torch.nn.Module:
-            return load_own_part(self.variant, part, self.weights).eval().requires_grad_(False)
+            path = trained_file(self.variant, part, self.weights)
+            return load_own_part(self.variant, part, path).eval().requires_grad_(False)
 
         return Encoders(
             self.variant,
-            load_whole_vae(self.variant, self.weights),
+            self._vae(),
             load("clip_image"),
             load("clip_text"),
             load("sync"),

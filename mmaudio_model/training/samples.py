@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmaudio_model.checkpoints.loading import load_own_part
+from mmaudio_model.checkpoints.own import trained_file
 from mmaudio_model.media.audio import write_audio
 from mmaudio_model.networks.mel import MelSpectrogram
 from mmaudio_model.sampling import Guidance, draw_noise, euler
@@ -40,7 +41,9 @@ def vocoder_samples(variant: Variant, clips: Shards, folder: Path) -> WriteSampl
 def flow_samples(variant: Variant, features: Shards, weights_dir: Path, folder: Path) -> WriteSamples:
     """Return what makes sound of a few clips' features, with guidance, as the pipeline would."""
     indices = [int(index) for index in split(features)[1][:COUNT]]
-    vae, vocoder = (load_own_part(variant, part, weights_dir).eval() for part in ("vae", "vocoder"))
+    vae, vocoder = (
+        load_own_part(variant, part, trained_file(variant, part, weights_dir)).eval() for part in ("vae", "vocoder")
+    )
 
     def read(name: str, index: int) -> Tensor:
         return torch.from_numpy(features.get(name, index).astype(np.float32))

@@ -14,6 +14,7 @@ from mmaudio_model.networks.mel import MelSpectrogram
 from mmaudio_model.networks.vae import Vae
 from mmaudio_model.networks.vocoder import Vocoder
 from mmaudio_model.training.data.shards import Shards
+from mmaudio_model.training.first_sines import LATE_FRAMES, begin_as_sines
 from mmaudio_model.training.first_values import give_first_values
 from mmaudio_model.training.task import Batch, Draw, Losses, draw_clips, waveforms
 from mmaudio_model.variants import Variant
@@ -35,6 +36,7 @@ class VocoderTraining(nn.Module):
         self.mel = MelSpectrogram(variant.mode)
         self.vocoder = Vocoder(variant.mode.vocoder, variant.mode.mel_bands)
         give_first_values(self.vocoder, "vocoder")
+        begin_as_sines(self.vocoder, variant.mode)
         self.vae = vae.requires_grad_(False).eval() if vae is not None else None
 
     def forward(self, batch: Batch) -> Losses:
@@ -45,7 +47,8 @@ class VocoderTraining(nn.Module):
                 half = len(mel) // 2
                 mean, _ = self.vae.encode(mel[:half])
                 mel = torch.cat([self.vae.decode(mean), mel[half:]])
-        made = self.vocoder(mel)[:, 0].float()
+        late = LATE_FRAMES * self.mel.hop
+        made, waveform = self.vocoder(mel)[:, 0, late:].float(), waveform[:, :-late]
         with torch.autocast(waveform.device.type, enabled=False):
             spectral = spectral_distance(made, waveform)
             of_mel = (self.mel(made) - self.mel(waveform)).abs().mean()

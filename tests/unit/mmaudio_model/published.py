@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmaudio_model.checkpoints.parts import PARTS, new_network
+from mmaudio_model.checkpoints.own import own_file, read_own
+from mmaudio_model.checkpoints.parts import PARTS
 from mmaudio_model.checkpoints.seeded import fill_from_seed
 from mmaudio_model.networks.vae import Vae
 from mmaudio_model.variants import get_variant
@@ -23,18 +24,14 @@ CLIP = "ext_weights/open_clip_pytorch_model.bin"
 
 def write_published(folder: Path) -> None:
     """Write the files that FROM_FILES is loaded from."""
-    states: dict[str, dict[str, Tensor]] = {}
-    for part in PARTS:
-        network = new_network(TINY, part)
-        fill_from_seed(network, part)
-        states[part] = dict(network.state_dict())
+    states = {part: read_own(own_file(TINY, part, None)) for part in PARTS}
     old_names = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
     for new, old in old_names.items():
         states["vocoder"] = {key.replace(new, old): value for key, value in states["vocoder"].items()}
     states["flow"]["latent_rot"] = torch.zeros(3)
     whole_vae = Vae(TINY.mode)
     fill_from_seed(whole_vae, "vae")
-    states["vae"] = dict(whole_vae.state_dict())
+    states["vae"] = whole_vae.state_dict() | states["vae"]  # its encoder does not ship
     states["sync"] = {f"vfeat_extractor.{key}": value for key, value in states["sync"].items()}
     states["sync"]["afeat_extractor.ast.weight"] = torch.zeros(2)
     states["sync"]["vfeat_extractor.patch_embed.proj.weight"] = torch.zeros(2)

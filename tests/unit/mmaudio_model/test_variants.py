@@ -22,12 +22,12 @@ def test_published_variants_are_fetched_and_not_for_commerce() -> None:
             assert (variant.own, variant.licence) == (False, "CC-BY-NC-4.0")
 
 
-def test_tiny_is_ours_and_says_that_it_is_untrained() -> None:
+def test_tiny_is_ours_and_says_how_little_it_knows() -> None:
     tiny = get_variant("tiny_16k")
 
     assert (tiny.own, tiny.licence) == (True, "MIT")
     assert tiny.note is not None
-    assert tiny.note.startswith("untrained")
+    assert "13 kinds of sound" in tiny.note
 
 
 def test_an_unknown_variant_is_refused_with_the_known_ones() -> None:

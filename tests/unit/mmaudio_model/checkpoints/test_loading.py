@@ -26,13 +26,13 @@ def load(weights_dir: Path) -> None:
 def test_a_published_folder_gives_the_sound_of_the_weights_in_it(tiny: Pipeline, weights_dir: Path) -> None:
     request = GenerationRequest(duration_s=1.0, seed=3, prompt="rain", num_steps=3, video=moving_picture(1.0))
     assert is_installed(FROM_FILES, weights_dir)
-    (seeded,) = tiny.generate([request])
+    (shipped,) = tiny.generate([request])
 
     for _ in ("as published", "converted"):
         (loaded,) = Pipeline.load(FROM_FILES, weights_dir=weights_dir).generate([request])
         assert loaded is not None
-        assert seeded is not None
-        assert np.array_equal(loaded, seeded)
+        assert shipped is not None
+        assert np.array_equal(loaded, shipped)
 
 
 def test_loading_leaves_the_files_as_they_were(weights_dir: Path) -> None:
@@ -62,11 +62,11 @@ def test_a_part_that_was_not_loaded_comes_when_it_is_used(tiny: Pipeline, weight
     told: list[str] = []
     pipeline = Pipeline.load(FROM_FILES, weights_dir=weights_dir, parts=["flow"], on_part=told.append)
     assert told == ["flow"]
-    (late,), (seeded,) = pipeline.generate([request]), tiny.generate([request])
+    (late,), (shipped,) = pipeline.generate([request]), tiny.generate([request])
 
     assert sorted(told) == sorted(PARTS)
     assert late is not None
-    assert np.array_equal(late, seeded)
+    assert np.array_equal(late, shipped)
 
 
 def test_a_missing_file_is_named_with_where_it_was_sought_and_how_to_get_it(weights_dir: Path) -> None:

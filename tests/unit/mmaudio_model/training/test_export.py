@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmaudio_model.checkpoints.loading import load_own_part
+from mmaudio_model.checkpoints.own import trained_file
 from mmaudio_model.training.data.shards import Shards
 from mmaudio_model.training.export import export_parts, load_whole_vae
 from mmaudio_model.training.loop import Trainer
@@ -49,7 +50,7 @@ def noise(*shape: int) -> Tensor:
 
 
 def load(part: str, folder: Path) -> nn.Module:
-    return load_own_part(TINY, part, folder).eval()
+    return load_own_part(TINY, part, trained_file(TINY, part, folder)).eval()
 
 
 @torch.no_grad()
