@@ -1,4 +1,4 @@
-"""Weights from a fixed seed, for a variant that is not trained: the same on every machine, and well scaled.
+"""Weights from a fixed seed, for networks that are not trained yet: the same on every machine, and well scaled.
 
 Each tensor is drawn with a seed of its own name, so its values depend on nothing else.
 """
