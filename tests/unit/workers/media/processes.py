@@ -18,7 +18,7 @@ SIZES = {"start_s": 0.0, "duration_s": 1.0, "clip_size": 32, "sync_size": 16}
 
 
 def sandbox(scratch: Path, media: MediaLimits | None = None, **limits: float) -> MediaSandbox:
-    return MediaSandbox(media or MediaLimits(), SandboxLimits(**limits), scratch)  # type: ignore[arg-type]
+    return MediaSandbox(media or MediaLimits(), SandboxLimits(**limits), scratch)
 
 
 def boot(code: str) -> str:
