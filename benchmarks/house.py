@@ -82,6 +82,10 @@ class House:
         for process in psutil.Process(self.worker).children():
             used = process.cpu_times()
             devices += used.user + used.system
+            # Media processes are its grandchildren; their fork server knows what those that have ended took.
+            for server in process.children():
+                took = server.cpu_times()
+                media += took.user + took.system + took.children_user + took.children_system
             media += used.children_user + used.children_system
         return Cpu(devices, media, own.user + own.system)
 

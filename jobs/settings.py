@@ -142,9 +142,6 @@ class Settings(BaseSettings):
     max_source_duration_s: float = Field(3600, gt=0, description="Longest video that is read at all.")
     decode_timeout_s: float = Field(120, gt=0, description="How long reading one video may take.")
     decode_memory_bytes: int = Field(2 * GIB, ge=256 * MIB, description="Memory of the process that reads a video.")
-    decode_standby: int = Field(
-        2, ge=0, le=32, description="Processes that wait ready for the next video, in each worker process."
-    )
     max_queued_per_tenant: int = Field(
         100_000, ge=1, description="Queued jobs a tenant may have; more are answered with 429."
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _IN_ACCESS, _IN_OPEN = 0x01, 0x20
-LOOK_S = 0.02
+LOOK_S = 0.005
 
 
 @contextlib.contextmanager
@@ -66,11 +66,11 @@ class WatchedPort:
 
 @dataclass
 class MemoryWatch:
-    """Notes the most memory that each child of a process had, in bytes; for children that live tenths of a second.
+    """Notes the most memory that each process had that a child of a process has forked, in bytes.
 
     Attributes:
-        mark: stands in the command line of those children that are meant. A child between fork and exec has its
-            parent's memory, and its parent's command line.
+        pid: whose children are looked at.
+        mark: stands in the command line of those children that are meant, and of what they fork.
     """
 
     pid: int
@@ -89,12 +89,24 @@ class MemoryWatch:
 
     def _run(self) -> None:
         while not self._closed.wait(LOOK_S):
-            for listed in Path(f"/proc/{self.pid}/task").glob("*/children"):
-                # Threads and children end while they are looked at.
-                with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                    for child in map(int, listed.read_text().split()):
-                        if self.mark in Path(f"/proc/{child}/cmdline").read_bytes():
-                            self.peaks[child] = max(self.peaks.get(child, 0), peak_memory(child))
+            for server in _children(self.pid):
+                for child in _children(server) if self.mark in _command_line(server) else ():
+                    self.peaks[child] = max(self.peaks.get(child, 0), peak_memory(child))
+
+
+def _children(pid: int) -> list[int]:
+    """Return the children of a process. Threads and processes end while they are looked at."""
+    found: list[int] = []
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, listed.read_text().split())
+    return found
+
+
+def _command_line(pid: int) -> bytes:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def peak_memory(pid: int) -> int:

@@ -318,7 +318,7 @@ def _sandbox(settings: Settings, scratch: Path) -> MediaSandbox:
             cpu_s=int(settings.decode_timeout_s * 2),
         ),
         scratch,
-        standby=settings.decode_standby,
+        ahead=True,
     )
 
 

@@ -201,4 +201,5 @@ def desk(tmp_path: Path, s3_endpoint: str, theirs: str, monkeypatch: pytest.Monk
         desk = Desk(settings, db, weather, store)
         yield desk
         desk.engine.close()
+        desk.sandbox.close()
         db.close()

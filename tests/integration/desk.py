@@ -46,14 +46,14 @@ class Desk:
         reporter = Reporter(
             self.db, in_hand, worker_id="w", lease_s=12, heartbeat_s=4, state=str, loaded=list, memory=lambda: None
         )
-        sandbox = MediaSandbox(MediaLimits(), SandboxLimits(), self.settings.data_dir)
+        self.sandbox = MediaSandbox(MediaLimits(), SandboxLimits(), self.settings.data_dir)
         features = FeatureCache(DiskFeatures(self.settings.data_dir / "features", max_bytes=0), self.store, ttl_s=0)
         tools = Tools(
             self.settings,
             self.db,
             self.store,
             self.engine,
-            sandbox,
+            self.sandbox,
             self.report,
             features,
             lambda variant, parts: "revision 1",

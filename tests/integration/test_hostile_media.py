@@ -50,7 +50,7 @@ def test_every_hostile_file_ends_as_documented_and_reaches_nothing_outside_its_j
         assert announce(client, empty).status_code == HTTPStatus.UNPROCESSABLE_ENTITY
         house.commands.start("worker", "--devices", "cpu:0")
         (pid,) = house.wait_for_workers(1)
-        with MemoryWatch(pid, b"workers.media.child") as memory:
+        with MemoryWatch(pid, b"workers.media.forkserver") as memory:
             ids = [hand_in(client, one) for one in files]
             house.wait_for(ids, within_s=PATIENCE_S)
 

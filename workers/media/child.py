@@ -1,10 +1,9 @@
-"""The sandboxed process: makes itself ready, takes one instruction about one open file, answers, ends.
+"""The sandboxed process: confines itself, takes one instruction about one open file, answers, ends.
 
-Started as `python -I` with an empty environment and one socket. It is warm before it knows what for: what takes long
-(starting, importing) is done when the instruction comes. Then it gives up whatever it does not need - other files,
-the network, memory beyond a limit - before it reads the first byte of the stranger's file. It never imports torch and
-has no secret to lose. It serves one file, so nothing of one can get into the answer about the next. Nothing it says
-is trusted: the parent checks the answer's form.
+Forked from `forkserver`, with an empty environment and one socket; what takes long to import is there. It gives up
+whatever it does not need - other files, the network, memory beyond a limit - before it reads the first byte of the
+stranger's file. It never imports torch and has no secret to lose. It serves one file, so nothing of one can get into
+the answer about the next. Nothing it says is trusted: the worker checks the answer's form.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ def main(socket_descriptor: int, parent_pid: int) -> int:
     """Take one instruction and answer it; the exit status is 0 also when none ever came."""
     channel = socket.socket(fileno=socket_descriptor)
     _limit(resource.RLIMIT_CORE, 0)
-    cut_off = leave_network()  # before numpy is there: a process with several threads may not
-    death_with_parent(parent_pid)()  # after: it is forgotten when a process changes its namespace
-    _import_what_is_slow()
+    cut_off = leave_network()
+    # After it: it is forgotten when a process changes its namespace.
+    death_with_parent(parent_pid, signal.SIGKILL)()
     message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 3)
     if not message:
         return 0
@@ -76,10 +75,6 @@ def _limit(what: int, value: int) -> None:
     _, hard = resource.getrlimit(what)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(what, (value, value))
-
-
-def _import_what_is_slow() -> None:
-    import workers.media.memory  # noqa: F401
 
 
 def _work(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:

@@ -1,6 +1,6 @@
-"""Media processes, and a few of them started ahead: starting and importing takes longer than reading most files.
+"""Media processes as the worker holds them: forked when a file comes, from a process that has imported what takes long.
 
-Each serves one file and ends (docs/adr/0006): a process that a stranger's file has taken over has no next file.
+Each serves one file and ends (docs/adr/0010): a process that a stranger's file has taken over has no next file.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ import contextlib
 import json
 import logging
 import os
-import signal
+import select
 import socket
 import subprocess
 import sys
 import threading
-import time
-from collections import deque
 from pathlib import Path
 from typing import Any
 
 from workers.media.child import BEGUN, MESSAGE_BYTES
+from workers.media.forkserver import FORKED, REPORT_BYTES, REQUEST
 
 log = logging.getLogger(__name__)
 
@@ -28,43 +27,70 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # -I leaves the working folder and PYTHONPATH out of the search path; our own packages come from where we came from.
 BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from workers.media.child import main; "
-    "sys.exit(main(*map(int, sys.argv[2:])))"
+    "import sys; sys.path.insert(0, sys.argv[1]); from workers.media.forkserver import main; "
+    "sys.exit(main(int(sys.argv[2])))"
 )
 ANSWER_ARRAYS = 2
 COMPLAINT_CHARS = 2000
 # A process that has closed its socket is about to end by itself; how it does says what went wrong.
 LAST_BREATH_S = 1.0
-LOOK_S = 0.01
-RETRY_S = 5.0
+# From a request to a fork, with the imports before the first one; and from a kill to its end. Far from what is usual.
+FORKED_WITHIN_S, ENDED_WITHIN_S = 60.0, 10.0
+# Children of one fork server share where their code lies in memory; what one could tell of it is soon worth nothing.
+FORKS_A_SERVER = 200
 
 
 class GoneError(Exception):
     """Raised when a process ended before it took its instruction; another one may."""
 
 
-class MediaProcess:
-    """One process for one file. Everything but `kill` belongs to one thread."""
+class Complaints:
+    """What a process writes to its standard error: the end of it, kept in memory."""
 
     def __init__(self) -> None:
-        self._complaints = os.memfd_create("complaints")
-        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", BOOT, str(ROOT), str(theirs.fileno()), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._complaints,
-                cwd="/",
-                env=ENVIRONMENT,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+        self.descriptor = os.memfd_create("complaints")
 
-    @property
-    def ended(self) -> bool:
-        """Say whether it has ended. It is not reaped before `end`, so that its pid stays its own."""
-        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    def read(self) -> str:
+        size = os.fstat(self.descriptor).st_size
+        return os.pread(self.descriptor, COMPLAINT_CHARS, max(0, size - COMPLAINT_CHARS)).decode(errors="replace")
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+class MediaProcess:
+    """One process for one file. Everything but `kill` belongs to one thread.
+
+    Attributes:
+        lost: after `end`, the fork server had ended and this process with it, which is no fault of the file's.
+
+    Raises:
+        GoneError: the fork server did not fork.
+    """
+
+    def __init__(self, server: socket.socket) -> None:
+        self.lost = False
+        with contextlib.ExitStack() as failed:
+            self._complaints = Complaints()
+            failed.callback(self._complaints.close)
+            self._channel, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            failed.callback(self._channel.close)
+            self._report, report = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            failed.callback(self._report.close)
+            with channel, report:
+                given = [channel.fileno(), report.fileno(), self._complaints.descriptor]
+                try:
+                    socket.send_fds(server, [REQUEST], given)
+                except OSError as exc:
+                    raise GoneError("the fork server has ended") from exc
+            self._report.settimeout(FORKED_WITHIN_S)
+            try:
+                forked = self._report.recv(REPORT_BYTES)
+            except OSError as exc:
+                raise GoneError(f"the fork server does not answer: {exc}") from exc
+            if forked != FORKED:
+                raise GoneError("the fork server did not fork")
+            failed.pop_all()
 
     def instruct(self, instruction: dict[str, Any], descriptors: list[int], *, within_s: float) -> None:
         """Hand over the instruction and the open files it is about; return when the process begins with them.
@@ -78,9 +104,9 @@ class MediaProcess:
             socket.send_fds(self._channel, [json.dumps(instruction).encode()], descriptors)
             begun = self._channel.recv(len(BEGUN))
         except (BrokenPipeError, ConnectionResetError) as exc:
-            raise GoneError(self.complaints()) from exc
+            raise GoneError(self._last_words()) from exc
         if begun != BEGUN:
-            raise GoneError(self.complaints())
+            raise GoneError(self._last_words())
 
     def answer(self, within_s: float) -> tuple[bytes, list[int]]:
         """Wait for the answer and the descriptors of its arrays, which the caller closes; empty: it ended without one.
@@ -92,88 +118,131 @@ class MediaProcess:
         try:
             message, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, ANSWER_ARRAYS)
         except ConnectionResetError:
-            return b"", []
+            message, descriptors = b"", []
         if not message:
-            self._await_end(LAST_BREATH_S)
+            self._await_end()
         return message, descriptors
-
-    def _await_end(self, within_s: float) -> None:
-        deadline = time.monotonic() + within_s
-        while not self.ended and time.monotonic() < deadline:
-            time.sleep(LOOK_S)
 
     def kill(self) -> None:
         """End it from any thread, while another one waits for its answer."""
-        os.kill(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):  # the fork server has ended, and the process with it
+            self._report.shutdown(socket.SHUT_WR)
 
-    def end(self) -> int:
-        """End the process, however far it is; return its exit status, as `subprocess` tells it."""
-        if self._process.returncode is None:
-            # Its session is its own: what it may have started goes along.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        return self._process.wait()
+    def end(self) -> int | None:
+        """End the process, however far it is.
+
+        Returns:
+            Its exit status, as `subprocess` tells it; None where it did not end by itself.
+        """
+        self.kill()
+        self._report.settimeout(ENDED_WITHIN_S)
+        try:
+            status, by_itself = json.loads(self._report.recv(REPORT_BYTES))
+        except (OSError, ValueError):
+            self.lost = True
+            return None
+        return int(status) if by_itself else None
 
     def complaints(self) -> str:
         """Return the end of what it wrote to standard error."""
-        size = os.fstat(self._complaints).st_size
-        return os.pread(self._complaints, COMPLAINT_CHARS, max(0, size - COMPLAINT_CHARS)).decode(errors="replace")
+        return self._complaints.read()
 
     def close(self) -> None:
-        self.end()
+        """Forget it, when it has ended."""
         self._channel.close()
-        os.close(self._complaints)
+        self._report.close()
+        self._complaints.close()
+
+    def _last_words(self) -> str:
+        self._await_end()
+        return self.complaints()
+
+    def _await_end(self) -> None:
+        select.select([self._report], [], [], LAST_BREATH_S)
 
 
-class Standby:
-    """Keeps so many processes ready. Thread-safe.
+class _Server:
+    """One fork server. It ends by itself when its socket is closed and its last child has ended."""
 
-    One thread starts them all: the kernel ends a child with the thread that started it.
+    def __init__(self) -> None:
+        self.complaints = Complaints()
+        self.forks = 0
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-c", BOOT, str(ROOT), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self.complaints.descriptor,
+                cwd="/",
+                env=ENVIRONMENT,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+
+    def retire(self) -> None:
+        self.socket.close()
+        self.complaints.close()
+
+
+class MediaProcesses:
+    """Forks a process for each file, from one fork server at a time. Thread-safe.
+
+    Another one is started when it has ended, or has served long.
+
+    Args:
+        ahead: start the fork server now and not when the first file comes.
     """
 
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._ready: deque[MediaProcess] = deque()
-        self._changed = threading.Condition()
-        self._closed = False
-        self._keeper = threading.Thread(target=self._keep, name="media standby", daemon=True)
-        if count:
-            self._keeper.start()
+    def __init__(self, *, ahead: bool = False) -> None:
+        self._lock = threading.Lock()
+        self._server: _Server | None = None
+        self._retired: list[_Server] = []
+        if ahead:
+            with self._lock:
+                self._running_server()
 
-    def take(self) -> MediaProcess:
-        """Return a process that waits for its instruction; starts one when none is ready."""
-        with self._changed:
-            self._changed.notify_all()
-            while self._ready:
-                process = self._ready.popleft()
-                if not process.ended:
-                    return process
-                log.warning("a waiting media process has ended: %r", process.complaints())
-                process.close()
-        return MediaProcess()
+    def fork(self) -> MediaProcess:
+        """Return a process that waits for its instruction.
+
+        Raises:
+            GoneError: the fork server ended; the next call starts another one.
+            OSError: this machine gives no more memory, processes or descriptors.
+        """
+        with self._lock:
+            server = self._running_server()
+            server.forks += 1
+            try:
+                return MediaProcess(server.socket)
+            except GoneError as exc:
+                told = server.complaints.read()
+                self._retire()
+                raise GoneError(f"{exc} {told}".strip()) from exc
 
     def close(self) -> None:
-        """End those that wait, and start no more."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-        if self._count:
-            self._keeper.join()
-        while self._ready:
-            self._ready.popleft().close()
+        """Wait for the fork servers; what they have forked must have ended or end by itself."""
+        with self._lock:
+            self._retire()
+            for server in self._retired:
+                try:
+                    server.process.wait(ENDED_WITHIN_S)
+                except subprocess.TimeoutExpired:
+                    server.process.kill()
+                    server.process.wait()
+            self._retired = []
 
-    def _keep(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or len(self._ready) < self._count)
-                if self._closed:
-                    return
-            try:
-                process = MediaProcess()
-            except OSError as exc:  # out of memory, processes or descriptors: a job that needs one will say so
-                log.warning("no media process could be started ahead (%s)", exc)
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closed, RETRY_S)
-                continue
-            with self._changed:
-                self._ready.append(process)
+    def _running_server(self) -> _Server:
+        if self._server is not None and (
+            self._server.forks >= FORKS_A_SERVER or self._server.process.poll() is not None
+        ):
+            self._retire()
+        if self._server is None:
+            self._retired = [one for one in self._retired if one.process.poll() is None]
+            self._server = _Server()
+        return self._server
+
+    def _retire(self) -> None:
+        if self._server is not None:
+            self._server.retire()
+            self._retired.append(self._server)
+            self._server = None

@@ -24,7 +24,7 @@ from mmaudio_model.media.mux import MuxResult
 from mmaudio_model.media.probe import MediaLimits, VideoInfo
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
 from workers.media.memory import mapped, share
-from workers.media.standby import GoneError, MediaProcess, Standby
+from workers.media.processes import GoneError, MediaProcess, MediaProcesses
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class SandboxStoppedError(Exception):
 
 
 class SandboxBrokenError(Exception):
-    """Raised when no process can be started here: a fault of the machine, not of the file."""
+    """Raised when no process can be started or kept here: a fault of the machine, not of the file."""
 
 
 @dataclass(frozen=True)
@@ -67,18 +67,18 @@ class MediaSandbox:
 
     Args:
         scratch: folder below which each call gets a working folder of its own.
-        standby: how many processes wait ready for the next files; `close` ends them.
+        ahead: make ready for the first file now; `close` ends what was started.
 
     Raises (all methods):
         MediaInvalidError: the file cannot be read, or reading it broke the process.
         MediaTooLargeError: the file is beyond the limits, or reading it was.
         SandboxStoppedError: `stop` was called for its owner.
-        SandboxBrokenError: no process can be started here.
+        SandboxBrokenError: no process can be started here, or it was lost by no fault of the file.
     """
 
-    def __init__(self, media: MediaLimits, limits: SandboxLimits, scratch: Path, *, standby: int = 0) -> None:
+    def __init__(self, media: MediaLimits, limits: SandboxLimits, scratch: Path, *, ahead: bool = False) -> None:
         self._media, self._limits, self._scratch = media, limits, scratch
-        self._standby = Standby(standby)
+        self._processes = MediaProcesses(ahead=ahead)
         self._lock = threading.Lock()
         self._running: dict[str, MediaProcess] = {}
         self._stopped: set[str] = set()
@@ -145,8 +145,8 @@ class MediaSandbox:
                 process.kill()
 
     def close(self) -> None:
-        """End the processes that wait for a file."""
-        self._standby.close()
+        """End what waits for a file."""
+        self._processes.close()
 
     @contextlib.contextmanager
     def _answer(
@@ -197,22 +197,27 @@ class MediaSandbox:
                 del self._running[owner]
                 stopped = owner in self._stopped
                 self._stopped.discard(owner)
-            by_itself, status = process.ended, process.end()
-            complaints = process.complaints()
+            status, complaints = process.end(), process.complaints()
             process.close()
         if stopped:
             for descriptor in descriptors:
                 os.close(descriptor)
             raise SandboxStoppedError(owner)
+        if not message and process.lost:
+            raise SandboxBrokenError("The media process was lost with the one that it was forked from.")
         if not message:
-            log.warning("the media process for %s ended with status %d: %r", owner, status, complaints)
-            raise _broken(status if by_itself else 1)
+            log.warning("the media process for %s ended with status %s: %r", owner, status, complaints)
+            raise _broken(status)
         return message, descriptors
 
     def _instructed(self, instruction: dict[str, Any], owner: str, given: list[int]) -> MediaProcess:
         """Return a process that has begun; one that ends before, by whatever hand, is not the file's fault."""
         for _ in range(BEGIN_TRIES):
-            process = self._standby.take()
+            try:
+                process = self._processes.fork()
+            except GoneError as exc:
+                log.warning("no media process could be forked: %s", exc)
+                continue
             with self._lock:
                 self._running[owner] = process
             try:
@@ -222,6 +227,7 @@ class MediaSandbox:
                     del self._running[owner]
                     stopped = owner in self._stopped
                     self._stopped.discard(owner)
+                process.end()
                 process.close()
                 if stopped:
                     raise SandboxStoppedError(owner) from exc
@@ -253,7 +259,7 @@ def _parsed(message: bytes) -> dict[str, Any]:
     return answer
 
 
-def _broken(code: int) -> MediaError:
+def _broken(code: int | None) -> MediaError:
     """Say how a process ended that gave no answer: by a limit, or by a fault in the decoder."""
     if code in {-signal.SIGXCPU, -signal.SIGKILL, -signal.SIGXFSZ}:
         return MediaTooLargeError("Reading the file needs more time or memory than is allowed.")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
 import pytest
 
+from mmaudio_model.media.probe import MediaLimits
 from tests.unit.workers.media.processes import FPS, HEIGHT, WIDTH, boot
+from workers.media.sandbox import MediaSandbox, SandboxLimits
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +43,34 @@ def anything(tmp_path: Path) -> Path:
     return path
 
 
+class OpenSandbox(Protocol):
+    def __call__(
+        self, scratch: Path, media: MediaLimits | None = None, *, ahead: bool = False, **limits: float
+    ) -> MediaSandbox: ...
+
+
 @pytest.fixture
-def doing(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Put code in place of what the process does with its file; its start, its limits and its answer stay real."""
+def sandbox() -> Iterator[OpenSandbox]:
+    """Makes sandboxes, and closes them."""
+    with contextlib.ExitStack() as stack:
 
-    def replace_work(code: str) -> None:
-        monkeypatch.setattr("workers.media.standby.BOOT", boot(code))
+        def made(
+            scratch: Path, media: MediaLimits | None = None, *, ahead: bool = False, **limits: float
+        ) -> MediaSandbox:
+            box = MediaSandbox(media or MediaLimits(), SandboxLimits(**limits), scratch, ahead=ahead)
+            stack.callback(box.close)
+            return box
 
-    return replace_work
+        yield made
+
+
+@pytest.fixture
+def doing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put code in place of what the next processes do with their file; start, limits and answer stay real."""
+    code = tmp_path / "code"
+    monkeypatch.setattr("workers.media.processes.BOOT", boot(code))
+
+    def put(text: str) -> None:
+        code.write_text(text)
+
+    return put

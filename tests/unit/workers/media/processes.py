@@ -6,9 +6,6 @@ from pathlib import Path
 
 import psutil
 
-from mmaudio_model.media.probe import MediaLimits
-from workers.media.sandbox import MediaSandbox, SandboxLimits
-
 PATIENCE_S = 20.0
 MIB = 1024**2
 WIDTH, HEIGHT, FPS = 64, 48, 25
@@ -17,26 +14,32 @@ RATE_HZ = 16_000
 SIZES = {"start_s": 0.0, "duration_s": 1.0, "clip_size": 32, "sync_size": 16}
 
 
-def sandbox(scratch: Path, media: MediaLimits | None = None, **limits: float) -> MediaSandbox:
-    return MediaSandbox(media or MediaLimits(), SandboxLimits(**limits), scratch)
+def boot(code: Path) -> str:
+    """Return the start of a fork server whose children run the code in a file on what they are given.
 
-
-def boot(code: str) -> str:
-    """Return the start of a process that runs `code` on its file; what it appends to `arrays` goes with its answer."""
-    lines = "\n".join("    " + line for line in code.splitlines())
-    return (
-        "import os, pathlib, signal, socket, sys, time\nsys.path.insert(0, sys.argv[1])\nimport numpy\n"
-        "import workers.media.child\nfrom workers.media.memory import share\narrays = []\n"
-        f"def work(instruction):\n{lines}\n"
-        "workers.media.child._work = lambda instruction: (work(instruction), arrays)\n"
-        "sys.exit(workers.media.child.main(*map(int, sys.argv[2:])))\n"
-    )
+    Each child reads the code anew, while it still may. What the code appends to `arrays` goes with the answer.
+    """
+    return f"""
+import os, pathlib, signal, socket, sys, time
+sys.path.insert(0, sys.argv[1])
+import numpy
+from workers.media import child, forkserver
+from workers.media.memory import share
+serve, arrays = child.main, []
+def main(channel, parent):
+    lines = open({str(code)!r}).read().splitlines()
+    exec('def work(instruction, channel):\\n' + '\\n'.join('    ' + line for line in lines), globals())
+    child._work = lambda instruction: (work(instruction, channel), arrays)
+    return serve(channel, parent)
+child.main = main
+sys.exit(forkserver.main(int(sys.argv[2])))
+"""
 
 
 def media_pids(parent: int | None = None) -> set[int]:
-    """Return the children that live and read media: other tests leave children of their own (multiprocessing's)."""
-    children = psutil.Process(parent).children()
-    return {child.pid for child in children if runs(child.pid) and "workers.media.child" in _command(child)}
+    """Return the fork servers and media processes that live below a process (other tests leave children of theirs)."""
+    children = psutil.Process(parent).children(recursive=True)
+    return {child.pid for child in children if runs(child.pid) and "forkserver" in _command(child)}
 
 
 def pids_left_in(folder: Path) -> list[int]:

@@ -18,6 +18,7 @@ from PIL import Image
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError, ModelError
 from mmaudio_model.media.probe import MediaLimits
 from tests.servers.commands import wait_until
+from tests.unit.workers.media.conftest import OpenSandbox
 from tests.unit.workers.media.processes import (
     FPS,
     HEIGHT,
@@ -26,14 +27,16 @@ from tests.unit.workers.media.processes import (
     RATE_HZ,
     SIZES,
     WIDTH,
+    media_pids,
     pids_left_in,
-    sandbox,
 )
 from workers.media.sandbox import SandboxStoppedError
 
 
-def test_a_video_comes_back_as_frames_and_nothing_stays_behind(video: Path, scratch: Path) -> None:
-    frames = sandbox(scratch).read_frames(video, owner="job_1", **SIZES)  # type: ignore[arg-type]
+def test_a_video_comes_back_as_frames_and_nothing_stays_behind(
+    video: Path, scratch: Path, sandbox: OpenSandbox
+) -> None:
+    frames = sandbox(scratch).read_frames(video, owner="job_1", **SIZES)
 
     assert (frames.clip.shape, frames.clip.dtype) == ((8, 32, 32, 3), np.uint8)
     assert (frames.sync.shape, frames.sync.dtype) == ((25, 16, 16, 3), np.uint8)
@@ -44,7 +47,7 @@ def test_a_video_comes_back_as_frames_and_nothing_stays_behind(video: Path, scra
     assert list(scratch.iterdir()) == []
 
 
-def test_a_picture_comes_back_as_one_frame(tmp_path: Path, scratch: Path) -> None:
+def test_a_picture_comes_back_as_one_frame(tmp_path: Path, scratch: Path, sandbox: OpenSandbox) -> None:
     Image.new("RGB", (40, 20), (200, 100, 50)).save(tmp_path / "p.png")
     image = sandbox(scratch).read_image(tmp_path / "p.png", owner="job_1", clip_size=32)
 
@@ -52,14 +55,16 @@ def test_a_picture_comes_back_as_one_frame(tmp_path: Path, scratch: Path) -> Non
     assert image.clip[0, 16, 16].tolist() == [200, 100, 50]
 
 
-def test_a_video_says_what_it_is(video: Path, scratch: Path) -> None:
+def test_a_video_says_what_it_is(video: Path, scratch: Path, sandbox: OpenSandbox) -> None:
     info = sandbox(scratch).probe(video, owner="job_1")
 
     assert (info.width, info.height, info.codec, info.has_audio) == (WIDTH, HEIGHT, "mpeg4", False)
     assert info.duration_s == pytest.approx(1.0)
 
 
-def test_a_video_gets_its_sound_where_it_is_wanted(video: Path, tmp_path: Path, scratch: Path) -> None:
+def test_a_video_gets_its_sound_where_it_is_wanted(
+    video: Path, tmp_path: Path, scratch: Path, sandbox: OpenSandbox
+) -> None:
     waveform = np.sin(np.arange(RATE_HZ, dtype=np.float32) / 20)
     out = tmp_path / "out"
     result = sandbox(scratch).mux(
@@ -74,20 +79,22 @@ def test_a_video_gets_its_sound_where_it_is_wanted(video: Path, tmp_path: Path, 
     assert list(scratch.iterdir()) == []
 
 
-def test_a_file_that_is_no_video_is_refused_in_words(tmp_path: Path, scratch: Path) -> None:
+def test_a_file_that_is_no_video_is_refused_in_words(tmp_path: Path, scratch: Path, sandbox: OpenSandbox) -> None:
     (tmp_path / "v.mp4").write_bytes(b"#EXTM3U\nfile:///etc/passwd\n")
 
     with pytest.raises(MediaInvalidError, match="a playlist, not a video"):
-        sandbox(scratch).read_frames(tmp_path / "v.mp4", owner="job_1", **SIZES)  # type: ignore[arg-type]
+        sandbox(scratch).read_frames(tmp_path / "v.mp4", owner="job_1", **SIZES)
     assert list(scratch.iterdir()) == []
 
 
-def test_the_limits_of_media_hold_in_the_process(video: Path, scratch: Path) -> None:
+def test_the_limits_of_media_hold_in_the_process(video: Path, scratch: Path, sandbox: OpenSandbox) -> None:
     with pytest.raises(MediaTooLargeError, match="64x48 pixels"):
         sandbox(scratch, MediaLimits(max_pixels=1000)).probe(video, owner="job_1")
 
 
-def test_a_picture_that_needs_more_memory_than_is_allowed_is_too_large(tmp_path: Path, scratch: Path) -> None:
+def test_a_picture_that_needs_more_memory_than_is_allowed_is_too_large(
+    tmp_path: Path, scratch: Path, sandbox: OpenSandbox
+) -> None:
     # 36 megapixels: a few kilobytes as a file, over 100 MB as RGB.
     Image.new("1", (6000, 6000)).save(tmp_path / "p.png")
     small = sandbox(scratch, MediaLimits(max_pixels=10**9), memory_bytes=300 * MIB)
@@ -96,14 +103,16 @@ def test_a_picture_that_needs_more_memory_than_is_allowed_is_too_large(tmp_path:
         small.read_image(tmp_path / "p.png", owner="job_1", clip_size=32)
 
 
-def test_memory_is_limited(anything: Path, scratch: Path, doing: Callable[[str], None]) -> None:
+def test_memory_is_limited(anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox) -> None:
     doing(f"return {{'size': len(bytearray({400 * MIB}))}}")
 
     with pytest.raises(MediaTooLargeError, match="more memory than is allowed"):
         sandbox(scratch, memory_bytes=300 * MIB).probe(anything, owner="job_1")
 
 
-def test_processor_time_is_limited(anything: Path, scratch: Path, doing: Callable[[str], None]) -> None:
+def test_processor_time_is_limited(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
     doing("while True: pass")
 
     with pytest.raises(MediaTooLargeError, match="more time or memory than is allowed"):
@@ -111,18 +120,21 @@ def test_processor_time_is_limited(anything: Path, scratch: Path, doing: Callabl
 
 
 def test_wall_time_is_limited_and_the_process_is_gone(
-    anything: Path, scratch: Path, doing: Callable[[str], None]
+    anything: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    sandbox: OpenSandbox,
 ) -> None:
     doing("time.sleep(600)")
-    before = set(psutil.Process().children())
-
     with pytest.raises(MediaTooLargeError, match=r"longer than the allowed 0\.3 s"):
         sandbox(scratch, wall_s=0.3).probe(anything, owner="job_1")
-    assert set(psutil.Process().children()) <= before
+    assert len(media_pids()) == 1, "the fork server alone"
     assert list(scratch.iterdir()) == []
 
 
-def test_the_size_of_files_is_limited(anything: Path, scratch: Path, doing: Callable[[str], None]) -> None:
+def test_the_size_of_files_is_limited(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
     doing(f"pathlib.Path('out.video').write_bytes(bytes({2 * MIB}))\nreturn {{}}")
 
     with pytest.raises(MediaTooLargeError, match="more time or memory than is allowed"):
@@ -133,7 +145,11 @@ def test_the_size_of_files_is_limited(anything: Path, scratch: Path, doing: Call
     "end", ["os.kill(os.getpid(), signal.SIGSEGV)", "os.abort()", "raise RuntimeError", "os._exit(0)"]
 )
 def test_a_process_that_breaks_is_an_error_of_its_job_and_the_next_call_works(
-    anything: Path, scratch: Path, doing: Callable[[str], None], end: str
+    anything: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    end: str,
+    sandbox: OpenSandbox,
 ) -> None:
     box = sandbox(scratch)
     doing(end)
@@ -153,17 +169,21 @@ def test_a_process_that_breaks_is_an_error_of_its_job_and_the_next_call_works(
         "return {'duration_s': 'long', 'warnings': []}",
         "return {'error': 'SystemExit', 'message': ''}",
         "return {'error': 'MediaInvalidError'}",
-        "socket.socket(fileno=int(sys.argv[2])).send(b'{')\nos._exit(0)",
-        "socket.socket(fileno=int(sys.argv[2])).close()\ntime.sleep(600)",
+        "socket.socket(fileno=channel).send(b'{')\nos._exit(0)",
+        "socket.socket(fileno=channel).close()\ntime.sleep(600)",
     ],
 )
 def test_an_answer_of_another_form_is_an_error_of_its_job(
-    anything: Path, scratch: Path, doing: Callable[[str], None], answer: str
+    anything: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    answer: str,
+    sandbox: OpenSandbox,
 ) -> None:
     doing(answer)
 
     with pytest.raises(MediaInvalidError, match="breaks its decoder"):
-        sandbox(scratch).read_frames(anything, owner="job_1", **SIZES)  # type: ignore[arg-type]
+        sandbox(scratch).read_frames(anything, owner="job_1", **SIZES)
     assert list(scratch.iterdir()) == []
 
 
@@ -184,13 +204,18 @@ def test_an_answer_of_another_form_is_an_error_of_its_job(
     ],
 )  # fmt: skip
 def test_pixels_of_another_form_are_an_error_of_their_job(
-    anything: Path, scratch: Path, doing: Callable[[str], None], arrays: str
+    anything: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    arrays: str,
+    sandbox: OpenSandbox,
 ) -> None:
+    box = sandbox(scratch, ahead=True)
     before = len(list(Path("/proc/self/fd").iterdir()))
     doing(f"{arrays}\nreturn {{}}")
 
     with pytest.raises(MediaInvalidError, match="breaks its decoder"):
-        sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
+        box.read_image(anything, owner="job_1", clip_size=32)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
@@ -198,7 +223,12 @@ def test_pixels_of_another_form_are_an_error_of_their_job(
     "make", ["os.symlink({!r}, 'out.video')", "os.link({!r}, 'out.video')", "os.mkdir('out.video')"]
 )
 def test_a_result_that_leads_to_another_file_is_not_taken(
-    anything: Path, tmp_path: Path, scratch: Path, doing: Callable[[str], None], make: str
+    anything: Path,
+    tmp_path: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    make: str,
+    sandbox: OpenSandbox,
 ) -> None:
     doing(make.format(str(anything)) + "\nreturn dict(format='mp4', content_type='', reencoded=False, warnings=[])")
 
@@ -211,7 +241,11 @@ def test_a_result_that_leads_to_another_file_is_not_taken(
 
 
 def test_the_process_has_nothing_of_the_workers_environment_and_only_its_own_file(
-    anything: Path, scratch: Path, doing: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+    anything: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    sandbox: OpenSandbox,
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
     doing(
@@ -253,6 +287,7 @@ def test_a_process_that_was_taken_over_gets_nowhere(
     caplog: pytest.LogCaptureFixture,
     attempt: str,
     layer: str,
+    sandbox: OpenSandbox,
 ) -> None:
     (tmp_path / "canary").write_text("a secret")
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -272,7 +307,11 @@ def test_a_process_that_was_taken_over_gets_nowhere(
 
 
 def test_stop_ends_what_runs_for_its_owner_and_nothing_else(
-    anything: Path, tmp_path: Path, scratch: Path, doing: Callable[[str], None]
+    anything: Path,
+    tmp_path: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    sandbox: OpenSandbox,
 ) -> None:
     doing(
         "pathlib.Path(str(os.getpid())).touch()\n"
@@ -297,7 +336,9 @@ def test_stop_ends_what_runs_for_its_owner_and_nothing_else(
     assert not issubclass(SandboxStoppedError, ModelError), "a stop is no fault of the file"
 
 
-def test_an_owner_that_was_stopped_may_call_again(anything: Path, scratch: Path, doing: Callable[[str], None]) -> None:
+def test_an_owner_that_was_stopped_may_call_again(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
     doing("pathlib.Path(str(os.getpid())).touch()\ntime.sleep(600)")
     box = sandbox(scratch)
     stopper = threading.Thread(
