@@ -83,10 +83,18 @@ class Engine:
         models: loads variants and holds them; used on the engine's thread.
         limit: how many requests may share a batch.
         watchdog: told when this thread begins, goes on and rests.
+        after_batch: called on this thread when a batch has ended and nothing of it is held any more.
     """
 
-    def __init__(self, models: ModelCache[LoadedModel], limit: BatchLimit, *, watchdog: Watchdog | None = None) -> None:
-        self._models, self._limit = models, limit
+    def __init__(
+        self,
+        models: ModelCache[LoadedModel],
+        limit: BatchLimit,
+        *,
+        watchdog: Watchdog | None = None,
+        after_batch: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._models, self._limit, self._after_batch = models, limit, after_batch
         self._watchdog = watchdog or Watchdog(limit_s=0)
         self.clock = DeviceClock()
         self._arrivals: queue.SimpleQueue[Sequence[EngineRequest] | str | None] = queue.SimpleQueue()
@@ -137,6 +145,7 @@ class Engine:
             batch = self._next_batch()
             if batch:
                 self._run_batch(batch)
+                self._after_batch()
         self._watchdog.rests()
 
     def _collect(self, *, wait: bool) -> bool:

@@ -43,6 +43,7 @@ from workers.engine import Engine, LoadedModel
 from workers.features.cache import FeatureCache
 from workers.features.disk import DiskFeatures
 from workers.features.seen import revisions
+from workers.freed_memory import FreedMemory
 from workers.gpu import GpuSampler
 from workers.in_hand import JobsInHand, StopReason
 from workers.job_run import Tools
@@ -97,9 +98,13 @@ class WorkerProcess:
         if precision == "auto":
             precision = "bf16" if torch_device.startswith("cuda") else "fp32"
         self._models = device_models(settings, torch_device=torch_device, precision=precision)
-        memory = CudaMemory() if torch_device.startswith("cuda") else UnknownMemory()
+        on_cuda = torch_device.startswith("cuda")
         self._engine = Engine(
-            self._models, BatchLimit(settings.max_batch, memory), watchdog=Watchdog(settings.engine_stall_s)
+            self._models,
+            BatchLimit(settings.max_batch, CudaMemory() if on_cuda else UnknownMemory()),
+            watchdog=Watchdog(settings.engine_stall_s),
+            # A GPU's tensors are not in the heap.
+            after_batch=_nothing if on_cuda else FreedMemory().give_back,
         )
         self._in_hand = JobsInHand()
         self._process = psutil.Process()
@@ -307,6 +312,10 @@ def _feature_cache(settings: Settings, store: ObjectStore) -> FeatureCache:
         store if settings.feature_ttl_s else None,
         ttl_s=settings.feature_ttl_s or 1,
     )
+
+
+def _nothing() -> None:
+    pass
 
 
 def _sandbox(settings: Settings, scratch: Path) -> MediaSandbox:

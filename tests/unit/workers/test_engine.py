@@ -136,6 +136,17 @@ def test_a_loaded_variant_is_served_before_one_that_would_drive_it_out() -> None
     assert model.batches == [[1], [3], [2], [4]]
 
 
+def test_after_each_batch_whoever_wants_to_know_is_told() -> None:
+    model, told = CountingModel(), []
+    engine = Engine(ModelCache(lambda _: model), BatchLimit(2), after_batch=lambda: told.append(len(model.batches)))
+    engine.submit([asking(1), asking(2), asking(3)])
+    engine.start()
+    engine.close()
+
+    assert model.batches == [[1, 2], [3]]
+    assert told == [1, 2]
+
+
 def test_out_of_memory_in_the_vocoder_halves_the_batch_as_well() -> None:
     model = CountingModel(fits_vocode=1)
     requests = [asking(1), asking(2)]
