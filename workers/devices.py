@@ -10,6 +10,9 @@ from workers.gpu import cuda_uuids
 
 _CPU = re.compile(r"cpu(:\d+)?")
 _CUDA = re.compile(r"cuda:(\d+)")
+# On a CPU torch and oneDNN each keep what they have prepared for a convolution of one length, 1,024 times unless told
+# otherwise: 0.4 MB for every length of sound. So many cost no speed (benchmarks/README.md, soak).
+_KEPT_CONVOLUTIONS = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
 
 
 class DeviceError(ValueError):
@@ -60,7 +63,7 @@ def _device(name: str, threads: int, gpus: list[str]) -> Device:
         count = str(threads)
         # Threads that wait by spinning bring a machine to a crawl as soon as it runs anything else.
         environment = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
-        return Device(name, "cpu", environment | {"OMP_WAIT_POLICY": "PASSIVE"})
+        return Device(name, "cpu", environment | {"OMP_WAIT_POLICY": "PASSIVE"} | _KEPT_CONVOLUTIONS)
     if match := _CUDA.fullmatch(name):
         index = int(match[1])
         if index >= len(gpus):

@@ -106,6 +106,8 @@ def test_a_processor_device_sees_no_gpu() -> None:
     (device,) = parse_devices("cpu:0")
 
     assert device.environment["CUDA_VISIBLE_DEVICES"] == ""
+    # What a length of sound leaves behind is bounded, or a worker grows with every new one.
+    assert {"LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY"} <= set(device.environment)
 
 
 def test_a_gpu_process_sees_its_own_gpu_alone_and_calls_it_the_first(two_gpus: None) -> None:
