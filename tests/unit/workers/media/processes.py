@@ -36,10 +36,13 @@ sys.exit(forkserver.main(int(sys.argv[2])))
 """
 
 
-def media_pids(parent: int | None = None) -> set[int]:
-    """Return the fork servers and media processes that live below a process (other tests leave children of theirs)."""
-    children = psutil.Process(parent).children(recursive=True)
-    return {child.pid for child in children if runs(child.pid) and "forkserver" in _command(child)}
+def media_pids(worker: int | None = None) -> set[int]:
+    """Return the fork servers that a process has started, and the media processes below them.
+
+    A platform that other tests have started below it has its own, which are none of these.
+    """
+    servers = [child for child in psutil.Process(worker).children() if "forkserver" in _command(child)]
+    return {one.pid for server in servers for one in (server, *_below(server)) if runs(one.pid)}
 
 
 def pids_left_in(folder: Path) -> list[int]:
@@ -59,3 +62,10 @@ def _command(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return ""
+
+
+def _below(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
