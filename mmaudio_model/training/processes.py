@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,8 +19,14 @@ import torch.distributed as dist
 WAIT = timedelta(days=1)
 """The first process may prepare for hours while the others wait; whoever dies is noticed at once, not by this."""
 
+MEETING, FAILURE = "meeting", "failure"
+
 Job = Callable[[str], None]
 """What each process does; it is given the name of its device. Picklable."""
+
+
+class ProcessFailedError(Exception):
+    """Raised when a job failed in one of several processes. The message is the traceback of the first that did."""
 
 
 def is_first() -> bool:
@@ -46,6 +53,7 @@ def run_in_processes(job: Job, count: int, device: str) -> None:
 
     Raises:
         ValueError: there are fewer GPUs than processes.
+        ProcessFailedError: the job failed in one of several processes; the others were ended.
     """
     if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:
         with joined(device, "env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])) as own:
@@ -57,9 +65,12 @@ def run_in_processes(job: Job, count: int, device: str) -> None:
     if device.startswith("cuda") and count > torch.cuda.device_count():
         raise ValueError(f"Got {count} processes; there are {torch.cuda.device_count()} GPUs, and each needs its own.")
     with tempfile.TemporaryDirectory(prefix="mmaudio-train-") as folder:
-        # A file instead of a port: nobody else can take it first.
-        meeting = f"file://{Path(folder) / 'meeting'}"
-        torch.multiprocessing.spawn(_one, args=(job, count, device, meeting), nprocs=count)
+        failure = Path(folder) / FAILURE
+        try:
+            torch.multiprocessing.spawn(_one, args=(job, count, device, Path(folder)), nprocs=count)
+        except torch.multiprocessing.ProcessRaisedException as exc:
+            # It tells of the process that ended first, which may only have lost the one that failed.
+            raise ProcessFailedError(failure.read_text() or str(exc)) from exc
 
 
 @contextmanager
@@ -77,7 +88,14 @@ def joined(device: str, meeting: str, rank: int, world: int) -> Iterator[str]:
         dist.destroy_process_group()
 
 
-def _one(rank: int, job: Job, world: int, device: str, meeting: str) -> None:
+def _one(rank: int, job: Job, world: int, device: str, folder: Path) -> None:
     torch.set_num_threads(max(1, torch.get_num_threads() // world))
-    with joined(device, meeting, rank, world) as own:
-        job(own)
+    # A file instead of a port: nobody else can take it first.
+    with joined(device, f"file://{folder / MEETING}", rank, world) as own:
+        try:
+            job(own)
+        except Exception:
+            # Before the others can notice, and fail as well: only the first one creates the file.
+            with suppress(FileExistsError), (folder / FAILURE).open("x") as file:
+                file.write(f"Process {rank} of {world} failed.\n{traceback.format_exc()}")
+            raise

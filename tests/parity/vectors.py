@@ -44,12 +44,17 @@ class Case:
 
     def difference(self, name: str, value: Tensor) -> float:
         """Return the largest absolute difference to a recorded output, over the part that is on record."""
+        got, expected = self.both(name, value)
+        return float(np.abs(got - expected).max())
+
+    def both(self, name: str, value: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return the part that is on record of an output, as it was got and as it was recorded: float64, one shape."""
         spec, whole = self.record["outputs"][name], value.float().numpy()
         assert list(whole.shape) == spec["shape"], f"{name}: got {whole.shape}, on record {spec['shape']}"
         assert float(whole.mean(dtype=np.float64)) == _close_to(spec["mean"], 1e-3), name
         expected = self.expected(name)
         assert expected.size > 0
-        return float(np.abs(whole[_parse_slice(spec["slice"])] - expected).max())
+        return whole[_parse_slice(spec["slice"])].astype(np.float64), expected.astype(np.float64)
 
 
 @cache

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ import torch
 from mmaudio_model.training.log import read_log
 from mmaudio_model.training.loop import Trainer
 from mmaudio_model.training.options import TrainOptions
-from mmaudio_model.training.processes import is_first, own_share, run_in_processes, wait_for_all
+from mmaudio_model.training.processes import ProcessFailedError, is_first, own_share, run_in_processes, wait_for_all
 from tests.unit.mmaudio_model.training.line import LineTask, by_hand
 
 OPTIONS = TrainOptions(
@@ -47,6 +49,12 @@ def fail_in_one(device: str) -> None:
     wait_for_all()
 
 
+def fail_in_one_that_ends_slowly(device: str) -> None:
+    if own_share()[0] == 1:
+        threading.Thread(target=time.sleep, args=(2,)).start()
+    fail_in_one(device)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
@@ -75,8 +83,13 @@ def test_only_the_first_process_writes(run: Path) -> None:
 
 
 def test_a_process_that_fails_ends_all(run: Path) -> None:
-    with pytest.raises(Exception, match="the second process failed"):
+    with pytest.raises(ProcessFailedError, match=r"Process 1 of 2 failed(.|\n)*the second process failed"):
         run_in_processes(fail_in_one, 2, "cpu")
+
+
+def test_the_failure_told_is_the_first_one_and_not_what_it_did_to_the_others(run: Path) -> None:
+    with pytest.raises(ProcessFailedError, match="the second process failed"):
+        run_in_processes(fail_in_one_that_ends_slowly, 2, "cpu")
 
 
 def test_what_torchrun_started_joins_by_its_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
