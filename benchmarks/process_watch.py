@@ -15,8 +15,22 @@ import numpy as np
 import psutil
 
 LOOK_S = 2.0
+WINDOW_S = 30.0
 MIB = 1024**2
 _PR_SET_CHILD_SUBREAPER = 36
+
+
+@dataclass(frozen=True)
+class Growth:
+    """MiB a minute, least squares.
+
+    Attributes:
+        all: of all that was seen; what is in work at the moment comes and goes, and hides what stays.
+        floor: of the least in every window: what is held when little is in work. A leak lifts it.
+    """
+
+    all: float
+    floor: float
 
 
 @dataclass
@@ -29,13 +43,17 @@ class Course:
     files: list[int] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
 
-    def slope(self, warm_s: float) -> float | None:
-        """Return the growth of memory after `warm_s` of its own life, MiB a minute, least squares; None: too short."""
+    def growth(self, warm_s: float) -> Growth | None:
+        """Return the growth of memory after `warm_s` of its own life; None: it did not live as long again."""
         at, rss = np.array(self.at_s), np.array(self.rss) / MIB
         warm = at - at[0] >= warm_s
         if np.ptp(at[warm]) < warm_s if warm.any() else True:
             return None
-        return float(np.polyfit(at[warm] / 60, rss[warm], 1)[0])
+        at, rss = at[warm], rss[warm]
+        window = (at - at[0]) // WINDOW_S
+        windows = [np.flatnonzero(window == one) for one in np.unique(window)]
+        lowest = [seen[np.argmin(rss[seen])] for seen in windows]
+        return Growth(_slope(at, rss), _slope(at[lowest], rss[lowest]))
 
 
 class ProcessWatch:
@@ -101,6 +119,10 @@ class ProcessWatch:
             course.rss.append(rss)
             course.files.append(files)
             course.threads.append(threads)
+
+
+def _slope(at_s: np.ndarray, mib: np.ndarray) -> float:
+    return float(np.polyfit(at_s / 60, mib, 1)[0])
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -34,7 +34,7 @@ READY_WITHIN_S, END_WITHIN_S = 300.0, 900.0
 UNFINISHED = 12
 # Of the time between two requests, between two cancels, and between two ends of worker-2. Seconds.
 SUBMIT_EVERY_S, CANCEL_EVERY_S, HURT_EVERY_S = 0.8, 5.0, 35.0
-# Growth of a process that is no growth: what a run of ten minutes cannot tell from noise.
+# Growth of a process's floor that is no growth: what a run of ten minutes cannot tell from noise.
 ALLOWED_MIB_A_MINUTE = 1.0
 PROMPTS = ("rain", "steps on gravel", "a door", "wind in leaves")
 TERMINAL = {"succeeded", "failed", "canceled"}
@@ -231,17 +231,18 @@ def _print_courses(watch: ProcessWatch, seconds: float) -> list[str]:
     """Print what every long-lived process used; return the names of those that grow."""
     warm_s = seconds / 4
     grown = []
-    print("process            lived s   MiB first  warm   last   MiB a minute   open files   threads")
+    print("process            lived s   MiB first  warm   last   MiB a minute  of its floor   open files   threads")
     for course in sorted(watch.courses.values(), key=lambda one: one.name):
-        slope = course.slope(warm_s)
-        if slope is None:
+        growth = course.growth(warm_s)
+        if growth is None:
             continue
         warm = next(place for place, at in enumerate(course.at_s) if at - course.at_s[0] >= warm_s)
         first, middle, last = (course.rss[place] / MIB for place in (0, warm, -1))
         lived_s = course.at_s[-1] - course.at_s[0]
-        print(f"{course.name:18} {lived_s:7.0f}   {first:9.1f} {middle:6.1f} {last:6.1f}   {slope:12.2f}   ", end="")
+        print(f"{course.name:18} {lived_s:7.0f}   {first:9.1f} {middle:6.1f} {last:6.1f}   ", end="")
+        print(f"{growth.all:12.2f}   {growth.floor:11.2f}   ", end="")
         print(f"{course.files[warm]:4} {course.files[-1]:4}   {course.threads[warm]:4} {course.threads[-1]:4}")
-        if slope > ALLOWED_MIB_A_MINUTE:
+        if growth.floor > ALLOWED_MIB_A_MINUTE:
             grown.append(course.name)
     return grown
 
