@@ -9,7 +9,7 @@ from benchmarks.process_watch import MIB, Course
 
 
 def course(*, leak_mib_a_minute: float, minutes: float = 10.0) -> Course:
-    """A worker that rests now and then, and has up to 300 MiB in work otherwise, more and more of it towards the end."""
+    """A worker that rests now and then, and has up to 300 MiB in work otherwise, more towards the end."""
     rng = np.random.default_rng(7)
     at_s = np.arange(0, 60 * minutes, 2.0)
     in_work = rng.uniform(0, 1, len(at_s)) * (150 + 15 * at_s / 60) * (rng.uniform(0, 1, len(at_s)) > 0.2)
