@@ -9,10 +9,10 @@ the speed.
 from __future__ import annotations
 
 import ctypes
-import time
+import threading
 from collections.abc import Callable
 
-EVERY_S = 1.0
+AFTER_S = 1.0
 
 
 def _malloc_trim() -> Callable[[], None]:
@@ -29,21 +29,36 @@ def _malloc_trim() -> Callable[[], None]:
 
 
 class FreedMemory:
-    """Trims the heap, but not more often than every `every_s` seconds: a hundredth of the time at most."""
+    """Trims the heap a while after it was told that something was freed, once for all that was. Has a thread of its own.
 
-    def __init__(
-        self,
-        *,
-        every_s: float = EVERY_S,
-        monotonic: Callable[[], float] = time.monotonic,
-        trim: Callable[[], None] | None = None,
-    ) -> None:
-        self._every_s, self._monotonic, self._trim = every_s, monotonic, trim or _malloc_trim()
-        self._last = -float("inf")
+    After, and not at once: what a batch leaves is freed little by little, the last of it by the jobs that it was for.
 
-    def give_back(self) -> None:
-        """Trim, if it is time again."""
-        now = self._monotonic()
-        if now - self._last >= self._every_s:
-            self._last = now
+    Args:
+        after_s: the time from the first word to the trim; so the trims take a hundredth of the time at most.
+    """
+
+    def __init__(self, *, after_s: float = AFTER_S, trim: Callable[[], None] | None = None) -> None:
+        self._after_s, self._trim = after_s, trim or _malloc_trim()
+        self._told, self._closed = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="freed memory", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def tell(self) -> None:
+        """Say that something was freed. Costs nothing."""
+        self._told.set()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._closed.set()
+        self._told.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            self._told.wait()
+            if self._closed.wait(self._after_s):
+                return
+            self._told.clear()
             self._trim()

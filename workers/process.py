@@ -99,12 +99,12 @@ class WorkerProcess:
             precision = "bf16" if torch_device.startswith("cuda") else "fp32"
         self._models = device_models(settings, torch_device=torch_device, precision=precision)
         on_cuda = torch_device.startswith("cuda")
+        self._freed = FreedMemory()
         self._engine = Engine(
             self._models,
             BatchLimit(settings.max_batch, CudaMemory() if on_cuda else UnknownMemory()),
             watchdog=Watchdog(settings.engine_stall_s),
-            # A GPU's tensors are not in the heap.
-            after_batch=_nothing if on_cuda else FreedMemory().give_back,
+            after_batch=self._freed.tell,
         )
         self._in_hand = JobsInHand()
         self._process = psutil.Process()
@@ -174,6 +174,7 @@ class WorkerProcess:
             held=lambda: self._models.loaded,
             load_s=self._models.load_s,
         )
+        self._freed.start()
         self._engine.start()
         for name in settings.preload or self._variants[:1]:
             self._engine.preload(name)
@@ -195,6 +196,7 @@ class WorkerProcess:
             self._stopped.set()
             choice.close()
             self._engine.close()
+            self._freed.close()
             self._features.close()
             self._gpu.close()
             self._sandbox.close()
@@ -312,10 +314,6 @@ def _feature_cache(settings: Settings, store: ObjectStore) -> FeatureCache:
         store if settings.feature_ttl_s else None,
         ttl_s=settings.feature_ttl_s or 1,
     )
-
-
-def _nothing() -> None:
-    pass
 
 
 def _sandbox(settings: Settings, scratch: Path) -> MediaSandbox:

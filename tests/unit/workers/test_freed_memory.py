@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import psutil
 
+from tests.servers.commands import wait_until
 from workers.freed_memory import FreedMemory
 
 MIB = 1024**2
+PATIENCE_S = 20.0
 
 
 def _held_before_and_after() -> tuple[int, int]:
@@ -22,7 +25,12 @@ def _held_before_and_after() -> tuple[int, int]:
     kept = pieces[::64]
     del pieces
     held = process.memory_info().rss - before
-    FreedMemory().give_back()
+    freed = FreedMemory(after_s=0)
+    freed.start()
+    freed.tell()
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: process.memory_info().rss - before < held / 2, within_s=PATIENCE_S, what="the memory")
+    freed.close()
     assert len(kept) == 50
     return held, process.memory_info().rss - before
 
@@ -36,11 +44,24 @@ def test_what_lies_freed_below_something_that_lives_goes_back_to_the_system() ->
     assert held_after < held / 2
 
 
-def test_it_is_not_done_all_the_time() -> None:
-    now, trims = [0.0], []
-    freed = FreedMemory(every_s=1.0, monotonic=lambda: now[0], trim=lambda: trims.append(now[0]))
-    for at in (0.0, 0.5, 0.9, 1.0, 1.5, 2.5):
-        now[0] = at
-        freed.give_back()
+def test_it_is_done_once_for_all_that_was_freed_in_a_while_and_not_again() -> None:
+    trims: list[None] = []
+    freed = FreedMemory(after_s=0.5, trim=lambda: trims.append(None))
+    freed.start()
+    for wanted in (1, 2):
+        for _ in range(50):
+            freed.tell()
+        wait_until(lambda wanted=wanted: len(trims) == wanted, within_s=PATIENCE_S, what="the trim")
+    freed.close()
 
-    assert trims == [0.0, 1.0, 2.5]
+    assert len(trims) == 2
+
+
+def test_a_worker_that_ends_does_not_wait_for_it() -> None:
+    trims: list[None] = []
+    freed = FreedMemory(after_s=600, trim=lambda: trims.append(None))
+    freed.start()
+    freed.tell()
+    freed.close()
+
+    assert trims == []
