@@ -29,7 +29,7 @@ def _malloc_trim() -> Callable[[], None]:
 
 
 class FreedMemory:
-    """Trims the heap a while after it was told that something was freed, once for all that was. Has a thread of its own.
+    """Trims the heap a while after it was told that something was freed, once for all that was, on its own thread.
 
     After, and not at once: what a batch leaves is freed little by little, the last of it by the jobs that it was for.
 
