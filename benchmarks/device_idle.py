@@ -37,6 +37,11 @@ def main() -> None:
         upgrade(settings.database_url)
         worker = WorkerProcess(settings, device="cpu:0", torch_device="cpu")
         db = Database(settings.database_url)
+        here = House(settings, db, Broker(settings.broker_url), open_store(settings))
+        # Before there is a worker: nothing is published, and the broker that is not there is not missed.
+        ids = [
+            here.submit(video=here.video(1.0, number), prompt=f"prompt {number}", seed=number) for number in range(JOBS)
+        ]
         with db.transaction() as tx:
             register_worker(
                 tx,
@@ -47,10 +52,6 @@ def main() -> None:
                 slots=settings.worker_slots,
                 variants=[VARIANT],
             )
-        here = House(settings, db, Broker(settings.broker_url), open_store(settings))
-        ids = [
-            here.submit(video=here.video(1.0, number), prompt=f"prompt {number}", seed=number) for number in range(JOBS)
-        ]
         clock = worker._engine.clock
         worker._engine.start()
         worker._engine.preload(VARIANT)

@@ -69,6 +69,7 @@ class Reporter:
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
     def start(self) -> None:
+        self._renewed_at = self._monotonic()  # no job was held before, however long it took to get here
         self._thread.start()
 
     def close(self) -> None:

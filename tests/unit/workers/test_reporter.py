@@ -202,6 +202,16 @@ def test_jobs_are_dropped_when_their_leases_could_not_be_renewed_in_time(post: P
     assert (held.reason, other.reason) == (StopReason.SILENT, StopReason.SILENT)
 
 
+def test_a_job_that_is_there_when_the_reporter_starts_late_is_not_dropped(post: Post) -> None:
+    post.seconds += 2 * LEASE_S
+    held = post.hold()
+    post.reporter.start()
+    post.reporter.close()
+    post.later(0)
+
+    assert not held.stopped
+
+
 def test_a_database_that_comes_back_in_time_costs_no_job(post: Post) -> None:
     held = post.hold()
     post.later(0)
