@@ -2,8 +2,8 @@
 
 A device that is a CPU has its tensors in the heap. Sounds of different lengths leave holes of different sizes, which
 glibc fills again only where they fit: a process that uses 250 MB holds 2 GB after a minute of mixed work, and goes on
-growing. Trimming takes 10 ms of a heap that size; a fixed `MALLOC_MMAP_THRESHOLD_` keeps it as small and takes half of
-the speed.
+growing. With a GPU only what media and results leave is there. Trimming takes 10 ms of a heap that size; a fixed
+`MALLOC_MMAP_THRESHOLD_` keeps it as small and takes half of the speed.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ Job = Callable[[str], None]
 
 
 class ProcessFailedError(Exception):
-    """Raised when a job failed in one of several processes. The message is the traceback of the first that did."""
+    """Raised when one of several processes failed. The message is the traceback of the first whose job did."""
 
 
 def is_first() -> bool:
@@ -53,7 +53,7 @@ def run_in_processes(job: Job, count: int, device: str) -> None:
 
     Raises:
         ValueError: there are fewer GPUs than processes.
-        ProcessFailedError: the job failed in one of several processes; the others were ended.
+        ProcessFailedError: one of several processes failed; the others were ended.
     """
     if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:
         with joined(device, "env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])) as own:
@@ -69,8 +69,9 @@ def run_in_processes(job: Job, count: int, device: str) -> None:
         try:
             torch.multiprocessing.spawn(_one, args=(job, count, device, Path(folder)), nprocs=count)
         except torch.multiprocessing.ProcessRaisedException as exc:
-            # It tells of the process that ended first, which may only have lost the one that failed.
-            raise ProcessFailedError(failure.read_text() or str(exc)) from exc
+            # It tells of the process that ended first, which may only have lost the one whose job failed.
+            told = failure.read_text() if failure.exists() else ""
+            raise ProcessFailedError(told or str(exc)) from exc
 
 
 @contextmanager

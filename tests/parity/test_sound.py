@@ -19,7 +19,7 @@ VAE_TOLERANCE = {"16k": 1e-4, "44k": 2e-4}
 VOCODER_TOLERANCE = 1e-5
 MEL_TOLERANCE = 1e-4
 # Where next to nothing sounds, a band is the rounding of its frame's loudest one: another processor's Fourier
-# transform has other last bits (both these and the recorded ones are up to 0.004 from float64's in the logarithm).
+# transform has other last bits (ours and the recorded ones are up to 0.005 and 0.004 from float64's in the logarithm).
 QUIET = 2e-3
 QUIET_MEL_TOLERANCE = 2e-6
 # The autoencoder passes that on. Its own mistakes show in `encoded_mean`, whose spectrogram is drawn.

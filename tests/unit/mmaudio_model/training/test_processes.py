@@ -92,6 +92,13 @@ def test_the_failure_told_is_the_first_one_and_not_what_it_did_to_the_others(run
         run_in_processes(fail_in_one_that_ends_slowly, 2, "cpu")
 
 
+def test_processes_that_do_not_find_each_other_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nosuchcard")
+
+    with pytest.raises(ProcessFailedError, match="nosuchcard"):
+        run_in_processes(fail_in_one, 2, "cpu")
+
+
 def test_what_torchrun_started_joins_by_its_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
