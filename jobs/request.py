@@ -20,10 +20,9 @@ from pydantic import (
     model_validator,
 )
 
+from jobs.s3_urls import DELIVERY_URL, OBJECT_URL
+
 UPLOAD_ID = re.compile(r"upl_[0-9a-f]{32}")
-S3_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<key>.+)", re.DOTALL)
-# Where to deliver to: a bucket, or a folder in it, with the slash at the end.
-DELIVERY_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>([^\x00]{1,700}/)?)")
 MAX_SEED = 2**63 - 1
 MAX_NUM_STEPS = 100
 MAX_NUM_SAMPLES = 8
@@ -136,7 +135,7 @@ class JobRequest(BaseModel):
     @field_validator("video", "image")
     @classmethod
     def _known_source(cls, value: str | None) -> str | None:
-        if value is None or UPLOAD_ID.fullmatch(value) or S3_URL.fullmatch(value):
+        if value is None or UPLOAD_ID.fullmatch(value) or OBJECT_URL.fullmatch(value):
             return value
         if value.startswith(("http://", "https://")):
             raise ValueError("this server fetches no web addresses; upload the file (POST /v1/uploads) and give its id")

@@ -17,7 +17,8 @@ from jobs.db.tables import IdempotencyKey, Job, Upload
 from jobs.errors import FieldProblem, IdempotencyMismatchError, QueueFullError, RequestInvalidError
 from jobs.ids import new_id
 from jobs.lifecycle import State
-from jobs.request import DELIVERY_URL, S3_URL, JobRequest
+from jobs.request import JobRequest
+from jobs.s3_urls import DELIVERY_URL, OBJECT_URL
 from jobs.service.scheduling.queue_counters import Lane, adjust_count, queued_of_tenant
 from jobs.service.transitions import append_event
 from jobs.settings import Settings
@@ -203,7 +204,7 @@ def _input_key(
     if source is None:
         return None
     field_name = "video" if request.video is not None else "image"
-    if match := S3_URL.fullmatch(source):
+    if match := OBJECT_URL.fullmatch(source):
         if match["bucket"] not in policy.input_buckets:
             problems.append(
                 FieldProblem(field_name, f"bucket {match['bucket']!r} is not one that this server reads from")

@@ -1,1 +1,1 @@
-"""Where files live: one protocol, a local folder and S3 behind it. `open_store` picks by URL."""
+"""Object storage: one protocol with a folder and an S3 backend; `factory.open_store` picks one by URL."""

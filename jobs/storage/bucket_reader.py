@@ -1,4 +1,4 @@
-"""A look at objects in other people's buckets: what lies under a key, without reading it."""
+"""Inspects objects in buckets that are not the platform's own, without reading their bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.settings import Settings
 
 @dataclass(frozen=True)
 class BucketObject:
-    """What a HEAD said."""
+    """What a HEAD returns."""
 
     key: str
     etag: str
@@ -20,27 +20,27 @@ class BucketObject:
     size_bytes: int
     last_modified: datetime
     made_by_job: str | None
-    """The job of ours whose output it is."""
+    """The id of the platform's job that wrote the object as its output."""
 
 
 class BucketReader(Protocol):
-    """Looks at objects.
+    """Inspects objects.
 
     Raises (all methods):
         StorageUnavailableError: the store does not answer.
     """
 
     def head_object(self, bucket: str, key: str, version_id: str | None = None) -> BucketObject | None:
-        """Return what lies there; None when nothing does.
+        """Return what is known of an object; None when there is none.
 
         Raises:
-            ObjectForbiddenError: this server may not look.
+            ObjectForbiddenError: this server may not read it.
         """
         ...
 
 
 class LazyBucketReader:
-    """A reader that is made when it is first needed: most servers never see a bucket, and boto3 loads slowly."""
+    """Builds the S3 reader on first use: most servers read no bucket, and boto3 is slow to import."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

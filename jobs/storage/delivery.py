@@ -1,8 +1,8 @@
-"""Files for a caller's own bucket: `s3://bucket/prefix/<job id>/<name>`, each published once, whatever dies meanwhile.
+"""Delivers files to a caller's own bucket, `s3://bucket/prefix/<job id>/<name>`, each exactly once despite crashes.
 
-Every object carries its job and attempt in its metadata. Attempts at one job use the same names, so what an earlier
-attempt left is replaced and nothing is there twice; a write that comes too late, from an attempt that is no longer the
-latest, finds another ETag than it has seen and changes nothing (docs/adr/0009).
+Every object carries its job and attempt in its metadata. All attempts at a job use the same names, so a later attempt
+replaces what an earlier one left and nothing exists twice. A late write of a superseded attempt is conditional on the
+ETag it has read, fails and changes nothing (docs/adr/0009).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from jobs.request import DELIVERY_URL
+from jobs.s3_urls import DELIVERY_URL
 from jobs.settings import Settings
 from jobs.storage.errors import ObjectExistsError, ObjectNotFoundError, StorageUnavailableError
 from jobs.storage.protocol import JOB_ID_FIELD
@@ -23,18 +23,19 @@ CONFLICT_TRIES = 5
 
 
 class KeyTakenError(Exception):
-    """Raised when an object that is not this job's has the name that a delivery needs."""
+    """Raised when another object, not of this job, has the key of a delivery."""
 
 
 class SupersededError(Exception):
-    """Raised when a later attempt at the same job has delivered already."""
+    """Raised when a later attempt at the same job has already delivered."""
 
 
 class Delivery:
     """Delivers the files of one attempt.
 
     Args:
-        url: `s3://bucket/prefix/`, as the request says.
+        store: the bucket of `url`.
+        url: `s3://bucket/prefix/`, the request's `deliver_to`.
     """
 
     def __init__(self, store: S3Store, url: str, *, job_id: str, attempt: int) -> None:
@@ -45,8 +46,8 @@ class Delivery:
         self._delivered: list[str] = []
 
     @classmethod
-    def to(cls, url: str, settings: Settings, *, job_id: str, attempt: int) -> Delivery:
-        """Return the delivery to a bucket on the endpoint that the settings name."""
+    def from_settings(cls, url: str, settings: Settings, *, job_id: str, attempt: int) -> Delivery:
+        """Return a delivery to a bucket on the endpoint that the settings name."""
         match = DELIVERY_URL.fullmatch(url)
         assert match is not None, url
         store = S3Store.from_settings(f"s3://{match['bucket']}", settings)
@@ -56,16 +57,16 @@ class Delivery:
         """Deliver a file; return its URL, `s3://bucket/key`. A second call with the same file changes nothing.
 
         Raises:
-            KeyTakenError: the name belongs to somebody else; their object is as it was.
-            SupersededError: a later attempt has delivered it.
-            WriteRefusedError: this server may not write there, or there is no such bucket.
-            StorageError: the store did not take it.
+            KeyTakenError: the key has an object that is not of this job; it is left unchanged.
+            SupersededError: a later attempt has delivered the file.
+            WriteRefusedError: this server may not write there, or the bucket does not exist.
+            StorageError: the store did not accept the file.
         """
         key = f"{self._folder}/{name}"
         marker = {JOB_ID_FIELD: self._job_id, ATTEMPT_FIELD: str(self._attempt)}
         replacing: str | None = None
         for _ in range(CONFLICT_TRIES):
-            self._delivered.append(key)  # before: a put whose answer is lost is withdrawn as well
+            self._delivered.append(key)  # before the put: if its answer is lost, the object is withdrawn too
             try:
                 self._store.put_file(
                     key,
@@ -80,38 +81,40 @@ class Delivery:
                 replacing = self._etag_to_replace(key, path)
             if replacing == "":
                 return f"s3://{self._bucket}/{key}"
-        raise StorageUnavailableError(f"Others keep writing {key!r}.", BACKEND)
+        raise StorageUnavailableError(
+            f"Could not write {key!r}: other writers changed it {CONFLICT_TRIES} times meanwhile.", BACKEND
+        )
 
     def _etag_to_replace(self, key: str, path: Path) -> str | None:
-        """Return the ETag of what an earlier attempt left, "" when it is this very file, None when it is gone again."""
+        """Return the ETag of an earlier attempt's object, "" when it is this attempt's file, None when it is gone."""
         try:
             found = self._store.head(key)
         except ObjectNotFoundError:
             return None
         if found.user_metadata.get(JOB_ID_FIELD) != self._job_id:
-            raise KeyTakenError(f"The object s3://{self._bucket}/{key} is there and is not of this job.")
+            raise KeyTakenError(f"The object s3://{self._bucket}/{key} exists and is not of this job.")
         attempt = int(found.user_metadata.get(ATTEMPT_FIELD, "0"))
         if attempt > self._attempt:
-            raise SupersededError(f"Attempt {attempt} has delivered {key!r} already.")
+            raise SupersededError(f"Attempt {attempt} has already delivered {key!r}.")
         with path.open("rb") as file:
             same = found.sha256 == hashlib.file_digest(file, "sha256").hexdigest()
         return "" if same and attempt == self._attempt else found.etag
 
     def withdraw(self) -> None:
-        """Remove what this attempt has delivered, because the job will not point at it; others' objects stay.
+        """Delete what this object has delivered; objects of other attempts stay.
 
         Raises:
-            StorageError: the store does not answer, or does not let this server delete.
+            StorageError: the store does not answer, or refuses.
         """
         self._remove_own(self._delivered)
 
-    def withdraw_left(self) -> int:
-        """Remove what this attempt has delivered in a process that is dead; return how many objects that were.
+    def withdraw_abandoned(self) -> int:
+        """Delete what a dead process delivered for this attempt; return the number of objects.
 
-        Only for a job that has ended: nobody may be writing to the same names between the look and the removal.
+        Only for a finished job: no attempt may write the same keys between the HEAD and the delete.
 
         Raises:
-            StorageError: as `withdraw`, or this server may not list there.
+            StorageError: the store does not answer, or this server may not list or delete there.
         """
         return self._remove_own(self._store.list_keys(f"{self._folder}/"))
 

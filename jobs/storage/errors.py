@@ -1,4 +1,4 @@
-"""What can go wrong with stored files. Backends turn their vendor's errors into these, `from` the original."""
+"""Errors of object storage. Backends raise these `from` their vendor's errors."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ from typing import ClassVar
 
 
 class StorageError(Exception):
-    """Base: names the backend; the class says whether a retry may help."""
+    """Base of all storage errors.
+
+    Attributes:
+        retryable: whether a retry may help.
+        summary: completes "The object store ..." for people who may not see keys and folders.
+        backend: the name of the store that raised it.
+    """
 
     retryable: ClassVar[bool] = False
+    summary: ClassVar[str] = "refused the request"
 
     def __init__(self, message: str, backend: str) -> None:
         super().__init__(message)
@@ -16,44 +23,46 @@ class StorageError(Exception):
 
 
 class ObjectNotFoundError(StorageError):
-    """Raised when there is no object of that key, or this server may not read it."""
+    """Raised when no object has that key, or this server may not read it."""
 
 
 class ObjectForbiddenError(StorageError):
-    """Raised when this server may not look; S3 also says so of a missing key to callers who may not list."""
+    """Raised when this server may not read an object; without the right to list, S3 says so of missing keys too."""
 
 
 class ObjectChangedError(StorageError):
-    """Raised when the object is no longer the version that was asked for."""
+    """Raised when the object is no longer the requested version."""
 
 
 class ObjectExistsError(StorageError):
-    """Raised when an exclusive write finds the key taken."""
+    """Raised when a conditional write finds the key taken."""
 
 
 class WriteRefusedError(StorageError):
-    """Raised when this server may not write there, or there is no such bucket."""
+    """Raised when this server may not write there, or the bucket does not exist."""
 
 
 class ObjectTooLargeError(StorageError):
-    """Raised as soon as more bytes come than are allowed; nothing is kept."""
+    """Raised when a stream or object has more bytes than allowed; nothing is stored."""
 
 
 class ChecksumMismatchError(StorageError):
-    """Raised when the bytes are not those that were announced; nothing is kept."""
+    """Raised when the bytes do not match their announced or stored hash; nothing is stored."""
 
 
 class InvalidKeyError(StorageError):
-    """Raised for a key that could leave the store's folder."""
+    """Raised for a key that is empty, too long, or could escape the store's folder."""
 
 
 class StorageUnavailableError(StorageError):
-    """Raised when the store does not answer or answers with a fault of its own."""
+    """Raised when the store does not answer, or answers with an error of its own."""
 
     retryable = True
+    summary = "did not answer"
 
 
 class StorageFullError(StorageError):
-    """Raised when there is no room; somebody has to make some."""
+    """Raised when the disk or bucket is full; an operator has to free space."""
 
     retryable = True
+    summary = "is full"

@@ -1,7 +1,7 @@
-"""Objects as files of one folder: the embedded default.
+"""Objects as files in one folder: the embedded default.
 
-An object is one file, `<root>/objects/<quoted key>`, and a small JSON file beside the tree for what a file cannot say.
-Keys are quoted part by part, so any text is a legal key and none can leave the folder.
+An object is one file, `<root>/objects/<quoted key>`, and a JSON file with its metadata, `<root>/metadata/<quoted key>`.
+Keys are quoted part by part, so any text is a legal key and none can escape the folder.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class LocalStore:
     backend = BACKEND
 
     def __init__(self, root: Path) -> None:
+        self._root = root
         self._objects = root / "objects"
         self._metadata = root / "metadata"
         self._drafts = root / "drafts"
@@ -74,7 +75,7 @@ class LocalStore:
         sha256: str | None,
         if_absent: bool,
     ) -> ObjectMetadata:
-        target, beside = self._paths(key)
+        target, sidecar = self._paths(key)
         draft: Path | None = None
         try:
             self._drafts.mkdir(parents=True, exist_ok=True)
@@ -85,18 +86,18 @@ class LocalStore:
                 file.flush()
                 os.fsync(file.fileno())
             if sha256 is not None and digest != sha256:
-                raise ChecksumMismatchError(f"The bytes hash to {digest}, announced was {sha256}.", BACKEND)
+                raise ChecksumMismatchError(f"Got bytes with SHA-256 {digest}, expected {sha256}.", BACKEND)
             with self._publishing():
                 if if_absent and target.exists():
                     raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND)
-                for folder in (target.parent, beside.parent):
+                for folder in (target.parent, sidecar.parent):
                     folder.mkdir(parents=True, exist_ok=True)
                 document = {"content_type": content_type, "sha256": digest, "user_metadata": user_metadata}
-                self._write_beside(beside, document)
+                self._write_sidecar(sidecar, document)
                 draft.replace(target)
-                _sync_folder(target.parent)  # the name too survives a power cut
+                _sync_folder(target.parent)  # so that the name survives a power cut too
         except OSError as exc:
-            raise _translated(exc, f"Could not write {key!r}") from exc
+            raise _translated(exc, f"Could not write {key!r}", self._root) from exc
         finally:
             if draft is not None:
                 draft.unlink(missing_ok=True)
@@ -104,18 +105,18 @@ class LocalStore:
 
     @contextlib.contextmanager
     def _publishing(self) -> Iterator[None]:
-        """One writer at a time gives names: an object and what is beside it change together."""
+        """Serialise writers: an object and its metadata change together."""
         with (self._drafts / ".lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # closing the file lets go of it, and so does the end of the process
+            fcntl.flock(lock, fcntl.LOCK_EX)  # released when the file is closed or the process ends
             yield
 
-    def _write_beside(self, beside: Path, document: dict[str, Any]) -> None:
+    def _write_sidecar(self, sidecar: Path, document: dict[str, Any]) -> None:
         descriptor, name = tempfile.mkstemp(dir=self._drafts)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(document, file)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(beside)
+        Path(name).replace(sidecar)
 
     def open_read(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         target, _ = self._paths(key)
@@ -124,7 +125,7 @@ class LocalStore:
         except FileNotFoundError as exc:
             raise ObjectNotFoundError(f"There is no object {key!r}.", BACKEND) from exc
         except OSError as exc:
-            raise _translated(exc, f"Could not read {key!r}") from exc
+            raise _translated(exc, f"Could not read {key!r}", self._root) from exc
         return _chunks(file, start, end)
 
     def download_to(self, key: str, path: Path, *, max_bytes: int | None = None) -> ObjectMetadata:
@@ -140,20 +141,20 @@ class LocalStore:
                     digest.update(chunk)
                     file.write(chunk)
         except OSError as exc:
-            raise _translated(exc, f"Could not copy {key!r}") from exc
+            raise _translated(exc, f"Could not copy {key!r} to a file", path) from exc
         if metadata.sha256 is not None and digest.hexdigest() != metadata.sha256:
             raise ChecksumMismatchError(f"The stored object {key!r} is damaged.", BACKEND)
         return metadata
 
     def head(self, key: str) -> ObjectMetadata:
-        target, beside = self._paths(key)
+        target, sidecar = self._paths(key)
         try:
             status = target.stat()
-            document = json.loads(beside.read_text(encoding="utf-8"))
+            document = json.loads(sidecar.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError) as exc:
             raise ObjectNotFoundError(f"There is no object {key!r}.", BACKEND) from exc
         except OSError as exc:
-            raise _translated(exc, f"Could not look at {key!r}") from exc
+            raise _translated(exc, f"Could not read {key!r}", self._root) from exc
         return ObjectMetadata(
             key=key,
             size_bytes=status.st_size,
@@ -169,14 +170,14 @@ class LocalStore:
             paths = self._paths(key)
             try:
                 self._drafts.mkdir(parents=True, exist_ok=True)
-                with self._publishing():  # nobody puts a file into a folder that is being removed
+                with self._publishing():  # no file is put into a folder that is being removed
                     for path in paths:
                         path.unlink(missing_ok=True)
-                        # A folder that is still used refuses; one that is empty has served.
+                        # Fails while the folder is still used.
                         with contextlib.suppress(OSError):
                             path.parent.rmdir()
             except OSError as exc:
-                raise _translated(exc, f"Could not delete {key!r}") from exc
+                raise _translated(exc, f"Could not delete {key!r}", self._root) from exc
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         if not self._objects.is_dir():
@@ -187,7 +188,7 @@ class LocalStore:
 
     def presigned_get(
         self,
-        key: str,  # noqa: ARG002 - a folder has no address; the API signs a link of its own
+        key: str,  # noqa: ARG002 - callers cannot reach a folder; the API signs its own URL
         *,
         expires_s: int,  # noqa: ARG002
         filename: str,  # noqa: ARG002
@@ -211,9 +212,18 @@ class LocalStore:
     def unfinished_writes(self, *, older_than_s: float) -> Iterator[UnfinishedWrite]:
         before = datetime.now(UTC) - timedelta(seconds=older_than_s)
         for draft in self._drafts.glob("tmp*") if self._drafts.is_dir() else ():
-            begun_at = datetime.fromtimestamp(draft.stat().st_mtime, UTC)
+            try:
+                begun_at = datetime.fromtimestamp(draft.stat().st_mtime, UTC)
+            except FileNotFoundError:  # published or discarded since the folder was listed
+                continue
             if begun_at < before:
-                yield UnfinishedWrite(draft.name, begun_at, partial(draft.unlink, missing_ok=True))
+                yield UnfinishedWrite(draft.name, begun_at, partial(self._discard, draft))
+
+    def _discard(self, draft: Path) -> None:
+        try:
+            draft.unlink(missing_ok=True)
+        except OSError as exc:
+            raise _translated(exc, f"Could not discard {draft.name}", self._root) from exc
 
     def check(self) -> None:
         try:
@@ -221,7 +231,7 @@ class LocalStore:
             with tempfile.TemporaryFile(dir=self._drafts) as file:
                 file.write(b"x")
         except OSError as exc:
-            raise _translated(exc, "The object folder cannot be written") from exc
+            raise _translated(exc, "Could not write to the object folder", self._root) from exc
 
     def _paths(self, key: str) -> tuple[Path, Path]:
         parts = key.split("/")
@@ -248,7 +258,7 @@ def _copy(stream: BinaryIO, file: BinaryIO, max_bytes: int | None) -> str:
     while chunk := stream.read(CHUNK_BYTES):
         size += len(chunk)
         if max_bytes is not None and size > max_bytes:
-            raise ObjectTooLargeError(f"More than the allowed {max_bytes} bytes came.", BACKEND)
+            raise ObjectTooLargeError(f"Got more than the allowed {max_bytes} bytes.", BACKEND)
         digest.update(chunk)
         file.write(chunk)
     return digest.hexdigest()
@@ -265,15 +275,18 @@ def _sync_folder(folder: Path) -> None:
 def _chunks(file: BinaryIO, start: int, end: int | None) -> Iterator[bytes]:
     with file:
         file.seek(start)
-        left = sys.maxsize if end is None else end - start
-        while left > 0 and (chunk := file.read(min(CHUNK_BYTES, left))):
-            left -= len(chunk)
+        remaining = sys.maxsize if end is None else end - start
+        while remaining > 0 and (chunk := file.read(min(CHUNK_BYTES, remaining))):
+            remaining -= len(chunk)
             yield chunk
 
 
-def _translated(exc: OSError, what: str) -> StorageError:
+def _translated(exc: OSError, what: str, path: Path) -> StorageError:
+    """Return our error for an `OSError`; `path` is the file or folder that was written to."""
     if exc.errno == errno.ENAMETOOLONG:
         return InvalidKeyError(f"{what}: a part of the key is too long for a file name.", BACKEND)
-    if exc.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return StorageFullError(f"{what}: there is no room on the disk.", BACKEND)
-    return StorageUnavailableError(f"{what}: {exc.strerror}.", BACKEND)
+    if exc.errno == errno.ENOSPC:
+        return StorageFullError(f"{what}: disk full at {path}.", BACKEND)
+    if exc.errno == errno.EDQUOT:
+        return StorageFullError(f"{what}: disk quota exceeded at {path}.", BACKEND)
+    return StorageUnavailableError(f"{what}: {exc.strerror} at {path}.", BACKEND)

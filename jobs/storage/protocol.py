@@ -1,4 +1,4 @@
-"""What every store can do. Keys are text with `/` between parts; sizes are bytes, hashes lower-case hex SHA-256."""
+"""The interface of every object store. Keys are text with `/` between parts; hashes are lower-case hex SHA-256."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 CHUNK_BYTES = 1024 * 1024
-# What every output carries in its metadata: which job of ours made it. A trigger must not take it for an input.
+# Metadata field of every output: the job that made it, so that a trigger does not take it for an input.
 JOB_ID_FIELD = "mmaudio-job-id"
 
 
 @dataclass(frozen=True)
 class ObjectMetadata:
-    """What a store knows of an object without reading it."""
+    """What a store knows about an object without reading its bytes."""
 
     key: str
     size_bytes: int
@@ -28,7 +28,7 @@ class ObjectMetadata:
 
 @dataclass(frozen=True)
 class ObjectPin:
-    """One version of an object: by its version id where the bucket keeps versions, by its ETag elsewhere."""
+    """One version of an object: its version id where the bucket keeps versions, otherwise its ETag."""
 
     etag: str
     version_id: str | None = None
@@ -36,7 +36,7 @@ class ObjectPin:
 
 @dataclass(frozen=True)
 class UploadTarget:
-    """How a caller sends bytes straight to the store: a form (`POST`, `fields` first) or a plain `PUT`."""
+    """How a caller uploads directly to the store: a form (`POST`, `fields` first) or a plain `PUT`."""
 
     method: str
     url: str
@@ -47,7 +47,7 @@ class UploadTarget:
 
 @dataclass(frozen=True)
 class UnfinishedWrite:
-    """What is left of a write that died; `discard` takes it back."""
+    """Leftovers of a write that never finished; `discard` removes them and raises `StorageError` when it cannot."""
 
     name: str
     begun_at: datetime
@@ -55,7 +55,7 @@ class UnfinishedWrite:
 
 
 class ObjectStore(Protocol):
-    """A place for files. Writes are atomic: an object is whole or not there.
+    """Stores files under keys. Writes are atomic: an object is complete or does not exist.
 
     Raises (all methods):
         StorageUnavailableError: the store does not answer.
@@ -73,23 +73,23 @@ class ObjectStore(Protocol):
         user_metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
     ) -> ObjectMetadata:
-        """Store a file; its SHA-256 goes with it.
+        """Store a file together with its SHA-256.
 
         Raises:
             ObjectExistsError: `if_absent` and the key is taken.
-            StorageFullError: there is no room.
+            StorageFullError: the disk or bucket is full.
         """
         ...
 
     def put_stream(
         self, key: str, stream: BinaryIO, *, content_type: str, max_bytes: int, sha256: str | None = None
     ) -> ObjectMetadata:
-        """Store what a stream gives, never whole in memory.
+        """Store the bytes of a stream, without holding all of them in memory.
 
         Raises:
-            ObjectTooLargeError: more than `max_bytes` come.
+            ObjectTooLargeError: the stream has more than `max_bytes`.
             ChecksumMismatchError: the bytes do not hash to `sha256`.
-            StorageFullError: there is no room.
+            StorageFullError: the disk or bucket is full.
         """
         ...
 
@@ -97,50 +97,53 @@ class ObjectStore(Protocol):
         """Return the bytes from `start` to before `end`, in chunks.
 
         Raises:
-            ObjectNotFoundError: there is none (at the call, not at the first chunk).
+            ObjectNotFoundError: no such object (raised by the call, not by the first chunk).
         """
         ...
 
     def download_to(self, key: str, path: Path, *, max_bytes: int | None = None) -> ObjectMetadata:
-        """Copy an object to a file, checked against its stored SHA-256 where there is one.
+        """Copy an object to a file and verify its stored SHA-256, where it has one.
 
         Raises:
-            ObjectNotFoundError, ObjectTooLargeError, ChecksumMismatchError.
+            ObjectNotFoundError: no such object.
+            ObjectTooLargeError: the object has more than `max_bytes`.
+            ChecksumMismatchError: the stored bytes are damaged.
+            StorageFullError: the disk of `path` is full.
         """
         ...
 
     def head(self, key: str) -> ObjectMetadata:
-        """Return what is known of an object.
+        """Return an object's metadata.
 
         Raises:
-            ObjectNotFoundError: there is none.
+            ObjectNotFoundError: no such object.
         """
         ...
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove objects; one that is not there is no error."""
+        """Delete objects; missing ones are ignored."""
         ...
 
     def list_keys(self, prefix: str) -> Iterator[str]:
-        """Return the keys that begin with `prefix`, in order."""
+        """Return the keys that begin with `prefix`, sorted."""
         ...
 
     def presigned_get(
         self, key: str, *, expires_s: int, filename: str, content_type: str, inline: bool = False
     ) -> str | None:
-        """Return a link straight to the bytes, or None when the store has no address of its own."""
+        """Return a signed URL of the object, or None when the store cannot be reached by callers."""
         ...
 
     def upload_target(
         self, key: str, *, size_bytes: int, content_type: str, sha256: str | None, expires_s: int, now: datetime
     ) -> UploadTarget | None:
-        """Return how to send exactly `size_bytes` straight to the store, or None when it has no address of its own."""
+        """Return how to upload exactly `size_bytes` directly, or None when the store cannot be reached by callers."""
         ...
 
     def unfinished_writes(self, *, older_than_s: float) -> Iterator[UnfinishedWrite]:
-        """Return what writes that died so long ago have left; none of it can be seen as an object."""
+        """Return the leftovers of writes that began so long ago and never finished; none is visible as an object."""
         ...
 
     def check(self) -> None:
-        """Raise `StorageUnavailableError` unless the store can be used now."""
+        """Raise `StorageError` unless the store can be used now."""
         ...

@@ -1,4 +1,4 @@
-"""Links of our own that expire: HMAC-SHA256 over method, path and time, for stores without an address of their own."""
+"""Signed URLs of the API itself, for stores that have none: HMAC-SHA256 over method, path and expiry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LinkSigner:
         return f"expires={expires}&signature={self._signature(method, path, expires)}"
 
     def is_valid(self, method: str, path: str, expires: str, signature: str, *, now: datetime) -> bool:
-        """Say whether a query made by `query` fits and has not expired; compares in constant time."""
+        """Say whether a signature made by `query` is right and has not expired; compares in constant time."""
         if not expires.isascii() or not expires.isdigit() or len(expires) > 12:
             return False
         expected = self._signature(method, path, int(expires))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -11,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from jobs.db.tables import Trigger
 from jobs.errors import FieldProblem, RequestInvalidError
 from jobs.request import JobRequest, Text
+from jobs.s3_urls import BUCKET_NAME, DELIVERY_URL
 
-BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-OUTPUT = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>(?:.*/)?)", re.DOTALL)
 # Where this server itself writes, below its storage prefix.
 OWN_FOLDERS = ("jobs/", "features/")
 
@@ -27,7 +25,7 @@ class NewTrigger(BaseModel):
 
     name: Text | None = Field(None, max_length=120, description="For people; need not be unique.")
     bucket: str = Field(
-        description="The bucket whose events count; one of MMAUDIO_INPUT_BUCKETS.", pattern=f"^{BUCKET.pattern}$"
+        description="The bucket whose events count; one of MMAUDIO_INPUT_BUCKETS.", pattern=f"^{BUCKET_NAME.pattern}$"
     )
     prefix: Text = Field("", max_length=1024, description="Only keys that begin so.")
     suffixes: list[Suffix] = Field(
@@ -49,7 +47,7 @@ class NewTrigger(BaseModel):
     @field_validator("deliver_to")
     @classmethod
     def _is_a_prefix(cls, value: str | None) -> str | None:
-        if value is not None and not OUTPUT.fullmatch(value):
+        if value is not None and not DELIVERY_URL.fullmatch(value):
             raise ValueError("give s3://bucket/ or s3://bucket/prefix/, with the slash at the end")
         return value
 
@@ -109,7 +107,7 @@ def matches(trigger: Trigger, key: str) -> bool:
 def _loops(rule: NewTrigger, storage_url: str) -> list[FieldProblem]:
     problems = []
     if rule.deliver_to is not None:
-        match = OUTPUT.fullmatch(rule.deliver_to)
+        match = DELIVERY_URL.fullmatch(rule.deliver_to)
         assert match is not None, rule.deliver_to
         if match["bucket"] == rule.bucket and match["prefix"].startswith(rule.prefix):
             problems.append(

@@ -26,6 +26,7 @@ from jobs.service.workers import request_drain
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
+from jobs.storage.s3.client import ClientOptions
 from jobs.storage.s3.store import S3Store
 from local_services.commands import Commands, wait_until
 from local_services.faulty_http import FaultSchedule, faulty_proxy
@@ -190,8 +191,8 @@ def worker(tmp_path: Path, s3_endpoint: str, theirs: str, monkeypatch: pytest.Mo
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     boto3.client("s3", endpoint_url=s3_endpoint).create_bucket(Bucket=theirs)
-    weather = FaultSchedule()
-    with faulty_proxy(s3_endpoint, weather) as url:
+    schedule = FaultSchedule()
+    with faulty_proxy(s3_endpoint, schedule) as url:
         settings = Settings(
             data_dir=tmp_path,
             scratch_dir=tmp_path / "scratch",
@@ -203,8 +204,8 @@ def worker(tmp_path: Path, s3_endpoint: str, theirs: str, monkeypatch: pytest.Mo
         )
         upgrade(settings.database_url)
         db = Database(settings.database_url)
-        store = S3Store(f"s3://{theirs}", endpoint_url=s3_endpoint, addressing_style="path")
-        worker = WorkerHarness(settings, db, weather, store)
+        store = S3Store(f"s3://{theirs}", ClientOptions(s3_endpoint, addressing_style="path"))
+        worker = WorkerHarness(settings, db, schedule, store)
         yield worker
         worker.engine.close()
         worker.sandbox.close()

@@ -39,7 +39,7 @@ def test_a_bucket_that_the_operator_does_not_allow_is_refused_at_once(worker: Wo
 def test_a_bucket_that_refuses_fails_the_job_with_a_sentence_and_leaves_nothing(
     worker: WorkerHarness, theirs: str
 ) -> None:
-    worker.weather.next_calls_fail("PUT", Fault.FORBIDDEN)
+    worker.schedule.next_calls_fail("PUT", Fault.FORBIDDEN)
     for output in (f"s3://{theirs}/out/", "s3://no-such-bucket/"):
         job = worker.run(output)
         assert (job.state, job.error_code, job.attempt) == (State.FAILED, "output_refused", 1)
@@ -63,7 +63,7 @@ def test_a_name_that_is_taken_fails_the_job_and_leaves_theirs_alone(
 
 
 def test_a_store_that_is_down_puts_the_job_back_into_the_queue(worker: WorkerHarness, theirs: str) -> None:
-    worker.weather.next_calls_fail("PUT", Fault.ERROR_503, Fault.ERROR_503)
+    worker.schedule.next_calls_fail("PUT", Fault.ERROR_503, Fault.ERROR_503)
     job = worker.run(f"s3://{theirs}/out/")
     assert (job.state, job.attempt) == (State.QUEUED, 1)
     with worker.db.transaction() as tx:

@@ -35,7 +35,7 @@ def test_a_full_object_folder_is_said_and_keeps_nothing_of_the_write(
     monkeypatch.setattr("jobs.storage.local.os.fsync", refuse)
     path = worker.settings.data_dir / "x"
     path.write_bytes(b"sound")
-    with pytest.raises(StorageFullError, match="no room"):
+    with pytest.raises(StorageFullError, match=f"disk full at {worker.settings.data_dir}"):
         worker.store.put_file("k", path, content_type="audio/flac")
     job_id = worker.submit()
     worker.runner.run(job_id)

@@ -35,7 +35,7 @@ class WorkerHarness:
 
     settings: Settings
     db: Database
-    weather: FaultSchedule
+    schedule: FaultSchedule
     theirs: S3Store
     cancel_in: Stage | None = None
 

@@ -132,9 +132,9 @@ class Control:
         return prune(self._db, self._store, self._withdraw)
 
     def _withdraw(self, url: str, job_id: str, attempt: int) -> int:
-        from jobs.storage.delivery import Delivery  # boto3, which a platform on a folder never needs
+        from jobs.storage.delivery import Delivery  # imports boto3, which a platform on a folder does not need
 
-        return Delivery.to(url, self._settings, job_id=job_id, attempt=attempt).withdraw_left()
+        return Delivery.from_settings(url, self._settings, job_id=job_id, attempt=attempt).withdraw_abandoned()
 
     def _expire_features(self) -> None:
         """Every process does it: a leader may not have been elected yet when this loop begins."""

@@ -361,7 +361,7 @@ class AttemptPipeline:
                     if_absent=True,
                 )
             except StorageError as exc:
-                raise StorageFailedError("The object store did not take the result.") from exc
+                raise StorageFailedError(f"The object store {exc.summary}; the result was not stored.") from exc
             kept = replace(artifact, size_bytes=stored.size_bytes, sha256=stored.sha256 or "")
             copy = self.output.delivery.put(kept, path) if self.output.delivery is not None else None
             self.output.artifacts.append(replace(kept, delivered_to=copy))

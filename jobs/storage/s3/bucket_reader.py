@@ -1,45 +1,40 @@
-"""The look at other people's buckets, by S3's HEAD."""
+"""Inspects objects in buckets that are not the platform's own, by S3's HEAD."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from jobs.settings import Settings
 from jobs.storage.bucket_reader import BucketObject
-from jobs.storage.errors import ObjectForbiddenError, StorageUnavailableError
+from jobs.storage.errors import ObjectNotFoundError
 from jobs.storage.protocol import JOB_ID_FIELD
-from jobs.storage.s3.client import client_from_settings
-from jobs.storage.s3.errors import BACKEND
-
-_ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchBucket", "NoSuchVersion", "405", "MethodNotAllowed"}
-_FORBIDDEN = {"403", "AccessDenied", "Forbidden"}
+from jobs.storage.s3.client import ClientOptions, s3_client
+from jobs.storage.s3.errors import Operation, is_invalid_version, translated
 
 
 class S3BucketReader:
-    """Looks by HEAD, with the credentials of boto3's own chain. Threads may share it."""
+    """A `BucketReader` over S3, with the credentials of boto3's own chain. Threads may share it."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, options: ClientOptions) -> None:
+        self._options = options
 
     @classmethod
     def from_settings(cls, settings: Settings) -> S3BucketReader:
-        return cls(client_from_settings(settings))
+        """Return the reader for the endpoint that the settings name."""
+        return cls(ClientOptions.from_settings(settings))
 
     def head_object(self, bucket: str, key: str, version_id: str | None = None) -> BucketObject | None:
+        """Return what a HEAD says of the object; raises as the protocol says."""
         version = {"VersionId": version_id} if version_id is not None else {}
         try:
-            answer = self._client.head_object(Bucket=bucket, Key=key, **version)
-        except ClientError as exc:
-            code = str(exc.response.get("Error", {}).get("Code", ""))
-            if code in _FORBIDDEN:
-                raise ObjectForbiddenError(f"This server may not look at s3://{bucket}/{key}.", BACKEND) from exc
-            if code in _ABSENT or (version and code in {"400", "InvalidArgument"}):
-                return None
-            raise StorageUnavailableError(f"Could not look at s3://{bucket}/{key}: {code}.", BACKEND) from exc
-        except BotoCoreError as exc:
-            raise StorageUnavailableError(f"Could not look at s3://{bucket}/{key}: {exc}", BACKEND) from exc
+            with translated(f"Could not read s3://{bucket}/{key}", Operation.INSPECT):
+                answer = self._head(bucket, key, version)
+        except ObjectNotFoundError:
+            return None
+        if answer is None:
+            return None
         given = answer.get("VersionId")
         return BucketObject(
             key=key,
@@ -49,3 +44,12 @@ class S3BucketReader:
             last_modified=answer["LastModified"],
             made_by_job=answer.get("Metadata", {}).get(JOB_ID_FIELD),
         )
+
+    def _head(self, bucket: str, key: str, version: dict[str, str]) -> dict[str, Any] | None:
+        try:
+            answer: dict[str, Any] = s3_client(self._options).head_object(Bucket=bucket, Key=key, **version)
+        except ClientError as exc:
+            if version and is_invalid_version(exc):
+                return None
+            raise
+        return answer

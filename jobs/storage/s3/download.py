@@ -1,4 +1,4 @@
-"""Copies an object to a file: ranged and in parallel, every range only of the object that was looked at first."""
+"""Copies an object to a file by parallel ranged GETs, all of the version that a HEAD returned."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from jobs.storage.s3.upload import PART_BYTES
 _TRANSFER = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
 
 
-class _Seen(BaseSubscriber):
-    """Tells a transfer what a HEAD said. With size and ETag given, every GET carries If-Match."""
+class _KnownObject(BaseSubscriber):
+    """Gives a transfer the size and ETag of a HEAD, so that every GET carries If-Match."""
 
     def __init__(self, size_bytes: int, etag: str) -> None:
         self._size_bytes, self._etag = size_bytes, etag
@@ -28,12 +28,12 @@ class _Seen(BaseSubscriber):
 def download(
     client: Any, bucket: str, key: str, path: Path, *, size_bytes: int, etag: str, version: Mapping[str, str]
 ) -> None:
-    """Copy an object as a HEAD saw it; raises what boto3 raises, a failed precondition when it was overwritten.
+    """Copy the object that a HEAD returned; raises what boto3 raises, a failed precondition when it was overwritten.
 
     Args:
-        version: the argument `VersionId`, where one is meant.
+        version: the argument `VersionId`, or nothing.
     """
     with create_transfer_manager(client, _TRANSFER) as manager:
         manager.download(
-            bucket, key, str(path), extra_args=dict(version), subscribers=[_Seen(size_bytes, etag)]
+            bucket, key, str(path), extra_args=dict(version), subscribers=[_KnownObject(size_bytes, etag)]
         ).result()

@@ -1,9 +1,10 @@
-"""From what boto3 raises to our errors, by the codes that S3 and its likes answer."""
+"""Turns what boto3 raises into our errors: the only table of the error codes of S3 and compatible servers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
@@ -12,6 +13,7 @@ from jobs.storage.errors import (
     ChecksumMismatchError,
     ObjectChangedError,
     ObjectExistsError,
+    ObjectForbiddenError,
     ObjectNotFoundError,
     StorageError,
     StorageFullError,
@@ -20,52 +22,95 @@ from jobs.storage.errors import (
 )
 
 BACKEND = "s3"
-_REFUSED = {"403", "AccessDenied", "Forbidden", "AllAccessDisabled", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
-_NO_BUCKET = {"NoSuchBucket"}
-_ABSENT = {"404", "NoSuchKey", "NotFound", "NoSuchVersion"}
-# 409: two conditional writes met; whoever asks again learns who won.
-_TAKEN = {"412", "PreconditionFailed", "409", "ConditionalRequestConflict"}
-_FULL = {"507", "QuotaExceeded", "InsufficientStorage", "XMinioStorageFull"}
-_DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
-_UNKNOWN_TO_SERVER = {"501", "NotImplemented"}
+
+
+class Operation(Enum):
+    """What was tried; a refusal means something else for each."""
+
+    READ = auto()
+    """Without the right to list, S3 answers 403 for a missing key too: a refusal counts as missing."""
+    DOWNLOAD = auto()
+    """As READ; a failed precondition means that the object was overwritten during the download."""
+    INSPECT = auto()
+    """A look at a bucket that is not ours: a refusal is told apart from a missing key."""
+    WRITE = auto()
+    """A refusal or a missing bucket means that this server may not write there."""
+
+
+# Codes of error documents, and the bare status where an answer has none (HEAD).
+_KINDS: dict[type[StorageError], tuple[str, ...]] = {
+    ObjectForbiddenError: (
+        "403",
+        "AccessDenied",
+        "AllAccessDisabled",
+        "Forbidden",
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+    ),
+    # 405: the version is a delete marker.
+    ObjectNotFoundError: ("404", "405", "MethodNotAllowed", "NoSuchBucket", "NoSuchKey", "NoSuchVersion", "NotFound"),
+    # 409: two conditional writes at once; the next call learns which of them won.
+    ObjectExistsError: ("409", "412", "ConditionalRequestConflict", "PreconditionFailed"),
+    StorageFullError: ("507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"),
+    ChecksumMismatchError: ("BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"),
+}
+_KIND_BY_CODE = {code: kind for kind, codes in _KINDS.items() for code in codes}
+_KIND_BY_OPERATION: dict[Operation, dict[type[StorageError], type[StorageError]]] = {
+    Operation.READ: {ObjectForbiddenError: ObjectNotFoundError},
+    Operation.DOWNLOAD: {ObjectForbiddenError: ObjectNotFoundError, ObjectExistsError: ObjectChangedError},
+    Operation.INSPECT: {},
+    Operation.WRITE: {ObjectForbiddenError: WriteRefusedError, ObjectNotFoundError: WriteRefusedError},
+}
+_NOT_IMPLEMENTED = {"501", "NotImplemented"}
+_INVALID_VERSION = {"400", "InvalidArgument"}
+# Answers of servers that do not delete several objects in one call, or want an older checksum with it.
+_NO_BULK_DELETE = {*_NOT_IMPLEMENTED, "405", "MethodNotAllowed", "MissingContentMD5", "InvalidRequest"}
+_REASONS: dict[type[StorageError], str] = {
+    ObjectExistsError: "the key is taken",
+    ObjectChangedError: "the object was overwritten meanwhile",
+    StorageFullError: "the storage is full",
+    ChecksumMismatchError: "the bytes that arrived are not those that were sent",
+}
 
 
 @contextmanager
-def translated(what: str, *, writing: bool = False, reading: bool = False) -> Iterator[None]:
-    """Turn what boto3 raises into our errors.
+def translated(what: str, operation: Operation) -> Iterator[None]:
+    """Turn what boto3 raises inside the block into our errors, `from` the original.
 
     Args:
-        writing: a refusal then means that this server may not write; for a reader it means that there is nothing.
-        reading: a failed precondition then means that the object was overwritten meanwhile.
+        what: begins the message: "Could not write 'key'".
+
+    Raises:
+        StorageError: the leaf class that the server's answer means for `operation`.
     """
     try:
         yield
     except ClientError as exc:
-        if reading and error_code(exc) in _TAKEN:
-            raise ObjectChangedError(f"{what}: it was overwritten meanwhile.", BACKEND) from exc
-        raise _from_client_error(exc, what, writing) from exc
+        code = error_code(exc)
+        kind = _KIND_BY_CODE.get(code, StorageUnavailableError)
+        kind = _KIND_BY_OPERATION[operation].get(kind, kind)
+        reason = _REASONS.get(kind)
+        detail = f"{reason} ({code})" if reason else code or str(exc)
+        raise kind(f"{what}: {detail}.", BACKEND) from exc
     except (BotoCoreError, Boto3Error) as exc:
         raise StorageUnavailableError(f"{what}: {exc}", BACKEND) from exc
 
 
 def error_code(exc: ClientError) -> str:
+    """Return the code of the server's answer; "" when it gave none."""
     return str(exc.response.get("Error", {}).get("Code", ""))
 
 
-def is_unknown_to_server(exc: ClientError) -> bool:
-    """Say whether the server does not know what was asked for (older S3-compatible servers and conditions)."""
-    return error_code(exc) in _UNKNOWN_TO_SERVER
+def is_not_implemented(exc: ClientError) -> bool:
+    """Say whether the server does not know what was asked for (older S3-compatible servers and conditional writes)."""
+    return error_code(exc) in _NOT_IMPLEMENTED
 
 
-def _from_client_error(exc: ClientError, what: str, writing: bool) -> StorageError:
-    code = error_code(exc)
-    if code in _REFUSED | _NO_BUCKET | _ABSENT:
-        kind = WriteRefusedError if writing else ObjectNotFoundError
-        return kind(f"{what}: {code}.", BACKEND)
-    if code in _TAKEN:
-        return ObjectExistsError(f"{what}: the key is taken.", BACKEND)
-    if code in _FULL:
-        return StorageFullError(f"{what}: {code}.", BACKEND)
-    if code in _DAMAGED:
-        return ChecksumMismatchError(f"{what}: the bytes that arrived are not those that were sent.", BACKEND)
-    return StorageUnavailableError(f"{what}: {code or exc}.", BACKEND)
+def is_invalid_version(exc: ClientError) -> bool:
+    """Say whether the server refused a version id by its form: no such version exists."""
+    return error_code(exc) in _INVALID_VERSION
+
+
+def is_bulk_delete_refused(exc: ClientError) -> bool:
+    """Say whether the server only deletes objects one by one."""
+    return error_code(exc) in _NO_BULK_DELETE

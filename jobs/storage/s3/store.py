@@ -1,4 +1,4 @@
-"""Objects in a bucket of S3 or anything that speaks its API (MinIO, Ceph RGW, ...)."""
+"""Objects in a bucket of S3 or of a compatible server (MinIO, Ceph RGW, ...)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, Protocol
 from urllib.parse import quote, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -26,16 +26,14 @@ from jobs.storage.errors import (
     StorageUnavailableError,
 )
 from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, ObjectPin, UnfinishedWrite, UploadTarget
-from jobs.storage.s3.client import s3_client
+from jobs.storage.s3.client import ClientOptions, s3_client
 from jobs.storage.s3.download import download
-from jobs.storage.s3.errors import BACKEND, error_code, is_unknown_to_server, translated
+from jobs.storage.s3.errors import BACKEND, Operation, is_bulk_delete_refused, is_not_implemented, translated
 from jobs.storage.s3.upload import PART_BYTES, Upload, send
 
 SHA256_FIELD = "sha256"
 PUT_ID_FIELD = "mmaudio-put-id"
 MAX_KEY_BYTES = 1024
-# What servers answer that do not delete in groups, or want an older checksum with them.
-_NO_GROUPS = {"501", "NotImplemented", "405", "MethodNotAllowed", "MissingContentMD5", "InvalidRequest"}
 
 
 @dataclass(frozen=True)
@@ -58,13 +56,11 @@ class Encryption:
 
 
 class S3Store:
-    """A bucket, and a prefix below which all keys lie.
+    """A bucket, and a prefix of all its keys. Threads and forked processes may share a store.
 
     Args:
         url: `s3://bucket` or `s3://bucket/prefix`.
-        endpoint_url: address of an S3-compatible server; None is AWS. Credentials come by boto3's own chain.
-        addressing_style: `auto`, `path` or `virtual`.
-        retry_mode, max_attempts: botocore's retries of each call: `standard` or `adaptive`, tries in all.
+        options: how to reach the server; the default is AWS.
 
     Raises:
         ValueError: the URL names no bucket.
@@ -75,13 +71,9 @@ class S3Store:
     def __init__(
         self,
         url: str,
+        options: ClientOptions | None = None,
         *,
-        endpoint_url: str | None = None,
-        region: str | None = None,
-        addressing_style: str = "auto",
         encryption: Encryption | None = None,
-        retry_mode: Literal["standard", "adaptive"] = "standard",
-        max_attempts: int = 5,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme != "s3" or not parts.netloc:
@@ -89,27 +81,21 @@ class S3Store:
         self._bucket = parts.netloc
         self._prefix = parts.path.strip("/")
         self._encryption = encryption or Encryption()
-        self._knows_conditions = True
-        self._client = s3_client(
-            endpoint_url=endpoint_url,
-            region=region,
-            addressing_style=addressing_style,
-            retry_mode=retry_mode,
-            max_attempts=max_attempts,
-        )
+        self._supports_conditions = True
+        self._options = options or ClientOptions()
 
     @classmethod
     def from_settings(cls, url: str, settings: Settings) -> S3Store:
         """Return the store of a bucket on the endpoint that the settings name."""
         return cls(
             url,
-            endpoint_url=settings.s3_endpoint_url,
-            region=settings.s3_region,
-            addressing_style=settings.s3_addressing_style,
+            ClientOptions.from_settings(settings),
             encryption=Encryption(settings.s3_encryption, settings.s3_kms_key_id),
-            retry_mode=settings.s3_retry_mode,
-            max_attempts=settings.s3_max_attempts,
         )
+
+    @property
+    def _client(self) -> Any:
+        return s3_client(self._options)
 
     def put_file(
         self,
@@ -121,19 +107,19 @@ class S3Store:
         if_absent: bool = False,
         replacing: str | None = None,
     ) -> ObjectMetadata:
-        """As the protocol says; `replacing` writes only over the object of that ETag."""
+        """Store a file as the protocol says; with `replacing`, only over the object of that ETag."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         metadata = {**(user_metadata or {}), SHA256_FIELD: digest}
         condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": replacing} if replacing is not None else {}
-        if condition and self._knows_conditions:
+        if condition and self._supports_conditions:
             try:
                 with path.open("rb") as file:
                     return self._put(key, _parts(file), content_type, metadata, condition)
-            except _ConditionUnknownError:
-                self._knows_conditions = False
+            except _ConditionsUnsupportedError:
+                self._supports_conditions = False
         if condition:
-            self._compare(key, condition)  # a server without conditions: as good as it gets, two may still meet
+            self._compare(key, condition)  # not atomic, but all that such a server allows
         with path.open("rb") as file:
             return self._put(key, _parts(file), content_type, metadata, {})
 
@@ -157,14 +143,14 @@ class S3Store:
             "Metadata": {**metadata, PUT_ID_FIELD: put_id},
             **self._encryption.arguments(),
         }
-        with translated(f"Could not write {key!r}", writing=True):
+        with translated(f"Could not write {key!r}", Operation.WRITE):
             upload = Upload(self._bucket, self._full(key), properties, condition)
             try:
                 send(self._client, upload, parts)
             except ClientError as exc:
-                if condition and is_unknown_to_server(exc):
-                    raise _ConditionUnknownError from exc
-                # The object may have appeared at an earlier try whose answer was lost.
+                if condition and is_not_implemented(exc):
+                    raise _ConditionsUnsupportedError from exc
+                # An earlier try may have written the object and its answer was lost.
                 if not self._is_ours(key, put_id):
                     raise
         return self.head(key)
@@ -177,7 +163,7 @@ class S3Store:
         return bool(answer.get("Metadata", {}).get(PUT_ID_FIELD) == put_id)
 
     def _compare(self, key: str, condition: dict[str, str]) -> None:
-        """Judge a condition here, for a server that cannot.
+        """Check a condition by a HEAD, for a server that cannot.
 
         Raises:
             ObjectExistsError: it does not hold.
@@ -193,7 +179,7 @@ class S3Store:
         wanted: dict[str, str] = {}
         if start or end is not None:
             wanted["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-        with translated(f"Could not read {key!r}"):
+        with translated(f"Could not read {key!r}", Operation.READ):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._full(key), **wanted)
         return _chunks(key, answer["Body"])
 
@@ -206,7 +192,7 @@ class S3Store:
         """Copy an object of another bucket to a file; raises what `download_to` raises.
 
         Args:
-            pin: the version that is meant; None is whatever lies there now.
+            pin: the version to copy; None: the latest.
 
         Raises:
             ObjectChangedError: the object was overwritten since it was pinned.
@@ -224,7 +210,7 @@ class S3Store:
             raise ObjectTooLargeError(
                 f"The object has {metadata.size_bytes} bytes, at most {max_bytes} are allowed.", BACKEND
             )
-        with translated(f"Could not read {key!r}", reading=True):
+        with translated(f"Could not read {key!r}", Operation.DOWNLOAD):
             download(
                 self._client, bucket, full, path, size_bytes=metadata.size_bytes, etag=metadata.etag, version=version
             )
@@ -240,7 +226,7 @@ class S3Store:
     def _head(
         self, bucket: str, full: str, key: str, version: Mapping[str, str] = MappingProxyType({})
     ) -> ObjectMetadata:
-        with translated(f"There is no object {key!r} that this server may read"):
+        with translated(f"There is no object {key!r} that this server may read", Operation.READ):
             answer = self._client.head_object(Bucket=bucket, Key=full, **version)
         user_metadata = dict(answer.get("Metadata", {}))
         user_metadata.pop(PUT_ID_FIELD, None)
@@ -255,7 +241,7 @@ class S3Store:
         )
 
     def delete(self, keys: Iterable[str]) -> None:
-        with translated("Could not delete objects", writing=True):
+        with translated("Could not delete objects", Operation.WRITE):
             for group in _groups(keys, 1000):
                 self._delete_group([self._full(key) for key in group])
 
@@ -264,17 +250,17 @@ class S3Store:
         try:
             answer = self._client.delete_objects(Bucket=self._bucket, Delete=wanted)
         except ClientError as exc:
-            if error_code(exc) not in _NO_GROUPS:
+            if not is_bulk_delete_refused(exc):
                 raise
-            left = full_keys
+            remaining = full_keys
         else:
-            left = [str(error["Key"]) for error in answer.get("Errors", [])]
-        for full in left:  # one by one: what still fails says why
+            remaining = [str(error["Key"]) for error in answer.get("Errors", [])]
+        for full in remaining:  # one by one: a failure then names its reason
             self._client.delete_object(Bucket=self._bucket, Key=full)
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         below = f"{self._prefix}/" if self._prefix else ""
-        with translated(f"Could not list {prefix!r}"):
+        with translated(f"Could not list {prefix!r}", Operation.READ):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below + prefix)
             for page in pages:
                 for entry in page.get("Contents", []):
@@ -314,14 +300,20 @@ class S3Store:
     def unfinished_writes(self, *, older_than_s: float) -> Iterator[UnfinishedWrite]:
         below = f"{self._prefix}/" if self._prefix else ""
         before = datetime.now(UTC) - timedelta(seconds=older_than_s)
-        with translated("Could not list unfinished uploads"):
+        with translated("Could not list unfinished uploads", Operation.READ):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=below)
             for page in pages:
                 for entry in page.get("Uploads", []):
                     if entry["Initiated"] < before:
-                        place = {"Bucket": self._bucket, "Key": entry["Key"], "UploadId": entry["UploadId"]}
-                        discard = partial(self._client.abort_multipart_upload, **place)
+                        discard = partial(self._abort_upload, str(entry["Key"]), str(entry["UploadId"]))
                         yield UnfinishedWrite(str(entry["Key"]), entry["Initiated"], discard)
+
+    def _abort_upload(self, full: str, upload_id: str) -> None:
+        with translated(f"Could not discard the parts of {full!r}", Operation.WRITE):
+            try:
+                self._client.abort_multipart_upload(Bucket=self._bucket, Key=full, UploadId=upload_id)
+            except self._client.exceptions.NoSuchUpload:
+                return  # it was finished or discarded meanwhile
 
     def check(self) -> None:
         try:
@@ -338,12 +330,12 @@ class S3Store:
         return full
 
 
-class _ConditionUnknownError(Exception):
-    """Raised when the server does not know conditional writes."""
+class _ConditionsUnsupportedError(Exception):
+    """Raised when the server does not support conditional writes."""
 
 
 class _BoundedReader:
-    """Reads a stream up to a limit, hashes what passes, and says at the end whether it is what was announced."""
+    """Reads a stream up to a limit and compares its hash at the end with the announced one."""
 
     def __init__(self, stream: BinaryIO, max_bytes: int, sha256: str | None) -> None:
         self._stream, self._max_bytes, self._sha256 = stream, max_bytes, sha256
@@ -353,11 +345,11 @@ class _BoundedReader:
         chunk = self._stream.read(amount)
         self._size += len(chunk)
         if self._size > self._max_bytes:
-            raise ObjectTooLargeError(f"More than the allowed {self._max_bytes} bytes came.", BACKEND)
+            raise ObjectTooLargeError(f"Got more than the allowed {self._max_bytes} bytes.", BACKEND)
         self._digest.update(chunk)
         if not chunk and self._sha256 is not None and self._digest.hexdigest() != self._sha256:
             found = self._digest.hexdigest()
-            raise ChecksumMismatchError(f"The bytes hash to {found}, announced was {self._sha256}.", BACKEND)
+            raise ChecksumMismatchError(f"Got bytes with SHA-256 {found}, expected {self._sha256}.", BACKEND)
         return chunk
 
 
@@ -366,7 +358,7 @@ class _Readable(Protocol):
 
 
 def _parts(stream: _Readable) -> Iterator[bytes]:
-    """Yield what a stream gives in parts of the size that S3 wants, whatever the stream gives at once."""
+    """Split a stream into parts of the size that S3 wants, whatever its reads return."""
     while True:
         part = bytearray()
         while len(part) < PART_BYTES and (chunk := stream.read(min(CHUNK_BYTES, PART_BYTES - len(part)))):
@@ -379,7 +371,7 @@ def _parts(stream: _Readable) -> Iterator[bytes]:
 
 
 def _chunks(key: str, body: Any) -> Iterator[bytes]:
-    with translated(f"Could not read {key!r}"), body:
+    with translated(f"Could not read {key!r}", Operation.READ), body:
         yield from body.iter_chunks(CHUNK_BYTES)
 
 

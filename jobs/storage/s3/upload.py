@@ -1,7 +1,7 @@
-"""Puts bytes into a bucket: in one call or in parts, every part checked, under a condition where one is given.
+"""Uploads bytes to a bucket, in one call or in parts, each part verified, optionally under a condition.
 
-boto3's transfer manager does not pass `If-None-Match` on and does not say what the server answered, so the little of
-it that uploads need is here (docs/adr/0009). Retries of each call are botocore's.
+boto3's transfer manager neither passes `If-None-Match` on nor returns the server's answer, so uploads do without it
+(docs/adr/0009). Each call is retried by botocore.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from jobs.storage.s3.errors import BACKEND
 
 PART_BYTES = 8 * 1024**2
 PARTS_AT_ONCE = 4
-DAMAGED_TRIES = 3
+CORRUPTION_TRIES = 3
 
 
 @dataclass(frozen=True)
 class Upload:
-    """Where bytes go and what goes with them.
+    """Destination and properties of an object.
 
     Attributes:
         properties: boto3's arguments for a new object (`ContentType`, `Metadata`, encryption).
-        condition: `{}`, `{"IfNoneMatch": "*"}` or `{"IfMatch": etag}`; judged by the server when the object appears.
+        condition: `{}`, `{"IfNoneMatch": "*"}` or `{"IfMatch": etag}`; checked by the server when the object appears.
     """
 
     bucket: str
@@ -40,17 +40,17 @@ class Upload:
     condition: dict[str, str]
 
     @property
-    def place(self) -> dict[str, str]:
+    def location(self) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.key}
 
 
 def send(client: Any, upload: Upload, parts: Iterator[bytes]) -> None:
-    """Send an object of `parts` (each `PART_BYTES` long but the last).
+    """Upload an object of `parts` (each `PART_BYTES` long except the last).
 
     Raises:
-        ClientError, BotoCoreError: as the server answered, or did not.
-        ChecksumMismatchError: again and again, other bytes arrived than were sent.
-        Anything that `parts` raises; what was sent so far is then taken back.
+        ClientError, BotoCoreError: the server refused, or did not answer.
+        ChecksumMismatchError: the bytes were corrupted in transit, in every try.
+        Anything that `parts` raises; the parts sent so far are then discarded.
     """
     first = next(parts, b"")
     second = next(parts, None)
@@ -64,23 +64,25 @@ def _send_whole(client: Any, upload: Upload, data: bytes) -> None:
     condition = dict(upload.condition)
 
     def put() -> Any:
-        answer = client.put_object(**upload.place, Body=data, ContentMD5=_md5(data), **upload.properties, **condition)
-        if not _arrived(answer, data):
-            # What arrived is an object of its own now; the next try replaces just that one.
+        answer = client.put_object(
+            **upload.location, Body=data, ContentMD5=_md5(data), **upload.properties, **condition
+        )
+        if not _is_intact(answer, data):
+            # The corrupted object exists now: the next try replaces exactly that one.
             condition.clear()
             condition["IfMatch"] = answer["ETag"]
         return answer
 
-    _checked(put, data)
+    _verified(put, data)
 
 
 def _send_in_parts(client: Any, upload: Upload, parts: Iterator[bytes]) -> None:
-    upload_id = client.create_multipart_upload(**upload.place, **upload.properties)["UploadId"]
+    upload_id = client.create_multipart_upload(**upload.location, **upload.properties)["UploadId"]
 
     def put_part(number: int, data: bytes) -> dict[str, Any]:
-        answer = _checked(
+        answer = _verified(
             lambda: client.upload_part(
-                **upload.place, UploadId=upload_id, PartNumber=number, Body=data, ContentMD5=_md5(data)
+                **upload.location, UploadId=upload_id, PartNumber=number, Body=data, ContentMD5=_md5(data)
             ),
             data,
         )
@@ -89,32 +91,32 @@ def _send_in_parts(client: Any, upload: Upload, parts: Iterator[bytes]) -> None:
     try:
         done = []
         with ThreadPoolExecutor(PARTS_AT_ONCE, thread_name_prefix="s3-part") as pool:
-            waiting = []
+            pending = []
             for number, data in enumerate(parts, start=1):
-                waiting.append(pool.submit(put_part, number, data))
-                if len(waiting) == PARTS_AT_ONCE:  # so that a long stream is never whole in memory
-                    done.append(waiting.pop(0).result())
-            done += [part.result() for part in waiting]
+                pending.append(pool.submit(put_part, number, data))
+                if len(pending) == PARTS_AT_ONCE:  # bounds the memory of a long stream
+                    done.append(pending.pop(0).result())
+            done += [part.result() for part in pending]
         client.complete_multipart_upload(
-            **upload.place, UploadId=upload_id, MultipartUpload={"Parts": done}, **upload.condition
+            **upload.location, UploadId=upload_id, MultipartUpload={"Parts": done}, **upload.condition
         )
     except BaseException:
-        # Parts cost money until somebody takes them back; what dies before this line, `mmaudio doctor` finds.
+        # Parts cost money until they are discarded; `mmaudio doctor` finds those of a process that died before this.
         with contextlib.suppress(ClientError, BotoCoreError):
-            client.abort_multipart_upload(**upload.place, UploadId=upload_id)
+            client.abort_multipart_upload(**upload.location, UploadId=upload_id)
         raise
 
 
-def _checked(put: Callable[[], Any], data: bytes) -> Any:
-    for _ in range(DAMAGED_TRIES):
+def _verified(put: Callable[[], Any], data: bytes) -> Any:
+    for _ in range(CORRUPTION_TRIES):
         answer = put()
-        if _arrived(answer, data):
+        if _is_intact(answer, data):
             return answer
     raise ChecksumMismatchError("The bytes that arrived are not those that were sent.", BACKEND)
 
 
-def _arrived(answer: Any, data: bytes) -> bool:
-    """Compare the ETag with what was sent, where it is an MD5: not with KMS keys, not in directory buckets."""
+def _is_intact(answer: Any, data: bytes) -> bool:
+    """Compare the ETag with the MD5 of what was sent; with KMS keys and in directory buckets the ETag is no MD5."""
     if answer.get("ServerSideEncryption") in {"aws:kms", "aws:kms:dsse"}:
         return True
     etag = str(answer.get("ETag", "")).strip('"')
@@ -123,5 +125,5 @@ def _arrived(answer: Any, data: bytes) -> bool:
 
 
 def _md5(data: bytes) -> str:
-    """The checksum that every server knows; newer ones break older S3-compatible servers."""
+    """Return Content-MD5, the one checksum that every S3-compatible server knows."""
     return base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()

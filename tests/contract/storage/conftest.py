@@ -11,6 +11,7 @@ import pytest
 
 from jobs.storage.local import LocalStore
 from jobs.storage.protocol import ObjectStore
+from jobs.storage.s3.client import ClientOptions
 from jobs.storage.s3.store import S3Store
 
 
@@ -22,11 +23,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStor
     endpoint = request.getfixturevalue("s3_endpoint")
     bucket = f"bucket-{uuid.uuid4().hex}"
     boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=bucket)
-    yield S3Store(f"s3://{bucket}/some/prefix", endpoint_url=endpoint, addressing_style="path")
+    yield S3Store(f"s3://{bucket}/some/prefix", ClientOptions(endpoint, addressing_style="path"))
 
 
 @pytest.fixture
 def s3_store(s3_endpoint: str) -> S3Store:
     bucket = f"bucket-{uuid.uuid4().hex}"
     boto3.client("s3", endpoint_url=s3_endpoint).create_bucket(Bucket=bucket)
-    return S3Store(f"s3://{bucket}", endpoint_url=s3_endpoint, addressing_style="path")
+    return S3Store(f"s3://{bucket}", ClientOptions(s3_endpoint, addressing_style="path"))

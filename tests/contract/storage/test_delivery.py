@@ -11,6 +11,7 @@ import pytest
 
 from jobs.storage.delivery import Delivery, KeyTakenError, SupersededError
 from jobs.storage.errors import WriteRefusedError
+from jobs.storage.s3.client import ClientOptions
 from jobs.storage.s3.store import S3Store
 from local_services.faulty_http import Fault, FaultSchedule, faulty_proxy
 
@@ -46,7 +47,7 @@ KEY = f"out put/{JOB}/audio.flac"
 def bucket(s3_endpoint: str, tmp_path: Path) -> Bucket:
     name = f"theirs-{uuid.uuid4().hex}"
     boto3.client("s3", endpoint_url=s3_endpoint).create_bucket(Bucket=name)
-    return Bucket(S3Store(f"s3://{name}", endpoint_url=s3_endpoint, addressing_style="path"), name, tmp_path)
+    return Bucket(S3Store(f"s3://{name}", ClientOptions(s3_endpoint, addressing_style="path")), name, tmp_path)
 
 
 def test_a_file_lies_below_the_jobs_id_and_says_whose_it_is(bucket: Bucket) -> None:
@@ -113,8 +114,8 @@ def test_what_a_dead_attempt_delivered_is_withdrawn_and_nothing_else(bucket: Buc
     bucket.put(bucket.delivery(2), "alive")
     bucket.put(bucket.delivery(1, "job_10"), "of another job")
     bucket.store.put_file(f"out put/{JOB}/notes.txt", bucket.file("theirs"), content_type="text/plain")
-    assert bucket.delivery(1).withdraw_left() == 1
-    assert bucket.delivery(1).withdraw_left() == 0
+    assert bucket.delivery(1).withdraw_abandoned() == 1
+    assert bucket.delivery(1).withdraw_abandoned() == 0
     assert sorted(bucket.there().values()) == [b"alive", b"of another job", b"theirs"]
 
 
@@ -125,16 +126,16 @@ def test_delivering_the_same_file_twice_is_delivering_it_once(bucket: Bucket) ->
 
 
 def test_a_lost_answer_is_no_clash(bucket: Bucket, s3_endpoint: str) -> None:
-    weather = FaultSchedule()
-    with faulty_proxy(s3_endpoint, weather) as url:
-        bucket.store = S3Store(f"s3://{bucket.name}", endpoint_url=url, addressing_style="path")
-        weather.next_calls_fail("PUT", Fault.ANSWER_LOST)
+    schedule = FaultSchedule()
+    with faulty_proxy(s3_endpoint, schedule) as url:
+        bucket.store = S3Store(f"s3://{bucket.name}", ClientOptions(url, addressing_style="path"))
+        schedule.next_calls_fail("PUT", Fault.ANSWER_LOST)
         bucket.put(bucket.delivery(1), "ours")
-        assert weather.seen == {"answer_lost": 1}
+        assert schedule.seen == {"answer_lost": 1}
         assert bucket.there() == {KEY: b"ours"}
 
 
 def test_a_bucket_that_is_not_there_refuses(bucket: Bucket, s3_endpoint: str) -> None:
-    store = S3Store(f"s3://no-{uuid.uuid4().hex}", endpoint_url=s3_endpoint, addressing_style="path")
+    store = S3Store(f"s3://no-{uuid.uuid4().hex}", ClientOptions(s3_endpoint, addressing_style="path"))
     with pytest.raises(WriteRefusedError):
         bucket.put(Delivery(store, "s3://anything/", job_id=JOB, attempt=1), "ours")

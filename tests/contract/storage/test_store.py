@@ -24,6 +24,7 @@ from jobs.storage.errors import (
 )
 from jobs.storage.local import LocalStore
 from jobs.storage.protocol import ObjectStore
+from jobs.storage.s3.client import ClientOptions
 from jobs.storage.s3.store import S3Store
 
 
@@ -164,7 +165,7 @@ def test_a_usable_store_passes_its_check(store: ObjectStore) -> None:
 def test_a_bucket_that_does_not_answer_is_said_within_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    dead = S3Store("s3://bucket", endpoint_url="http://127.0.0.1:9", region="us-east-1")
+    dead = S3Store("s3://bucket", ClientOptions("http://127.0.0.1:9", "us-east-1"))
     for attempt in (dead.check, lambda: dead.head("k"), lambda: dead.download_to("k", tmp_path / "x")):
         with pytest.raises(StorageUnavailableError):
             attempt()

@@ -17,7 +17,7 @@ from jobs.db.database import Database
 from jobs.db.tables import Job, TriggerEvent
 from jobs.service.submission import SubmitPolicy
 from jobs.storage.s3.bucket_reader import S3BucketReader
-from jobs.storage.s3.client import s3_client
+from jobs.storage.s3.client import ClientOptions, s3_client
 from jobs.triggers.event_parsers.event import ObjectCreated
 from jobs.triggers.ingestion import EventIngestion
 from jobs.triggers.rule import NewTrigger
@@ -36,8 +36,12 @@ class Harness:
     broken: bool = False
 
     @property
+    def options(self) -> ClientOptions:
+        return ClientOptions(self.endpoint, addressing_style="path")
+
+    @property
     def s3(self) -> Any:
-        return s3_client(endpoint_url=self.endpoint, addressing_style="path")
+        return s3_client(self.options)
 
     def aws(self, service: str) -> Any:
         return boto3.client(service, endpoint_url=self.endpoint, region_name="us-east-1")
@@ -45,7 +49,7 @@ class Harness:
     @property
     def ingestion(self) -> EventIngestion:
         policy = SubmitPolicy(variants=("tiny_16k",), input_buckets=frozenset({self.bucket}))
-        return EventIngestion(self.db, S3BucketReader(self.s3), lambda: policy, jobs_per_hour=0)
+        return EventIngestion(self.db, S3BucketReader(self.options), lambda: policy, jobs_per_hour=0)
 
     def take(self, events: list[ObjectCreated]) -> None:
         if self.broken:

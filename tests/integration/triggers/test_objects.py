@@ -9,13 +9,13 @@ import pytest
 from jobs.storage.errors import ObjectChangedError, StorageUnavailableError
 from jobs.storage.protocol import ObjectPin
 from jobs.storage.s3.bucket_reader import S3BucketReader
-from jobs.storage.s3.client import s3_client
+from jobs.storage.s3.client import ClientOptions
 from jobs.storage.s3.store import S3Store
 from tests.integration.triggers.conftest import Harness
 
 
 def test_a_look_tells_version_marker_and_absence(platform: Harness) -> None:
-    reader = S3BucketReader(platform.s3)
+    reader = S3BucketReader(platform.options)
     etag = platform.put("in/ü +%.mp4", Metadata={"mmaudio-job-id": "job_1"})
     seen = reader.head_object(platform.bucket, "in/ü +%.mp4")
     assert seen is not None
@@ -28,20 +28,20 @@ def test_a_look_into_a_versioned_bucket_sees_each_version(platform: Harness) -> 
     platform.s3.put_bucket_versioning(Bucket=platform.bucket, VersioningConfiguration={"Status": "Enabled"})
     first = platform.s3.put_object(Bucket=platform.bucket, Key="a", Body=b"1")
     platform.s3.put_object(Bucket=platform.bucket, Key="a", Body=b"2")
-    seen = S3BucketReader(platform.s3).look(platform.bucket, "a", first["VersionId"])
+    seen = S3BucketReader(platform.options).head_object(platform.bucket, "a", first["VersionId"])
     assert seen is not None
     assert (f'"{seen.etag}"', seen.version_id) == (first["ETag"], first["VersionId"])
-    assert S3BucketReader(platform.s3).look(platform.bucket, "a", "never-was") is None
+    assert S3BucketReader(platform.options).head_object(platform.bucket, "a", "never-was") is None
 
 
 def test_a_store_that_does_not_answer_is_told_apart_from_absence() -> None:
     with pytest.raises(StorageUnavailableError):
-        S3BucketReader(s3_client(endpoint_url="http://127.0.0.1:9", addressing_style="path")).look("bucket", "a")
+        S3BucketReader(ClientOptions("http://127.0.0.1:9", addressing_style="path")).head_object("bucket", "a")
 
 
 @pytest.mark.parametrize("size", [5, 9 * 1024**2])
 def test_a_pinned_object_that_was_overwritten_is_not_fetched(platform: Harness, tmp_path: Path, size: int) -> None:
-    store = S3Store(f"s3://{platform.bucket}", endpoint_url=platform.endpoint, addressing_style="path")
+    store = S3Store(f"s3://{platform.bucket}", platform.options)
     pin = ObjectPin(platform.put("a", b"1" * size))
     store.download_from(platform.bucket, "a", tmp_path / "a", pin=pin)
     assert (tmp_path / "a").read_bytes() == b"1" * size
@@ -54,7 +54,7 @@ def test_a_pinned_version_is_fetched_though_another_was_written_since(platform: 
     platform.s3.put_bucket_versioning(Bucket=platform.bucket, VersioningConfiguration={"Status": "Enabled"})
     first = platform.s3.put_object(Bucket=platform.bucket, Key="a", Body=b"1")
     platform.s3.put_object(Bucket=platform.bucket, Key="a", Body=b"2")
-    store = S3Store(f"s3://{platform.bucket}", endpoint_url=platform.endpoint, addressing_style="path")
+    store = S3Store(f"s3://{platform.bucket}", platform.options)
     pin = ObjectPin(first["ETag"].strip('"'), first["VersionId"])
     store.download_from(platform.bucket, "a", tmp_path / "a", pin=pin)
     assert (tmp_path / "a").read_bytes() == b"1"

@@ -1,0 +1,59 @@
+"""Which of our errors a server's code means, for each kind of call."""
+
+from __future__ import annotations
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from jobs.storage.errors import (
+    ChecksumMismatchError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectForbiddenError,
+    ObjectNotFoundError,
+    StorageError,
+    StorageFullError,
+    StorageUnavailableError,
+    WriteRefusedError,
+)
+from jobs.storage.s3.errors import Operation, translated
+
+
+def answered(code: str, operation: Operation) -> StorageError:
+    with pytest.raises(StorageError) as caught, translated("Could not do it", operation):
+        raise ClientError({"Error": {"Code": code, "Message": "m"}}, "Call")
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("code", "operation", "kind"),
+    [
+        ("403", Operation.READ, ObjectNotFoundError),
+        ("AccessDenied", Operation.DOWNLOAD, ObjectNotFoundError),
+        ("AccessDenied", Operation.INSPECT, ObjectForbiddenError),
+        ("InvalidAccessKeyId", Operation.INSPECT, ObjectForbiddenError),
+        ("AccessDenied", Operation.WRITE, WriteRefusedError),
+        ("404", Operation.READ, ObjectNotFoundError),
+        ("NoSuchBucket", Operation.INSPECT, ObjectNotFoundError),
+        ("NoSuchBucket", Operation.WRITE, WriteRefusedError),
+        ("405", Operation.READ, ObjectNotFoundError),
+        ("412", Operation.WRITE, ObjectExistsError),
+        ("409", Operation.WRITE, ObjectExistsError),
+        ("412", Operation.DOWNLOAD, ObjectChangedError),
+        ("507", Operation.WRITE, StorageFullError),
+        ("XMinioStorageFull", Operation.WRITE, StorageFullError),
+        ("BadDigest", Operation.WRITE, ChecksumMismatchError),
+        ("SlowDown", Operation.READ, StorageUnavailableError),
+        ("", Operation.WRITE, StorageUnavailableError),
+    ],
+)
+def test_a_code_means_one_error_for_each_operation(code: str, operation: Operation, kind: type[StorageError]) -> None:
+    error = answered(code, operation)
+    assert type(error) is kind
+    assert str(error).startswith("Could not do it: ")
+    assert code in str(error)
+
+
+def test_a_server_that_does_not_answer_is_unavailable() -> None:
+    with pytest.raises(StorageUnavailableError, match="http://s3"), translated("Could not read", Operation.READ):
+        raise EndpointConnectionError(endpoint_url="http://s3")
