@@ -15,7 +15,8 @@ from huggingface_hub import constants
 
 from mmaudio_model.checkpoints import download
 from mmaudio_model.checkpoints.download import ATTEMPTS, fetch_file
-from mmaudio_model.checkpoints.files import CLIP, MMAUDIO_REPOSITORY, REVISIONS, VAE, PublishedFile, find_file
+from mmaudio_model.checkpoints.files import find_file
+from mmaudio_model.checkpoints.published import CLIP, MMAUDIO_REPOSITORY, REVISIONS, VAE, PublishedFile
 from mmaudio_model.errors import WeightsDownloadError
 from tests.unit.mmaudio_model.checkpoints.hub import Hub, running_hub
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mmaudio_model.checkpoints.files import CLIP, FLOW, VOCODER, PublishedFile, needed_files
+from mmaudio_model.checkpoints.published import CLIP, FLOW, VOCODER, PublishedFile, needed_files
 from mmaudio_model.cli import weights as command
 from mmaudio_model.errors import WeightsDownloadError
 from mmaudio_model.variants import VARIANTS, Variant

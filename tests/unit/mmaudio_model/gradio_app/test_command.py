@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mmaudio_model.checkpoints.files import needed_files
+from mmaudio_model.checkpoints.published import needed_files
 from mmaudio_model.cli.gradio import gradio, largest_installed
 from mmaudio_model.variants import get_variant
 
