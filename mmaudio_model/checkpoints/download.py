@@ -57,8 +57,8 @@ def fetch_file(file: PublishedFile, weights_dir: Path | None, *, on_bytes: Calla
         if exc.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise WeightsDownloadError(f"{file.path} cannot be written to {target.parent}: {exc}.") from exc
         raise WeightsDownloadError(
-            f"{file.path} needs {file.size_bytes / 1e9:.1f} GB, and the disk of {target.parent} has less free. Free "
-            f"some space and fetch again; the download is resumed."
+            f"{file.path} needs {file.size_bytes / 1e9:.1f} GB, and there is not enough space in "
+            f"{target.parent}. Free some space and fetch again; the download is resumed."
         ) from exc
     return target
 
