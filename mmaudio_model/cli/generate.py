@@ -206,7 +206,8 @@ def _run(
     parts = needed_parts(
         video=first.video is not None, image=first.image is not None, mask_away_clip=first.mask_away_clip
     )
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("load", total=len(parts))
         try:
             pipeline = Pipeline.load(
