@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -42,5 +43,6 @@ class IntermediateRecorder:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".intermediates-") as folder:
             draft = Path(folder) / "intermediates.npz"
-            np.savez(draft, **self.arrays())
+            arrays: dict[str, Any] = {**self.arrays()}
+            np.savez(draft, **arrays)
             draft.replace(path)

@@ -9,6 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +162,7 @@ class Pipeline:
         clip = torch.stack([_or_empty(own.clip, flow.empty_clip_feat, lengths.clip) for own in features])
         # A still picture does not move, so it has the learned empty features, as words alone have.
         sync = torch.stack([_or_empty(own.sync, flow.empty_sync_feat, lengths.sync) for own in features])
-        text = torch.stack([own.text for own in features])
+        text = torch.stack([_present(own.text) for own in features])
         conditional = flow.prepare(clip, sync, text, lengths.latent)
         empty = self._empty_conditions(requests, features, lengths) if guided else None
         strength = torch.tensor([request.cfg_strength for request in requests], device=self.device)
@@ -256,13 +257,14 @@ class Pipeline:
         found = []
         for request in requests:
             known, video, image = request.features, request.video, request.image
-            clip = sync = negative = None
+            clip: Tensor | None = None
+            sync: Tensor | None = None
+            negative: Tensor | None = None
             if not request.mask_away_clip and (known.clip is not None or video is not None or image is not None):
-                key = ("clip", id(video), id(image))
-                clip = once(known.clip, key, lambda r=request: self._clip_features(r, lengths, emit))
+                shown = ("clip", id(video), id(image))
+                clip = once(known.clip, shown, partial(self._clip_features, request, lengths, emit))
             if known.sync is not None or video is not None:
-                key = ("sync", id(video))
-                sync = once(known.sync, key, lambda r=request: self._sync_features(r, lengths, emit))
+                sync = once(known.sync, ("sync", id(video)), partial(self._sync_features, request, lengths, emit))
             if guided:
                 negative = text(known.negative_text, "negative_text_features", request.negative_prompt)
             prompt = text(known.text, "text_features", request.prompt)
@@ -280,7 +282,7 @@ class Pipeline:
                 self._empty[key] = flow.prepare(
                     flow.empty_clip_feat.expand(1, lengths.clip, -1),
                     flow.empty_sync_feat.expand(1, lengths.sync, -1),
-                    own.negative_text[None],
+                    _present(own.negative_text)[None],
                     lengths.latent,
                 )
             self._empty.move_to_end(key)
@@ -310,7 +312,7 @@ class Pipeline:
         assert request.video is not None
         seen = torch.tensor(segment_frames(self.variant, lengths.sync), device=self.device)  # (segments, 16)
         frames = self._pixels(request.video.sync, max(int(seen.max()) + 1, len(request.video.sync))) * 2 - 1
-        features = self._networks.sync(frames.to(self._dtype)[seen]).flatten(0, 1)
+        features: Tensor = self._networks.sync(frames.to(self._dtype)[seen]).flatten(0, 1)
         emit("sync_frames", frames)
         emit("sync_features", features)
         return features
@@ -330,6 +332,11 @@ class Pipeline:
 
 def _ignore(_name: str, _value: Tensor) -> None:
     """Nobody wants to see the stages."""
+
+
+def _present(features: Tensor | None) -> Tensor:
+    assert features is not None, "the text of every request is encoded"
+    return features
 
 
 def _or_empty(features: Tensor | None, empty: Tensor, count: int) -> Tensor:

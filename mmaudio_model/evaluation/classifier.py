@@ -39,7 +39,8 @@ class SoundClassifier(nn.Module):
 
     def forward(self, mels: Tensor) -> Tensor:
         features = rearrange(self.body((mels[:, None] - CENTRE) / SPREAD), "B C F T -> B (C F) T")
-        return self.head(torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1))
+        out: Tensor = self.head(torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1))
+        return out
 
 
 def load_classifier(path: Path = WEIGHTS) -> SoundClassifier:

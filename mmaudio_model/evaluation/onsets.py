@@ -87,4 +87,5 @@ def _band_levels(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     edges = np.geomspace(LOWEST_HZ, HIGHEST_HZ, round(octaves * BANDS_PER_OCTAVE) + 1)
     band = np.searchsorted(edges, hertz) - 1  # low bands that hold no bin are left out
     used = [index for index in range(len(edges) - 1) if (band == index).any()]
-    return np.sqrt(np.stack([power[:, band == index].sum(axis=1) for index in used]))
+    values: np.ndarray = np.sqrt(np.stack([power[:, band == index].sum(axis=1) for index in used]))
+    return values

@@ -37,7 +37,7 @@ def read_sound(path: Path, sample_rate_hz: int = JUDGED_RATE_HZ) -> np.ndarray:
         OSError: it cannot be opened.
     """
     try:
-        with path.open("rb") as file, av.open(file) as container:
+        with path.open("rb") as file, av.open(file, "r") as container:
             if not container.streams.audio:
                 raise MediaInvalidError(f"{path} has no sound.")
             resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate_hz)

@@ -25,14 +25,27 @@ CACHE_CHECK_S, CACHE_AGE_S = 3600, 24 * 3600
 """gradio keeps copies of what is handed in and out; they live a day. The results themselves stay in their folder."""
 
 
+class _UploadedImage(gr.Image):
+    """An image field that hands on the uploaded file's path.
+
+    gradio's own would open the picture and fail without an explanation; `media.image` has limits and explains.
+    """
+
+    is_template = True  # the browser knows it as a plain image field
+
+    def preprocess(self, payload: Any) -> Any:
+        return None if payload is None else payload.path
+
+
 def build_page(maker: SoundGenerator) -> gr.Blocks:
     """Return the page: a tab for video, words and image each."""
-    with gr.Blocks(
+    page = gr.Blocks(
         title="mmaudio",
-        # Said here and not only in the environment: it is read when the page is built, and asks a server for news.
+        # Not only in the environment: it is read when the page is built, and would ask a server for news.
         analytics_enabled=False,
         delete_cache=(CACHE_CHECK_S, CACHE_AGE_S),
-    ) as page:
+    )
+    with page:
         gr.Markdown(_heading(maker.variant))
         with gr.Tab("Video to audio"):
             _video_tab(maker, page)
@@ -110,9 +123,7 @@ def _image_tab(maker: SoundGenerator, page: gr.Blocks) -> None:
 
     with gr.Row():
         with gr.Column():
-            image = gr.Image(label="Image", sources=["upload"], type="filepath")
-            # gradio would open the picture itself and fail without a sentence; our reader has limits and says why.
-            image.preprocess = _path_of
+            image = _UploadedImage(label="Image", sources=["upload"], type="filepath")
             form_fields = _form_fields(maker.variant)
             button = gr.Button("Make sound", variant="primary")
         with gr.Column():
@@ -178,7 +189,3 @@ def _chosen(path: str | None, kind: str) -> Path:
     if path is None:
         raise _shown_error(f"There is no {kind} yet; choose one first.")
     return Path(path)
-
-
-def _path_of(image: Any) -> str | None:
-    return None if image is None else image.path

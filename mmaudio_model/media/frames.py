@@ -203,7 +203,7 @@ def _decoded(container: av.container.InputContainer, stream: VideoStream, damage
 
 def _stamp_s(frame: VideoFrame, decoding_times: bool) -> float | None:
     if decoding_times:
-        return None if frame.dts is None else float(frame.dts * frame.time_base)
+        return None if frame.dts is None or frame.time_base is None else float(frame.dts * frame.time_base)
     return frame.time
 
 

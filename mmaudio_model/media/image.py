@@ -26,7 +26,7 @@ def read_image(file: BinaryIO, *, clip_size: int, limits: MediaLimits, resize: R
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # judged by our own limit below
-            picture = Image.open(file, formats=FORMATS)
+            picture: Image.Image = Image.open(file, formats=FORMATS)
             width, height = picture.size
             if width * height > limits.max_pixels:
                 raise MediaTooLargeError(too_many_pixels(width, height, limits))

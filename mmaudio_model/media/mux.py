@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
@@ -20,7 +21,7 @@ from av.video.stream import VideoStream
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import AUDIO_FORMATS, add_audio_stream, audio_frames
 from mmaudio_model.media.frames import timed_frames
-from mmaudio_model.media.probe import MediaLimits, first_time_s, frame_rate, opened, seek_keyframe
+from mmaudio_model.media.probe import MediaLimits, first_time_s, frame_rate, opened, seek_keyframe, time_base
 
 # What players take in MP4; VP8 has its home in WebM, whose sound is Opus. Anything else is encoded again.
 MP4_CODECS = frozenset({"h264", "hevc", "av1", "libdav1d", "vp9", "mpeg4"})
@@ -33,7 +34,7 @@ REENCODE_QUALITY = {"crf": "18", "preset": "veryfast"}
 class _Stretch:
     """Packets to copy, in decoding order from a key frame on; times in units of the stream's time base."""
 
-    packets: list[Packet]
+    packets: list[Packet[VideoStream]]
     decoding_times: list[int]
     origin: int
     """Time stamp of the first picture that is shown."""
@@ -108,23 +109,25 @@ def _stretch_to_copy(container: Any, stream: VideoStream, start_s: float, durati
     codec = stream.codec_context.name
     if codec not in MP4_CODECS | WEBM_CODECS:
         return f"its codec ({codec}) is not one that players know in MP4 or WebM"
-    base = stream.time_base
+    base = time_base(stream)
     if container.format.name == "avi":
         return "an AVI file does not say when its pictures are shown"
     packets = _packets_until_shown(_packets_from(container, stream, start_s), duration_s / base)
     if not packets:
         return "it has no key frame"
-    if any(packet.pts is None for packet in packets):
+    stamps = [packet.pts for packet in packets if packet.pts is not None]
+    if len(stamps) < len(packets):
         return "its pictures have no time stamps"
-    if start_s > 0 and abs(float(packets[0].pts * base) - first_time_s(stream) - start_s) > KEYFRAME_TOLERANCE_S:
+    if start_s > 0 and abs(float(stamps[0] * base) - first_time_s(stream) - start_s) > KEYFRAME_TOLERANCE_S:
         return "the stretch does not begin on a key frame"
     # Packets that an edit list hides come first, since the shown ones need them; an edit list hides them again.
-    origin = min((p.pts for p in packets if not p.is_discard and p.pts >= packets[0].pts), default=packets[0].pts)
+    shown = (pts for packet, pts in zip(packets, stamps, strict=True) if not packet.is_discard and pts >= stamps[0])
+    origin = min(shown, default=stamps[0])
     end = origin + duration_s / base
-    if any(packet.is_discard and origin <= packet.pts < end for packet in packets):
+    if any(packet.is_discard and origin <= pts < end for packet, pts in zip(packets, stamps, strict=True)):
         return "its edit list leaves parts out"
     # Later packets in decoding order may be needed by earlier ones in presentation order: cut behind the last needed.
-    last = max(index for index, packet in enumerate(packets) if packet.pts < end)
+    last = max(index for index, pts in enumerate(stamps) if pts < end)
     packets = packets[: last + 1]
     times = _decoding_times(packets, round(1 / (frame_rate(stream) * base)))
     if any(after <= before for before, after in pairwise(times)):
@@ -132,7 +135,7 @@ def _stretch_to_copy(container: Any, stream: VideoStream, start_s: float, durati
     return _Stretch(packets, times, origin)
 
 
-def _packets_from(container: Any, stream: VideoStream, start_s: float) -> Iterator[Packet]:
+def _packets_from(container: Any, stream: VideoStream, start_s: float) -> Iterator[Packet[VideoStream]]:
     """Give the packets with content, from the last key frame at or before the start."""
     if start_s > 0:
         # The tolerance makes a key frame at the start itself the one that is found.
@@ -144,9 +147,9 @@ def _packets_from(container: Any, stream: VideoStream, start_s: float) -> Iterat
         return  # a damaged end: what came before it is kept
 
 
-def _packets_until_shown(packets: Iterable[Packet], ticks: float) -> list[Packet]:
+def _packets_until_shown(packets: Iterable[Packet[VideoStream]], ticks: float) -> list[Packet[VideoStream]]:
     """Read packets until those that show the first `ticks` have come: nothing is shown before it is decoded."""
-    taken: list[Packet] = []
+    taken: list[Packet[VideoStream]] = []
     end = math.inf
     for packet in packets:
         taken.append(packet)
@@ -161,10 +164,11 @@ def _copy(stretch: _Stretch, stream: VideoStream, out: Any, sound: np.ndarray, s
     # `opaque`: the template of a decoder that has no encoder of its name (libdav1d) will do.
     copied = out.add_stream_from_template(stream, opaque=True)
     audio_stream = add_audio_stream(out, AUDIO_FORMATS[audio], sample_rate_hz)
-    base = stream.time_base
+    base = time_base(stream)
     waiting = _encoded(audio_stream, sound, sample_rate_hz)
     next_sound = next(waiting, None)
     for packet, dts in zip(stretch.packets, stretch.decoding_times, strict=True):
+        assert packet.pts is not None, "packets without time stamps are not copied"
         packet.pts, packet.dts = packet.pts - stretch.origin, dts - stretch.origin
         packet.duration = packet.duration or round(1 / (frame_rate(stream) * base))  # MPEG-TS says none
         while next_sound is not None and _time_s(next_sound) <= float(packet.dts * base):
@@ -177,10 +181,11 @@ def _copy(stretch: _Stretch, stream: VideoStream, out: Any, sound: np.ndarray, s
         next_sound = next(waiting, None)
 
 
-def _decoding_times(packets: Sequence[Packet], step: int) -> list[int]:
+def _decoding_times(packets: Sequence[Packet[VideoStream]], step: int) -> list[int]:
     """Return all DTS. Matroska stores none; FFmpeg cannot tell those of the first packets if frames are reordered."""
     known = next((index for index, packet in enumerate(packets) if packet.dts is not None), 0)
     first = packets[known].dts if packets[known].dts is not None else packets[known].pts
+    assert first is not None, "packets without time stamps are not copied"
     times = [first - (known - index) * step for index in range(known + 1)]
     for packet in packets[known + 1 :]:
         times.append(packet.dts if packet.dts is not None else times[-1] + 1)
@@ -203,8 +208,8 @@ def _reencode(
         side // 2 * 2 for side in (stream.codec_context.width, stream.codec_context.height)
     )
     encoded.pix_fmt = "yuv420p"
-    time_base = Fraction(1, 90_000)
-    encoded.codec_context.time_base = time_base
+    encoded_base = Fraction(1, 90_000)
+    encoded.codec_context.time_base = encoded_base
     audio_stream = add_audio_stream(out, AUDIO_FORMATS["m4a"], sample_rate_hz)
     first = True
     for time_s, frame in timed_frames(container, stream, start_s, limits, []):
@@ -214,7 +219,7 @@ def _reencode(
             encoded.set_display_rotation(frame.rotation)
         first = False
         picture = frame.reformat(width=encoded.width, height=encoded.height, format="yuv420p")
-        picture.pts, picture.time_base = round(max(time_s, 0.0) * 90_000), time_base
+        picture.pts, picture.time_base = round(max(time_s, 0.0) * 90_000), encoded_base
         out.mux(encoded.encode(picture))
     if first:
         raise MediaInvalidError("The video is damaged: none of its frames can be decoded.")
@@ -223,14 +228,14 @@ def _reencode(
         out.mux(packet)
 
 
-def _encoded(stream: Any, sound: np.ndarray, sample_rate_hz: int) -> Iterator[Packet]:
+def _encoded(stream: Any, sound: np.ndarray, sample_rate_hz: int) -> Iterator[Packet[AudioStream]]:
     for frame in audio_frames(sound, sample_rate_hz):
         yield from stream.encode(frame)
     yield from stream.encode(None)
 
 
-def _time_s(packet: Packet) -> float:
-    return float((packet.dts or 0) * packet.time_base)
+def _time_s(packet: Packet[AudioStream]) -> float:
+    return float((packet.dts or 0) * (packet.time_base or 0))
 
 
 def _mixed(

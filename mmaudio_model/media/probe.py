@@ -143,9 +143,10 @@ def first_time_s(stream: VideoStream) -> float:
 
 def seek_keyframe(container: InputContainer, stream: VideoStream, time_s: float) -> None:
     """Go to a key frame at or before a time of the container; to the beginning when none is found near it."""
-    wanted = int(time_s / stream.time_base)
+    base = time_base(stream)
+    wanted = int(time_s / base)
     for back_s in SEEK_BACK_S:
-        target = wanted - int(back_s / stream.time_base)
+        target = wanted - int(back_s / base)
         container.seek(target, stream=stream, backward=True)
         if "mpegts" not in container.format.name:
             return
@@ -154,6 +155,17 @@ def seek_keyframe(container: InputContainer, stream: VideoStream, time_s: float)
             container.seek(target, stream=stream, backward=True)
             return
     container.seek(0)
+
+
+def time_base(stream: VideoStream) -> Fraction:
+    """Return the unit of the stream's time stamps, in seconds.
+
+    Raises:
+        MediaInvalidError: the file names none.
+    """
+    if stream.time_base is None:
+        raise MediaInvalidError("The video stream has no time base, so its time stamps cannot be read.")
+    return stream.time_base
 
 
 def frame_rate(stream: VideoStream) -> Fraction:

@@ -43,7 +43,8 @@ def read_sound(
             sound = _read(container, stream, origin_s, duration_s, sample_rate_hz, seek=start_s >= SEEK_FROM_S)
         except FFmpegError as exc:
             raise MediaInvalidError(f"The sound is damaged: {exc}.") from exc
-    return np.clip(sound, -1.0, 1.0)
+    clipped: np.ndarray = np.clip(sound, -1.0, 1.0)
+    return clipped
 
 
 def _read(
@@ -63,7 +64,8 @@ def _read(
     begins = round(((first.time or 0.0) - origin_s) * rate)
     wanted = round(duration_s * rate)
     resampler = AudioResampler(format="flt", layout="mono", rate=rate)
-    parts, end = [np.zeros(max(0, begins), np.float32)], begins
+    parts: list[np.ndarray] = [np.zeros(max(0, begins), np.float32)]
+    end = begins
     for frame in _and_then(first, frames):
         for given in resampler.resample(frame):
             samples = given.to_ndarray().reshape(-1)

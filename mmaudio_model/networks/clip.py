@@ -43,7 +43,8 @@ class Attention(nn.Module):
         projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = rearrange(projected, "B L (K H D) -> K B H L D", K=3, H=self.heads)
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-        return self.out_proj(rearrange(attended, "B H L D -> B L (H D)"))
+        out: Tensor = self.out_proj(rearrange(attended, "B H L D -> B L (H D)"))
+        return out
 
 
 class Block(nn.Module):
@@ -60,7 +61,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.ln_1(x))
-        return x + self.mlp(self.ln_2(x))
+        out: Tensor = x + self.mlp(self.ln_2(x))
+        return out
 
 
 class Transformer(nn.Module):
@@ -71,7 +73,8 @@ class Transformer(nn.Module):
         self.resblocks = nn.Sequential(*(Block(width, heads, causal=causal) for _ in range(layers)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.resblocks(x)
+        out: Tensor = self.resblocks(x)
+        return out
 
 
 class ImageTower(nn.Module):
@@ -95,7 +98,8 @@ class ImageTower(nn.Module):
         cls = self.class_embedding.expand(len(images), 1, -1)
         x = torch.cat([cls, patches], dim=1) + self.positional_embedding
         x = self.transformer(self.ln_pre(x))
-        return self.ln_post(x[:, 0]) @ self.proj
+        out: Tensor = self.ln_post(x[:, 0]) @ self.proj
+        return out
 
 
 class TextTower(nn.Module):
@@ -111,7 +115,8 @@ class TextTower(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.token_embedding(tokens) + self.positional_embedding
-        return self.ln_final(self.transformer(x))
+        out: Tensor = self.ln_final(self.transformer(x))
+        return out
 
 
 def encode_frames(tower: ImageTower, frames: Tensor) -> Tensor:

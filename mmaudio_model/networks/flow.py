@@ -40,8 +40,14 @@ class Conditions:
     @classmethod
     def join(cls, batches: Sequence[Conditions]) -> Conditions:
         """Return the conditions of several batches of the same lengths as those of one."""
-        parts = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("clip", "sync", "text", "pooled"))
-        return cls(*parts, batches[0].latent_rope, batches[0].clip_rope)
+        return cls(
+            clip=torch.cat([batch.clip for batch in batches]),
+            sync=torch.cat([batch.sync for batch in batches]),
+            text=torch.cat([batch.text for batch in batches]),
+            pooled=torch.cat([batch.pooled for batch in batches]),
+            latent_rope=batches[0].latent_rope,
+            clip_rope=batches[0].clip_rope,
+        )
 
     def select(self, rows: list[int]) -> Conditions:
         """Return the conditions of some rows of the batch."""
@@ -67,7 +73,9 @@ class TimeEmbedding(nn.Module):
         exponents = torch.arange(0, self.embedding, 2, dtype=torch.float32, device=t.device) / self.embedding
         frequencies = ((1.0 / 10000.0**exponents) * (10000.0 / self.max_period)).to(t.dtype).float()
         phases = t[:, None].float() * frequencies
-        return self.mlp(torch.cat([phases.cos(), phases.sin()], -1).to(self.mlp[0].weight.dtype))
+        dtype = self.mlp.get_parameter("0.weight").dtype
+        out: Tensor = self.mlp(torch.cat([phases.cos(), phases.sin()], -1).to(dtype))
+        return out
 
 
 class StreamBlock(nn.Module):
@@ -104,7 +112,8 @@ class StreamBlock(nn.Module):
     def post_attention(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
         gate, shift, scale, gate_ffn = modulation
         x = x + gate * self.linear1(attended)
-        return x + gate_ffn * self.ffn(modulate(layer_norm(x), shift, scale).to(attended.dtype))
+        out: Tensor = x + gate_ffn * self.ffn(modulate(layer_norm(x), shift, scale).to(attended.dtype))
+        return out
 
     def forward(self, x: Tensor, c: Tensor, rope: Tensor) -> Tensor:
         (q, k, v), modulation = self.pre_attention(x, c, rope)
@@ -148,7 +157,8 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Tensor, g: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(g).float().chunk(2, dim=-1)
-        return self.conv(modulate(layer_norm(x), shift, scale).to(g.dtype))
+        out: Tensor = self.conv(modulate(layer_norm(x), shift, scale).to(g.dtype))
+        return out
 
 
 class FlowNetwork(nn.Module):
@@ -221,7 +231,8 @@ class FlowNetwork(nn.Module):
         for block in self.fused_blocks:
             x = block(x, e, conditions.latent_rope)
         # The published weights were trained with g here and not e (upstream issue 55): keep it.
-        return self.final_layer(x, g)
+        out: Tensor = self.final_layer(x, g)
+        return out
 
     def denormalise(self, latent: Tensor) -> Tensor:
         return latent * self.latent_std + self.latent_mean

@@ -67,7 +67,8 @@ class SwiGlu(nn.Module):
         self.w3 = layer(width, inner)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.w2(F.silu(self.w1(x)) * self.w3(x))
+        out: Tensor = self.w2(F.silu(self.w1(x)) * self.w3(x))
+        return out
 
 
 class RMSNorm(nn.Module):

@@ -27,7 +27,8 @@ class _TubeEmbedding(nn.Module):
         self.proj = nn.Conv3d(3, sizes.width, kernel, stride=kernel)
 
     def forward(self, frames: Tensor) -> Tensor:
-        return rearrange(self.proj(frames), "B D T H W -> B T (H W) D")
+        out: Tensor = rearrange(self.proj(frames), "B D T H W -> B T (H W) D")
+        return out
 
 
 class DividedAttention(nn.Module):
@@ -65,7 +66,8 @@ class _Mlp(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
 
 
 class DividedBlock(nn.Module):
@@ -106,7 +108,8 @@ class SpatialAggregation(nn.Module):
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
         y = self.norm1(x)
         cls = x[:, 0] + self.self_attn(y[:, :1], y, y, need_weights=False)[0][:, 0]  # only this row is used
-        return cls + self.linear2(F.gelu(self.linear1(self.norm2(cls))))
+        out: Tensor = cls + self.linear2(F.gelu(self.linear1(self.norm2(cls))))
+        return out
 
 
 class SynchformerVisual(nn.Module):
@@ -144,4 +147,5 @@ class SynchformerVisual(nn.Module):
         for block in self.blocks:
             cls, x = block(cls, x)
         tokens = self.spatial_attn_agg(self.norm(x).flatten(0, 1))
-        return tokens.unflatten(0, (-1, SEGMENT_TOKENS))
+        out: Tensor = tokens.unflatten(0, (-1, SEGMENT_TOKENS))
+        return out

@@ -88,7 +88,8 @@ class AntialiasedSnake(nn.Module):
         self.downsample = _Downsample()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.downsample(self.act(self.upsample(x)))
+        out: Tensor = self.downsample(self.act(self.upsample(x)))
+        return out
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int, *, dilation: int = 1, bias: bool = True) -> nn.Conv1d:
@@ -141,12 +142,21 @@ class Vocoder(nn.Module):
     def forward(self, mel: Tensor) -> Tensor:
         x = self.conv_pre(mel)
         a_stage = len(self.sizes.block_kernels)
-        for index, (up,) in enumerate(self.ups):
-            x = up(x)
+        for index in range(len(self.ups)):
+            x = self.upsampling(index)(x)
             blocks = self.resblocks[index * a_stage : (index + 1) * a_stage]
             x = sum(block(x) for block in blocks) / a_stage
         x = self.conv_post(self.activation_post(x))
-        return x.tanh() if self.sizes.tanh_at_final else x.clamp(-1.0, 1.0)
+        out: Tensor = x.tanh() if self.sizes.tanh_at_final else x.clamp(-1.0, 1.0)
+        return out
+
+    def upsampling(self, stage: int) -> nn.ConvTranspose1d:
+        """Return the transposed convolution of a stage; the published keys nest it in a list of one."""
+        nested = self.ups[stage]
+        assert isinstance(nested, nn.ModuleList)
+        convolution = nested[0]
+        assert isinstance(convolution, nn.ConvTranspose1d)
+        return convolution
 
     def fold_weights(self) -> None:
         """Turn weight-normalised filters into plain ones; once, after loading a checkpoint, in float32."""

@@ -40,7 +40,8 @@ class Curve:
     def at(self, times_s: np.ndarray | float) -> np.ndarray:
         """Return the values at these times, float64 of the same shape."""
         u, first, second, _ = self._steps(times_s)
-        return first + (second - first) * (3 * u**2 - 2 * u**3)
+        values: np.ndarray = first + (second - first) * (3 * u**2 - 2 * u**3)
+        return values
 
     def integral(self, times_s: np.ndarray | float) -> np.ndarray:
         """Return the integral from the first knot to these times (which lie between the knots), value seconds."""
@@ -49,7 +50,8 @@ class Curve:
         widths = np.diff(knots)
         # A smooth step's mean is that of its ends.
         whole = np.concatenate([[0.0], np.cumsum(widths * (values[1:] + values[:-1]) / 2)])
-        return whole[index] + widths[index] * (first * u + (second - first) * (u**3 - u**4 / 2))
+        integral: np.ndarray = whole[index] + widths[index] * (first * u + (second - first) * (u**3 - u**4 / 2))
+        return integral
 
     def _steps(self, times_s: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         knots, values = np.array(self.times_s), np.array(self.values)

@@ -37,7 +37,9 @@ class Clap:
 
     @torch.inference_mode()
     def embed_sound(self, waveform: np.ndarray) -> np.ndarray:
-        return self._net.get_audio_embedding_from_data(torch.from_numpy(waveform)[None], use_tensor=True)[0].numpy()
+        batch = torch.from_numpy(waveform)[None]
+        values: np.ndarray = self._net.get_audio_embedding_from_data(batch, use_tensor=True)[0].numpy()
+        return values
 
     @torch.inference_mode()
     def embed_text(self, caption: str) -> np.ndarray:

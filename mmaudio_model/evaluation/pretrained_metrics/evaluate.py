@@ -177,7 +177,8 @@ def _sound(path: Path, rate_hz: int) -> np.ndarray:
 def _centred(path: Path, rate_hz: int) -> np.ndarray:
     """Return the sound without its mean: av-benchmark takes it off where sounds are judged as such."""
     waveform = _sound(path, rate_hz)
-    return waveform - waveform.mean()
+    values: np.ndarray = waveform - waveform.mean()
+    return values
 
 
 def _columns(rows: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

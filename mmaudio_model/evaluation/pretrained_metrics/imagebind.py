@@ -58,7 +58,8 @@ class ImageBind:
         return self._embed(self._kinds.VISION, torch.stack(pairs))
 
     def _embed(self, kind: str, clips: torch.Tensor) -> np.ndarray:
-        return self._net({kind: clips[None]})[kind][0].numpy()
+        values: np.ndarray = self._net({kind: clips[None]})[kind][0].numpy()
+        return values
 
 
 IMAGEBIND = Adapter(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from mmaudio_model.evaluation.pretrained_metrics.offline import offline
 from mmaudio_model.evaluation.pretrained_metrics.protocol import Adapter, Network
 
 
-def missing_reason(adapter: Adapter, folder: Path) -> str | None:
+def missing_reason(adapter: Adapter[object], folder: Path) -> str | None:
     """Return what is missing and what to do about it in one sentence, or None. Nothing is imported."""
     if importlib.util.find_spec(adapter.package) is None:
         return f"The package {adapter.package} is not installed; install it ({adapter.install})."
@@ -43,15 +44,15 @@ def load(adapter: Adapter[Network], folder: Path) -> Network:
         ) from exc
 
 
-def read_checkpoint(path: Path) -> dict[str, object]:
+def read_checkpoint(path: Path) -> dict[str, Any]:
     """Return what a file of `torch.save` holds: tensors and plain values, never code.
 
     Raises:
         WeightsMismatchError: it is none, or holds other things.
     """
     # Published training checkpoints hold numpy's scalars beside their tensors, under numpy 1's name for them or 2's.
-    scalar = np._core.multiarray.scalar
-    scalars = [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype]
+    scalar = np.float64(0).__reduce__()[0]
+    scalars: list[Any] = [(scalar, "numpy.core.multiarray.scalar"), (scalar, "numpy._core.multiarray.scalar"), np.dtype]
     scalars += [np.dtypes.Float32DType, np.dtypes.Float64DType, np.dtypes.Int64DType]
     try:
         with torch.serialization.safe_globals(scalars):

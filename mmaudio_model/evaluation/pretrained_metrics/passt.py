@@ -15,8 +15,21 @@ ARCHITECTURE = "passt_s_swa_p16_128_ap476"
 SAMPLE_RATE_HZ = 32_000
 WINDOW_SAMPLES = 10 * SAMPLE_RATE_HZ
 CLASSES = 527
-MEL = {"n_mels": 128, "sr": SAMPLE_RATE_HZ, "win_length": 800, "hopsize": 320, "n_fft": 1024, "freqm": 48, "timem": 192}
-MEL |= {"htk": False, "fmin": 0.0, "fmax": None, "norm": 1, "fmin_aug_range": 10, "fmax_aug_range": 2000}
+MEL: dict[str, float | None] = {
+    "n_mels": 128,
+    "sr": SAMPLE_RATE_HZ,
+    "win_length": 800,
+    "hopsize": 320,
+    "n_fft": 1024,
+    "freqm": 48,
+    "timem": 192,
+    "htk": False,
+    "fmin": 0.0,
+    "fmax": None,
+    "norm": 1,
+    "fmin_aug_range": 10,
+    "fmax_aug_range": 2000,
+}
 
 
 class Passt:

@@ -37,7 +37,8 @@ def strike_sound(
 ) -> np.ndarray:
     """Return the body's sound, float64 (samples,); a blow of strength 1 has a peak of about 1."""
     clicks = [Event(event.time_s, event.strength**CLICK_POWER) for event in events]
-    sound = rng.standard_normal(samples) * bursts(clicks, samples, sample_rate_hz, decay_s=CLICK_S) * 0.4 * body.click
+    clicking = bursts(clicks, samples, sample_rate_hz, decay_s=CLICK_S)
+    sound: np.ndarray = rng.standard_normal(samples) * clicking * 0.4 * body.click
     modes = np.array([mode for mode in body.modes if mode[0] < NYQUIST_SHARE * sample_rate_hz]).reshape(-1, 3)
     if not len(modes) or not events:
         return sound

@@ -1,8 +1,8 @@
-"""Training clips from a folder of videos with captions: each video is cut into stretches of one length.
+"""Training clips from a folder of videos with captions: each video is cut into clips of one length.
 
-Every video is looked through first, with pictures of a few pixels: what has no sound, is too short or is damaged is
-left out, and said, before hours of work begin. What was found is kept beside the clips, so that a preparation that
-goes on later goes on with the same clips in the same order.
+Every video is scanned first, at a few pixels per frame, so that videos without sound, too short or damaged are reported
+before hours of processing. The list of clips is saved beside them, so a resumed preparation makes the same clips in the
+same order.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from mmaudio_model.training.data.clip import ClipShape, TrainingClip
 SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts"})
 FOUND = "found.json"
 LOOK_SIZE = 8
-"""Side in pixels of the pictures that are only looked at to see whether they are there."""
+"""Side in pixels of the frames decoded while scanning."""
 MISSING_S = 0.1
-"""A stretch may end this much early: its last frame is repeated, its sound ends in silence."""
+"""A clip may end this much early: its last frame is repeated and its sound is padded with silence."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of a video that becomes a clip."""
+    """A section of a video that becomes a clip."""
 
     file: str
     start_s: float
@@ -47,7 +47,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A video, or a part of one, that does not become a clip, and why."""
+    """A video, or a section of one, that was skipped, and the reason."""
 
     file: str
     start_s: float
@@ -56,7 +56,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in a folder."""
+    """The clips of a folder and what was skipped."""
 
     stretches: tuple[Stretch, ...]
     left_out: tuple[LeftOut, ...]
@@ -72,7 +72,7 @@ class Found:
 
 @dataclass(frozen=True)
 class FolderClips:
-    """Makes the clip of a stretch's name; picklable."""
+    """Callable that reads a clip by its section's name; picklable."""
 
     folder: Path
     shape: ClipShape
@@ -90,8 +90,8 @@ class FolderClips:
             frames = _frames(self.folder / stretch.file, stretch.start_s, self.shape, self.limits)
         except (MediaError, OSError) as exc:
             raise TrainingDataError(
-                f"{stretch.file} could be read before and cannot now: {exc} Put it back, or delete the folder of the "
-                "clips to begin anew."
+                f"{stretch.file} was readable during the scan and is not any more: {exc} Restore it, or delete "
+                "the clips folder to start again."
             ) from exc
         return TrainingClip(
             name,
@@ -110,23 +110,23 @@ def find_clips(
     processes: int = 1,
     on_video: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Found:
-    """Look through all videos below a folder, in order of their names.
+    """Scan all videos below a folder, sorted by name.
 
     Args:
-        on_video: told how many videos were looked through, and of how many.
+        on_video: called with (videos scanned, videos in total).
 
     Raises:
-        TrainingDataError: there is no video, none can be used, or the captions cannot be understood.
+        TrainingDataError: there is no video, none is usable, or the captions cannot be parsed.
     """
     if not folder.is_dir():
-        raise TrainingDataError(f"Got {folder}, which is no folder; give one with videos in it.")
+        raise TrainingDataError(f"Got {folder}, which is not a folder; give a folder of videos.")
     files = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES and path.is_file()
     )
     if not files:
-        raise TrainingDataError(f"Got {folder}, in which no video lies ({', '.join(sorted(SUFFIXES))}).")
+        raise TrainingDataError(f"Got {folder}, which contains no video ({', '.join(sorted(SUFFIXES))}).")
     told = read_captions(folder)
     captions = {file: told.get(file, ()) + beside(folder / file) for file in files}
     stretches: list[Stretch] = []
@@ -140,13 +140,13 @@ def find_clips(
             on_video(done, len(files))
     if not stretches:
         raise TrainingDataError(
-            f"None of the {len(files)} videos in {folder} can be used. The first: {left_out[0].file}: {left_out[0].why}"
+            f"None of the {len(files)} videos in {folder} is usable. The first: {left_out[0].file}: {left_out[0].why}"
         )
     return Found(tuple(stretches), tuple(left_out))
 
 
 def find_once(clips: Path, search: Callable[[], Found]) -> Found:
-    """Return what a former preparation into `clips` found, or else search and keep it there."""
+    """Return the scan result saved in `clips` by an earlier run, or scan now and save it there."""
     path = clips / FOUND
     if path.exists():
         content = json.loads(path.read_text())
@@ -163,7 +163,7 @@ def find_once(clips: Path, search: Callable[[], Found]) -> Found:
 
 
 def look_through(folder: Path, shape: ClipShape, limits: MediaLimits, file: str) -> tuple[list[float], list[LeftOut]]:
-    """Return where the usable stretches of a video begin, in seconds, and what cannot be used."""
+    """Return the start times of the usable sections of a video, in seconds, and what was skipped."""
     small = ClipShape(shape.duration_s, shape.sample_rate_hz, LOOK_SIZE, LOOK_SIZE)
     starts: list[float] = []
     bad: list[LeftOut] = []
@@ -171,7 +171,7 @@ def look_through(folder: Path, shape: ClipShape, limits: MediaLimits, file: str)
     while True:
         path = folder / file
         try:
-            # Sound first: it is quick to read, and it is what most useless videos lack.
+            # Sound first: it is quick to read, and most unusable videos have none.
             heard_s = len(_sound(path, start_s, small, limits)) / shape.sample_rate_hz
             if heard_s < shape.duration_s - MISSING_S:
                 if not (starts or bad):

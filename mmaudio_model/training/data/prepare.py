@@ -1,4 +1,4 @@
-"""Fills shards with clips, several processes at once; what is there already is kept."""
+"""Writes clips into shards in several processes; existing shards are kept."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLIPS_A_SHARD = 64
 SOURCE = "source.json"
 
 MakeClip = Callable[[str], TrainingClip]
-"""Makes the clip of a name; picklable, since other processes call it."""
+"""Makes the clip with a given name; picklable, since worker processes call it."""
 
 
 def prepare(
@@ -35,7 +35,7 @@ def prepare(
     """Write the clips of these names into shards below `folder`.
 
     Args:
-        on_shard: told how many clips are there and how many there will be.
+        on_shard: called with (clips written, clips in total).
 
     Raises:
         TrainingDataError: the folder holds clips of another shape.
@@ -61,14 +61,14 @@ def prepare(
 
 
 def read_shape(folder: Path) -> ClipShape:
-    """Return what the clips of a prepared folder have in common.
+    """Return the properties shared by the clips of a prepared folder.
 
     Raises:
         TrainingDataError: the folder was not prepared.
     """
     source = folder / SOURCE
     if not source.exists():
-        raise TrainingDataError(f"Got {folder}, which holds no {SOURCE}; make it: mmaudio train prepare")
+        raise TrainingDataError(f"Got {folder}, which has no {SOURCE}; create it with: mmaudio train prepare")
     return ClipShape(**json.loads(source.read_text()))
 
 

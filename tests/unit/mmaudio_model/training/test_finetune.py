@@ -151,9 +151,9 @@ def test_an_adapter_starts_as_nothing_and_merged_equals_unmerged(folder: Path) -
 
 def test_an_adapter_of_another_variant_or_none_is_refused(folder: Path, tmp_path: Path) -> None:
     flow = load_flow(PUBLISHED, folder / "published")
-    with pytest.raises(TrainingDataError, match=r"holds no adapter_config\.json"):
+    with pytest.raises(TrainingDataError, match=r"has no adapter_config\.json"):
         merge_adapter(flow, PUBLISHED, tmp_path)
-    with pytest.raises(TrainingDataError, match="is one of mmaudio_small_16k, not of mmaudio_large_44k"):
+    with pytest.raises(TrainingDataError, match="was trained for mmaudio_small_16k, not for mmaudio_large_44k"):
         merge_adapter(flow, replace(PUBLISHED, name="large_44k"), folder / "run-4" / "adapter")
 
 
@@ -184,7 +184,7 @@ def test_features_are_what_the_pipeline_would_see_and_the_vae_says_of_the_sound(
 
 def test_clips_for_another_variant_and_a_folder_in_use_are_refused(folder: Path) -> None:
     other = replace(PUBLISHED, clip=replace(PUBLISHED.clip, frame_size=384))
-    with pytest.raises(TrainingDataError, match="Prepare them anew"):
+    with pytest.raises(TrainingDataError, match="Run `mmaudio train prepare` for this variant"):
         fine_tune(replace(plan(folder, None), variant=other), device="cpu", tell=lambda *_: None)
     with pytest.raises(TrainingDataError, match="choose another folder"):
         fine_tune(replace(plan(folder, 8), folder=folder / "run-4"), device="cpu", tell=lambda *_: None)

@@ -98,14 +98,14 @@ def test_what_was_found_once_is_what_a_later_preparation_goes_on_with(tmp_path: 
 
 
 def test_a_video_that_vanished_meanwhile_is_said(videos: Path, found: Found, tmp_path: Path) -> None:
-    with pytest.raises(TrainingDataError, match=r"long\.mp4 could be read before and cannot now"):
+    with pytest.raises(TrainingDataError, match=r"long\.mp4 was readable during the scan and is not any more"):
         FolderClips.of(tmp_path, SHAPE, found, LIMITS)("long.mp4@0")
 
 
 def test_a_folder_without_use_is_said(tmp_path: Path) -> None:
     with pytest.raises(TrainingDataError, match="is no folder"):
         find_clips(tmp_path / "nowhere", SHAPE, limits=LIMITS)
-    with pytest.raises(TrainingDataError, match="in which no video lies"):
+    with pytest.raises(TrainingDataError, match="which contains no video"):
         find_clips(tmp_path, SHAPE, limits=LIMITS)
     shutil.copy(MEDIA / "real" / "flower_av1_noaudio.mp4", tmp_path / "flower.mp4")
     with pytest.raises(TrainingDataError, match=r"None of the 1 videos .* flower\.mp4: The video has no sound\."):

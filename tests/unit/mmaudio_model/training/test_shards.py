@@ -66,7 +66,7 @@ def test_a_shard_that_was_left_half_written_is_not_seen_and_is_written_anew(tmp_
 
     with pytest.raises(KeyboardInterrupt):
         write_shard(tmp_path / "00000", arrays(fail=True), [{}, {}])
-    with pytest.raises(TrainingDataError, match="in which no shard lies"):
+    with pytest.raises(TrainingDataError, match="which contains no shards"):
         Shards(tmp_path)
 
     write_shard(tmp_path / "00000", arrays(fail=False), [{}, {}])
