@@ -75,7 +75,8 @@ def fine_tune(plan: FineTuning, *, device: str, tell: Tell, resume_from: Path | 
     wanted = ClipShape.of(plan.variant, shape.duration_s)
     if shape != wanted:
         raise TrainingDataError(
-            f"{plan.clips} holds {shape}; {plan.variant.name} needs {wanted}. Run `mmaudio train prepare` for this variant."
+            f"{plan.clips} holds {shape}; {plan.variant.name} needs {wanted}. "
+            "Run `mmaudio train prepare` for this variant."
         )
     if is_first():
         _claim_folder(plan)
@@ -191,7 +192,7 @@ def _make_features(plan: FineTuning, clips: Shards, shape: ClipShape, device: st
 
 
 def _claim_folder(plan: FineTuning) -> None:
-    """Reserve the folder for this run; refuse it if it holds a run with another variant, other clips or another rank."""
+    """Reserve the folder for this run; refuse one that holds a run with another variant, clips or rank."""
     wanted = {"variant": plan.variant.name, "clips": str(plan.clips.resolve()), "lora_rank": plan.lora_rank}
     path = plan.folder / PLAN
     if path.exists():

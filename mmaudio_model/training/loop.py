@@ -202,7 +202,7 @@ def rate_at(step: int, options: TrainOptions) -> float:
 
 
 def _decayed_apart(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the optimizer's parameter groups: weight decay for matrices and filters, none for biases, norms and vectors."""
+    """Return the optimizer's parameter groups: only matrices and filters have weight decay."""
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     return [
         {"params": [weight for weight in weights if weight.dim() >= 2], "weight_decay": weight_decay},

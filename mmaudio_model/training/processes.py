@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 
 WAIT = timedelta(days=1)
-"""Timeout of collectives: the first process may prepare for hours while the others wait. A dead process is noticed at once."""
+"""Timeout of collectives: the first process may prepare for hours. A dead process is noticed at once."""
 
 MEETING, FAILURE = "meeting", "failure"
 

@@ -17,7 +17,7 @@ VIEWING_STREAM = 2
 SOURCE_FPS = (24, 25, 30, 60)
 ASPECTS = (1.0, 4 / 3, 16 / 9)
 MARGIN = 1.1
-"""Frames are rendered this much larger than the larger encoder input, so resizing softens them as it does real video."""
+"""Frames are rendered this much larger than the larger encoder input, so resizing softens them as in real video."""
 
 
 def world_clip(seed: int, shape: ClipShape) -> TrainingClip:

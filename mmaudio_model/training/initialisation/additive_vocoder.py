@@ -25,7 +25,7 @@ from mmaudio_model.variants import AudioMode
 
 @dataclass(frozen=True)
 class Curve:
-    """The function computed by one pair of a residual block: x -> x^2 + bend x^4, scaled so that 1 maps to `loudest`."""
+    """The function of one pair of a residual block: x -> x^2 + bend x^4, scaled so that 1 maps to `loudest`."""
 
     bend: float
     loudest: float
@@ -46,12 +46,12 @@ RANGE = 0.3
 SMALL = 1e-4
 """Share of the random initial weights that is kept, so that channels differ."""
 NEGLIGIBLE = 1e-5
-"""Factor for filters that should be zero: negligible after `SMALL`, but weight normalisation still needs a direction."""
+"""Factor for filters that should be zero: negligible after `SMALL`, but weight normalisation needs a direction."""
 BANDS_A_RATE = 2
 """Bands overlap by half, so that each sine is well inside one."""
 DELAY_TAP = 2
-"""Index of the tap, out of three, that delays by a frame. A frame's analysis window includes an impact two frames before
-its centre, so a synthesiser without delay would be early. Training compensates by `LATE_FRAMES`."""
+"""Index of the tap, out of three, that delays by a frame. A frame's analysis window includes an impact two frames
+before its centre, so a synthesiser without delay would be early. Training compensates by `LATE_FRAMES`."""
 LATE_FRAMES = 1
 
 
@@ -67,7 +67,8 @@ def initialise_as_additive(vocoder: Vocoder, mode: AudioMode) -> None:
     sizes = vocoder.sizes
     if len(sizes.rates) != 3 or sizes.rates[0] != 1 or len(sizes.dilations) < len(CURVES):
         raise ValueError(
-            f"Got rates {sizes.rates} and dilations {sizes.dilations}; the additive initialisation needs rates (1, a, b) and at least two dilations."
+            f"Got rates {sizes.rates} and dilations {sizes.dilations}; "
+            "the additive initialisation needs rates (1, a, b) and at least two dilations."
         )
     _, rate, last_rate = sizes.rates
     sines, bands = sizes.initial_channels // 2, BANDS_A_RATE * last_rate // 2 + 1

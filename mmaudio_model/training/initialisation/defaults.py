@@ -16,7 +16,7 @@ BRANCH_GAIN = 0.2
 """With branches at full scale, the random branches would drown the input signal before the last block."""
 POSITION_EMBEDDINGS = ("pos_embed", "temp_embed", "positional_embedding", "cls_token", "sync_pos_emb")
 POSITION_GAIN = 5.0
-"""Position embeddings get a tenth of the scale of what they are added to, so that attention can distinguish positions."""
+"""Position embeddings get a tenth of the scale of the tokens, so that attention can distinguish positions."""
 
 
 @torch.no_grad()
@@ -34,7 +34,7 @@ def initialise(module: nn.Module, part: str) -> None:
 
 @torch.no_grad()
 def _start_as_identity(flow: FlowNetwork) -> None:
-    """adaLN-Zero (Peebles and Xie 2023, arXiv 2212.09748): blocks are the identity at first and the velocity is zero."""
+    """adaLN-Zero (Peebles and Xie 2023, arXiv 2212.09748): blocks start as the identity, the velocity as zero."""
     for block in flow.modules():
         if isinstance(block, StreamBlock | FinalLayer):
             for parameter in block.adaLN_modulation[1].parameters():

@@ -2,8 +2,8 @@
 
 Pictures are smooth, so random filters respond mostly to a patch's mean, and the static picture drowns the motion. Half
 of the filters start as components of the mean of a token's two frames and half as components of their difference, each
-scaled to unit variance (Coates and Ng 2012 on whitening before feature learning). With random filters, the small encoder
-had not learned the timing of impacts after 500 steps.
+scaled to unit variance (Coates and Ng 2012 on whitening before feature learning). With random filters, the small
+encoder had not learned the timing of impacts after 500 steps.
 """
 
 from __future__ import annotations

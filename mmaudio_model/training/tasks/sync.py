@@ -1,9 +1,10 @@
 """Training of Synchformer's visual encoder: it predicts the sound at each frame from a few frames.
 
-The published encoder was trained to classify audio-visual offsets (Iashin et al. 2024, arXiv 2401.16423). Ours regresses
-coarse targets of the sound: the level of groups of mel bands, how much they rise, and the proximity of the previous and
-next onset. This needs no pairs with wrong offsets, and trains each token for what the flow network needs: events at
-sub-frame precision. Proximity is non-zero at many frames around an onset, so it is learned long before the rise.
+The published encoder was trained to classify audio-visual offsets (Iashin et al. 2024, arXiv 2401.16423). Ours
+regresses coarse targets of the sound: the level of groups of mel bands, how much they rise, and the proximity of the
+previous and next onset. This needs no pairs with wrong offsets, and trains each token for what the flow network needs:
+events at sub-frame precision. Proximity is non-zero at many frames around an onset, so it is learned long before the
+rise.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ CROP_FRAMES = 256
 """Mel frames of a training crop; even, since a latent token is two of them."""
 KL_WEIGHT = 5e-4
 LINES_WEIGHT = 4.0
-"""Extra loss weight per decade by which a band exceeds its neighbours. Without it the short, rare spectral lines of glass
-and metal were smoothed away, and with them the difference to wood."""
+"""Extra loss weight per decade by which a band exceeds its neighbours. Without it the short, rare spectral lines of
+glass and metal were smoothed away, and with them the difference to wood."""
 NEIGHBOURS = 9
 STANDS_OUT_AT_MOST = 2.0
 STATISTICS_CLIPS = 256
@@ -82,7 +82,7 @@ class VaeTask:
 
 
 def lines(mel: Tensor) -> Tensor:
-    """Return by how much each band of a log-mel spectrogram (B, bands, L) exceeds the mean of its neighbours, in 0..2."""
+    """Return by how much each band of a log-mel (B, bands, L) exceeds the mean of its neighbours, clipped to 0..2."""
     around = F.avg_pool1d(mel.transpose(1, 2), NEIGHBOURS, 1, NEIGHBOURS // 2, count_include_pad=False).transpose(1, 2)
     return (mel - around).clamp(0, STANDS_OUT_AT_MOST)
 
