@@ -33,7 +33,7 @@ MEL: dict[str, float | None] = {
 
 
 class Passt:
-    """Embedding (768) and logits (527 classes of AudioSet) of sounds filled up with zeros to 10 s."""
+    """Embedding (768) and logits (527 classes of AudioSet) of sounds zero-padded to 10 s."""
 
     sample_rate_hz = SAMPLE_RATE_HZ
 
@@ -42,7 +42,7 @@ class Passt:
         from hear21passt.models.preprocess import AugmentMelSTFT
         from hear21passt.wrapper import PasstBasicWrapper
 
-        # Its own get_basic_model fetches the weights; this is the same, with those of the folder.
+        # The package's get_basic_model downloads the weights; this is equivalent with local ones.
         net = get_model(arch=ARCHITECTURE, pretrained=False)
         net.load_state_dict(read_checkpoint(folder / WEIGHTS))
         self._net = PasstBasicWrapper(mel=AugmentMelSTFT(**MEL), net=net, mode="all").eval()

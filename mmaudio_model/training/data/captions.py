@@ -30,7 +30,7 @@ def read_captions(folder: Path) -> Mapping[str, tuple[str, ...]]:
     return {name: tuple(found) for name, found in captions.items()}
 
 
-def beside(video: Path) -> tuple[str, ...]:
+def caption_file(video: Path) -> tuple[str, ...]:
     """Return the captions of the text file with the video's name, one per line; empty if there is no such file.
 
     Raises:

@@ -21,19 +21,19 @@ from mmaudio_model.errors import MediaError, TrainingDataError
 from mmaudio_model.media.frames import VideoFrames, read_video_frames
 from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.media.sound import read_sound
-from mmaudio_model.training.data.captions import beside, read_captions
+from mmaudio_model.training.data.captions import caption_file, read_captions
 from mmaudio_model.training.data.clip import ClipShape, TrainingClip
 
 SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts"})
-FOUND = "found.json"
-LOOK_SIZE = 8
+SCAN_RESULT = "scan.json"
+SCAN_SIZE = 8
 """Side in pixels of the frames decoded while scanning."""
 MISSING_S = 0.1
 """A clip may end this much early: its last frame is repeated and its sound is padded with silence."""
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Section:
     """A section of a video that becomes a clip."""
 
     file: str
@@ -46,7 +46,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedVideo:
     """A video, or a section of one, that was skipped, and the reason."""
 
     file: str
@@ -55,19 +55,19 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
-class Found:
+class ScannedFolder:
     """The clips of a folder and what was skipped."""
 
-    stretches: tuple[Stretch, ...]
-    left_out: tuple[LeftOut, ...]
+    sections: tuple[Section, ...]
+    skipped: tuple[SkippedVideo, ...]
 
     @property
     def names(self) -> list[str]:
-        return [stretch.name for stretch in self.stretches]
+        return [section.name for section in self.sections]
 
     @property
     def without_captions(self) -> int:
-        return sum(not stretch.captions for stretch in self.stretches)
+        return sum(not section.captions for section in self.sections)
 
 
 @dataclass(frozen=True)
@@ -76,40 +76,40 @@ class FolderClips:
 
     folder: Path
     shape: ClipShape
-    stretches: dict[str, Stretch]
+    sections: dict[str, Section]
     limits: MediaLimits
 
     @classmethod
-    def of(cls, folder: Path, shape: ClipShape, found: Found, limits: MediaLimits) -> FolderClips:
-        return cls(folder, shape, {stretch.name: stretch for stretch in found.stretches}, limits)
+    def of(cls, folder: Path, shape: ClipShape, found: ScannedFolder, limits: MediaLimits) -> FolderClips:
+        return cls(folder, shape, {section.name: section for section in found.sections}, limits)
 
     def __call__(self, name: str) -> TrainingClip:
-        stretch = self.stretches[name]
+        section = self.sections[name]
         try:
-            waveform = _sound(self.folder / stretch.file, stretch.start_s, self.shape, self.limits)
-            frames = _frames(self.folder / stretch.file, stretch.start_s, self.shape, self.limits)
+            waveform = _sound(self.folder / section.file, section.start_s, self.shape, self.limits)
+            frames = _frames(self.folder / section.file, section.start_s, self.shape, self.limits)
         except (MediaError, OSError) as exc:
             raise TrainingDataError(
-                f"{stretch.file} was readable during the scan and is not any more: {exc} Restore it, or delete "
+                f"{section.file} was readable during the scan and is not any more: {exc} Restore it, or delete "
                 "the clips folder to start again."
             ) from exc
         return TrainingClip(
             name,
-            _filled(waveform, self.shape.samples),
-            _repeated(frames.clip, self.shape.clip_count),
-            _repeated(frames.sync, self.shape.sync_count),
-            stretch.captions,
+            _pad_sound(waveform, self.shape.samples),
+            _pad_frames(frames.clip, self.shape.clip_count),
+            _pad_frames(frames.sync, self.shape.sync_count),
+            section.captions,
         )
 
 
-def find_clips(
+def scan_folder(
     folder: Path,
     shape: ClipShape,
     *,
     limits: MediaLimits,
     processes: int = 1,
     on_video: Callable[[int, int], None] = lambda _done, _all: None,
-) -> Found:
+) -> ScannedFolder:
     """Scan all videos below a folder, sorted by name.
 
     Args:
@@ -128,31 +128,31 @@ def find_clips(
     if not files:
         raise TrainingDataError(f"Got {folder}, which contains no video ({', '.join(sorted(SUFFIXES))}).")
     told = read_captions(folder)
-    captions = {file: told.get(file, ()) + beside(folder / file) for file in files}
-    stretches: list[Stretch] = []
-    left_out: list[LeftOut] = []
+    captions = {file: told.get(file, ()) + caption_file(folder / file) for file in files}
+    sections: list[Section] = []
+    skipped: list[SkippedVideo] = []
     # Spawned: a forked child of a process that uses torch's threads can hang.
     with ProcessPoolExecutor(max(1, processes), mp_context=get_context("spawn")) as pool:
-        look = partial(look_through, folder, shape, limits)
+        look = partial(scan_video, folder, shape, limits)
         for done, (file, (starts, bad)) in enumerate(zip(files, pool.map(look, files), strict=True), 1):
-            stretches += [Stretch(file, start_s, captions[file]) for start_s in starts]
-            left_out += bad
+            sections += [Section(file, start_s, captions[file]) for start_s in starts]
+            skipped += bad
             on_video(done, len(files))
-    if not stretches:
+    if not sections:
         raise TrainingDataError(
-            f"None of the {len(files)} videos in {folder} is usable. The first: {left_out[0].file}: {left_out[0].why}"
+            f"None of the {len(files)} videos in {folder} is usable. The first: {skipped[0].file}: {skipped[0].why}"
         )
-    return Found(tuple(stretches), tuple(left_out))
+    return ScannedFolder(tuple(sections), tuple(skipped))
 
 
-def find_once(clips: Path, search: Callable[[], Found]) -> Found:
+def scan_once(clips: Path, search: Callable[[], ScannedFolder]) -> ScannedFolder:
     """Return the scan result saved in `clips` by an earlier run, or scan now and save it there."""
-    path = clips / FOUND
+    path = clips / SCAN_RESULT
     if path.exists():
         content = json.loads(path.read_text())
-        return Found(
-            tuple(Stretch(**{**each, "captions": tuple(each["captions"])}) for each in content["stretches"]),
-            tuple(LeftOut(**each) for each in content["left_out"]),
+        return ScannedFolder(
+            tuple(Section(**{**each, "captions": tuple(each["captions"])}) for each in content["sections"]),
+            tuple(SkippedVideo(**each) for each in content["skipped"]),
         )
     found = search()
     clips.mkdir(parents=True, exist_ok=True)
@@ -162,11 +162,13 @@ def find_once(clips: Path, search: Callable[[], Found]) -> Found:
     return found
 
 
-def look_through(folder: Path, shape: ClipShape, limits: MediaLimits, file: str) -> tuple[list[float], list[LeftOut]]:
+def scan_video(
+    folder: Path, shape: ClipShape, limits: MediaLimits, file: str
+) -> tuple[list[float], list[SkippedVideo]]:
     """Return the start times of the usable sections of a video, in seconds, and what was skipped."""
-    small = ClipShape(shape.duration_s, shape.sample_rate_hz, LOOK_SIZE, LOOK_SIZE)
+    small = ClipShape(shape.duration_s, shape.sample_rate_hz, SCAN_SIZE, SCAN_SIZE)
     starts: list[float] = []
-    bad: list[LeftOut] = []
+    bad: list[SkippedVideo] = []
     start_s = 0.0
     while True:
         path = folder / file
@@ -175,17 +177,17 @@ def look_through(folder: Path, shape: ClipShape, limits: MediaLimits, file: str)
             heard_s = len(_sound(path, start_s, small, limits)) / shape.sample_rate_hz
             if heard_s < shape.duration_s - MISSING_S:
                 if not (starts or bad):
-                    bad.append(LeftOut(file, start_s, _too_short("sound", heard_s, shape)))
+                    bad.append(SkippedVideo(file, start_s, _too_short("sound", heard_s, shape)))
                 return starts, bad
             frames = _frames(path, start_s, small, limits)
             if frames.duration_s < shape.duration_s - MISSING_S:
-                bad.append(LeftOut(file, start_s, _too_short("picture", frames.duration_s, shape)))
+                bad.append(SkippedVideo(file, start_s, _too_short("picture", frames.duration_s, shape)))
             elif frames.warnings:
-                bad.append(LeftOut(file, start_s, frames.warnings[0]))
+                bad.append(SkippedVideo(file, start_s, frames.warnings[0]))
             else:
                 starts.append(start_s)
         except (MediaError, OSError) as exc:
-            bad.append(LeftOut(file, start_s, str(exc)))
+            bad.append(SkippedVideo(file, start_s, str(exc)))
             return starts, bad
         start_s += shape.duration_s
 
@@ -217,9 +219,9 @@ def _frames(path: Path, start_s: float, shape: ClipShape, limits: MediaLimits) -
         )
 
 
-def _filled(waveform: np.ndarray, samples: int) -> np.ndarray:
+def _pad_sound(waveform: np.ndarray, samples: int) -> np.ndarray:
     return np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
 
 
-def _repeated(frames: np.ndarray, count: int) -> np.ndarray:
+def _pad_frames(frames: np.ndarray, count: int) -> np.ndarray:
     return frames[np.minimum(np.arange(count), len(frames) - 1)]

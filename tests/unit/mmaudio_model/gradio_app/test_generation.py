@@ -153,7 +153,7 @@ def test_words_that_are_not_read_are_said(maker: SoundGenerator) -> None:
 def test_a_broken_file_is_a_sentence_and_leaves_nothing(maker: SoundGenerator, tmp_path: Path) -> None:
     with pytest.raises(MediaInvalidError, match="picture"):
         maker.make(QUICK, video=BROKEN)
-    with pytest.raises(MediaInvalidError, match="not a picture that can be read"):
+    with pytest.raises(MediaInvalidError, match="not a readable picture"):
         maker.make(QUICK, image=Path("tests/data/media/bad/ansi_text.txt"))
 
     assert not (tmp_path / "made").exists()

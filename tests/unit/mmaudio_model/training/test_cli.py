@@ -54,7 +54,7 @@ def test_from_a_folder_of_videos_to_weights(folder: Path) -> None:
         "--duration", 0.64, "--processes", 1,
     )  # fmt: skip
     assert prepared.exit_code == 0, prepared.output
-    assert "left out: silent.mp4 from 0 s: The video has no sound." in prepared.stderr
+    assert "skipped: silent.mp4 from 0 s: The video has no sound." in prepared.stderr
     assert "2 clips have no caption" in prepared.stderr
     assert prepared.stdout == f"{folder / 'clips'}: 2 clips of 0.64 s\n"
 
