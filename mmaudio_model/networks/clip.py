@@ -1,8 +1,8 @@
-"""CLIP's image and text towers (Radford et al. 2021, arXiv 2103.00020), as this model reads them.
+"""CLIP's image and text towers (Radford et al. 2021, arXiv 2103.00020), with the outputs this model needs.
 
-Images: pooled, projected, unit length. Words: the states of all 77 positions behind the last norm, unit length each,
-neither projected nor pooled. The two towers are separate networks, so that words can be read without the image tower,
-which is two thirds of the file. The classes are ours, because importing open_clip's takes longer than loading weights.
+Images: pooled, projected, unit length. Text: the states of all 77 positions after the last norm, unit length each,
+neither projected nor pooled. The towers are separate networks, so that text can be encoded without the image tower,
+two thirds of the file. Own classes, because importing open_clip takes longer than loading the weights.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each behind a norm."""
+    """Pre-norm transformer block."""
 
     def __init__(self, width: int, heads: int, *, causal: bool) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class TextTower(nn.Module):
     def __init__(self, sizes: ClipSizes) -> None:
         super().__init__()
         self.positional_embedding = nn.Parameter(torch.empty(TEXT_TOKENS, sizes.text_width))
-        # Not drawn first: on `meta`, only that would import what torch compiles with.
+        # Not initialised randomly: on `meta`, that would import torch's compiler.
         self.token_embedding = nn.Embedding.from_pretrained(torch.empty(VOCABULARY_SIZE, sizes.text_width))
         self.transformer = Transformer(sizes.text_width, sizes.text_heads, sizes.text_layers, causal=True)
         self.ln_final = nn.LayerNorm(sizes.text_width)
@@ -120,7 +120,7 @@ class TextTower(nn.Module):
 
 
 def encode_frames(tower: ImageTower, frames: Tensor) -> Tensor:
-    """Return unit features (T, embed_dim) of float32 frames (T, 3, H, W) in [0, 1]; only then the weights' dtype."""
+    """Return unit features (T, embed_dim) of float32 frames (T, 3, H, W) in [0, 1], in the weights' dtype."""
     mean, std = frames.new_tensor(MEAN)[:, None, None], frames.new_tensor(STD)[:, None, None]
     parts = ((part - mean) / std for part in frames.split(FRAMES_AT_ONCE))
     return F.normalize(torch.cat([tower(part.to(tower.proj.dtype)) for part in parts]), dim=-1)

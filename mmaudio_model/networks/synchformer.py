@@ -1,4 +1,4 @@
-"""Synchformer's visual encoder (Iashin et al. 2024, arXiv 2401.16423): when things happen in the picture.
+"""Synchformer's visual encoder (Iashin et al. 2024, arXiv 2401.16423): features of the timing of visual events.
 
 Segments of 16 frames at 25 fps, every 8 frames; each gives 8 tokens. Divided attention: over time first, then over
 space. Key prefix in the checkpoint: `vfeat_extractor.`.
@@ -32,7 +32,7 @@ class _TubeEmbedding(nn.Module):
 
 
 class DividedAttention(nn.Module):
-    """Attention within groups of tokens, each group with the class token; the class token attends to all."""
+    """Attention within groups of tokens plus the class token; the class token attends to all tokens."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class _Mlp(nn.Module):
 
 
 class DividedBlock(nn.Module):
-    """Time attention, space attention, feed-forward; each behind a norm and beside a shortcut."""
+    """Pre-norm residual block: time attention, space attention, feed-forward."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class DividedBlock(nn.Module):
 
 
 class SpatialAggregation(nn.Module):
-    """One pre-norm transformer layer that gathers a time step's tokens into a class token."""
+    """One pre-norm transformer layer that aggregates the tokens of a time step into a class token."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class SynchformerVisual(nn.Module):
         self.spatial_attn_agg = SpatialAggregation(sizes.width, sizes.heads)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Encode at least one segment's frames; frames behind the last whole segment are dropped.
+        """Encode the frames of at least one segment; frames after the last whole segment are dropped.
 
         Raises:
             ValueError: fewer frames than a segment has.

@@ -41,7 +41,7 @@ def mp_sum(a: Tensor, b: Tensor, t: float = 0.3) -> Tensor:
 
 
 class MPConv1d(nn.Module):
-    """A convolution without bias, zero padded, whose filters have unit norm once `fold_weights` ran."""
+    """A zero-padded convolution without bias; its filters have unit norm after `fold_weights`."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class Vae(nn.Module):
     """Encoder, decoder and the statistics of the mel bands.
 
     Args:
-        with_encoder: making sound from latents needs none.
+        with_encoder: not needed to decode latents.
     """
 
     def __init__(self, mode: AudioMode, *, with_encoder: bool = True) -> None:
@@ -217,7 +217,7 @@ class Vae(nn.Module):
         return mean, (0.5 * log_variance.clamp(-30.0, 20.0)).exp()
 
     def fold_weights(self) -> None:
-        """Normalise all filters; once, after loading a checkpoint, in float32."""
+        """Normalise all filters. Call once after loading a checkpoint, in float32."""
         for module in self.modules():
             if isinstance(module, MPConv1d):
                 module.fold_weights()

@@ -1,4 +1,4 @@
-"""How things move between events: the lift of what strikes, and curves that glide from value to value."""
+"""Motion between events: lift of striking objects, and smooth curves through random values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FALL_S = 0.2
 
 
 def lift(events: Sequence[Event], time_s: float, *, rise_s: float = RISE_S, fall_s: float = FALL_S) -> float:
-    """Return how far a striking thing is from what it strikes: exactly 0 at each event, at most 1 between.
+    """Return the distance of a striking object from its target: exactly 0 at each event, at most 1 between.
 
-    It comes down ever faster, as thrown, and from higher before a stronger blow; so strength can be seen beforehand.
+    It falls with acceleration, from higher before a stronger impact, so the strength is visible beforehand.
     """
     after = bisect_right([event.time_s for event in events], time_s)
     height, falling, rising = 0.6, 1.0, 1.0

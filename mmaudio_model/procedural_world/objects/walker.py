@@ -1,4 +1,4 @@
-"""Somebody who walks to and fro: legs and shoes, whose sound depends on the ground."""
+"""A person walking to and fro: legs and shoes; the sound depends on the ground."""
 
 from __future__ import annotations
 

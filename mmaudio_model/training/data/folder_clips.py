@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.media.sound import read_sound
 from mmaudio_model.training.data.captions import caption_file, read_captions
 from mmaudio_model.training.data.clip import ClipShape, TrainingClip
+from mmaudio_model.training.data.pool import map_in_processes
 
 SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts"})
 SCAN_RESULT = "scan.json"
@@ -131,13 +130,11 @@ def scan_folder(
     captions = {file: told.get(file, ()) + caption_file(folder / file) for file in files}
     sections: list[Section] = []
     skipped: list[SkippedVideo] = []
-    # Spawned: a forked child of a process that uses torch's threads can hang.
-    with ProcessPoolExecutor(max(1, processes), mp_context=get_context("spawn")) as pool:
-        look = partial(scan_video, folder, shape, limits)
-        for done, (file, (starts, bad)) in enumerate(zip(files, pool.map(look, files), strict=True), 1):
-            sections += [Section(file, start_s, captions[file]) for start_s in starts]
-            skipped += bad
-            on_video(done, len(files))
+    results = map_in_processes(partial(scan_video, folder, shape, limits), files, processes=processes)
+    for done, (file, (starts, bad)) in enumerate(zip(files, results, strict=True), 1):
+        sections += [Section(file, start_s, captions[file]) for start_s in starts]
+        skipped += bad
+        on_video(done, len(files))
     if not sections:
         raise TrainingDataError(
             f"None of the {len(files)} videos in {folder} is usable. The first: {skipped[0].file}: {skipped[0].why}"

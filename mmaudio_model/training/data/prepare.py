@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from mmaudio_model.errors import TrainingDataError
 from mmaudio_model.training.data.clip import ClipShape, TrainingClip
+from mmaudio_model.training.data.pool import map_in_processes
 from mmaudio_model.training.data.shards import HEADER, write_shard
 
 CLIPS_A_SHARD = 64
@@ -53,11 +52,10 @@ def prepare(
     }
     done = len(names) - sum(len(block) for block in missing.values())
     on_shard(done, len(names))
-    # Spawned: a forked child of a process that uses torch's threads can hang.
-    with ProcessPoolExecutor(max(1, processes), mp_context=get_context("spawn")) as pool:
-        for count in pool.map(partial(_write, make_clip), missing.keys(), missing.values()):
-            done += count
-            on_shard(done, len(names))
+    counts = map_in_processes(partial(_write, make_clip), missing.keys(), missing.values(), processes=processes)
+    for count in counts:
+        done += count
+        on_shard(done, len(names))
 
 
 def read_shape(folder: Path) -> ClipShape:

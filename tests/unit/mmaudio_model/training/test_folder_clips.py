@@ -103,7 +103,7 @@ def test_a_video_that_vanished_meanwhile_is_said(videos: Path, found: ScannedFol
 
 
 def test_a_folder_without_use_is_said(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDataError, match="is no folder"):
+    with pytest.raises(TrainingDataError, match="which is not a folder"):
         scan_folder(tmp_path / "nowhere", SHAPE, limits=LIMITS)
     with pytest.raises(TrainingDataError, match="which contains no video"):
         scan_folder(tmp_path, SHAPE, limits=LIMITS)

@@ -16,7 +16,7 @@ from mmaudio_model.training.log import read_log
 from mmaudio_model.training.loop import Trainer
 from mmaudio_model.training.options import TrainOptions
 from mmaudio_model.training.processes import ProcessFailedError, is_first, own_share, run_in_processes, wait_for_all
-from tests.unit.mmaudio_model.training.line import LineTask, by_hand
+from tests.training.line import LineTask, by_hand
 
 OPTIONS = TrainOptions(
     steps=4, batch_size=4, learning_rate=0.05, warmup_steps=2, ema_decay=0.5, log_every=1, save_every=2

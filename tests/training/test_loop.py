@@ -15,7 +15,7 @@ from mmaudio_model.errors import TrainingDataError
 from mmaudio_model.training.log import LOG, read_log
 from mmaudio_model.training.loop import CHECKPOINT, FINAL_SHARE, Trainer, rate_at
 from mmaudio_model.training.options import TrainOptions
-from tests.unit.mmaudio_model.training.line import LineTask, by_hand
+from tests.training.line import LineTask, by_hand
 
 OPTIONS = TrainOptions(
     steps=6,

@@ -21,8 +21,8 @@ from mmaudio_model.training.finetune import KEPT_AS_PUBLISHED, FineTuning, fine_
 from mmaudio_model.training.log import read_log
 from mmaudio_model.training.lora import add_adapter, merge_adapter
 from mmaudio_model.training.options import TrainOptions
-from tests.unit.mmaudio_model.published import FLOW, FROM_FILES, TINY, write_published
-from tests.unit.mmaudio_model.training.clips import write_clips
+from tests.published_weights import FLOW, FROM_FILES, TINY, write_published
+from tests.training.clips import write_clips
 
 STEPS = 12
 FALL = 0.9
