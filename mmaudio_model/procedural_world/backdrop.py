@@ -1,4 +1,4 @@
-"""The static background: sky or wall, and the ground with its pattern. Painted once per clip and shifted by the camera."""
+"""The static background: sky or wall, and the patterned ground. Painted once per clip, then shifted by the camera."""
 
 from __future__ import annotations
 
