@@ -1,7 +1,7 @@
 """What the platform must know of a model variant to accept, price and route a request for it.
 
 The API may not import the model (it runs without torch), so these few facts stand here too;
-`tests/unit/test_variant_catalogue.py` holds them equal to `mmaudio_model.variants`.
+`tests/unit/jobs/test_variant_catalogue.py` holds them equal to `mmaudio_model.variants`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ALL = (
         "tiny_16k",
         16_000,
         "MIT",
-        note="small, and trained on a made-up world of 13 kinds of sound only: it knows no others",
+        note="small, and trained only on a procedural world of 13 kinds of sound",
     ),
     VariantFacts("small_16k", 16_000, NONCOMMERCIAL),
     VariantFacts("small_44k", 44_100, NONCOMMERCIAL),

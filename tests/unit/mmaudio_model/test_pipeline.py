@@ -218,7 +218,7 @@ def test_only_requests_of_one_kind_share_a_batch(tiny: Pipeline, change: dict) -
     other = replace(PLAIN, **change)
 
     assert tiny.batch_key(other) != tiny.batch_key(PLAIN)
-    with pytest.raises(RequestInvalidError, match="2 kinds"):
+    with pytest.raises(RequestInvalidError, match="2 different batch keys"):
         tiny.encode([PLAIN, other])
 
 

@@ -1,4 +1,4 @@
-"""A maker of sounds with the real tiny_16k, and a small real video."""
+"""A generator of sounds with the real tiny_16k, and a small real video."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmaudio_model.pipeline import Pipeline
 
 
 @pytest.fixture
-def maker(tiny: Pipeline, tmp_path: Path) -> SoundGenerator:
+def generator(tiny: Pipeline, tmp_path: Path) -> SoundGenerator:
     return SoundGenerator(tiny, tmp_path / "made")
 
 

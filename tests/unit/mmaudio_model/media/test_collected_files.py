@@ -103,7 +103,7 @@ def test_an_accepted_file_gets_a_sound_and_a_video_of_its_length(entry: dict[str
 
 def test_damage_in_the_middle_is_counted(tmp_path: Path) -> None:
     assert told(generate(FOLDER / "bad/corrupt_middle.mp4", tmp_path)) == [
-        "Note: 14 parts of the video are damaged and were left out."
+        "Note: 14 parts of the video are damaged and were skipped."
     ]
 
 
