@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -66,6 +67,14 @@ class LocalCommand(click.Command):
             reason = exc.strerror or str(exc)
             message = f"{reason}: {exc.filename}" if exc.filename else reason
             raise CommandError(message, code="file_error") from exc
+        except RuntimeError as exc:
+            torch = sys.modules.get("torch")  # not imported here: most wrong arguments are found without it
+            if torch is None or not isinstance(exc, torch.OutOfMemoryError):
+                raise
+            raise CommandError(
+                "The device has too little memory; use a shorter duration, fewer samples at once or a smaller variant.",
+                code="out_of_memory",
+            ) from exc
         except ModuleNotFoundError as exc:
             if exc.name is None or exc.name.partition(".")[0] in OWN_PACKAGES:
                 raise  # a fault of ours, not an extra that is not installed

@@ -17,7 +17,6 @@ from mmaudio_model.checkpoints.origin import describe_origins, part_files
 from mmaudio_model.checkpoints.parts import needed_parts
 from mmaudio_model.cli import options as shared
 from mmaudio_model.cli.command import LocalCommand, print_json
-from mmaudio_model.errors import RequestInvalidError
 from mmaudio_model.variants import Variant, get_variant
 
 if TYPE_CHECKING:
@@ -197,8 +196,6 @@ def _run(
     options: dict[str, Any],
 ) -> list[np.ndarray]:
     """Load the model and generate a waveform for each request, with a progress bar."""
-    import torch
-
     from mmaudio_model.devices import default_precision
     from mmaudio_model.pipeline import Pipeline
 
@@ -209,22 +206,16 @@ def _run(
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("load", total=len(parts))
-        try:
-            pipeline = Pipeline.load(
-                variant,
-                weights_dir=options["weights_dir"],
-                device=device,
-                precision="fp32" if options["full_precision"] else options["precision"] or default_precision(device),
-                parts=parts,
-                on_part=lambda part: bar.update(task, advance=1, description=f"load {part}"),
-            )
-            bar.remove_task(task)
-            return _sample(pipeline, requests, recorder, bar)
-        except torch.OutOfMemoryError as exc:
-            raise RequestInvalidError(
-                f"{device} has too little memory for {len(requests)} x {first.duration_s:g} s of {variant.name}; "
-                "use a smaller --num-samples, a shorter --duration or a smaller variant."
-            ) from exc
+        pipeline = Pipeline.load(
+            variant,
+            weights_dir=options["weights_dir"],
+            device=device,
+            precision="fp32" if options["full_precision"] else options["precision"] or default_precision(device),
+            parts=parts,
+            on_part=lambda part: bar.update(task, advance=1, description=f"load {part}"),
+        )
+        bar.remove_task(task)
+        return _sample(pipeline, requests, recorder, bar)
 
 
 def _sample(
