@@ -66,7 +66,7 @@ def _prepare(name: str, videos: Path, clips: Path, duration_s: float, processes:
         make = FolderClips.of(videos, shape, found, limits)
         fill_shards(clips, found.names, make, shape, processes=processes, on_shard=partial(bars.tell, "clips"))
     for each in found.skipped[:SHOWN]:
-        click.echo(f"skipped: {each.file} from {each.start_s:g} s: {each.why}", err=True)
+        click.echo(f"skipped: {each.file} from {each.start_s:g} s: {each.reason}", err=True)
     if len(found.skipped) > SHOWN:
         click.echo(f"skipped: {len(found.skipped) - SHOWN} more; all are in {clips / SCAN_RESULT}", err=True)
     if found.without_captions:
@@ -131,10 +131,10 @@ def _finetune(
 def run_plan(plan: FineTuning, resume_from: Path | None, device: str) -> None:
     """Do what the plan says in one of the processes."""
     from mmaudio_model.training.finetune import fine_tune
-    from mmaudio_model.training.processes import is_first
+    from mmaudio_model.training.processes import is_main_process
 
-    with Bars(quiet=not is_first()) as bars:
-        fine_tune(plan, device=device, tell=bars.tell, resume_from=resume_from)
+    with Bars(quiet=not is_main_process()) as bars:
+        fine_tune(plan, device=device, on_progress=bars.tell, resume_from=resume_from)
 
 
 @click.command("merge-lora")
