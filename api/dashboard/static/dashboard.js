@@ -85,7 +85,7 @@ async function submit(event) {
 
 function chosen() {
   const file = $("video").files[0];
-  $("drop-text").textContent = file ? `${file.name} (${(file.size / 1e6).toFixed(1)} MB)` : "Choose a video, or drop one here.";
+  $("drop-text").textContent = file ? `${file.name} (${(file.size / 1e6).toFixed(1)} MB)` : "Choose a video, or drop one ctx.";
 }
 
 function noteVariant() {
@@ -207,10 +207,10 @@ async function poll() {
       if (olderCursor === null) setOlder(page.next_cursor);
       $("empty").hidden = rows.size > 0;
     }
-    await house();
+    await refreshStats();
   } catch (error) {
     etag = null;
-    $("house").textContent = `No connection: ${error.message}`;
+    $("stats").textContent = `No connection: ${error.message}`;
   }
 }
 
@@ -225,10 +225,10 @@ async function older() {
   setOlder(page.next_cursor);
 }
 
-async function house() {
+async function refreshStats() {
   const [queue, workers] = await Promise.all([call("GET", "/v1/queue"), call("GET", "/v1/workers")]);
   const alive = workers.data.filter((w) => w.state !== "lost").length;
-  $("house").textContent = `${queue.running} running · ${queue.queued} waiting · ${alive} worker${alive === 1 ? "" : "s"}`;
+  $("stats").textContent = `${queue.running} running · ${queue.queued} waiting · ${alive} worker${alive === 1 ? "" : "s"}`;
 }
 
 async function loadVariants() {

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from api.schemas.answers import Problem
 from api.schemas.jobs import JobPage, JobView
+from api.schemas.responses import Problem
 from api.schemas.uploads import UploadView
 from jobs.lifecycle import State
 from mmaudio_client.models import TERMINAL_STATES
