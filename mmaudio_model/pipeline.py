@@ -246,15 +246,15 @@ class Pipeline:
         """Return each request's features. Given features are reused; inputs shared by requests are encoded once."""
         encoded: dict[Hashable, Tensor] = {}
 
-        def once(known: Tensor | None, key: Hashable, encode: Callable[[], Tensor]) -> Tensor:
+        def encode_once(known: Tensor | None, key: Hashable, encode: Callable[[], Tensor]) -> Tensor:
             if known is not None:
                 return known.to(self.device, self._dtype)
             if key not in encoded or on_intermediate is not None:  # recording needs every request's own tensors
                 encoded[key] = encode()
             return encoded[key]
 
-        def text(known: Tensor | None, name: str, words: str | None) -> Tensor:
-            features = once(known, words, lambda: self._text_features(words))
+        def text(known: Tensor | None, name: str, content: str | None) -> Tensor:
+            features = encode_once(known, content, lambda: self._text_features(content))
             emit(name, features)
             return features
 
@@ -267,9 +267,11 @@ class Pipeline:
             negative: Tensor | None = None
             if not request.mask_away_clip and (known.clip is not None or video is not None or image is not None):
                 shown = ("clip", id(video), id(image))
-                clip = once(known.clip, shown, partial(self._clip_features, request, lengths, emit))
+                clip = encode_once(known.clip, shown, partial(self._clip_features, request, lengths, emit))
             if known.sync is not None or video is not None:
-                sync = once(known.sync, ("sync", id(video)), partial(self._sync_features, request, lengths, emit))
+                sync = encode_once(
+                    known.sync, ("sync", id(video)), partial(self._sync_features, request, lengths, emit)
+                )
             if guided:
                 negative = text(known.negative_text, "negative_text_features", request.negative_prompt)
             prompt = text(known.text, "text_features", request.prompt)
@@ -315,9 +317,9 @@ class Pipeline:
     ) -> Tensor:
         """Return (S, sync_dim)."""
         assert request.video is not None
-        seen = torch.tensor(segment_frames(self.variant, lengths.sync), device=self.device)  # (segments, 16)
-        frames = self._pixels(request.video.sync, max(int(seen.max()) + 1, len(request.video.sync))) * 2 - 1
-        features: Tensor = self._networks.sync(frames.to(self._dtype)[seen]).flatten(0, 1)
+        frame_indices = torch.tensor(segment_frames(self.variant, lengths.sync), device=self.device)  # (segments, 16)
+        frames = self._pixels(request.video.sync, max(int(frame_indices.max()) + 1, len(request.video.sync))) * 2 - 1
+        features: Tensor = self._networks.sync(frames.to(self._dtype)[frame_indices]).flatten(0, 1)
         emit("sync_frames", frames)
         emit("sync_features", features)
         return features

@@ -65,13 +65,15 @@ def prepare(name: str, videos: Path, clips: Path, duration: float, processes: in
                 "clips": str(clips),
                 "count": len(found.sections),
                 "duration_s": duration,
-                "skipped": [{"file": each.file, "start_s": each.start_s, "reason": each.why} for each in found.skipped],
+                "skipped": [
+                    {"file": each.file, "start_s": each.start_s, "reason": each.reason} for each in found.skipped
+                ],
                 "without_captions": found.without_captions,
             }
         )
         return
     for each in found.skipped[:SHOWN]:
-        click.echo(f"skipped: {each.file} from {each.start_s:g} s: {each.why}", err=True)
+        click.echo(f"skipped: {each.file} from {each.start_s:g} s: {each.reason}", err=True)
     if len(found.skipped) > SHOWN:
         click.echo(f"skipped: {len(found.skipped) - SHOWN} more; all are in {clips / SCAN_RESULT}", err=True)
     if found.without_captions:
@@ -179,10 +181,10 @@ def finetune(
 def run_plan(plan: FineTuning, resume_from: Path | None, device: str, *, quiet: bool = False) -> None:
     """Run a fine-tuning in one of the processes."""
     from mmaudio_model.training.finetune import fine_tune
-    from mmaudio_model.training.processes import is_first
+    from mmaudio_model.training.processes import is_main_process
 
-    with ProgressBars(quiet=quiet or not is_first()) as bars:
-        fine_tune(plan, device=device, tell=bars.update, resume_from=resume_from)
+    with ProgressBars(quiet=quiet or not is_main_process()) as bars:
+        fine_tune(plan, device=device, on_progress=bars.update, resume_from=resume_from)
 
 
 @click.command("merge-lora", cls=LocalCommand, extra="train")

@@ -75,7 +75,7 @@ def world(
         shorter = {part: replace(chosen, steps=steps) for part, chosen in recipe.options.items()}
         recipe = replace(recipe, options=shorter)
     with ProgressBars(quiet=as_json) as bars:
-        run = RecipeRun(get_variant(name), recipe, folder, processes=processes, tell=bars.update)
+        run = RecipeRun(get_variant(name), recipe, folder, processes=processes, on_progress=bars.update)
         run.run(parts or PARTS)
     if as_json:
         print_json({"weights": str(run.weights)})

@@ -105,9 +105,9 @@ def augment(mels: Tensor, rng: torch.Generator) -> Tensor:
     level = uniform(-0.5, 0.25, count, 1, 1)  # -10 to 5 dB
     tone = interpolate(uniform(-0.15, 0.15, count, 1, 5), bands, mode="linear").transpose(1, 2)  # +-3 dB
     noise = uniform(-5.0, -3.6, count, 1, 1) + 0.15 * torch.randn(crop.shape, generator=rng)
-    heard = torch.log10(10 ** (crop + level + tone) + 10**noise)
+    mixed = torch.log10(10 ** (crop + level + tone) + 10**noise)
     # Half of them are blurred over three frames and bands, as by an autoencoder.
-    blurred = avg_pool2d(heard[:, None], 3, stride=1, padding=1, count_include_pad=False)[:, 0]
+    blurred = avg_pool2d(mixed[:, None], 3, stride=1, padding=1, count_include_pad=False)[:, 0]
     share = uniform(0.0, 1.0, count, 1, 1) * (uniform(0.0, 1.0, count, 1, 1) < 0.5)
     uneven = uniform(0.0, 0.1, count, 1, 1) * torch.randn(crop.shape, generator=rng)
-    return (heard + share * (blurred - heard) + uneven).clamp(min=-5.0)
+    return (mixed + share * (blurred - mixed) + uneven).clamp(min=-5.0)

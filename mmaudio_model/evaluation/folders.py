@@ -78,18 +78,18 @@ def evaluate_folders(
         match_onsets(detect_onsets(theirs, JUDGED_RATE_HZ), detect_onsets(ours, JUDGED_RATE_HZ))
         for ours, theirs in zip(generated, reference, strict=True)
     )
-    heard = class_probabilities(classifier, generated)
+    probabilities = class_probabilities(classifier, generated)
     report: dict[str, Any] = {
         "pairs": len(pairs.both),
         "only_generated": list(pairs.only_generated),
         "only_reference": list(pairs.only_reference),
         "onsets": matches.figures(),
         "log_mel_frechet_distance": log_mel_frechet_distance(log_mels(generated), log_mels(reference)),
-        "classifier_kl": kl_divergence(class_probabilities(classifier, reference), heard),
-        "classifier_inception_score": inception_score(heard),
+        "classifier_kl": kl_divergence(class_probabilities(classifier, reference), probabilities),
+        "classifier_inception_score": inception_score(probabilities),
     }
     if labels:
-        named = dict(zip(pairs.both, heard, strict=True))
+        named = dict(zip(pairs.both, probabilities, strict=True))
         right = [CLASSES[int(np.argmax(named[stem]))] == label for stem, label in labels.items()]
         report |= {"labelled": len(labels), "class_accuracy": float(np.mean(right))}
     return report

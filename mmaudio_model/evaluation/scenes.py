@@ -39,10 +39,10 @@ def render_frames(scene: Scene, variant: Variant) -> VideoFrames:
     painter = Painter(scene, PICTURE_HEIGHT, PICTURE_WIDTH)
     clips, syncs = frame_counts(scene.duration_s)
     # At 8 fps, the frame shown at that instant is used.
-    seen = [index * SYNC_FPS // CLIP_FPS for index in range(clips)]
-    pictures = [painter.frame(index / SYNC_FPS) for index in range(max(syncs, seen[-1] + 1))]
+    clip_indices = [index * SYNC_FPS // CLIP_FPS for index in range(clips)]
+    pictures = [painter.frame(index / SYNC_FPS) for index in range(max(syncs, clip_indices[-1] + 1))]
     return VideoFrames(
-        clip=np.stack([stretch(pictures[index], variant.clip.frame_size, torch_resize) for index in seen]),
+        clip=np.stack([stretch(pictures[index], variant.clip.frame_size, torch_resize) for index in clip_indices]),
         sync=np.stack([crop(picture, variant.sync.frame_size, torch_resize) for picture in pictures[:syncs]]),
         duration_s=scene.duration_s,
     )

@@ -59,7 +59,7 @@ def speed_line(report: Mapping[str, Any]) -> str | None:
 def pretrained_lines(pretrained: Mapping[str, Any]) -> list[str]:
     """Return a line for each metric on a pretrained network: its value, or why there is none."""
     lines = [
-        f"{name}: {value:.4g} ({pretrained['judged'][name]} clips)"
+        f"{name}: {value:.4g} ({pretrained['clip_counts'][name]} clips)"
         for name, value in pretrained.get("metrics", {}).items()
     ]
     lines += [f"{name}: skipped. {reason}" for name, reason in pretrained.get("skipped", {}).items()]

@@ -107,7 +107,7 @@ def evaluate_world(
     truth = [true_sound(scene) for scene in scenes]
     true_mels = log_mels(truth)
 
-    def judged(sounds: Sequence[np.ndarray]) -> dict[str, Any]:
+    def sound_metrics(sounds: Sequence[np.ndarray]) -> dict[str, Any]:
         distance = log_mel_frechet_distance(log_mels(sounds), true_mels)
         return {"log_mel_frechet_distance": distance, **metrics.classes(scenes, sounds)}
 
@@ -137,22 +137,22 @@ def evaluate_world(
         )
 
     if wanted & {"video", "shuffled", "negative"}:
-        seen = generate("video", video=videos)
+        from_video = generate("video", video=videos)
         if "video" in wanted:
-            report["video"] = {**judged(seen), **metrics.onsets(scenes, seen)}
+            report["video"] = {**sound_metrics(from_video), **metrics.onsets(scenes, from_video)}
         if "shuffled" in wanted:
             order = shuffled_order(scenes)
             pairs = [
-                (scene, seen[other])
+                (scene, from_video[other])
                 for place, (scene, other) in enumerate(zip(scenes, order, strict=True))
                 if other != place
             ]
             report["shuffled"] = metrics.onsets([scene for scene, _ in pairs], [sound for _, sound in pairs])
         if "negative" in wanted:
             without = generate("negative", video=videos, negative_prompt=[scene.captions[0] for scene in scenes])
-            report["negative"] = _negative_prompt(metrics.classifier, scenes, seen, without)
+            report["negative"] = _negative_prompt(metrics.classifier, scenes, from_video, without)
     if "text" in wanted:
-        report["text"] = judged(generate("text", prompt=[scene.captions[0] for scene in scenes]))
+        report["text"] = sound_metrics(generate("text", prompt=[scene.captions[0] for scene in scenes]))
     if "speed" in wanted:
         report["speed"] = _speed(pipeline, scenes[0], videos[0], generation_options.cfg_strength, on_progress)
     return report
@@ -172,11 +172,14 @@ def generate_sounds(
 
 
 def _negative_prompt(
-    classifier: SoundClassifier, scenes: Sequence[Scene], seen: Sequence[np.ndarray], without: Sequence[np.ndarray]
+    classifier: SoundClassifier,
+    scenes: Sequence[Scene],
+    from_video: Sequence[np.ndarray],
+    without: Sequence[np.ndarray],
 ) -> dict[str, Any]:
     """Return the probability of each scene's class without and with its caption as negative prompt."""
     rows, own = np.arange(len(scenes)), own_class_numbers(scenes)
-    before = class_probabilities(classifier, seen)[rows, own]
+    before = class_probabilities(classifier, from_video)[rows, own]
     after = class_probabilities(classifier, without)[rows, own]
     return {
         "class_probability_without": float(before.mean()),

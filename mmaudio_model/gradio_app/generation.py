@@ -18,10 +18,10 @@ from mmaudio_model.pipeline import GenerationRequest, Pipeline, text_is_cut
 
 RANDOM_SEED = -1
 # Integers are exact in a browser up to this value, and the displayed seed must be the one used.
-LARGEST_SEED = 2**53 - 1
-MOST_STEPS = 100
-MOST_GUIDANCE = 20.0
-SHORTER_S = 0.05
+MAX_SEED = 2**53 - 1
+MAX_STEPS = 100
+MAX_GUIDANCE = 20.0
+SHORTFALL_TOLERANCE_S = 0.05
 """A video may be this much shorter than requested without a warning."""
 
 ProgressCallback = Callable[[str, int, int], None]
@@ -73,13 +73,13 @@ class SoundGenerator:
             MediaError: the file cannot be read.
             OSError: the result cannot be written.
         """
-        tell = on_progress or _ignore
+        report_progress = on_progress or _ignore
         generation_options, duration_s = parse_form(form)
-        tell("read", 0, generation_options.num_steps)
+        report_progress("read", 0, generation_options.num_steps)
         request = read_request(self.variant, generation_options, video=video, image=image, duration_s=duration_s)
         with self._device:
-            waveform = self._generate(request, tell)
-        tell("write", generation_options.num_steps, generation_options.num_steps)
+            waveform = self._generate(request, report_progress)
+        report_progress("write", generation_options.num_steps, generation_options.num_steps)
         written = write_result(
             self._output, unique_stem(), waveform, self.variant, video=video, duration_s=request.duration_s
         )
@@ -91,14 +91,14 @@ class SoundGenerator:
             warnings=(*_warnings(request, duration_s), *written.warnings),
         )
 
-    def _generate(self, request: GenerationRequest, tell: ProgressCallback) -> np.ndarray:
+    def _generate(self, request: GenerationRequest, report_progress: ProgressCallback) -> np.ndarray:
         steps = request.num_steps
 
         def on_stage(stage: str) -> None:
-            tell(stage, steps if stage == "vocode" else 0, steps)
+            report_progress(stage, steps if stage == "vocode" else 0, steps)
 
         def on_step(step: int, of: int) -> None:
-            tell("sample", step, of)
+            report_progress("sample", step, of)
 
         try:
             (waveform,) = self._pipeline.generate([request], on_stage=on_stage, on_step=on_step)
@@ -116,13 +116,13 @@ def parse_form(form: Form) -> tuple[GenerationOptions, float]:
     Raises:
         RequestInvalidError: a field is empty or out of range.
     """
-    seed = _within("seed", form.seed, RANDOM_SEED, LARGEST_SEED)
+    seed = _in_range("seed", form.seed, RANDOM_SEED, MAX_SEED)
     generation_options = GenerationOptions(
         prompt=form.prompt,
         negative_prompt=form.negative_prompt,
         seed=secrets.randbelow(2**32) if seed == RANDOM_SEED else int(seed),
-        num_steps=int(_within("number of steps", form.num_steps, 1, MOST_STEPS)),
-        cfg_strength=_within("guidance strength", form.cfg_strength, 0, MOST_GUIDANCE),
+        num_steps=int(_in_range("number of steps", form.num_steps, 1, MAX_STEPS)),
+        cfg_strength=_in_range("guidance strength", form.cfg_strength, 0, MAX_GUIDANCE),
     )
     if form.duration_s is None:
         raise RequestInvalidError("The duration is empty; give a number of seconds.")
@@ -134,7 +134,7 @@ def unique_stem() -> str:
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
 
 
-def _within(name: str, value: float | None, least: float, most: float) -> float:
+def _in_range(name: str, value: float | None, least: float, most: float) -> float:
     if value is None:
         raise RequestInvalidError(f"The {name} is empty; give a number from {least} to {most}.")
     if not least <= value <= most:
@@ -145,7 +145,7 @@ def _within(name: str, value: float | None, least: float, most: float) -> float:
 def _warnings(request: GenerationRequest, asked_s: float) -> Iterator[str]:
     if request.video is not None:
         yield from request.video.warnings
-        if request.duration_s < asked_s - SHORTER_S:
+        if request.duration_s < asked_s - SHORTFALL_TOLERANCE_S:
             yield f"The video has {request.duration_s:.2f} s of the requested {asked_s:g} s; so has the sound."
     for name, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
         if text and text_is_cut(text):

@@ -11,9 +11,9 @@ import gradio as gr
 
 from mmaudio_model.errors import ModelError
 from mmaudio_model.gradio_app.generation import (
-    LARGEST_SEED,
-    MOST_GUIDANCE,
-    MOST_STEPS,
+    MAX_GUIDANCE,
+    MAX_SEED,
+    MAX_STEPS,
     Form,
     GeneratedFiles,
     SoundGenerator,
@@ -143,11 +143,11 @@ def _create_fields(variant: Variant, *, negative_prompt: str = "") -> list[Any]:
     negative = gr.Textbox(label="Negative prompt", value=negative_prompt)
     # Ranges are checked by `parse_form`, whose errors name the field; gradio's do not.
     with gr.Row():
-        seed = gr.Number(usual.seed, label="Seed", info=f"-1 draws one; at most {LARGEST_SEED}", precision=0)
-        steps = gr.Number(usual.num_steps, label="Number of steps", info=f"1 to {MOST_STEPS}", precision=0)
+        seed = gr.Number(usual.seed, label="Seed", info=f"-1 draws one; at most {MAX_SEED}", precision=0)
+        steps = gr.Number(usual.num_steps, label="Number of steps", info=f"1 to {MAX_STEPS}", precision=0)
     with gr.Row():
         guidance = gr.Number(
-            usual.cfg_strength, label="Guidance strength", info=f"0 to {MOST_GUIDANCE:g}; below 1: none", step=0.5
+            usual.cfg_strength, label="Guidance strength", info=f"0 to {MAX_GUIDANCE:g}; below 1: none", step=0.5
         )
         duration = gr.Number(variant.default_duration_s, label="Duration in seconds", info=f"{least_s:g} to {most_s:g}")
     return [prompt, negative, seed, steps, guidance, duration]

@@ -47,10 +47,10 @@ class Encoders:
         return encode_frames(self.clip_image, self._pixels(frames)).float().cpu()
 
     @torch.inference_mode()
-    def seen_motion(self, frames: np.ndarray, sync_tokens: int) -> Tensor:
+    def motion(self, frames: np.ndarray, sync_tokens: int) -> Tensor:
         """Return (S, sync_dim) of uint8 frames (F, H, W, 3)."""
-        seen = np.minimum(segment_frames(self.variant, sync_tokens), len(frames) - 1)  # (segments, 16)
-        out: Tensor = self.sync((self._pixels(frames) * 2 - 1)[seen]).flatten(0, 1).float().cpu()
+        indices_by_segment = np.minimum(segment_frames(self.variant, sync_tokens), len(frames) - 1)  # (segments, 16)
+        out: Tensor = self.sync((self._pixels(frames) * 2 - 1)[indices_by_segment]).flatten(0, 1).float().cpu()
         return out
 
     @torch.inference_mode()
@@ -100,7 +100,7 @@ def extract_features(
                 "latent_mean": _half(mean[0]),
                 "latent_std": _half(std[0]),
                 "clip": _half(encoders.clip(clips.get("clip_frames", index))),
-                "sync": _half(encoders.seen_motion(clips.get("sync_frames", index), lengths.sync)),
+                "sync": _half(encoders.motion(clips.get("sync_frames", index), lengths.sync)),
                 "text": _half(text[np.arange(CAPTIONS_KEPT) % len(captions)]),
             }
 

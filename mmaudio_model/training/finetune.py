@@ -28,7 +28,7 @@ from mmaudio_model.training.features import Encoders, extract_features
 from mmaudio_model.training.loop import Trainer
 from mmaudio_model.training.lora import add_adapter, merge_adapter, save_adapter
 from mmaudio_model.training.options import TrainOptions
-from mmaudio_model.training.processes import is_first, own_share, wait_for_all
+from mmaudio_model.training.processes import barrier, is_main_process, rank_and_world_size
 from mmaudio_model.training.task import Losses
 from mmaudio_model.training.tasks.flow import FlowTask
 from mmaudio_model.variants import Variant
@@ -38,7 +38,7 @@ FEATURES, RUN, WEIGHTS, ADAPTER = "features", "flow", "weights", "adapter"
 KEPT_AS_PUBLISHED = frozenset({"latent_mean", "latent_std", "empty_string_feat", "empty_clip_feat", "empty_sync_feat"})
 """Latent statistics and the embeddings of absent conditions: changing them would invalidate the pretrained network."""
 
-Tell = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 """Called with (name of the phase, done, total)."""
 
 
@@ -65,7 +65,7 @@ class FineTuning:
         return self.folder / (WEIGHTS if self.lora_rank is None else ADAPTER)
 
 
-def fine_tune(plan: FineTuning, *, device: str, tell: Tell, resume_from: Path | None = None) -> Losses:
+def fine_tune(plan: FineTuning, *, device: str, on_progress: OnProgress, resume_from: Path | None = None) -> Losses:
     """Run the fine-tuning in each process of the group; return the validation losses.
 
     Raises:
@@ -79,10 +79,10 @@ def fine_tune(plan: FineTuning, *, device: str, tell: Tell, resume_from: Path | 
             f"{plan.clips} holds {shape}; {plan.variant.name} needs {wanted}. "
             "Run `mmaudio train prepare` for this variant."
         )
-    if is_first():
+    if is_main_process():
         _claim_folder(plan)
-    wait_for_all()
-    _make_features(plan, clips, shape, device, tell)
+    barrier()
+    _make_features(plan, clips, shape, device, on_progress)
     flow = load_flow(plan.variant, plan.weights_dir)
     adapted = None if plan.lora_rank is None else add_adapter(flow, plan.variant, plan.lora_rank)
     task = FlowTask(plan.variant, Shards(plan.folder / FEATURES), flow=flow)
@@ -92,10 +92,10 @@ def fine_tune(plan: FineTuning, *, device: str, tell: Tell, resume_from: Path | 
         plan.folder / RUN,
         device=device,
         resume_from=resume_from,
-        on_step=lambda step: tell("flow", step, plan.options.steps),
+        on_step=lambda step: on_progress("flow", step, plan.options.steps),
     )
     losses = trainer.run()
-    if is_first():
+    if is_main_process():
         # The averaged weights are the result; only peft's own object can save the adapter.
         flow.load_state_dict(trainer.average.module.get_submodule("flow").state_dict())
         if adapted is not None:
@@ -103,7 +103,7 @@ def fine_tune(plan: FineTuning, *, device: str, tell: Tell, resume_from: Path | 
         else:
             how = f"fine-tuned on {len(clips)} clips, {trainer.step} steps"
             export_flow(flow, plan.variant, plan.weights_dir, plan.result, trained=how)
-    wait_for_all()
+    barrier()
     return losses
 
 
@@ -174,11 +174,11 @@ def export_flow(flow: nn.Module, variant: Variant, weights_dir: Path | None, out
             link.symlink_to(found.resolve())
 
 
-def _make_features(plan: FineTuning, clips: Shards, shape: ClipShape, device: str, tell: Tell) -> None:
+def _make_features(plan: FineTuning, clips: Shards, shape: ClipShape, device: str, on_progress: OnProgress) -> None:
     """Extract this process's share of the features; the encoders are loaded only if some are missing."""
     folder = plan.folder / FEATURES
     there = len(Shards(folder)) if any(folder.glob("*/shard.json")) else 0
-    wait_for_all()  # otherwise a slow process might count shards that a fast one has just written
+    barrier()  # otherwise a slow process might count shards that a fast one has just written
     if there < len(clips):
         encoders = load_encoders(plan.variant, plan.weights_dir, device)
         extract_features(
@@ -186,10 +186,10 @@ def _make_features(plan: FineTuning, clips: Shards, shape: ClipShape, device: st
             shape.duration_s,
             encoders,
             folder,
-            share=own_share(),
-            on_clips=lambda done, total: tell("features", done, total),
+            share=rank_and_world_size(),
+            on_clips=lambda done, total: on_progress("features", done, total),
         )
-    wait_for_all()
+    barrier()
 
 
 def _claim_folder(plan: FineTuning) -> None:

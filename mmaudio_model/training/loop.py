@@ -71,7 +71,7 @@ class Trainer:
         self.average.requires_grad_(False)
         self._weights = [weight for weight in self._module.parameters() if weight.requires_grad]
         self._optimizer = torch.optim.AdamW(
-            _decayed_apart(self._module, options.weight_decay), lr=options.learning_rate, betas=options.betas
+            _parameter_groups(self._module, options.weight_decay), lr=options.learning_rate, betas=options.betas
         )
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,9 +95,9 @@ class Trainer:
         parallel: nn.Module = module
         if self._world > 1:
             parallel = DistributedDataParallel(module, device_ids=[self._device] if "cuda" in self._device else None)
-        began, seen = time.monotonic(), 0
+        began, clips_seen = time.monotonic(), 0
         if self.step == 0:
-            self._tell("validation", self.validate())  # the baseline to compare with
+            self._write_log("validation", self.validate())  # the baseline to compare with
         module.train()
         while self.step < options.steps:
             for group in self._optimizer.param_groups:
@@ -110,15 +110,15 @@ class Trainer:
             norm = nn.utils.clip_grad_norm_(self._weights, options.clip_norm)
             self._optimizer.step()
             self.average.update_parameters(module)
-            self.step, seen = self.step + 1, seen + options.batch_size * self._world
+            self.step, clips_seen = self.step + 1, clips_seen + options.batch_size * self._world
             if self.step % options.log_every == 0:
                 elapsed = time.monotonic() - began
-                self._tell("train", losses, norm=float(norm), clips_per_s=seen / elapsed)
+                self._write_log("train", losses, norm=float(norm), clips_per_s=clips_seen / elapsed)
             if self.step % options.validate_every == 0 or self.step == options.steps:
-                self._tell("validation", self.validate())
+                self._write_log("validation", self.validate())
                 if self._on_validation is not None and self._rank == 0:
                     self._on_validation(self.average.module, self.step)
-            if self._saves_now():
+            if self._is_save_step():
                 self._save()
             if self._on_step is not None:
                 self._on_step(self.step)
@@ -137,7 +137,7 @@ class Trainer:
         else:
             drawn = Draw.of(self._options.seed, step, self._rank)
         batch = self._task.draw_batch(drawn, self._options.batch_size, validation=validation)
-        batch = _moved(batch, self._device)
+        batch = _to_device(batch, self._device)
         with self._autocast():
             result: Losses = module(batch)
             return result
@@ -147,13 +147,13 @@ class Trainer:
             return contextlib.nullcontext()
         return torch.autocast(self._device.split(":")[0], dtype=torch.bfloat16)
 
-    def _tell(self, kind: str, losses: Losses, **figures: float) -> None:
+    def _write_log(self, kind: str, losses: Losses, **figures: float) -> None:
         if self._log is not None:
             values = {name: value.item() for name, value in losses.items()}
             rate = self._optimizer.param_groups[0]["lr"]
             self._log.write(kind, self.step, {**values, **figures, "learning_rate": rate})
 
-    def _saves_now(self) -> bool:
+    def _is_save_step(self) -> bool:
         options = self._options
         kept = options.keep_every and self.step % options.keep_every == 0
         return bool(self.step % options.save_every == 0 or kept or self.step == options.steps)
@@ -201,7 +201,7 @@ def rate_at(step: int, options: TrainOptions) -> float:
     return FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def _decayed_apart(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Return the optimizer's parameter groups: only matrices and filters have weight decay."""
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     return [
@@ -210,7 +210,7 @@ def _decayed_apart(module: nn.Module, weight_decay: float) -> list[dict[str, Any
     ]
 
 
-def _moved(batch: Batch, device: str) -> Batch:
+def _to_device(batch: Batch, device: str) -> Batch:
     def move(value: Tensor) -> Tensor:
         return value.to(device, non_blocking=True)
 

@@ -20,7 +20,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException, spawn
 WAIT = timedelta(days=1)
 """Timeout of collectives: the first process may prepare for hours. A dead process is noticed at once."""
 
-MEETING, FAILURE = "meeting", "failure"
+RENDEZVOUS, FAILURE = "rendezvous", "failure"
 
 Job = Callable[[str], None]
 """Called in each process with its device name; picklable."""
@@ -30,17 +30,17 @@ class ProcessFailedError(Exception):
     """Raised when one of several processes failed; the message is the traceback of the first failure."""
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Return whether this is the process that writes files (rank 0)."""
     return not dist.is_initialized() or dist.get_rank() == 0
 
 
-def own_share() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
     """Return (rank, world size)."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def wait_for_all() -> None:
+def barrier() -> None:
     """Wait until every process has reached this call."""
     if dist.is_initialized():
         dist.barrier()
@@ -57,8 +57,8 @@ def run_in_processes(job: Job, count: int, device: str) -> None:
         ProcessFailedError: one of several processes failed; the others were terminated.
     """
     if "LOCAL_RANK" in os.environ and "WORLD_SIZE" in os.environ:
-        with joined(device, "env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])) as own:
-            job(own)
+        with process_group(device, "env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])) as own_device:
+            job(own_device)
         return
     if count == 1:
         job(device)
@@ -68,34 +68,34 @@ def run_in_processes(job: Job, count: int, device: str) -> None:
     with tempfile.TemporaryDirectory(prefix="mmaudio-train-") as folder:
         failure = Path(folder) / FAILURE
         try:
-            spawn(_one, args=(job, count, device, Path(folder)), nprocs=count)
+            spawn(_run_rank, args=(job, count, device, Path(folder)), nprocs=count)
         except ProcessRaisedException as exc:
             # This is the first process that ended, which may only have lost its connection to the one that failed.
-            told = failure.read_text() if failure.exists() else ""
-            raise ProcessFailedError(told or str(exc)) from exc
+            message = failure.read_text() if failure.exists() else ""
+            raise ProcessFailedError(message or str(exc)) from exc
 
 
 @contextmanager
-def joined(device: str, meeting: str, rank: int, world: int) -> Iterator[str]:
+def process_group(device: str, rendezvous: str, rank: int, world: int) -> Iterator[str]:
     """Join the process group and yield this process's device name; leave the group at the end."""
-    own = device
+    own_device = device
     if device.startswith("cuda"):
-        own = f"cuda:{int(os.environ.get('LOCAL_RANK', rank))}"
-        torch.cuda.set_device(own)
-    backend = "nccl" if own.startswith("cuda") else "gloo"
-    dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=world, timeout=WAIT)
+        own_device = f"cuda:{int(os.environ.get('LOCAL_RANK', rank))}"
+        torch.cuda.set_device(own_device)
+    backend = "nccl" if own_device.startswith("cuda") else "gloo"
+    dist.init_process_group(backend, init_method=rendezvous, rank=rank, world_size=world, timeout=WAIT)
     try:
-        yield own
+        yield own_device
     finally:
         dist.destroy_process_group()
 
 
-def _one(rank: int, job: Job, world: int, device: str, folder: Path) -> None:
+def _run_rank(rank: int, job: Job, world: int, device: str, folder: Path) -> None:
     torch.set_num_threads(max(1, torch.get_num_threads() // world))
     # A file instead of a port: no other program can take it first.
-    with joined(device, f"file://{folder / MEETING}", rank, world) as own:
+    with process_group(device, f"file://{folder / RENDEZVOUS}", rank, world) as own_device:
         try:
-            job(own)
+            job(own_device)
         except Exception:
             # Written before the others fail in consequence: only the first failure creates the file.
             with suppress(FileExistsError), (folder / FAILURE).open("x") as file:

@@ -65,7 +65,7 @@ def test_other_pictures_than_rgb_are_refused_as_published(mode: str) -> None:
     Image.new(mode, (32, 32)).save(file, "PNG")
     file.seek(0)
 
-    with pytest.raises(MediaInvalidError, match="RGB alone"):
+    with pytest.raises(MediaInvalidError, match="only RGB"):
         read_image_exactly(file, clip_size=96, limits=MediaLimits())
 
 

@@ -39,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(constants, "HF_HOME", str(folder / "hf"))
         write_published(folder / "published")
         write_clips(folder / "clips", 6)
-        fine_tune(plan(folder, None), device="cpu", tell=lambda *_: None)
-        fine_tune(plan(folder, 4), device="cpu", tell=lambda *_: None)
+        fine_tune(plan(folder, None), device="cpu", on_progress=lambda *_: None)
+        fine_tune(plan(folder, 4), device="cpu", on_progress=lambda *_: None)
         merge(PUBLISHED, folder / "run-4" / "adapter", folder / "published", folder / "merged")
     return folder
 
@@ -185,15 +185,15 @@ def test_features_are_what_the_pipeline_would_see_and_the_vae_says_of_the_sound(
 def test_clips_for_another_variant_and_a_folder_in_use_are_refused(folder: Path) -> None:
     other = replace(PUBLISHED, clip=replace(PUBLISHED.clip, frame_size=384))
     with pytest.raises(TrainingDataError, match="Run `mmaudio train prepare` for this variant"):
-        fine_tune(replace(plan(folder, None), variant=other), device="cpu", tell=lambda *_: None)
+        fine_tune(replace(plan(folder, None), variant=other), device="cpu", on_progress=lambda *_: None)
     with pytest.raises(TrainingDataError, match="choose another folder"):
-        fine_tune(replace(plan(folder, 8), folder=folder / "run-4"), device="cpu", tell=lambda *_: None)
+        fine_tune(replace(plan(folder, 8), folder=folder / "run-4"), device="cpu", on_progress=lambda *_: None)
 
 
 def test_a_run_that_is_done_is_not_done_again(folder: Path) -> None:
     told: list[str] = []
     path = folder / "run-None" / "features" / "00000" / "text.npy"
     before = path.stat().st_mtime_ns
-    fine_tune(plan(folder, None), device="cpu", tell=lambda step, *_: told.append(step))
+    fine_tune(plan(folder, None), device="cpu", on_progress=lambda step, *_: told.append(step))
     assert told == []
     assert path.stat().st_mtime_ns == before

@@ -44,14 +44,14 @@ class Desync:
     @torch.inference_mode()
     def offset_logits(self, video: Path, waveform: np.ndarray) -> np.ndarray:
         pictures = torch.from_numpy(square_frames(video, side=SIDE, duration_s=CLIP_S))
-        seen = _segments(pictures.permute(0, 3, 1, 2) / 127.5 - 1, SEGMENT_FRAMES)
-        heard = _segments(torch.from_numpy(waveform), SEGMENT_SAMPLES)
+        frame_segments = _segments(pictures.permute(0, 3, 1, 2) / 127.5 - 1, SEGMENT_FRAMES)
+        sound_segments = _segments(torch.from_numpy(waveform), SEGMENT_SAMPLES)
         # Both are cut to the shorter one.
-        count = min(len(seen), len(heard))
+        count = min(len(frame_segments), len(sound_segments))
         if count < STRETCH_SEGMENTS:
             raise MediaInvalidError(f"{video} and its sound have less than 4.8 s in common, which DeSync needs.")
-        vision = self._net.extract_vfeats(seen[:count, None])[:, 0]
-        audio = self._net.extract_afeats(self._spectrograms(heard[:count])[None, :, None])[0]
+        vision = self._net.extract_vfeats(frame_segments[:count, None])[:, 0]
+        audio = self._net.extract_afeats(self._spectrograms(sound_segments[:count])[None, :, None])[0]
         sections = (slice(None, STRETCH_SEGMENTS), slice(-STRETCH_SEGMENTS, None))
         logits = [self._net.compare_v_a(vision[part][None], audio[part][None])[0] for part in sections]
         return torch.stack(logits).numpy()

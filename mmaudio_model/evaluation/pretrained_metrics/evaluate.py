@@ -71,14 +71,14 @@ def pretrained_metrics(
     adapters: Adapters = PUBLISHED,
     on_progress: Progress = lambda _name, _done, _count: None,
 ) -> dict[str, Any]:
-    """Return `metrics` by name, `judged` (number of clips), and `skipped` and `errors` with a sentence each.
+    """Return `metrics` by name, `clip_counts` (number of clips), and `skipped` and `errors` with a sentence each.
 
     A network that is missing, damaged or fails on a file affects only its own metrics.
 
     Args:
         weights: folder with the networks' files.
     """
-    report: dict[str, Any] = {"metrics": {}, "judged": {}, "skipped": {}, "errors": {}}
+    report: dict[str, Any] = {"metrics": {}, "clip_counts": {}, "skipped": {}, "errors": {}}
     weights = weights.resolve()
     captioned = [stem for stem in material.pairs if stem in material.captions]
     filmed = [stem for stem in material.pairs if stem in material.videos]
@@ -99,11 +99,11 @@ def pretrained_metrics(
         try:
             values = measure(load(adapter, weights), on_progress)
         except (ModelError, OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as exc:
-            said = str(exc) if isinstance(exc, ModelError | OSError) else f"{type(exc).__name__}: {exc}"
-            report["errors"] |= dict.fromkeys(names, said)
+            message = str(exc) if isinstance(exc, ModelError | OSError) else f"{type(exc).__name__}: {exc}"
+            report["errors"] |= dict.fromkeys(names, message)
             return
         report["metrics"] |= dict(zip(names, values, strict=True))
-        report["judged"] |= dict.fromkeys(names, len(stems))
+        report["clip_counts"] |= dict.fromkeys(names, len(stems))
 
     for sound in adapters.sound:
         names = tuple(f"{measure}_{sound.name}" for measure in ("fd", "kl", "is"))

@@ -50,7 +50,7 @@ class SkippedVideo:
 
     file: str
     start_s: float
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ def scan_folder(
     )
     if not files:
         raise TrainingDataError(f"Got {folder}, which contains no video ({', '.join(sorted(SUFFIXES))}).")
-    told = read_captions(folder)
-    captions = {file: told.get(file, ()) + caption_file(folder / file) for file in files}
+    listed = read_captions(folder)
+    captions = {file: listed.get(file, ()) + caption_file(folder / file) for file in files}
     sections: list[Section] = []
     skipped: list[SkippedVideo] = []
     results = map_in_processes(partial(scan_video, folder, shape, limits), files, processes=processes)
@@ -137,7 +137,7 @@ def scan_folder(
         on_video(done, len(files))
     if not sections:
         raise TrainingDataError(
-            f"None of the {len(files)} videos in {folder} is usable. The first: {skipped[0].file}: {skipped[0].why}"
+            f"None of the {len(files)} videos in {folder} is usable. The first: {skipped[0].file}: {skipped[0].reason}"
         )
     return ScannedFolder(tuple(sections), tuple(skipped))
 
@@ -171,10 +171,10 @@ def scan_video(
         path = folder / file
         try:
             # Sound first: it is quick to read, and most unusable videos have none.
-            heard_s = len(_sound(path, start_s, small, limits)) / shape.sample_rate_hz
-            if heard_s < shape.duration_s - MISSING_S:
+            sound_s = len(_sound(path, start_s, small, limits)) / shape.sample_rate_hz
+            if sound_s < shape.duration_s - MISSING_S:
                 if not (starts or bad):
-                    bad.append(SkippedVideo(file, start_s, _too_short("sound", heard_s, shape)))
+                    bad.append(SkippedVideo(file, start_s, _too_short("sound", sound_s, shape)))
                 return starts, bad
             frames = _frames(path, start_s, small, limits)
             if frames.duration_s < shape.duration_s - MISSING_S:

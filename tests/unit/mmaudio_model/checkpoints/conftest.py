@@ -1,7 +1,7 @@
-"""Weights folders and an empty cache for each test."""
+"""An empty Hugging Face cache for each test."""
 
 from __future__ import annotations
 
-from tests.weights_fixtures import converted, hub_cache, published, weights_dir
+from tests.weights_fixtures import hub_cache
 
-__all__ = ["converted", "hub_cache", "published", "weights_dir"]
+__all__ = ["hub_cache"]

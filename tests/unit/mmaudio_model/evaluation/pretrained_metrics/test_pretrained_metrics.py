@@ -70,7 +70,7 @@ def test_every_metric_is_computed_by_networks_that_are_found(material: Material,
     report = pretrained_metrics(material, tmp_path / "weights", adapters=TINY)
     assert (report["skipped"], report["errors"]) == ({}, {})
     assert set(report["metrics"]) == ALL
-    assert report["judged"] == {**dict.fromkeys(DISTANCES, 3), "clap": 2, "imagebind": 2, "desync": 2}
+    assert report["clip_counts"] == {**dict.fromkeys(DISTANCES, 3), "clap": 2, "imagebind": 2, "desync": 2}
     network = TinyNetwork(tmp_path / "weights")
 
     def embedded(side: int, *stems: str) -> np.ndarray:

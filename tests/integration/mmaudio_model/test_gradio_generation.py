@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from mmaudio_model.errors import MediaInvalidError, RequestInvalidError
-from mmaudio_model.gradio_app.generation import LARGEST_SEED, Form, SoundGenerator, parse_form, unique_stem
+from mmaudio_model.gradio_app.generation import MAX_SEED, Form, SoundGenerator, parse_form, unique_stem
 from mmaudio_model.pipeline import GenerationRequest, Pipeline
 
 QUICK = Form(prompt="rain", seed=7, num_steps=2, duration_s=1.0)
@@ -51,14 +51,14 @@ def test_a_seed_of_minus_one_is_drawn_anew_each_time() -> None:
     seeds = {parse_form(Form(seed=-1))[0].seed for _ in range(20)}
 
     assert len(seeds) == 20
-    assert all(0 <= seed <= LARGEST_SEED for seed in seeds)
+    assert all(0 <= seed <= MAX_SEED for seed in seeds)
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"seed": -2}, r"Got a seed of -2; it must be from -1"),
-        ({"seed": LARGEST_SEED + 1}, "seed"),
+        ({"seed": MAX_SEED + 1}, "seed"),
         ({"seed": None}, "The seed is empty"),
         ({"num_steps": 0}, "number of steps of 0; it must be from 1 to 100"),
         ({"num_steps": 101}, "number of steps"),

@@ -31,7 +31,7 @@ from tests.unit.mmaudio_model.media.videos import (
     write_video,
 )
 
-FOLDER = Path(__file__).parents[3] / "data" / "media"
+FOLDER = Path(__file__).parents[2] / "data" / "media"
 TABLE: list[dict[str, Any]] = json.loads((FOLDER / "expected.json").read_text())
 TINY = get_variant("tiny_16k")
 CANARY = 255
