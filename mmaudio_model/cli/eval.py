@@ -174,12 +174,12 @@ def folders(
     report = evaluate_folders(pairs, load_classifier(), labels=labels, on_progress=_progress())
     if metric_weights is not None:
         material = Material(pairs.both, captions, by_stem(videos) if videos is not None else {})
-        report["pretrained_metrics"] = pretrained_metrics(material, metric_weights, on_progress=_progress())
+        report["pretrained"] = pretrained_metrics(material, metric_weights, on_progress=_progress())
     for folder, unpaired in ((generated, pairs.only_generated), (reference, pairs.only_reference)):
         if unpaired:
             click.echo(f"Warning: {len(unpaired)} files are only in {folder} and were left out.", err=True)
     table = parts_table({"generated": report}, ("generated",))
-    _finish(report, table, pretrained_lines(report.get("pretrained_metrics", {})), output, as_json=as_json)
+    _finish(report, table, pretrained_lines(report.get("pretrained", {})), output, as_json=as_json)
 
 
 @eval_.command("train-classifier", cls=LocalCommand)
