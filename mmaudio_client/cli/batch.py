@@ -61,7 +61,7 @@ class Batch:
         except KeyboardInterrupt:
             submitted = sum(item.job is not None for item in self._items)
             raise InterruptedWaitError(
-                f"Interrupted. The {submitted} submitted jobs continue: `mmaudio list` shows them."
+                f"Interrupted. Jobs that were submitted ({submitted}) continue: `mmaudio list` shows them."
             ) from None
         codes = [ExitCode.UNREACHABLE if item.outcome is None else item.outcome for item in self._items]
         if not self._as_json:

@@ -45,7 +45,7 @@ class ServerCommand(click.Command):
     @staticmethod
     def _leave(error: BaseException, *, as_json: bool) -> None:
         print_error(error, as_json=as_json)
-        raise click.exceptions.Exit(exit_code_of(error)) from error
+        raise click.exceptions.Exit(int(exit_code_of(error))) from error
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def json_usage_errors(args: list[str]) -> Iterator[None]:
         if not as_json:
             raise
         print_error(exc, as_json=True)
-        raise click.exceptions.Exit(ExitCode.USAGE) from exc
+        raise click.exceptions.Exit(int(ExitCode.USAGE)) from exc
 
 
 def with_server(command: Callable[..., None]) -> Callable[..., None]:

@@ -81,7 +81,7 @@ def submit(
     request = cast("SubmitFields", fields)
     if len(found) > 1:
         code = Batch(client, found, request, output=output, as_json=as_json).run(no_wait=no_wait)
-        raise click.exceptions.Exit(code)
+        raise click.exceptions.Exit(int(code))
     one = found[0] if found else None
     job = _submit_with_progress(client, one, request, quiet=as_json)
     name = one.path.name if one is not None and one.path is not None else None

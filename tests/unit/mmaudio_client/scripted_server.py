@@ -138,6 +138,16 @@ def job_answer(state: str = "queued", **members: Any) -> httpx.Response:
     return httpx.Response(200, json=job_document(state, **members))
 
 
+def upload_answer(upload_id: str = "upl_1", **members: Any) -> httpx.Response:
+    """The answer to an announcement, or to a question about an upload."""
+    return httpx.Response(200, json={**upload_document(), "id": upload_id, **members})
+
+
+def sound(content: bytes = SOUND) -> httpx.Response:
+    """The answer to a download."""
+    return httpx.Response(200, content=content)
+
+
 def page(*jobs: dict[str, Any], following: str | None = None) -> httpx.Response:
     return httpx.Response(200, json=page_document(*jobs, following=following))
 

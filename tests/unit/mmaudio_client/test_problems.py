@@ -11,6 +11,7 @@ from mmaudio_client import (
     Client,
     ClientError,
     ConflictError,
+    InvalidAddressError,
     InvalidRequestError,
     NotFoundError,
     WrongServerError,
@@ -99,7 +100,7 @@ def test_a_redirect_to_a_login_page_is_not_followed(server: ScriptedServer) -> N
     ["", "localhost", "localhost:8000", "127.0.0.1:8000", "ftp://a.example", "http://", "http://a:b"],
 )
 def test_an_address_that_is_none_is_refused_before_anything_is_sent(address: str) -> None:
-    with pytest.raises(WrongServerError, match="Got the server address"):
+    with pytest.raises(InvalidAddressError, match="Got the server address"):
         Client(address)
 
 

@@ -13,8 +13,8 @@ import pytest
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
-from mmaudio_client import ApiError, Client, UnavailableError
-from mmaudio_client.client import CHUNK_BYTES
+from mmaudio_client import ApiError, Client, InvalidInputError, UnavailableError
+from mmaudio_client.uploads import CHUNK_BYTES
 from tests.unit.mmaudio_client.scripted_server import (
     URL,
     ScriptedServer,
@@ -153,7 +153,7 @@ def test_an_interrupted_upload_says_so_and_makes_no_job(
 
 
 def test_a_file_that_is_not_there_is_found_out_before_anything_is_sent(server: ScriptedServer, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InvalidInputError, match="There is no file"):
         server.client().submit(video=tmp_path / "missing.mp4")
     assert server.requests == []
 
