@@ -13,6 +13,7 @@ import httpx
 from mmaudio_client.connection import CONNECT_TIMEOUT_S
 from mmaudio_client.errors import (
     ApiError,
+    ClientError,
     ConflictError,
     InvalidInputError,
     InvalidRequestError,
@@ -26,7 +27,8 @@ TRIES = 5
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 20.0
 LONGEST_RETRY_AFTER_S = 120.0
-_RETRYABLE_STATUS = frozenset({429, 502, 503, 504})
+TOO_MANY_REQUESTS = 429
+_RETRYABLE_STATUS = frozenset({TOO_MANY_REQUESTS, 502, 503, 504})
 _KINDS = {404: NotFoundError, 409: ConflictError, 422: InvalidRequestError}
 
 
@@ -75,7 +77,7 @@ class Transport:
             InvalidInputError: a text of the request is not valid Unicode.
         """
         timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
-        error: UnavailableError = UnavailableError("")
+        error: ClientError = UnavailableError("")
         for attempt in range(TRIES):
             retry_after = None
             try:
@@ -94,13 +96,18 @@ class Transport:
                     break
             else:
                 self._retry_connecting = True
-                if answer.status_code not in _RETRYABLE_STATUS or (not again and answer.status_code != 429):
+                if answer.status_code not in _RETRYABLE_STATUS or (
+                    not again and answer.status_code != TOO_MANY_REQUESTS
+                ):
                     return _checked(answer)
-                error = UnavailableError(str(api_error(answer)))
+                error = api_error(answer)
+                if answer.status_code != TOO_MANY_REQUESTS:
+                    error = UnavailableError(str(error))
                 retry_after = _retry_after_s(answer)
             if attempt < TRIES - 1:
                 self._sleep(retry_after if retry_after is not None else self._pause(attempt))
-        raise type(error)(f"{error} (tried {attempt + 1} times)")
+        error.args = (f"{error} (tried {attempt + 1} times)",)
+        raise error
 
     def _pause(self, attempt: int) -> float:
         return float(min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S)) * (0.5 + 0.5 * self._rng())
