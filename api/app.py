@@ -10,21 +10,24 @@ from flask_openapi3 import Info, OpenAPI
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
 from api.auth import current_tenant
+from api.context import EXTENSION, AppContext
 from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
-from api.platform import EXTENSION, Platform
 from api.routes.artifacts import artifacts_api
-from api.routes.house import house_api
+from api.routes.health import health_api
 from api.routes.jobs import jobs_api
+from api.routes.queues import queues_api
 from api.routes.s3_events import EVENTS_ENDPOINT, s3_events_api
 from api.routes.triggers import triggers_api
 from api.routes.uploads import uploads_api
-from api.schemas.answers import Problem
+from api.routes.variants import variants_api
+from api.routes.workers import workers_api
+from api.schemas.responses import Problem
 from jobs.db.database import Database
 from jobs.queue import Broker
-from jobs.service.dispatch import Publisher
+from jobs.service.scheduling.dispatch import Publisher
 from jobs.settings import Settings, load_secret_key
-from jobs.storage.buckets import BucketReader, LateBucketReader
+from jobs.storage.bucket_reader import BucketReader, LazyBucketReader
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
 from jobs.storage.signing import LinkSigner
@@ -61,13 +64,13 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False  # its redirects are HTML pages
-    app.extensions[EXTENSION] = Platform(
+    app.extensions[EXTENSION] = AppContext(
         settings=settings,
         db=db or Database(settings.database_url, pool_size=settings.api_threads // 2),
         store=store or open_store(settings),
         broker=broker or Broker(settings.resolved_broker_url()),
         signer=LinkSigner(load_secret_key(settings)),
-        buckets=buckets or LateBucketReader(settings),
+        buckets=buckets or LazyBucketReader(settings),
     )
     register_error_handlers(app)
     if settings.listens_on_loopback and not settings.trust_network:
@@ -75,7 +78,17 @@ def create_app(
     app.before_request(_refuse_nul)
     app.before_request(_expect_json)
     app.after_request(_harden)
-    for blueprint in (jobs_api, artifacts_api, uploads_api, triggers_api, s3_events_api, house_api):
+    for blueprint in (
+        jobs_api,
+        artifacts_api,
+        uploads_api,
+        triggers_api,
+        s3_events_api,
+        variants_api,
+        queues_api,
+        workers_api,
+        health_api,
+    ):
         app.register_api(blueprint)
     app.register_blueprint(dashboard)
     app.add_url_rule("/openapi.json", "openapi_document", lambda: app.api_doc)
@@ -108,7 +121,7 @@ def _expect_json() -> Response | None:
         return None
     if request.endpoint == EVENTS_ENDPOINT:
         return None  # object stores send what they like; the token there is what no other site has
-    if not request.content_length and request.endpoint in {"jobs.cancel_job", "jobs.retry_job", "house.drain_worker"}:
+    if not request.content_length and request.endpoint in {"jobs.cancel_job", "jobs.retry_job", "workers.drain_worker"}:
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
             return problem(403, "cross_site", "This call may not come from another site.")
         return None

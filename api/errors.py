@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
-from api.platform import platform
+from api.context import current_context
 from api.presentation import present_job
 from api.sns import SnsRefusedError, SnsUnreachableError
 from jobs import errors as domain
@@ -156,7 +156,7 @@ def _domain_error(exc: domain.DomainError) -> Response:
     if isinstance(exc, domain.InvalidCursorError):
         fields = [{"field": "cursor", "message": exc.message}]
     if isinstance(exc, domain.JobEndedError | domain.JobNotEndedError):
-        members["job"] = present_job(platform(), exc.job_id)
+        members["job"] = present_job(current_context(), exc.job_id)
     response = problem(_status(exc), exc.code, exc.message, fields=fields, **members)
     if isinstance(exc, domain.QueueFullError):
         response.headers["Retry-After"] = str(QUEUE_FULL_RETRY_S)

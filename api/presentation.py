@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from api.platform import Platform
+from api.context import AppContext
 from jobs.db.database import Transaction
 from jobs.db.tables import Artifact, Job, JobAttempt, Upload
 from jobs.lifecycle import State
-from jobs.service.positions import queue_position
-from jobs.service.queries import artifact_expired, attempts_of, job_artifacts
+from jobs.service.artifacts import artifact_expired, artifacts_by_job
+from jobs.service.queries import attempts_by_job
+from jobs.service.scheduling.queue_stats import queue_position
 
 # Signed links change once in this time only, so that an unchanged job stays the same document.
 LINK_STEP_S = 600
@@ -23,29 +24,29 @@ def iso(time: datetime | None) -> str | None:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z") if time is not None else None
 
 
-def present_job(platform: Platform, job_id: str) -> dict[str, Any]:
+def present_job(ctx: AppContext, job_id: str) -> dict[str, Any]:
     """Return a job by its id."""
-    with platform.db.reading() as tx:
-        return JobPresenter(platform, tx).job(tx.session.get_one(Job, job_id))
+    with ctx.db.reading() as tx:
+        return JobPresenter(ctx, tx).job(tx.session.get_one(Job, job_id))
 
 
 class JobPresenter:
     """Presents jobs as they are in one transaction."""
 
-    def __init__(self, platform: Platform, tx: Transaction) -> None:
-        self._platform, self._tx = platform, tx
-        self._base = platform.settings.public_url.rstrip("/")
+    def __init__(self, ctx: AppContext, tx: Transaction) -> None:
+        self._ctx, self._tx = ctx, tx
+        self._base = ctx.settings.public_url.rstrip("/")
 
     def job(self, job: Job) -> dict[str, Any]:
         """Return one job, with its place in the queue."""
-        artifacts = job_artifacts(self._tx, [job.id])[job.id] if job.state is State.SUCCEEDED else []
-        attempts = attempts_of(self._tx, [job.id])[job.id] if job.attempt else []
+        artifacts = artifacts_by_job(self._tx, [job.id])[job.id] if job.state is State.SUCCEEDED else []
+        attempts = attempts_by_job(self._tx, [job.id])[job.id] if job.attempt else []
         return self._document(job, artifacts, attempts, queue_position(self._tx, job))
 
     def jobs(self, jobs: list[Job]) -> list[dict[str, Any]]:
         """Return a page of jobs. Places in the queue are left out: each would cost a count of its own."""
         ids = [job.id for job in jobs]
-        artifacts, attempts = job_artifacts(self._tx, ids), attempts_of(self._tx, ids)
+        artifacts, attempts = artifacts_by_job(self._tx, ids), attempts_by_job(self._tx, ids)
         return [self._document(job, artifacts[job.id], attempts[job.id], None) for job in jobs]
 
     @staticmethod
@@ -107,10 +108,10 @@ class JobPresenter:
         }
 
     def _signed(self, path: str) -> str:
-        until = self._tx.now + timedelta(seconds=self._platform.settings.link_ttl_s)
+        until = self._tx.now + timedelta(seconds=self._ctx.settings.signed_url_ttl_s)
         step = timedelta(seconds=LINK_STEP_S)
         until += step - (until - datetime.min.replace(tzinfo=until.tzinfo)) % step
-        return f"{self._base}{path}?{self._platform.signer.query('GET', path, until)}"
+        return f"{self._base}{path}?{self._ctx.signer.query('GET', path, until)}"
 
 
 def _attempt(attempt: JobAttempt) -> dict[str, Any]:

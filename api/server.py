@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
+import sys
+import threading
 
 from flask import Flask
 
 from api.app import create_app
-from jobs.parentage import death_with_parent
 from jobs.settings import Settings, load_settings
 
 STOP_WITHIN_S = 10
@@ -16,9 +18,21 @@ STOP_WITHIN_S = 10
 
 def app_from_environment() -> Flask:
     """Make the app in the server's process; its settings come by the environment, as they do for every process."""
-    # granian's server process would keep the port when granian's main process is killed
-    death_with_parent(os.getppid())()
+    _exit_with_parent(os.getppid())
     return create_app(load_settings())
+
+
+def _exit_with_parent(parent_pid: int) -> None:
+    """Exit when granian's main process is killed; this process would keep the port otherwise."""
+    if sys.platform != "linux":
+        return
+    parent = os.pidfd_open(parent_pid)
+
+    def wait() -> None:
+        select.select([parent], [], [])  # readable when the process has ended
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent-exit", daemon=True).start()
 
 
 def serve(settings: Settings) -> None:

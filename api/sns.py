@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 
 from jobs.errors import DomainError
-from jobs.triggers.forms.sns import NOTIFICATION
+from jobs.triggers.event_parsers.sns import NOTIFICATION
 
 # The host that signs and confirms: SNS of a region, also of China. Anything else could be anybody's.
 _HOST = re.compile(r"sns\.[a-z0-9-]+\.amazonaws\.com(\.cn)?")

@@ -1,7 +1,7 @@
 """Whether the queue's calls cost more with a million waiting jobs: `python -m benchmarks.backlog [--rows N]`.
 
 PostgreSQL of the wheel, two databases on one server, the same calls in turn on both: one holds 1,000 queued jobs (the
-baseline), the other a million, of 20 tenants, three priorities and two variants. The belt is a list in memory: what is
+baseline), the other a million, of 20 tenants, three priorities and two variants. The queue is a list in memory: what is
 measured is SQL and our own code.
 """
 
@@ -21,15 +21,15 @@ from jobs.db.database import Database
 from jobs.db.tables import Job
 from jobs.lifecycle import State
 from jobs.request import JobRequest
-from jobs.service import work
-from jobs.service.dispatch import dispatch
-from jobs.service.positions import queue_position, queue_sums
+from jobs.service import attempts
+from jobs.service.maintenance import MaintenancePolicy, rescue
 from jobs.service.queries import JobFilter, get_job, list_jobs
+from jobs.service.scheduling.dispatch import dispatch
+from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.submission import SubmitPolicy, submit_and_commit
-from jobs.service.sweep import SweepPolicy, mend
-from jobs.service.workers import register_worker, worker_heartbeat
+from jobs.service.workers import record_heartbeat, register_worker
+from local_services.postgres import postgres_database, postgres_server
 from migrations.upgrade import upgrade
-from tests.servers.postgres import postgres_database, postgres_server
 
 BASELINE_ROWS = 1_000
 MOST = 1.5
@@ -54,13 +54,13 @@ SELECT variant, priority, tenant, 0, count(*) FROM jobs WHERE state = 'queued' G
 
 
 @dataclass
-class Belt:
+class FakeBroker:
     messages: list[str] = field(default_factory=list)
 
     def publish(self, job_ids: list[str], *, variant: str) -> None:  # noqa: ARG002 - as the broker's
         self.messages += job_ids
 
-    def job_ids_on_belt(self, variant: str) -> set[str]:  # noqa: ARG002
+    def enqueued_job_ids(self, variant: str) -> set[str]:  # noqa: ARG002
         return set(self.messages)
 
 
@@ -68,7 +68,7 @@ class Queue:
     """One database with so many waiting jobs, and the calls on it."""
 
     def __init__(self, db: Database) -> None:
-        self.db, self.belt = db, Belt()
+        self.db, self.queue = db, FakeBroker()
         self.policy = SubmitPolicy(variants=(VARIANT, "small_16k"), max_queued_per_tenant=10**9)
         self.seconds: dict[str, list[float]] = defaultdict(list)
         with db.reading() as tx:
@@ -79,18 +79,18 @@ class Queue:
         """Each call once; a window of jobs is published, claimed and ended, so the next round finds the same."""
         job_id = self.asked[number % len(self.asked)]
         with self.db.transaction() as tx:
-            worker_heartbeat(tx, "w1", state="ready", variants_loaded=[VARIANT], memory_bytes=None)
+            record_heartbeat(tx, "w1", state="ready", variants_loaded=[VARIANT], memory_bytes=None)
         with self._timed("submit"):
             submit_and_commit(self.db, JobRequest(prompt="rain"), tenant="tenant_1", policy=self.policy)
         with self._timed(f"dispatch of a window ({SLOTS} jobs)"):
-            dispatch(self.db, self.belt)
-        assert len(self.belt.messages) == SLOTS, self.belt.messages
+            dispatch(self.db, self.queue)
+        assert len(self.queue.messages) == SLOTS, self.queue.messages
         claims = []
-        for message in self.belt.messages:
+        for message in self.queue.messages:
             with self._timed("claim"), self.db.transaction() as tx:
-                claims.append(work.claim(tx, message, worker_id="w1", lease_s=60))
+                claims.append(attempts.claim(tx, message, worker_id="w1", lease_s=60))
         with self._timed("dispatch while all slots are busy"):
-            dispatch(self.db, self.belt)
+            dispatch(self.db, self.queue)
         with self._timed("get"), self.db.reading() as tx:
             job = tx.session.get_one(Job, job_id)
             get_job(tx, job_id, tenant=job.tenant)
@@ -101,14 +101,14 @@ class Queue:
         with self._timed("list page of 50, failed ones"), self.db.reading() as tx:
             list_jobs(tx, tenant="tenant_1", wanted=JobFilter(state=State.FAILED), cursor=None, limit=50)
         with self._timed("queue sums"), self.db.reading() as tx:
-            queue_sums(tx, (VARIANT,))
+            queue_stats(tx, (VARIANT,))
         with self._timed("sweep (SQL)"):
-            mend(self.db, SweepPolicy(lost_after_s=3600))
+            rescue(self.db, MaintenancePolicy(lost_after_s=3600))
         for claim in claims:
             assert claim is not None, "the belt gave a job that could not be claimed"
             with self.db.transaction() as tx:
-                work.complete(tx, claim, [], warnings=[], timings={}, artifact_ttl_s=60)
-        self.belt.messages.clear()
+                attempts.complete(tx, claim, [], warnings=[], timings={}, artifact_ttl_s=60)
+        self.queue.messages.clear()
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

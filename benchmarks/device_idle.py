@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.house import VARIANT, House
+from benchmarks.platform_harness import VARIANT, PlatformHarness
 from jobs.db.database import Database
 from jobs.queue import Broker
 from jobs.service.workers import register_worker
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from migrations.upgrade import upgrade
-from workers.process import WorkerProcess
+from workers.worker_process import WorkerProcess
 
 JOBS = 16
 
@@ -37,7 +37,7 @@ def main() -> None:
         upgrade(settings.database_url)
         worker = WorkerProcess(settings, device="cpu:0", torch_device="cpu")
         db = Database(settings.database_url)
-        here = House(settings, db, Broker(settings.broker_url), open_store(settings))
+        here = PlatformHarness(settings, db, Broker(settings.broker_url), open_store(settings))
         # Before there is a worker: nothing is published, and the broker that is not there is not missed.
         ids = [
             here.submit(video=here.video(1.0, number), prompt=f"prompt {number}", seed=number) for number in range(JOBS)

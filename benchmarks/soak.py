@@ -24,7 +24,7 @@ import httpx
 import psutil
 
 from benchmarks.process_watch import MIB, ProcessWatch
-from chaos.house import House
+from chaos.processes import Processes
 from chaos.services import free_port, valkey
 from jobs.settings import Settings
 from migrations.upgrade import upgrade
@@ -46,7 +46,7 @@ class Soak:
     """One run against one platform. `worker-1` lives through it; `worker-2` is hurt again and again."""
 
     client: httpx.Client
-    house: House
+    processes: Processes
     rng: random.Random
     videos: list[str] = field(default_factory=list)
     open_jobs: list[str] = field(default_factory=list)
@@ -91,13 +91,13 @@ class Soak:
 
     def hurt(self) -> None:
         how = self.rng.choice(["kill", "stop", "drain"])
-        victim = process_of(self.house.pid("worker-2"))
+        victim = process_of(self.processes.pid("worker-2"))
         if victim is None:
             return
         if how == "kill":
             os.kill(victim, signal.SIGKILL)
         elif how == "stop":
-            os.kill(self.house.pid("worker-2"), signal.SIGTERM)
+            os.kill(self.processes.pid("worker-2"), signal.SIGTERM)
         else:
             ids = [one["id"] for one in self.call("GET", "/v1/workers")["data"] if one["pid"] == victim]
             if not ids:
@@ -172,17 +172,17 @@ def run(folder: Path, seconds: float, seed: int, stack: contextlib.ExitStack) ->
     for made in ("data", "scratch", "tmp", "logs"):
         (folder / made).mkdir()
     upgrade(Settings(data_dir=folder / "data").database_url)
-    house = House(environment, folder / "logs")
-    watch = ProcessWatch(lambda: {**{house.pid(part): part for part in house.starts()}, broker.pid: "broker"})
+    processes = Processes(environment, folder / "logs")
+    watch = ProcessWatch(lambda: {**{processes.pid(part): part for part in processes.starts()}, broker.pid: "broker"})
     try:
         for part in ("api", "control"):
-            house.keep(part, part)
+            processes.keep(part, part)
         for number in (1, 2):
-            house.keep(f"worker-{number}", "worker", "--devices", f"cpu:{number - 1}")
-        threading.Thread(target=house.watch, daemon=True).start()
+            processes.keep(f"worker-{number}", "worker", "--devices", f"cpu:{number - 1}")
+        threading.Thread(target=processes.watch, daemon=True).start()
         client = stack.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False))
         _wait_ready(client)
-        soak = Soak(client, house, random.Random(f"soak {seed}"))
+        soak = Soak(client, processes, random.Random(f"soak {seed}"))
         for number, content in enumerate(_videos(folder)):
             soak.upload(f"v{number}.mp4", content)
         watch.start()
@@ -191,13 +191,13 @@ def run(folder: Path, seconds: float, seed: int, stack: contextlib.ExitStack) ->
         watch.close()
         unfinished = len(soak.open_jobs)
     finally:
-        house.close()
+        processes.close()
     files = [path for made in ("scratch", "tmp") for path in (folder / made).rglob("*") if path.is_file()]
     drafts = list((folder / "data" / "objects" / "drafts").glob("tmp*"))
     broker_left = [told for told in watch.left() if not told.startswith(f"{broker.pid} ")]
     grown = _print_courses(watch, seconds)
     print(f"{soak.submitted} jobs in {seconds:.0f} s: {_counts(soak.ends)}; not ended {unfinished}")
-    print(f"worker-2 was hurt: {_counts(soak.hurts)}; starts: {_counts(Counter(house.starts()))}")
+    print(f"worker-2 was hurt: {_counts(soak.hurts)}; starts: {_counts(Counter(processes.starts()))}")
     print(
         f"orphans while it ran {len(watch.orphans)}, processes left {len(broker_left)}, files left {len(files)}, ",
         end="",

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from benchmarks.house import House, house
+from benchmarks.platform_harness import PlatformHarness, run_platform
 from benchmarks.serving import percentile
 from jobs.db.tables import Job
 
@@ -20,21 +20,21 @@ CLIP_S, LONG_CLIP_S = 1.0, 8.0
 STEPS = 25
 
 
-def _fields(here: House, seed: int) -> dict[str, object]:
-    return {"video": here.video(CLIP_S, seed), "prompt": f"prompt {seed}", "seed": seed, "num_steps": STEPS}
+def _fields(platform: PlatformHarness, seed: int) -> dict[str, object]:
+    return {"video": platform.video(CLIP_S, seed), "prompt": f"prompt {seed}", "seed": seed, "num_steps": STEPS}
 
 
 def batching() -> None:
     """8 waiting jobs against the same 8 one at a time, one worker with one thread, nothing cached."""
-    with house("cpu:0", MMAUDIO_FEATURE_CACHE_BYTES="0", MMAUDIO_FEATURE_TTL_S="0") as here:
-        here.wait([here.submit(**_fields(here, 0))])  # warm
-        first = [_fields(here, seed) for seed in range(1, 1 + JOBS)]
+    with run_platform("cpu:0", MMAUDIO_FEATURE_CACHE_BYTES="0", MMAUDIO_FEATURE_TTL_S="0") as platform:
+        platform.wait([platform.submit(**_fields(platform, 0))])  # warm
+        first = [_fields(platform, seed) for seed in range(1, 1 + JOBS)]
         began = time.monotonic()
         for fields in first:
-            here.wait([here.submit(**fields)])
+            platform.wait([platform.submit(**fields)])
         alone_s = time.monotonic() - began
         began = time.monotonic()
-        jobs = here.wait([here.submit(**fields) for fields in first])
+        jobs = platform.wait([platform.submit(**fields) for fields in first])
         together_s = time.monotonic() - began
     waited = sum(job.timings["queue_s"] for job in jobs) / len(jobs)
     print(f"batching: {JOBS} jobs one at a time {alone_s:.1f} s, together {together_s:.1f} s: ", end="")
@@ -46,18 +46,18 @@ def two_devices() -> None:
     for seen in (False, True):
         took = []
         for devices in ("cpu:0", "cpu:0,cpu:1"):
-            with house(devices, MMAUDIO_FEATURE_CACHE_BYTES="0", MMAUDIO_FEATURE_TTL_S="0") as here:
+            with run_platform(devices, MMAUDIO_FEATURE_CACHE_BYTES="0", MMAUDIO_FEATURE_TTL_S="0") as platform:
                 work = [
-                    {"video": here.video(LONG_CLIP_S, seed)} if seen else {"duration_s": LONG_CLIP_S}
+                    {"video": platform.video(LONG_CLIP_S, seed)} if seen else {"duration_s": LONG_CLIP_S}
                     for seed in range(2 * JOBS)
                 ]
                 for seed, fields in enumerate(work):
                     fields |= {"prompt": f"prompt {seed}", "seed": seed, "num_steps": STEPS}
-                here.wait([here.submit(**fields) for fields in work[:2]])
-                before, began = here.cpu_s(), time.monotonic()
-                jobs = here.wait([here.submit(**fields) for fields in work])
+                platform.wait([platform.submit(**fields) for fields in work[:2]])
+                before, began = platform.cpu_s(), time.monotonic()
+                jobs = platform.wait([platform.submit(**fields) for fields in work])
                 took.append(time.monotonic() - began)
-                used = here.cpu_s() - before
+                used = platform.cpu_s() - before
                 shares = sorted(Counter(job.worker_id for job in jobs).values())
             print(f"  {devices}: {took[-1]:.1f} s; jobs of each device {shares}; processor seconds: ", end="")
             print(f"devices {used.devices:.1f}, media {used.media:.1f}, benchmark {used.benchmark:.1f}")
@@ -68,13 +68,15 @@ def two_devices() -> None:
 
 def feature_cache() -> None:
     """The encode stage of another prompt on the same 8 s video against the first one's."""
-    with house("cpu:0") as here:
-        here.wait([here.submit(**_fields(here, 0))])  # warm, and the empty negative prompt is known from here on
+    with run_platform("cpu:0") as platform:
+        platform.wait([platform.submit(**_fields(platform, 0))])  # warms up; caches the empty prompt
         ratios = []
         for seed in range(1, 6):
-            video = here.video(8.0, seed)
+            video = platform.video(8.0, seed)
             first, second = (
-                here.wait([here.submit(video=video, prompt=f"{words} {seed}", seed=1, num_steps=2, mux=False)])[0]
+                platform.wait([platform.submit(video=video, prompt=f"{words} {seed}", seed=1, num_steps=2, mux=False)])[
+                    0
+                ]
                 for words in ("first", "second")
             )
             ratios.append((_input_s(first), _input_s(second), first.timings["encode_s"], second.timings["encode_s"]))
@@ -92,10 +94,10 @@ def _input_s(job: Job) -> float:
 def overhead() -> None:
     """Everything of a job but the model's own time and the media's, and from commit to claim, on an idle worker."""
     rest, claimed = [], []
-    with house("cpu:0", MMAUDIO_FEATURE_CACHE_BYTES="0", MMAUDIO_FEATURE_TTL_S="0") as here:
+    with run_platform("cpu:0", MMAUDIO_FEATURE_CACHE_BYTES="0", MMAUDIO_FEATURE_TTL_S="0") as platform:
         for number in range(60):
             fields = {"prompt": f"words {number}", "duration_s": 0.64, "num_steps": 2, "audio_format": "wav"}
-            (job,) = here.wait([here.submit(**fields)])
+            (job,) = platform.wait([platform.submit(**fields)])
             if number < 5:
                 continue
             timings = job.timings

@@ -12,9 +12,9 @@ import os
 import statistics
 import time
 
-from mmaudio_model.training.world.picture import draw_frames
-from mmaudio_model.training.world.scene import CLASSES, make_scene
-from mmaudio_model.training.world.sound import make_sound
+from mmaudio_model.procedural_world.picture import draw_frames
+from mmaudio_model.procedural_world.scene import CLASSES, make_scene
+from mmaudio_model.procedural_world.sound import make_sound
 
 DURATION_S = 8.0
 CLIPS_A_CLASS = 3

@@ -1,4 +1,4 @@
-"""`python -m chaos`: one run, its verdict on the standard output, status 0 when nothing was lost or doubled."""
+"""`python -m chaos`: one run, its check_result on the standard output, status 0 when nothing was lost or doubled."""
 
 from __future__ import annotations
 
@@ -39,26 +39,27 @@ def main(parts: str, short: bool, seed: int, folder: Path | None, **given: float
     click.echo(f"chaos: {plan.jobs} jobs, {plan.workers} workers, {parts} parts, seed {seed}; logs in {folder}")
     result = run(plan, folder, click.echo)
     report(result)
-    (folder / "verdict.json").write_text(json.dumps(result.as_json(), indent=1))
-    sys.exit(0 if result.verdict.good else 1)
+    (folder / "check_result.json").write_text(json.dumps(result.as_json(), indent=1))
+    sys.exit(0 if result.check_result.good else 1)
 
 
 def report(result: Result) -> None:
     """Print what a person wants to know of a run."""
-    verdict = result.verdict
+    check_result = result.check_result
     for name in ("lost", "duplicated", "unexpected"):
-        for line in getattr(verdict, name):
+        for line in getattr(check_result, name):
             click.echo(f"{name}: {line}")
     for line in result.ledger.trouble:
         click.echo(f"caller: {line}")
     click.echo(f"faults: {_counts(result.faults)}")
     click.echo(f"starts: {_counts(result.starts)}")
-    click.echo(f"ends: {_counts(verdict.ends)}")
-    click.echo(f"attempts: {_counts(verdict.outcomes)}")
+    click.echo(f"ends: {_counts(check_result.ends)}")
+    click.echo(f"attempts: {_counts(check_result.outcomes)}")
     click.echo(
-        f"{verdict.submitted} submitted, {verdict.accepted} accepted, {len(verdict.lost)} lost, "
-        f"{len(verdict.duplicated)} duplicated, {len(verdict.unexpected)} unexpected, {verdict.recovered} recovered, "
-        f"{verdict.left_over} objects of dropped attempts left over, {result.took_s:.0f} s"
+        f"{check_result.submitted} submitted, {check_result.accepted} accepted, {len(check_result.lost)} lost, "
+        f"{len(check_result.duplicated)} duplicated, {len(check_result.unexpected)} unexpected, "
+        f"{check_result.recovered} recovered, "
+        f"{check_result.left_over} objects of dropped attempts left over, {result.took_s:.0f} s"
     )
 
 

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chaos.house import House
+from chaos.processes import Processes
 from chaos.services import Postgres, Valkey
-from tests.servers.faulty_http import Weather
+from local_services.faulty_http import FaultSchedule
 
 STORE_FAULT_RATE = 0.2
 WORKER_BACK_S = 120.0
@@ -26,10 +26,10 @@ BUSY_WITHIN_S = 15.0
 class Target:
     """Everything that can be broken; a part that this run does not have is None."""
 
-    house: House
+    processes: Processes
     valkey: Valkey
     postgres: Postgres | None
-    weather: Weather | None
+    fault_schedule: FaultSchedule | None
     busy: Callable[[], set[int]]
     """Returns the pids of the worker processes that have jobs in hand."""
     lease_s: float
@@ -94,10 +94,10 @@ def restart_database(target: Target, rng: random.Random) -> str:
 
 
 def break_store(target: Target, rng: random.Random) -> str:
-    assert target.weather is not None
-    target.weather.rate = STORE_FAULT_RATE
+    assert target.fault_schedule is not None
+    target.fault_schedule.rate = STORE_FAULT_RATE
     time.sleep(target.store_fault_s)
-    target.weather.rate = 0.0
+    target.fault_schedule.rate = 0.0
     return f"{STORE_FAULT_RATE:.0%} of calls for {target.store_fault_s:g} s"
 
 
@@ -105,7 +105,7 @@ Fault = Callable[[Target, random.Random], str]
 
 
 @dataclass
-class Havoc:
+class Nemesis:
     """Does one fault after another, for so many rounds (0: until it is told to stop); nothing it broke stays broken."""
 
     target: Target
@@ -120,7 +120,7 @@ class Havoc:
         chosen: list[Fault] = [kill_worker, freeze_worker, kill_supervisor, kill_api, kill_control]
         chosen += [wipe_broker, restart_broker, freeze_broker]
         chosen += [restart_database] if self.target.postgres is not None else []
-        chosen += [break_store] if self.target.weather is not None else []
+        chosen += [break_store] if self.target.fault_schedule is not None else []
         return chosen
 
     def run(self) -> None:
@@ -146,7 +146,7 @@ def _some_worker(target: Target, rng: random.Random) -> int:
     """
     began = time.monotonic()
     while True:
-        there = target.house.worker_processes()
+        there = target.processes.worker_processes()
         busy = [pid for pid in there if pid in target.busy()]
         waited_s = time.monotonic() - began
         if busy or (there and waited_s > BUSY_WITHIN_S):
@@ -157,7 +157,7 @@ def _some_worker(target: Target, rng: random.Random) -> int:
 
 
 def _kill(target: Target, name: str) -> str:
-    pid = target.house.pid(name)
+    pid = target.processes.pid(name)
     _signal(pid, signal.SIGKILL)
     return f"{name}, process {pid}"
 

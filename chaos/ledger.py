@@ -89,7 +89,7 @@ def _entry(number: int, rng: random.Random, kind: Kind, delivery: str | None) ->
         fields["duration_s"] = round(rng.uniform(0.64, 4.0), 2)
         fields["num_samples"] = rng.choice([1, 1, 1, 2])
     if kind is Kind.DELIVERED:
-        fields["output"] = delivery
+        fields["deliver_to"] = delivery
     key = f"r{number:04d}"
     fields["metadata"] = {METADATA_KEY: key}
     return Entry(key, tenant, kind, fields, rng.uniform(0.0, 4.0) if kind is Kind.CANCELED else None)

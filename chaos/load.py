@@ -21,7 +21,7 @@ from chaos.ledger import TENANTS, Entry, Kind, Ledger
 from jobs.db.database import Database
 from jobs.errors import JobEndedError
 from jobs.request import JobRequest
-from jobs.service.cancel import cancel
+from jobs.service.cancellation import cancel
 from jobs.service.submission import Idempotency, SubmitPolicy, submit_and_commit
 
 TRY_AGAIN_S = 0.5

@@ -1,4 +1,4 @@
-"""One run: services, platform, load and havoc together; then quiet; then the verdict."""
+"""One run: services, platform, load and nemesis together; then quiet; then the check_result."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ import httpx
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from chaos.faults import Havoc, Target
-from chaos.house import House
+from chaos.checker import Checker, CheckResult
+from chaos.faults import Nemesis, Target
 from chaos.ledger import Kind, Ledger, draw_ledger
 from chaos.load import Load
+from chaos.processes import Processes
 from chaos.services import Postgres, free_port, postgres, valkey
-from chaos.verdict import Judge, Verdict
 from jobs.db.database import Database
 from jobs.db.tables import RUNNING, Job, Worker
 from jobs.service.submission import SubmitPolicy
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
-from jobs.storage.s3 import S3Store
+from jobs.storage.s3.store import S3Store
+from local_services.faulty_http import FaultSchedule, faulty_proxy
+from local_services.s3 import CREDENTIALS, s3_server
 from migrations.upgrade import upgrade
 from mmaudio_model.demo_video import render_demo_video
-from tests.servers.faulty_http import Weather, faulty_proxy
-from tests.servers.s3 import CREDENTIALS, s3_server
 
-BUCKET, DELIVERY_BUCKET = "house", "delivery"
+BUCKET, DELIVERY_BUCKET = "processes", "delivery"
 DELIVERY = f"s3://{DELIVERY_BUCKET}/sounds/"
 READY_WITHIN_S = 900.0
 
@@ -47,7 +47,7 @@ class Plan:
         spread_s: over how long the requests come.
         every_s: the usual time between two faults.
         rounds: how often each fault is done; 0: over and over, until every request was answered.
-        settle_s: how long the platform may take to end the next job once the havoc is over.
+        settle_s: how long the platform may take to end the next job once the nemesis is over.
     """
 
     jobs: int = 300
@@ -72,9 +72,9 @@ SHORT = Plan(
 
 @dataclass
 class Result:
-    """The verdict and how it came about."""
+    """The check_result and how it came about."""
 
-    verdict: Verdict
+    check_result: CheckResult
     ledger: Ledger
     faults: dict[str, int]
     starts: dict[str, int]
@@ -83,7 +83,7 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """Return what a later reader, a test or a person, wants to know of the run."""
         told = {"faults": self.faults, "starts": self.starts, "took_s": round(self.took_s, 1)}
-        return {**self.verdict.as_json(), **told, "trouble": self.ledger.trouble}
+        return {**self.check_result.as_json(), **told, "trouble": self.ledger.trouble}
 
 
 def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Result:
@@ -92,8 +92,8 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Result:
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(valkey(folder / "valkey"))
         server = stack.enter_context(postgres()) if plan.production else None
-        weather = Weather() if plan.production else None
-        weather_endpoint = stack.enter_context(_s3(weather)) if weather is not None else None
+        fault_schedule = FaultSchedule() if plan.production else None
+        weather_endpoint = stack.enter_context(_s3(fault_schedule)) if fault_schedule is not None else None
         port = free_port()
         environment = _environment(plan, folder, port, broker.url, server, weather_endpoint)
         stack.enter_context(_environ(environment))
@@ -102,9 +102,9 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Result:
         db = Database(settings.database_url)
         stack.callback(db.close)
         (folder / "logs").mkdir()
-        house = House(environment, folder / "logs")
-        stack.callback(house.close)
-        _start(house, plan)
+        processes = Processes(environment, folder / "logs")
+        stack.callback(processes.close)
+        _start(processes, plan)
         url = f"http://127.0.0.1:{port}"
         ledger = draw_ledger(plan.jobs, plan.seed, delivery=DELIVERY if plan.production else None)
         policy = SubmitPolicy.from_settings(settings, ("tiny_16k",))
@@ -112,21 +112,21 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Result:
         load = Load(url, db, policy, ledger, give_up_at)
         _wait_until_ready(url, plan)
         _upload(load, folder)
-        target = Target(house, broker, server, weather, lambda: _busy(db), plan.lease_s, plan.store_fault_s)
-        havoc = Havoc(target, plan.seed, plan.every_s, tell, rounds=plan.rounds)
-        threads = [threading.Thread(target=target, daemon=True) for target in (house.watch, havoc.run)]
+        target = Target(processes, broker, server, fault_schedule, lambda: _busy(db), plan.lease_s, plan.store_fault_s)
+        nemesis = Nemesis(target, plan.seed, plan.every_s, tell, rounds=plan.rounds)
+        threads = [threading.Thread(target=target, daemon=True) for target in (processes.watch, nemesis.run)]
         for thread in threads:
             thread.start()
         load.run(plan.spread_s, plan.seed)
         if not plan.rounds:
-            havoc.stop()
+            nemesis.stop()
         threads[1].join()
-        tell(f"the havoc is over after {sum(havoc.done.values())} faults; waiting for the last jobs")
+        tell(f"the nemesis is over after {sum(nemesis.done.values())} faults; waiting for the last jobs")
         delivered = S3Store.from_settings(f"s3://{DELIVERY_BUCKET}/sounds", settings) if plan.production else None
-        judge = Judge(db, open_store(settings), delivered, ledger)
-        _wait_for_rest(judge, plan.settle_s)
-        verdict = judge.judge()
-        return Result(verdict, ledger, dict(havoc.done), house.starts(), time.monotonic() - began)
+        checker = Checker(db, open_store(settings), delivered, ledger)
+        _wait_for_rest(checker, plan.settle_s)
+        check_result = checker.check()
+        return Result(check_result, ledger, dict(nemesis.done), processes.starts(), time.monotonic() - began)
 
 
 def _environment(
@@ -140,10 +140,10 @@ def _environment(
         "MMAUDIO_VARIANTS": "tiny_16k",
         "MMAUDIO_LEASE_S": str(plan.lease_s),
         "MMAUDIO_HEARTBEAT_S": str(plan.heartbeat_s),
-        "MMAUDIO_SWEEP_S": "0.5",
+        "MMAUDIO_MAINTENANCE_INTERVAL_S": "0.5",
         "MMAUDIO_DRAIN_GRACE_S": "3",
         "MMAUDIO_WORKER_SLOTS": "2",
-        "MMAUDIO_STALLED_S": "8",
+        "MMAUDIO_CONSUMER_STALL_S": "8",
         "MMAUDIO_CPU_THREADS": "1",
         # A job may be hit as often as it likes: nothing may fail for want of a part.
         "MMAUDIO_MAX_ATTEMPTS": "20",
@@ -162,8 +162,8 @@ def _environment(
 
 
 @contextlib.contextmanager
-def _s3(weather: Weather) -> Iterator[str]:
-    with s3_server() as backend, faulty_proxy(backend, weather) as endpoint:
+def _s3(fault_schedule: FaultSchedule) -> Iterator[str]:
+    with s3_server() as backend, faulty_proxy(backend, fault_schedule) as endpoint:
         client = boto3.client("s3", endpoint_url=backend)
         for bucket in (BUCKET, DELIVERY_BUCKET):
             client.create_bucket(Bucket=bucket)
@@ -184,11 +184,11 @@ def _environ(environment: dict[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-def _start(house: House, plan: Plan) -> None:
-    house.keep("api", "api")
+def _start(processes: Processes, plan: Plan) -> None:
+    processes.keep("api", "api")
     for name in ("control-1", "control-2"):
-        house.keep(name, "control")
-    house.keep("worker", "worker", "--devices", ",".join(f"cpu:{n}" for n in range(plan.workers)))
+        processes.keep(name, "control")
+    processes.keep("worker", "worker", "--devices", ",".join(f"cpu:{n}" for n in range(plan.workers)))
 
 
 def _wait_until_ready(url: str, plan: Plan) -> None:
@@ -216,10 +216,10 @@ def _upload(load: Load, folder: Path) -> None:
     load.upload(Kind.BROKEN_VIDEO, broken)
 
 
-def _wait_for_rest(judge: Judge, settle_s: float) -> None:
+def _wait_for_rest(checker: Checker, settle_s: float) -> None:
     """Wait as long as jobs keep ending: on a slow machine nothing is lost, only late."""
-    left, deadline = judge.unended(), time.monotonic() + settle_s
+    left, deadline = checker.unended(), time.monotonic() + settle_s
     while left and time.monotonic() < deadline:
         time.sleep(0.5)
-        if (now := judge.unended()) < left:
+        if (now := checker.unended()) < left:
             left, deadline = now, time.monotonic() + settle_s

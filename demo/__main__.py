@@ -22,7 +22,7 @@ from mmaudio_client import Client, ClientError, Job
 from mmaudio_model.demo_video import demo_scene, render_demo_video
 from mmaudio_model.evaluation.matching import Matches, match_onsets
 from mmaudio_model.evaluation.onsets import detect_onsets
-from mmaudio_model.training.world.scene import Scene
+from mmaudio_model.procedural_world.scene import Scene
 
 OUTPUT = Path("demo-output")
 READY_WITHIN_S = 120.0

@@ -69,6 +69,56 @@ STAGE_ENDS: dict[Stage, float] = {
 }
 
 
+class AttemptOutcome(StrEnum):
+    """How one attempt at a job ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    REQUEUED = "requeued"
+    """Its worker was stopped and released the job; the attempt does not count."""
+    LOST = "lost"
+    """Its worker's lease expired."""
+
+
+class EventKind(StrEnum):
+    """What a job event records: entering a state, entering a stage, or a request to cancel."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    STAGE = "stage"
+    CANCEL_REQUESTED = "cancel_requested"
+
+
+class ArtifactKind(StrEnum):
+    """What a file that a job made is."""
+
+    AUDIO = "audio"
+    VIDEO = "video"
+
+
+class WorkerState(StrEnum):
+    """What a worker process reports about itself; maintenance alone sets `lost`."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    LOST = "lost"
+
+
+class TriggerOutcome(StrEnum):
+    """What a trigger did with one object version."""
+
+    SUBMITTED = "submitted"
+    SKIPPED = "skipped"
+    HELD = "held"
+    """No job could be made yet; the event is retried at `retry_at`."""
+
+
 class IllegalTransitionError(ValueError):
     """Raised when code asks for a change of state that the table does not have. A programming error, never retried."""
 

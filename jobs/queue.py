@@ -1,4 +1,4 @@
-"""The belt: tells a variant's workers that a job waits. Carries a job id and nothing else; SQL is the truth.
+"""The queue: tells a variant's workers that a job waits. Carries a job id and nothing else; SQL is the truth.
 
 Publishing goes by task name, so neither the API nor the control worker imports the workers' code.
 """
@@ -57,7 +57,7 @@ def celery_app(broker_url: str) -> Celery:
 
 
 class Broker:
-    """Publishes job ids and looks at what lies on the belt.
+    """Publishes job ids and looks at what lies on the queue.
 
     Raises (all methods):
         BrokerUnavailableError: Redis does not answer.
@@ -80,7 +80,7 @@ class Broker:
         except (OperationalError, RedisError, OSError) as exc:
             raise BrokerUnavailableError(f"The broker did not take a message: {exc}") from exc
 
-    def job_ids_on_belt(self, variant: str) -> set[str]:
+    def enqueued_job_ids(self, variant: str) -> set[str]:
         """Return the ids of the jobs whose message waits on the variant's queue or was just taken by a worker."""
         try:
             waiting: list[Any] = self._redis.lrange(queue_name(variant), 0, -1)
@@ -97,7 +97,7 @@ class Broker:
         messages += [json.loads(raw)[0] for raw in in_hand if raw is not None]
         return {job_id for message in messages if (job_id := _job_id(message)) is not None}
 
-    def waiting(self, variant: str) -> int:
+    def queue_length(self, variant: str) -> int:
         """Return how many messages wait on the variant's queue."""
         try:
             return int(self._redis.llen(queue_name(variant)))

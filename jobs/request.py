@@ -23,7 +23,7 @@ from pydantic import (
 UPLOAD_ID = re.compile(r"upl_[0-9a-f]{32}")
 S3_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<key>.+)", re.DOTALL)
 # Where to deliver to: a bucket, or a folder in it, with the slash at the end.
-OUTPUT_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>([^\x00]{1,700}/)?)")
+DELIVERY_URL = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>([^\x00]{1,700}/)?)")
 MAX_SEED = 2**63 - 1
 MAX_NUM_STEPS = 100
 MAX_NUM_SAMPLES = 8
@@ -116,7 +116,7 @@ class JobRequest(BaseModel):
     metadata: dict[Text, Text] = Field(
         default_factory=dict, description="Up to 16 string pairs, 512 bytes each; given back as sent."
     )
-    output: Source | None = Field(
+    deliver_to: Source | None = Field(
         None,
         description="`s3://bucket/prefix/`: also deliver the files there, as `prefix/JOB_ID/NAME`. "
         "The operator must allow the bucket.",
@@ -142,12 +142,12 @@ class JobRequest(BaseModel):
             raise ValueError("this server fetches no web addresses; upload the file (POST /v1/uploads) and give its id")
         raise ValueError("give an upload id (upl_...) or s3://bucket/key")
 
-    @field_validator("output")
+    @field_validator("deliver_to")
     @classmethod
-    def _known_output(cls, value: str | None) -> str | None:
+    def _known_delivery_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        match = OUTPUT_URL.fullmatch(value)
+        match = DELIVERY_URL.fullmatch(value)
         if match is None:
             raise ValueError("give s3://bucket/prefix/ (with the slash at the end), or s3://bucket/")
         if any(part in {"", ".", ".."} for part in match["prefix"].split("/")[:-1]):

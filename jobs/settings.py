@@ -123,7 +123,7 @@ class Settings(BaseSettings):
         description="How long unused features stay in the object store (up to twice that); 0: they are not shared.",
     )
     cpu_threads: int = Field(0, ge=0, description="Threads of a CPU device; 0: the cores shared by the CPU devices.")
-    engine_stall_s: float = Field(
+    engine_watchdog_s: float = Field(
         600, ge=0, description="A worker whose engine stands still that long while it has work is ended; 0: never."
     )
     worker_memory_bytes: int = Field(
@@ -132,7 +132,7 @@ class Settings(BaseSettings):
         description="A worker that uses more drains and starts afresh; 0: no limit (its GPU's memory is apart).",
     )
     drain_grace_s: float = Field(60, ge=0, description="How long a stopping worker may finish what it runs.")
-    stalled_s: float = Field(
+    consumer_stall_s: float = Field(
         20, gt=0, description="How long messages may wait beside a free slot before a worker process starts anew."
     )
     scratch_dir: Path | None = Field(None, description="Folder for a job's temporary files; default: the system's.")
@@ -148,11 +148,11 @@ class Settings(BaseSettings):
 
     lease_s: float = Field(12, gt=0, description="How long a silent worker keeps a job.")
     heartbeat_s: float = Field(4, gt=0, description="How often a worker renews its leases.")
-    sweep_s: float = Field(1, gt=0, description="How often the control worker looks for what is stuck.")
-    stuck_after_s: float = Field(
+    maintenance_interval_s: float = Field(1, gt=0, description="How often the control worker looks for what is stuck.")
+    overdue_grace_s: float = Field(
         30, gt=0, description="How long a worker may overstay a run timeout or a cancel before the sweep ends the job."
     )
-    ageing_s: float = Field(
+    priority_aging_s: float = Field(
         600, gt=0, description="A job that has waited so long is reached by every fourth pick, whatever its priority."
     )
     max_running_per_tenant: int = Field(
@@ -166,7 +166,7 @@ class Settings(BaseSettings):
     )
     upload_ttl_s: int = Field(24 * 3600, ge=60, description="How long an upload is kept.")
     artifact_ttl_s: int = Field(7 * 24 * 3600, ge=60, description="How long artifacts are kept.")
-    link_ttl_s: int = Field(3600, ge=60, description="How long a link to an artifact or an upload address works.")
+    signed_url_ttl_s: int = Field(3600, ge=60, description="How long a link to an artifact or an upload address works.")
     s3_events_token: SecretStr = Field(
         SecretStr(""),
         description="Shared secret of whoever posts bucket events to /v1/s3-events. Unset: nobody may.",
@@ -187,7 +187,7 @@ class Settings(BaseSettings):
     trigger_jobs_per_hour: int = Field(
         20_000, ge=0, description="Jobs a trigger may make within an hour before it is paused, its events held; 0: any."
     )
-    trigger_memory_s: int = Field(
+    trigger_event_retention_s: int = Field(
         30 * 86_400, ge=86_400, description="How long handled bucket events are remembered, so that none counts twice."
     )
     inbox: bool | None = Field(
@@ -198,7 +198,7 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='Fields of the jobs that the folder\'s files make, as JSON: {"prompt": "rain", "num_steps": 25}.',
     )
-    inbox_settle_s: float = Field(
+    inbox_quiet_s: float = Field(
         3, ge=0.1, description="How long a file in the folder must not have changed before it is taken."
     )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
@@ -282,7 +282,7 @@ class Settings(BaseSettings):
         return self.api_host in LOOPBACK_HOSTS
 
     @property
-    def broker_socket_file(self) -> Path:
+    def broker_url_file(self) -> Path:
         """Where `mmaudio up` writes the URL of the embedded broker, for commands started beside it."""
         return self.data_dir / "broker.url"
 
@@ -301,7 +301,7 @@ class Settings(BaseSettings):
         if self.broker_url:
             return self.broker_url
         try:
-            return self.broker_socket_file.read_text().strip()
+            return self.broker_url_file.read_text().strip()
         except FileNotFoundError as exc:
             raise BrokerUnknownError(
                 f"No broker: MMAUDIO_BROKER_URL is not set and no `mmaudio up` runs on {self.data_dir}. "

@@ -1,7 +1,7 @@
 """What the platform must know of a model variant to accept, price and route a request for it.
 
 The API may not import the model (it runs without torch), so these few facts stand here too;
-`tests/unit/test_variant_catalogue.py` holds them equal to `mmaudio_model.variants`.
+`tests/unit/jobs/test_variant_catalogue.py` holds them equal to `mmaudio_model.variants`.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmaudio_model.training.world.scene import HELD_OUT_FROM, Scene, make_scene
-from mmaudio_model.training.world.video import write_video
+from mmaudio_model.procedural_world.scene import HELD_OUT_FROM, Scene, make_scene
+from mmaudio_model.procedural_world.video import write_video
 
 SEED = HELD_OUT_FROM + 5
 WIDTH, HEIGHT, FPS = 640, 360, 25

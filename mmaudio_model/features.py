@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mmaudio_model.checkpoints.bundled import bundled_file
 from mmaudio_model.checkpoints.files import require_file
-from mmaudio_model.checkpoints.own import own_file
 from mmaudio_model.checkpoints.parts import part_sources
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS, Variant
 
@@ -59,8 +59,8 @@ def encoder_revision(
     said = [str(FORMAT), torch.__version__, _arithmetic(device), precision, f"{CLIP_FPS} {SYNC_FPS}"]
     for part in parts:
         said += [part, repr(variant.sync if part == "sync" else variant.clip)]
-        if variant.own:
-            path = own_file(variant, part, weights_dir)
+        if variant.bundled:
+            path = bundled_file(variant, part, weights_dir)
         else:
             path = require_file(sources[part].file, variant, weights_dir)
         said.append(_fingerprint(path))

@@ -24,7 +24,7 @@ LIMITS = MediaLimits()
 
 
 @dataclass(frozen=True)
-class Knobs:
+class GenerationOptions:
     """What may be turned, with the published program's defaults."""
 
     prompt: str = ""
@@ -53,7 +53,12 @@ def default_precision(device: str) -> str:
 
 
 def read_request(
-    variant: Variant, knobs: Knobs, *, video: Path | None, image: Path | None, duration_s: float | None
+    variant: Variant,
+    generation_options: GenerationOptions,
+    *,
+    video: Path | None,
+    image: Path | None,
+    duration_s: float | None,
 ) -> GenerationRequest:
     """Read the files of a request.
 
@@ -67,25 +72,25 @@ def read_request(
         OSError: the file cannot be opened.
     """
     if duration_s is None:
-        whole = video is not None and not knobs.reference_exact
+        whole = video is not None and not generation_options.reference_exact
         duration_s = variant.max_duration_s if whole else variant.default_duration_s
     sequence_lengths(variant, duration_s)  # refuses what the variant cannot make, before a file is read
-    frames = _read_video(video, variant, duration_s, knobs.reference_exact) if video is not None else None
-    picture = _read_image(image, variant, knobs.reference_exact) if image is not None else None
+    frames = _read_video(video, variant, duration_s, generation_options.reference_exact) if video is not None else None
+    picture = _read_image(image, variant, generation_options.reference_exact) if image is not None else None
     if frames is not None:
         duration_s = frames.duration_s
         sequence_lengths(variant, duration_s)  # the video may be shorter than asked for, and too short
     return GenerationRequest(
         duration_s=duration_s,
-        seed=knobs.seed,
-        prompt=knobs.prompt,
-        negative_prompt=knobs.negative_prompt,
-        num_steps=knobs.num_steps,
-        cfg_strength=knobs.cfg_strength,
-        mask_away_clip=knobs.mask_away_clip,
+        seed=generation_options.seed,
+        prompt=generation_options.prompt,
+        negative_prompt=generation_options.negative_prompt,
+        num_steps=generation_options.num_steps,
+        cfg_strength=generation_options.cfg_strength,
+        mask_away_clip=generation_options.mask_away_clip,
         video=frames,
         image=picture,
-        reference_exact=knobs.reference_exact,
+        reference_exact=generation_options.reference_exact,
     )
 
 

@@ -19,13 +19,13 @@ from mmaudio_model.checkpoints.loading import Networks, SharedParts, load_networ
 from mmaudio_model.checkpoints.parts import PARTS
 from mmaudio_model.errors import RequestInvalidError
 from mmaudio_model.features import NOTHING_ENCODED, Features
+from mmaudio_model.intermediates import IntermediateCallback
 from mmaudio_model.lengths import SequenceLengths, segment_frames, sequence_lengths
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.networks.clip import encode_frames, encode_tokens
 from mmaudio_model.networks.flow import Conditions
 from mmaudio_model.networks.tokenizer import tokenizer
 from mmaudio_model.sampling import Guidance, StepCallback, draw_noise, euler
-from mmaudio_model.stages import Record
 from mmaudio_model.variants import TEXT_TOKENS, Variant
 
 EMPTY_KEPT = 16
@@ -144,7 +144,9 @@ class Pipeline:
         return sequence_lengths(self.variant, request.duration_s).latent
 
     @torch.inference_mode()
-    def encode(self, requests: Sequence[GenerationRequest], *, record: Record | None = None) -> Encoded:
+    def encode(
+        self, requests: Sequence[GenerationRequest], *, on_intermediate: IntermediateCallback | None = None
+    ) -> Encoded:
         """Encode what the requests show and say.
 
         Raises:
@@ -155,7 +157,7 @@ class Pipeline:
             raise RequestInvalidError(f"Got {len(requests)} requests of {len(keys)} kinds; a batch has one kind.")
         ((lengths, _, guided, _),) = keys
         flow = self._networks.flow
-        features = self._features(requests, lengths, guided, record)
+        features = self._features(requests, lengths, guided, on_intermediate)
         clip = torch.stack([_or_empty(own.clip, flow.empty_clip_feat, lengths.clip) for own in features])
         # A still picture does not move, so it has the learned empty features, as words alone have.
         sync = torch.stack([_or_empty(own.sync, flow.empty_sync_feat, lengths.sync) for own in features])
@@ -167,7 +169,13 @@ class Pipeline:
         return Encoded(tuple(requests), lengths, guidance, features)
 
     @torch.inference_mode()
-    def sample(self, encoded: Encoded, *, on_step: StepCallback | None = None, record: Record | None = None) -> Latents:
+    def sample(
+        self,
+        encoded: Encoded,
+        *,
+        on_step: StepCallback | None = None,
+        on_intermediate: IntermediateCallback | None = None,
+    ) -> Latents:
         """Sample the latents of a batch; rows that `on_step` names leave it at once, the others go on unchanged."""
         requests, lengths = encoded.requests, encoded.lengths
         shape = (lengths.latent, self.variant.mode.latent_channels)
@@ -178,26 +186,28 @@ class Pipeline:
         values, rows = euler(
             self._networks.flow, noise, encoded.guidance, requests[0].num_steps, on_step, as_published=exact
         )
-        tell = record or _ignore
+        emit = on_intermediate or _ignore
         for start, end in zip(noise[list(rows)], values, strict=True):
-            tell("noise", start)
-            tell("latent", end)
+            emit("noise", start)
+            emit("latent", end)
         samples = lengths.decoded_samples if exact else lengths.samples
         return Latents(len(requests), samples, values, tuple(rows))
 
     @torch.inference_mode()
-    def vocode(self, latents: Latents, *, record: Record | None = None) -> list[np.ndarray | None]:
+    def vocode(
+        self, latents: Latents, *, on_intermediate: IntermediateCallback | None = None
+    ) -> list[np.ndarray | None]:
         """Return each request's waveform, float32 (samples,), in [-1, 1]; None for those that left the batch."""
-        tell = record or _ignore
+        emit = on_intermediate or _ignore
         waveforms: list[np.ndarray | None] = [None] * latents.batch_size
         for row, value in zip(latents.rows, latents.values, strict=True):
             latent = self._networks.flow.denormalise(value[None]).to(self._dtype)
             mel = self._networks.vae.decode(latent)
             waveform = self._networks.vocoder(mel)[0, 0, : latents.samples]
             waveforms[row] = waveform.float().cpu().numpy()
-            tell("latent_denormalised", latent[0])
-            tell("mel", mel[0])
-            tell("waveform", waveform)
+            emit("latent_denormalised", latent[0])
+            emit("mel", mel[0])
+            emit("waveform", waveform)
         return waveforms
 
     def generate(
@@ -206,22 +216,26 @@ class Pipeline:
         *,
         on_stage: Callable[[str], None] | None = None,
         on_step: StepCallback | None = None,
-        record: Record | None = None,
+        on_intermediate: IntermediateCallback | None = None,
     ) -> list[np.ndarray | None]:
         """Do all three steps; `on_stage` is told `encode`, `sample` and `vocode` as they begin.
 
-        `record` is told what every stage gave: see `stages.StageRecorder`.
+        `on_intermediate` is told what every stage gave: see `intermediates.IntermediateRecorder`.
         """
-        tell = on_stage or (lambda _: None)
-        tell("encode")
-        encoded = self.encode(requests, record=record)
-        tell("sample")
-        latents = self.sample(encoded, on_step=on_step, record=record)
-        tell("vocode")
-        return self.vocode(latents, record=record)
+        enter_stage = on_stage or (lambda _: None)
+        enter_stage("encode")
+        encoded = self.encode(requests, on_intermediate=on_intermediate)
+        enter_stage("sample")
+        latents = self.sample(encoded, on_step=on_step, on_intermediate=on_intermediate)
+        enter_stage("vocode")
+        return self.vocode(latents, on_intermediate=on_intermediate)
 
     def _features(
-        self, requests: Sequence[GenerationRequest], lengths: SequenceLengths, guided: bool, record: Record | None
+        self,
+        requests: Sequence[GenerationRequest],
+        lengths: SequenceLengths,
+        guided: bool,
+        on_intermediate: IntermediateCallback | None,
     ) -> tuple[Features, ...]:
         """Return each request's features. What is known is taken; what several show or say is encoded once."""
         encoded: dict[Hashable, Tensor] = {}
@@ -229,26 +243,26 @@ class Pipeline:
         def once(known: Tensor | None, key: Hashable, encode: Callable[[], Tensor]) -> Tensor:
             if known is not None:
                 return known.to(self.device, self._dtype)
-            if key not in encoded or record is not None:  # who records wants to see every request's own
+            if key not in encoded or on_intermediate is not None:  # who records wants to see every request's own
                 encoded[key] = encode()
             return encoded[key]
 
         def text(known: Tensor | None, name: str, words: str | None) -> Tensor:
             features = once(known, words, lambda: self._text_features(words))
-            tell(name, features)
+            emit(name, features)
             return features
 
-        tell = record or _ignore
+        emit = on_intermediate or _ignore
         found = []
         for request in requests:
             known, video, image = request.features, request.video, request.image
             clip = sync = negative = None
             if not request.mask_away_clip and (known.clip is not None or video is not None or image is not None):
                 key = ("clip", id(video), id(image))
-                clip = once(known.clip, key, lambda r=request: self._clip_features(r, lengths, tell))
+                clip = once(known.clip, key, lambda r=request: self._clip_features(r, lengths, emit))
             if known.sync is not None or video is not None:
                 key = ("sync", id(video))
-                sync = once(known.sync, key, lambda r=request: self._sync_features(r, lengths, tell))
+                sync = once(known.sync, key, lambda r=request: self._sync_features(r, lengths, emit))
             if guided:
                 negative = text(known.negative_text, "negative_text_features", request.negative_prompt)
             prompt = text(known.text, "text_features", request.prompt)
@@ -275,7 +289,9 @@ class Pipeline:
             self._empty.popitem(last=False)
         return Conditions.join(rows)
 
-    def _clip_features(self, request: GenerationRequest, lengths: SequenceLengths, tell: Record) -> Tensor:
+    def _clip_features(
+        self, request: GenerationRequest, lengths: SequenceLengths, emit: IntermediateCallback
+    ) -> Tensor:
         """Return (T, clip_dim) of a video, (1, clip_dim) of a picture."""
         if request.image is not None:
             frames = self._pixels(request.image.clip, 1)
@@ -283,18 +299,20 @@ class Pipeline:
             assert request.video is not None
             frames = self._pixels(request.video.clip, lengths.clip)
         features = encode_frames(self._networks.clip_image, frames)
-        tell("clip_frames", frames)
-        tell("clip_features", features)
+        emit("clip_frames", frames)
+        emit("clip_features", features)
         return features
 
-    def _sync_features(self, request: GenerationRequest, lengths: SequenceLengths, tell: Record) -> Tensor:
+    def _sync_features(
+        self, request: GenerationRequest, lengths: SequenceLengths, emit: IntermediateCallback
+    ) -> Tensor:
         """Return (S, sync_dim)."""
         assert request.video is not None
         seen = torch.tensor(segment_frames(self.variant, lengths.sync), device=self.device)  # (segments, 16)
         frames = self._pixels(request.video.sync, max(int(seen.max()) + 1, len(request.video.sync))) * 2 - 1
         features = self._networks.sync(frames.to(self._dtype)[seen]).flatten(0, 1)
-        tell("sync_frames", frames)
-        tell("sync_features", features)
+        emit("sync_frames", frames)
+        emit("sync_features", features)
         return features
 
     def _text_features(self, text: str | None) -> Tensor:

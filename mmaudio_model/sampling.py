@@ -78,8 +78,8 @@ def euler(
 
 def _guided_velocity(network: FlowNetwork, x: Tensor, t: Tensor, guidance: Guidance) -> Tensor:
     """Return the velocity as float32."""
-    towards = network.velocity(x, t, guidance.conditional).float()
+    cond = network.velocity(x, t, guidance.conditional).float()
     if guidance.empty is None:
-        return towards
-    away = network.velocity(x, t, guidance.empty).float()
-    return guidance.strength * towards + (1 - guidance.strength) * away
+        return cond
+    uncond = network.velocity(x, t, guidance.empty).float()
+    return guidance.strength * cond + (1 - guidance.strength) * uncond

@@ -118,8 +118,8 @@ class Variant:
     licence: str
     clip: ClipSizes = field(default=ClipSizes())
     sync: SyncSizes = field(default=SyncSizes())
-    own: bool = False
-    """Ours: the weights are made by `mmaudio train world` (`checkpoints/own`) instead of being fetched."""
+    bundled: bool = False
+    """Ours: the weights are made by `mmaudio train world` (`checkpoints/bundled`) instead of being fetched."""
     default_duration_s: float = 8.0
     min_duration_s: float = 0.32
     max_duration_s: float = 30.0
@@ -169,7 +169,7 @@ MODE_TINY_16K = AudioMode(
     latent_channels=20,
     # As wide as there are mel bands throughout: a narrow first level cannot tell where thin, moving lines lie.
     vae=VaeSizes(base_width=80, width_factors=(1, 1, 1)),
-    # One stage at the frame rate, then two large steps: what `training/first_sines` makes a synthesiser of.
+    # One stage at the frame rate, then two large steps; `training/initialisation` makes it an additive synthesiser.
     vocoder=VocoderSizes(
         256,
         rates=(1, 16, 16),
@@ -202,7 +202,7 @@ _ALL = (
         ),
         sync=SyncSizes(frame_size=80, width=128, layers=2, heads=2, token_a_frame=True),
         licence="MIT",
-        own=True,
+        bundled=True,
         note="small, and trained on a made-up world of 13 kinds of sound only: it knows no others",
     ),
     Variant("small_16k", MODE_16K, FlowSizes(heads=7, joint_blocks=4, fused_blocks=8), NONCOMMERCIAL),

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy.orm import Session
 
 from jobs.db.database import Database
+from local_services.postgres import postgres_database, postgres_server
+from local_services.s3 import s3_server
+from local_services.valkey import valkey_server
 from migrations.upgrade import upgrade
-from tests.servers.postgres import postgres_database, postgres_server
-from tests.servers.s3 import s3_server
-from tests.servers.valkey import valkey_server
 
 
 @pytest.fixture(scope="session")

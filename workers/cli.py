@@ -68,12 +68,12 @@ def worker(
     settings = load_settings()
     _check_variants(settings)
     _start_logging(settings)
-    from workers.devices import DeviceError, parse_devices
+    from workers.host.devices import DeviceError, parse_devices
 
     if process_for is not None:
         name, _, torch_device = process_for.partition("=")
         _be_worker_process(settings, name, torch_device)
-    from workers.supervisor import ChildSpec, CrashLoopError, Supervisor, own_command
+    from workers.host.supervisor import ChildSpec, CrashLoopError, Supervisor, own_command
 
     try:
         settings.resolved_broker_url()
@@ -122,17 +122,17 @@ def _be_worker_process(settings: Settings, name: str, torch_device: str) -> None
     from sqlalchemy.exc import SQLAlchemyError
 
     from mmaudio_model.errors import ModelError
-    from workers.process import run_worker_process
-    from workers.self_test import DeviceRefusedError
-    from workers.supervisor import REFUSED_STATUS
+    from workers.host.self_test import DeviceUnusableError
+    from workers.host.supervisor import EXIT_DEVICE_UNUSABLE
+    from workers.worker_process import run_worker_process
 
     try:
         status = run_worker_process(settings, device=name, torch_device=torch_device)
     except ModelError as exc:
         raise click.ClickException(str(exc)) from exc
-    except DeviceRefusedError as exc:
+    except DeviceUnusableError as exc:
         _say(str(exc))
-        sys.exit(REFUSED_STATUS)
+        sys.exit(EXIT_DEVICE_UNUSABLE)
     except SQLAlchemyError as exc:
         reason = str(getattr(exc, "orig", exc)).strip()
         raise click.ClickException(
@@ -147,7 +147,7 @@ def control() -> None:
     """Mend what is stuck: lost workers, lost messages, jobs that waited too long."""
     settings = load_settings()
     _start_logging(settings)
-    from workers.control import run_control
+    from workers.maintenance.control import run_control
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -163,8 +163,8 @@ def up() -> None:
     """Run everything on this machine: broker, database, API, dashboard, control, one worker a device."""
     settings = load_settings()
     _start_logging(settings)
-    from workers.supervisor import CrashLoopError
-    from workers.up import UpRefusedError, run_up
+    from workers.host.supervisor import CrashLoopError
+    from workers.host.up import UpRefusedError, run_up
 
     # Children read the same settings; a relative folder must not depend on where they run.
     os.environ["MMAUDIO_DATA_DIR"] = str(settings.data_dir)

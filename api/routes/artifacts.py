@@ -10,12 +10,13 @@ from werkzeug.datastructures import Range
 from werkzeug.http import parse_range_header
 
 from api.auth import current_tenant
+from api.context import AppContext, current_context
 from api.errors import LinkRefusedError, problem
-from api.platform import Platform, platform
-from api.schemas.answers import files, problems
 from api.schemas.jobs import ArtifactPath
+from api.schemas.responses import files, problems
 from jobs.db.tables import Artifact
-from jobs.service.queries import get_artifact, get_job
+from jobs.service.artifacts import get_artifact
+from jobs.service.queries import get_job
 
 artifacts_api = APIBlueprint("artifacts", __name__, url_prefix="/v1/jobs", abp_tags=[Tag(name="artifacts")])
 PRESIGNED_S = 600
@@ -28,10 +29,10 @@ PRESIGNED_S = 600
 )
 def download(path: ArtifactPath) -> Response:
     """The bytes (ranges work), or a redirect to the object store. `?download=1` asks for a file instead of a player."""
-    here = platform()
-    with here.db.reading() as tx:
+    ctx = current_context()
+    with ctx.db.reading() as tx:
         expires, signature = request.args.get("expires"), request.args.get("signature")
-        if (expires or signature) and not here.signer.is_valid(
+        if (expires or signature) and not ctx.signer.is_valid(
             "GET", request.path, expires or "", signature or "", now=tx.now
         ):
             raise LinkRefusedError("This link is not valid or has expired; get the job again for a new one.")
@@ -39,8 +40,8 @@ def download(path: ArtifactPath) -> Response:
         artifact = get_artifact(tx, path.job_id, path.name)
     inline = request.args.get("download") is None
     if request.method == "HEAD":  # answered here: a presigned URL is good for GET alone
-        return _bytes(here, artifact, inline)
-    url = here.store.presigned_get(
+        return _bytes(ctx, artifact, inline)
+    url = ctx.store.presigned_get(
         artifact.storage_key,
         expires_s=PRESIGNED_S,
         filename=artifact.name,
@@ -50,10 +51,10 @@ def download(path: ArtifactPath) -> Response:
     if url is not None:
         # Not kept by caches: the target expires.
         return Response(status=HTTPStatus.FOUND, headers={"Location": url, "Cache-Control": "no-store"})
-    return _bytes(here, artifact, inline)
+    return _bytes(ctx, artifact, inline)
 
 
-def _bytes(here: Platform, artifact: Artifact, inline: bool) -> Response:
+def _bytes(ctx: AppContext, artifact: Artifact, inline: bool) -> Response:
     """Stream the object, or the part of it that a Range header asks for."""
     size = artifact.size_bytes
     if request.if_none_match.contains_weak(artifact.sha256):
@@ -70,7 +71,7 @@ def _bytes(here: Platform, artifact: Artifact, inline: bool) -> Response:
     if request.method == "HEAD":
         response = Response(mimetype=artifact.content_type)
     else:
-        chunks = here.store.open_read(artifact.storage_key, start=start, end=end)
+        chunks = ctx.store.open_read(artifact.storage_key, start=start, end=end)
         response = Response(chunks, mimetype=artifact.content_type)
     if window is not None:
         response.status_code = HTTPStatus.PARTIAL_CONTENT

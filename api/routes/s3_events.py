@@ -10,14 +10,14 @@ from flask import Response, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from api.context import current_context
 from api.errors import EventsRefusedError, EventUnreadableError
-from api.platform import platform
-from api.schemas.answers import problems
-from api.schemas.house import HealthView
-from api.schemas.triggers import EventsTaken
-from jobs.triggers.forms.event import UnreadableEventError
-from jobs.triggers.forms.message import read_document
-from jobs.triggers.forms.sns import SUBSCRIPTION, is_sns
+from api.schemas.health import HealthView
+from api.schemas.responses import problems
+from api.schemas.triggers import IngestionView
+from jobs.triggers.event_parsers.event import UnreadableEventError
+from jobs.triggers.event_parsers.message import read_document
+from jobs.triggers.event_parsers.sns import SUBSCRIPTION, is_sns
 
 TOKEN_HEADER = "X-MMAudio-Events-Token"  # noqa: S105 - the name of a header
 MAX_EVENT_BYTES = 1024 * 1024
@@ -32,15 +32,17 @@ def probe() -> Response:
     return jsonify({"status": "ok"})
 
 
-@s3_events_api.post("", summary="Hand in bucket events", responses={"200": EventsTaken, **problems(403, 413, 422, 503)})
+@s3_events_api.post(
+    "", summary="Hand in bucket events", responses={"200": IngestionView, **problems(403, 413, 422, 503)}
+)
 def receive() -> Response:
     """Takes every form: S3 records, SNS envelopes, EventBridge, MinIO, Ceph RGW.
 
     The shared token comes as `Authorization: Bearer TOKEN`, as the password of `Authorization: Basic`, in the header
     `X-MMAudio-Events-Token`, or as `?token=TOKEN` where a sender knows only a URL.
     """
-    here = platform()
-    _check_token(here.settings.s3_events_token.get_secret_value())
+    ctx = current_context()
+    _check_token(ctx.settings.s3_events_token.get_secret_value())
     body = request.get_data()
     if request.content_length is None and len(body) >= MAX_EVENT_BYTES:
         raise RequestEntityTooLarge  # it came in chunks, and what lies behind the limit was not read
@@ -49,22 +51,22 @@ def receive() -> Response:
     except (ValueError, RecursionError) as exc:
         raise EventUnreadableError("The body is not JSON.") from exc
     if is_sns(document):
-        here.sns.check(document)
+        ctx.sns.check(document)
         if document["Type"] == SUBSCRIPTION:
-            here.sns.confirm(document)
+            ctx.sns.confirm(document)
     try:
         events = read_document(document)
     except UnreadableEventError as exc:
         raise EventUnreadableError(str(exc)) from exc
-    taken = here.intake.take(events)
-    for variant in taken.variants:
-        here.publish(variant)
+    result = ctx.ingestion.take(events)
+    for variant in result.variants:
+        ctx.publish(variant)
     return jsonify(
         {
-            "submitted": taken.submitted,
-            "skipped": taken.skipped,
-            "held": taken.held,
-            "duplicates": taken.duplicates,
+            "submitted": result.submitted,
+            "skipped": result.skipped,
+            "held": result.held,
+            "duplicates": result.duplicates,
         }
     )
 

@@ -10,26 +10,26 @@ from flask import Response, jsonify
 from flask_openapi3 import APIBlueprint, Tag
 
 from api.auth import current_tenant
+from api.context import current_context
 from api.errors import EventUnreadableError
-from api.platform import platform
 from api.presentation import iso
-from api.schemas.answers import problems
-from api.schemas.triggers import DryRunBody, DryRunView, TriggerList, TriggerPath, TriggerSwitch, TriggerView
+from api.schemas.responses import problems
+from api.schemas.triggers import DryRunBody, DryRunView, TriggerList, TriggerPath, TriggerUpdate, TriggerView
 from jobs.db.tables import Trigger, TriggerEvent
-from jobs.service.triggers import (
+from jobs.triggers.dry_run import dry_run_events
+from jobs.triggers.event_parsers.event import ObjectCreated, UnreadableEventError
+from jobs.triggers.event_parsers.message import read_document
+from jobs.triggers.rule import NewTrigger, check_rule
+from jobs.triggers.service import (
     EventCounts,
     count_events,
     create_trigger,
     delete_trigger,
     get_trigger,
-    last_events,
+    latest_events,
     list_triggers,
-    switch_trigger,
+    set_trigger_enabled,
 )
-from jobs.triggers.dry_run import foresee
-from jobs.triggers.forms.event import ObjectCreated, UnreadableEventError
-from jobs.triggers.forms.message import read_document
-from jobs.triggers.rule import NewTrigger, check_rule
 
 SHOWN_EVENTS = 20
 
@@ -39,14 +39,14 @@ triggers_api = APIBlueprint("triggers", __name__, url_prefix="/v1/triggers", abp
 @triggers_api.post("", summary="Make a trigger", responses={"201": TriggerView, **problems(400, 413, 415, 422, 503)})
 def create(body: NewTrigger) -> Response:
     """From now on each new object that it covers makes a job. One whose own outputs it would cover is refused."""
-    here, tenant = platform(), current_tenant()
+    ctx, tenant = current_context(), current_tenant()
     check_rule(
         body,
-        input_buckets=frozenset(here.settings.input_buckets),
-        output_buckets=frozenset(here.settings.output_buckets),
-        storage_url=here.settings.storage_url,
+        input_buckets=frozenset(ctx.settings.input_buckets),
+        output_buckets=frozenset(ctx.settings.output_buckets),
+        storage_url=ctx.settings.storage_url,
     )
-    with here.db.transaction() as tx:
+    with ctx.db.transaction() as tx:
         trigger = create_trigger(tx, body, tenant=tenant)
     response = jsonify(_present(trigger, EventCounts(), []))
     response.status_code = HTTPStatus.CREATED
@@ -57,7 +57,7 @@ def create(body: NewTrigger) -> Response:
 @triggers_api.get("", summary="List triggers", responses={"200": TriggerList, **problems(422, 503)})
 def list_all() -> Response:
     """Newest first, with counts of what became of their events."""
-    with platform().db.reading() as tx:
+    with current_context().db.reading() as tx:
         triggers = list_triggers(tx, tenant=current_tenant())
         counts = count_events(tx, [trigger.id for trigger in triggers])
     return jsonify({"data": [_present(trigger, counts[trigger.id], None) for trigger in triggers]})
@@ -74,17 +74,17 @@ def get_one(path: TriggerPath) -> Response:
     summary="Switch a trigger on or off",
     responses={"200": TriggerView, **problems(400, 404, 415, 422, 503)},
 )
-def switch(path: TriggerPath, body: TriggerSwitch) -> Response:
+def switch(path: TriggerPath, body: TriggerUpdate) -> Response:
     """Off: events are let go. On: also ends a pause, and what was held meanwhile becomes jobs."""
-    with platform().db.transaction() as tx:
-        switch_trigger(tx, path.trigger_id, tenant=current_tenant(), enabled=body.enabled)
+    with current_context().db.transaction() as tx:
+        set_trigger_enabled(tx, path.trigger_id, tenant=current_tenant(), enabled=body.enabled)
     return _answer(path.trigger_id)
 
 
 @triggers_api.delete("/<trigger_id>", summary="Remove a trigger", responses={"204": None, **problems(404, 422, 503)})
 def delete(path: TriggerPath) -> Response:
     """Its jobs go on; the memory of its events is lost."""
-    with platform().db.transaction() as tx:
+    with current_context().db.transaction() as tx:
         delete_trigger(tx, path.trigger_id, tenant=current_tenant())
     return Response(status=HTTPStatus.NO_CONTENT)
 
@@ -96,8 +96,8 @@ def delete(path: TriggerPath) -> Response:
 )
 def dry_run(path: TriggerPath, body: DryRunBody) -> Response:
     """Looks at the object as a real event would have it looked at, and makes nothing."""
-    here = platform()
-    with here.db.reading() as tx:
+    ctx = current_context()
+    with ctx.db.reading() as tx:
         trigger = get_trigger(tx, path.trigger_id, tenant=current_tenant())
     if body.key is not None:
         events = [ObjectCreated("dry-run", trigger.bucket, (body.key,))]
@@ -106,14 +106,14 @@ def dry_run(path: TriggerPath, body: DryRunBody) -> Response:
             events = read_document(body.event)
         except UnreadableEventError as exc:
             raise EventUnreadableError(str(exc)) from exc
-    return jsonify({"data": [asdict(one) for one in foresee(here.db, here.buckets, trigger, events)]})
+    return jsonify({"data": [asdict(one) for one in dry_run_events(ctx.db, ctx.buckets, trigger, events)]})
 
 
 def _answer(trigger_id: str) -> Response:
-    with platform().db.reading() as tx:
+    with current_context().db.reading() as tx:
         trigger = get_trigger(tx, trigger_id, tenant=current_tenant())
         counts = count_events(tx, [trigger_id])[trigger_id]
-        return jsonify(_present(trigger, counts, last_events(tx, trigger_id, SHOWN_EVENTS)))
+        return jsonify(_present(trigger, counts, latest_events(tx, trigger_id, SHOWN_EVENTS)))
 
 
 def _present(trigger: Trigger, counts: EventCounts, latest: list[TriggerEvent] | None) -> dict[str, Any]:
@@ -128,9 +128,9 @@ def _present(trigger: Trigger, counts: EventCounts, latest: list[TriggerEvent] |
         "suffixes": trigger.suffixes,
         "source_field": trigger.source_field,
         "request": trigger.request,
-        "output": trigger.output,
+        "deliver_to": trigger.deliver_to,
         "events": asdict(counts),
-        "last_events": None if latest is None else [_present_event(event) for event in latest],
+        "latest_events": None if latest is None else [_present_event(event) for event in latest],
         "created_at": iso(trigger.created_at),
         "links": {"self": _path(trigger.id), "dry_run": f"{_path(trigger.id)}/dry-run"},
     }
@@ -142,10 +142,10 @@ def _present_event(event: TriggerEvent) -> dict[str, Any]:
         "outcome": event.outcome,
         "reason": event.reason,
         "job_id": event.job_id,
-        "seen_at": iso(event.seen_at),
+        "received_at": iso(event.received_at),
         "retry_at": iso(event.retry_at),
     }
 
 
 def _path(trigger_id: str) -> str:
-    return f"{platform().settings.public_url.rstrip('/')}/v1/triggers/{trigger_id}"
+    return f"{current_context().settings.public_url.rstrip('/')}/v1/triggers/{trigger_id}"

@@ -11,10 +11,10 @@ from flask import Response, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
 
 from api.auth import current_tenant
+from api.context import AppContext, current_context
 from api.errors import LinkRefusedError, UploadCompleteError, UploadExpiredError, UploadMismatchError
-from api.platform import Platform, platform
 from api.presentation import iso, present_upload
-from api.schemas.answers import problems
+from api.schemas.responses import problems
 from api.schemas.uploads import NewUpload, UploadPath, UploadView
 from jobs.db.tables import Upload
 from jobs.errors import RequestInvalidError, UploadNotFoundError
@@ -28,11 +28,11 @@ uploads_api = APIBlueprint("uploads", __name__, url_prefix="/v1/uploads", abp_ta
 @uploads_api.post("", summary="Announce a file", responses={"201": UploadView, **problems(400, 413, 415, 422, 503)})
 def create_upload(body: NewUpload) -> Response:
     """Answers how to send the bytes; afterwards the id can be a job's `video` or `image`."""
-    here = platform()
-    limit = here.settings.max_upload_bytes
+    ctx = current_context()
+    limit = ctx.settings.max_upload_bytes
     if body.size_bytes > limit:
         raise ObjectTooLargeError(f"The file has {body.size_bytes} bytes, at most {limit} are allowed.", "api")
-    with here.db.transaction() as tx:
+    with ctx.db.transaction() as tx:
         upload = announce_upload(
             tx,
             tenant=current_tenant(),
@@ -40,24 +40,24 @@ def create_upload(body: NewUpload) -> Response:
             content_type=body.content_type,
             size_bytes=body.size_bytes,
             sha256=body.sha256,
-            ttl_s=here.settings.upload_ttl_s,
+            ttl_s=ctx.settings.upload_ttl_s,
         )
         now = tx.now
     document = present_upload(upload, now)
-    target = here.store.upload_target(
+    target = ctx.store.upload_target(
         upload.storage_key,
         size_bytes=upload.size_bytes,
         content_type=upload.content_type,
         sha256=upload.sha256,
-        expires_s=here.settings.link_ttl_s,
+        expires_s=ctx.settings.signed_url_ttl_s,
         now=now,
     )
     if target is None:  # the store is a folder: the bytes come through this API
-        until = now + timedelta(seconds=here.settings.link_ttl_s)
+        until = now + timedelta(seconds=ctx.settings.signed_url_ttl_s)
         path = _content_path(upload.id)
         document["upload"] = {
             "method": "PUT",
-            "url": f"{here.settings.public_url.rstrip('/')}{path}?{here.signer.query('PUT', path, until)}",
+            "url": f"{ctx.settings.public_url.rstrip('/')}{path}?{ctx.signer.query('PUT', path, until)}",
             "headers": {"Content-Type": "application/octet-stream"},
             "fields": {},
             "expires_at": iso(until),
@@ -78,12 +78,12 @@ def create_upload(body: NewUpload) -> Response:
 @uploads_api.get("/<upload_id>", summary="See an upload", responses={"200": UploadView, **problems(404, 422, 503)})
 def get_one(path: UploadPath) -> Response:
     """Says whether the file has come and is what was announced."""
-    here = platform()
-    with here.db.reading() as tx:
+    ctx = current_context()
+    with ctx.db.reading() as tx:
         upload, now = get_upload(tx, path.upload_id, tenant=current_tenant()), tx.now
     if upload.checked_at is None and upload.deleted_at is None:
         with contextlib.suppress(ObjectNotFoundError, UploadMismatchError):  # not there yet, or to be sent again
-            _accept(here, upload, here.store.head(upload.storage_key).size_bytes)
+            _accept(ctx, upload, ctx.store.head(upload.storage_key).size_bytes)
             upload.checked_at = now
     return jsonify(present_upload(upload, now))
 
@@ -95,10 +95,10 @@ def get_one(path: UploadPath) -> Response:
 )
 def put_content(path: UploadPath) -> Response:
     """Takes the raw bytes, by the signed link of the announcement, until they have come whole once."""
-    here = platform()
-    with here.db.reading() as tx:
+    ctx = current_context()
+    with ctx.db.reading() as tx:
         given = request.args
-        if not here.signer.is_valid(
+        if not ctx.signer.is_valid(
             "PUT", _content_path(path.upload_id), given.get("expires", ""), given.get("signature", ""), now=tx.now
         ):
             raise LinkRefusedError("This upload link is not valid or has expired; announce the file again.")
@@ -113,18 +113,18 @@ def put_content(path: UploadPath) -> Response:
     # In place of the bound of JSON bodies, which None would bring back. One more than is taken: who reads on at the
     # bound itself, to find the end, is refused.
     request.max_content_length = upload.size_bytes + 1
-    stored = here.store.put_stream(
+    stored = ctx.store.put_stream(
         upload.storage_key,
         cast("Any", request.stream),
         content_type=upload.content_type,
         max_bytes=upload.size_bytes,
         sha256=upload.sha256,
     )
-    _accept(here, upload, stored.size_bytes)
+    _accept(ctx, upload, stored.size_bytes)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
-def check_upload(here: Platform, body: JobRequest, tenant: str) -> None:
+def check_upload(ctx: AppContext, body: JobRequest, tenant: str) -> None:
     """See that the upload a request names has come whole, if nobody has seen it yet.
 
     Raises:
@@ -135,10 +135,10 @@ def check_upload(here: Platform, body: JobRequest, tenant: str) -> None:
         return
     field = "video" if body.video is not None else "image"
     try:
-        with here.db.reading() as tx:
+        with ctx.db.reading() as tx:
             upload = get_upload(tx, source, tenant=tenant)
         if upload.checked_at is None and upload.deleted_at is None:
-            _accept(here, upload, here.store.head(upload.storage_key).size_bytes)
+            _accept(ctx, upload, ctx.store.head(upload.storage_key).size_bytes)
     except UploadNotFoundError as exc:
         raise RequestInvalidError.of(field, f"there is no upload {source}") from exc
     except ObjectNotFoundError as exc:
@@ -147,13 +147,13 @@ def check_upload(here: Platform, body: JobRequest, tenant: str) -> None:
         raise RequestInvalidError.of(field, exc.message) from exc
 
 
-def _accept(here: Platform, upload: Upload, size_bytes: int) -> None:
+def _accept(ctx: AppContext, upload: Upload, size_bytes: int) -> None:
     if size_bytes != upload.size_bytes:
-        here.store.delete([upload.storage_key])
+        ctx.store.delete([upload.storage_key])
         raise UploadMismatchError(
             f"Upload {upload.id} has {size_bytes} bytes, announced were {upload.size_bytes}; send it again."
         )
-    here.db.run(lambda tx: mark_upload_checked(tx, upload.id), repeatable=True)
+    ctx.db.run(lambda tx: mark_upload_checked(tx, upload.id), repeatable=True)
 
 
 def _content_path(upload_id: str) -> str:

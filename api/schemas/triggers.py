@@ -14,7 +14,7 @@ class TriggerPath(BaseModel):
     trigger_id: str = Field(max_length=64)
 
 
-class TriggerSwitch(BaseModel):
+class TriggerUpdate(BaseModel):
     """`true` also ends a pause of the breaker: what it held is looked at again."""
 
     model_config = ConfigDict(extra="forbid")
@@ -29,7 +29,7 @@ class TriggerEventView(BaseModel):
     outcome: Literal["submitted", "skipped", "held"]
     reason: str | None
     job_id: str | None
-    seen_at: datetime
+    received_at: datetime
     retry_at: datetime | None
 
 
@@ -58,9 +58,9 @@ class TriggerView(BaseModel):
     suffixes: list[str]
     source_field: Literal["video", "image"]
     request: dict[str, Any]
-    output: str | None
+    deliver_to: str | None
     events: TriggerEventCounts = Field(description="What became of the events that are remembered.")
-    last_events: list[TriggerEventView] | None = Field(description="The latest, newest first; null in lists.")
+    latest_events: list[TriggerEventView] | None = Field(description="The latest, newest first; null in lists.")
     created_at: datetime
     links: TriggerLinks
 
@@ -99,7 +99,7 @@ class DryRunView(BaseModel):
     data: list[DryRunObject]
 
 
-class EventsTaken(BaseModel):
+class IngestionView(BaseModel):
     """What became of the objects in a message."""
 
     submitted: int

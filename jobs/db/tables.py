@@ -6,6 +6,7 @@ Names end as in the glossary: `*_at` is a UTC time, numbers carry their unit.
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -25,8 +26,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from jobs.db.types import JsonDocument, UtcDateTime, name_of
-from jobs.lifecycle import TERMINAL_STATES, Stage, State
+from jobs.db.types import JsonDocument, UtcDateTime, enum_column
+from jobs.lifecycle import (
+    TERMINAL_STATES,
+    ArtifactKind,
+    AttemptOutcome,
+    EventKind,
+    Stage,
+    State,
+    TriggerOutcome,
+    WorkerState,
+)
 
 
 class Base(DeclarativeBase):
@@ -44,7 +54,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JsonDocument, list[Any]: JsonDocument}  # noqa: RUF012
 
 
-def _one_of(column: str, values: type[State] | type[Stage] | frozenset[State]) -> str:
+def _one_of(column: str, values: type[StrEnum] | frozenset[State]) -> str:
     names = ", ".join(f"'{value}'" for value in sorted(values))
     return f"{column} IN ({names})"
 
@@ -95,7 +105,7 @@ class Job(Base):
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     tenant: Mapped[str] = mapped_column(String(64))
-    state: Mapped[State] = mapped_column(name_of(State))
+    state: Mapped[State] = mapped_column(enum_column(State))
     variant: Mapped[str] = mapped_column(String(64))
     priority: Mapped[int]
     request: Mapped[dict[str, Any]]
@@ -109,7 +119,7 @@ class Job(Base):
     max_attempts: Mapped[int]
     worker_id: Mapped[str | None] = mapped_column(String(80))
     lease_expires_at: Mapped[datetime | None]
-    stage: Mapped[Stage | None] = mapped_column(name_of(Stage))
+    stage: Mapped[Stage | None] = mapped_column(enum_column(Stage))
     progress: Mapped[float] = mapped_column(Float, default=0.0)
     step: Mapped[int | None]
     eta_s: Mapped[float | None] = mapped_column(Float)
@@ -149,11 +159,14 @@ class JobEvent(Base):
     """What happened to a job, in order; written in the transaction that made it happen."""
 
     __tablename__ = "job_events"
-    __table_args__ = (Index("ix_job_events_job", "job_id", "id"),)
+    __table_args__ = (
+        CheckConstraint(_one_of("kind", EventKind), name="kind_known"),
+        Index("ix_job_events_job", "job_id", "id"),
+    )
 
     id: Mapped[int] = mapped_column(_Serial, primary_key=True, autoincrement=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
-    kind: Mapped[str] = mapped_column(String(32))
+    kind: Mapped[EventKind] = mapped_column(enum_column(EventKind, length=32))
     attempt: Mapped[int]
     data: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
@@ -164,7 +177,10 @@ class JobAttempt(Base):
 
     __tablename__ = "job_attempts"
     __table_args__ = (
-        _partial("ix_job_attempts_unswept", "finished_at", where="outcome <> 'succeeded' AND swept_at IS NULL"),
+        CheckConstraint(f"outcome IS NULL OR {_one_of('outcome', AttemptOutcome)}", name="outcome_known"),
+        _partial(
+            "ix_job_attempts_to_clean_up", "finished_at", where="outcome <> 'succeeded' AND cleaned_up_at IS NULL"
+        ),
     )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
@@ -172,10 +188,10 @@ class JobAttempt(Base):
     worker_id: Mapped[str] = mapped_column(String(80))
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
-    outcome: Mapped[str | None] = mapped_column(String(16))
-    """`succeeded`, `failed`, `canceled`, `requeued` or `lost`; NULL while it runs."""
+    outcome: Mapped[AttemptOutcome | None] = mapped_column(enum_column(AttemptOutcome))
+    """NULL while it runs."""
     error: Mapped[dict[str, Any] | None]
-    swept_at: Mapped[datetime | None]
+    cleaned_up_at: Mapped[datetime | None]
     """When what an attempt without success may have stored was removed."""
 
 
@@ -183,11 +199,14 @@ class Artifact(Base):
     """A file a job made. Rows appear in the transaction that says `succeeded`, never before."""
 
     __tablename__ = "artifacts"
-    __table_args__ = (_partial("ix_artifacts_expires_at", "expires_at", where="deleted_at IS NULL"),)
+    __table_args__ = (
+        CheckConstraint(_one_of("kind", ArtifactKind), name="kind_known"),
+        _partial("ix_artifacts_expires_at", "expires_at", where="deleted_at IS NULL"),
+    )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     name: Mapped[str] = mapped_column(String(120), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[ArtifactKind] = mapped_column(enum_column(ArtifactKind))
     format: Mapped[str] = mapped_column(String(16))
     content_type: Mapped[str] = mapped_column(String(80))
     storage_key: Mapped[str] = mapped_column(Text)
@@ -228,13 +247,13 @@ class Worker(Base):
     """One worker process: what it is, what it holds, and when it was last heard."""
 
     __tablename__ = "workers"
+    __table_args__ = (CheckConstraint(_one_of("state", WorkerState), name="state_known"),)
 
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
     hostname: Mapped[str] = mapped_column(String(255))
     pid: Mapped[int]
     device: Mapped[str] = mapped_column(String(64))
-    state: Mapped[str] = mapped_column(String(16))
-    """`starting`, `ready`, `draining` or `stopped`; `lost` is said by the sweep, never by the worker."""
+    state: Mapped[WorkerState] = mapped_column(enum_column(WorkerState))
     slots: Mapped[int]
     variants: Mapped[list[Any]]
     """Variants it takes jobs for."""
@@ -281,7 +300,7 @@ class Trigger(Base):
     source_field: Mapped[str] = mapped_column(String(16))
     """Which field of the request the object becomes: `video` or `image`."""
     request: Mapped[dict[str, Any]]
-    output: Mapped[str | None] = mapped_column(Text)
+    deliver_to: Mapped[str | None] = mapped_column(Text)
     enabled: Mapped[bool] = mapped_column(Boolean)
     """Switched off by a person: events are let go. Not the breaker, which keeps them."""
     paused_at: Mapped[datetime | None]
@@ -296,9 +315,9 @@ class TriggerEvent(Base):
 
     __tablename__ = "trigger_events"
     __table_args__ = (
-        Index("uq_trigger_events_object", "trigger_id", "bucket", "object_key", "identity", unique=True),
-        Index("ix_trigger_events_rate", "trigger_id", "seen_at"),
-        Index("ix_trigger_events_seen_at", "seen_at"),
+        Index("uq_trigger_events_object", "trigger_id", "bucket", "object_key", "object_version", unique=True),
+        Index("ix_trigger_events_rate", "trigger_id", "received_at"),
+        Index("ix_trigger_events_received_at", "received_at"),
         Index("ix_trigger_events_job_id", "job_id"),
         Index(
             "ix_trigger_events_held",
@@ -306,7 +325,7 @@ class TriggerEvent(Base):
             postgresql_where=text("outcome = 'held'"),
             sqlite_where=text("outcome = 'held'"),
         ),
-        CheckConstraint("outcome IN ('submitted', 'skipped', 'held')", name="outcome_known"),
+        CheckConstraint(_one_of("outcome", TriggerOutcome), name="outcome_known"),
         CheckConstraint("(outcome = 'held') = (retry_at IS NOT NULL)", name="retry_while_held"),
     )
 
@@ -314,16 +333,15 @@ class TriggerEvent(Base):
     trigger_id: Mapped[str] = mapped_column(ForeignKey("triggers.id", ondelete="CASCADE"))
     bucket: Mapped[str] = mapped_column(String(255))
     object_key: Mapped[str] = mapped_column(Text)
-    identity: Mapped[str] = mapped_column(String(255))
-    """Which version of the key: see `jobs.triggers.identity`."""
-    outcome: Mapped[str] = mapped_column(String(16))
-    """`submitted`: a job was made. `skipped`: none is wanted. `held`: looked at again at `retry_at`."""
+    object_version: Mapped[str] = mapped_column(String(255))
+    """Which version of the key: see `jobs.triggers.object_version`."""
+    outcome: Mapped[TriggerOutcome] = mapped_column(enum_column(TriggerOutcome))
     reason: Mapped[str | None] = mapped_column(Text)
     event: Mapped[dict[str, Any]]
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id", ondelete="SET NULL"))
     tries: Mapped[int]
     retry_at: Mapped[datetime | None]
-    seen_at: Mapped[datetime]
+    received_at: Mapped[datetime]
 
 
 class QueuedCount(Base):
@@ -351,24 +369,24 @@ class VariantQueue(Base):
     variant: Mapped[str] = mapped_column(String(64), primary_key=True)
     paused_at: Mapped[datetime | None]
     virtual_time: Mapped[float] = mapped_column(Float, default=0.0)
-    """Where the fair order stands; a tenant that comes now starts here (jobs.service.fairness)."""
-    picks: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Where the fair order stands; a tenant that comes now starts here (jobs.service.scheduling.fairness)."""
+    dispatch_count: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
-class TenantTurn(Base):
+class TenantVirtualTime(Base):
     """Where a tenant stands in the fair order of a variant. No row: at the variant's virtual time."""
 
-    __tablename__ = "tenant_turns"
+    __tablename__ = "tenant_virtual_times"
 
     variant: Mapped[str] = mapped_column(String(64), primary_key=True)
     tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
     virtual_time: Mapped[float] = mapped_column(Float)
 
 
-class TenantShare(Base):
+class TenantQuota(Base):
     """What an operator has set for a tenant. No row: weight 1 and the limit of the settings."""
 
-    __tablename__ = "tenant_shares"
+    __tablename__ = "tenant_quotas"
     __table_args__ = (
         CheckConstraint("weight > 0", name="weight_positive"),
         CheckConstraint("max_running IS NULL OR max_running >= 0", name="max_running_in_range"),

@@ -40,8 +40,8 @@ class UtcDateTime(TypeDecorator[datetime]):
 JsonDocument = JSON().with_variant(JSONB(), "postgresql")
 
 
-def name_of(kind: type[StrEnum]) -> Enum:
+def enum_column(kind: type[StrEnum], *, length: int = 16) -> Enum:
     """A column that holds a member of `kind` by its value, as text; the CHECK constraints are the table's own."""
     return Enum(
-        kind, native_enum=False, create_constraint=False, length=16, values_callable=lambda e: [m.value for m in e]
+        kind, native_enum=False, create_constraint=False, length=length, values_callable=lambda e: [m.value for m in e]
     )

@@ -20,7 +20,7 @@ class Kind(StrEnum):
     """A job is marked as published and has no message. Fix: it is published again."""
     LEASE_EXPIRED = "lease_expired"
     """A running job's lease ran out and nobody took it back: no control worker runs? Fix: taken back."""
-    PARTS_UNFINISHED = "parts_unfinished"
+    WRITE_UNFINISHED = "parts_unfinished"
     """Parts of an upload that was never finished, which the store keeps and charges for. Fix: taken back."""
 
 

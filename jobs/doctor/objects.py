@@ -14,7 +14,8 @@ from jobs.db.database import Database
 from jobs.db.tables import Artifact, Job, Upload
 from jobs.doctor.finding import Finding, Kind
 from jobs.lifecycle import State
-from jobs.service.absence import mark_artifact_absent, mark_upload_absent
+from jobs.service.artifacts import mark_artifact_missing
+from jobs.service.uploads import mark_upload_missing
 from jobs.storage.errors import ObjectNotFoundError
 from jobs.storage.protocol import ObjectStore
 
@@ -90,13 +91,13 @@ class ObjectsCheck:
 
     def _artifact_missing(self, row: Artifact) -> Finding:
         def mend() -> None:
-            self._db.run(lambda tx: mark_artifact_absent(tx, row.job_id, row.name), repeatable=True)
+            self._db.run(lambda tx: mark_artifact_missing(tx, row.job_id, row.name), repeatable=True)
 
         return Finding(Kind.ARTIFACT_MISSING, f"{row.job_id}/{row.name}", f"{row.storage_key} is gone", mend)
 
     def _upload_missing(self, row: Upload) -> Finding:
         def mend() -> None:
-            self._db.run(lambda tx: mark_upload_absent(tx, row.id), repeatable=True)
+            self._db.run(lambda tx: mark_upload_missing(tx, row.id), repeatable=True)
 
         return Finding(Kind.UPLOAD_MISSING, row.id, f"{row.storage_key} is gone", mend)
 

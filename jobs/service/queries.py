@@ -1,5 +1,4 @@
-"""Reading: one job, a page of jobs, their stories, the workers. Every query names the tenant or is about the whole
-house."""
+"""Read jobs, their events and attempts, and the workers. Every query names the tenant or covers the whole platform."""
 
 from __future__ import annotations
 
@@ -12,8 +11,8 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Select, exists, func, select
 
 from jobs.db.database import Transaction
-from jobs.db.tables import RUNNING, Artifact, Job, JobAttempt, JobEvent, Worker
-from jobs.errors import ArtifactExpiredError, ArtifactNotFoundError, InvalidCursorError, JobNotFoundError
+from jobs.db.tables import RUNNING, Job, JobAttempt, JobEvent, Worker
+from jobs.errors import InvalidCursorError, JobNotFoundError
 from jobs.lifecycle import State
 
 JOB_ID = re.compile(r"job_[0-9a-f]{32}")
@@ -99,34 +98,6 @@ def _decode_cursor(cursor: str) -> str:
     return text
 
 
-def job_artifacts(tx: Transaction, job_ids: list[str]) -> dict[str, list[Artifact]]:
-    """Return the artifacts of several jobs, by job id, in order of name."""
-    found: dict[str, list[Artifact]] = {job_id: [] for job_id in job_ids}
-    query = select(Artifact).where(Artifact.job_id.in_(job_ids)).order_by(Artifact.sample_index, Artifact.name)
-    for artifact in tx.session.scalars(query):
-        found[artifact.job_id].append(artifact)
-    return found
-
-
-def get_artifact(tx: Transaction, job_id: str, name: str) -> Artifact:
-    """Return an artifact that can be had now.
-
-    Raises:
-        ArtifactNotFoundError: the job has none of that name.
-        ArtifactExpiredError: it had, and its time is over.
-    """
-    artifact = tx.session.get(Artifact, (job_id, name))
-    if artifact is None:
-        raise ArtifactNotFoundError(f"Job {job_id} has no artifact {name!r}.")
-    if artifact_expired(artifact, tx.now):
-        raise ArtifactExpiredError(f"Artifact {name!r} of job {job_id} was kept until {artifact.expires_at}.")
-    return artifact
-
-
-def artifact_expired(artifact: Artifact, now: datetime) -> bool:
-    return artifact.deleted_at is not None or (artifact.expires_at is not None and artifact.expires_at <= now)
-
-
 def job_events(tx: Transaction, job_id: str, *, after_id: int = 0) -> list[JobEvent]:
     """Return the story of a job from behind event `after_id` on."""
     query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after_id).order_by(JobEvent.id)
@@ -135,10 +106,10 @@ def job_events(tx: Transaction, job_id: str, *, after_id: int = 0) -> list[JobEv
 
 def job_attempts(tx: Transaction, job_id: str) -> list[JobAttempt]:
     """Return the attempts at a job, first to last."""
-    return attempts_of(tx, [job_id])[job_id]
+    return attempts_by_job(tx, [job_id])[job_id]
 
 
-def attempts_of(tx: Transaction, job_ids: list[str]) -> dict[str, list[JobAttempt]]:
+def attempts_by_job(tx: Transaction, job_ids: list[str]) -> dict[str, list[JobAttempt]]:
     """Return the attempts at several jobs, by job id, first to last."""
     found: dict[str, list[JobAttempt]] = {job_id: [] for job_id in job_ids}
     query = select(JobAttempt).where(JobAttempt.job_id.in_(job_ids)).order_by(JobAttempt.attempt)
@@ -147,7 +118,7 @@ def attempts_of(tx: Transaction, job_ids: list[str]) -> dict[str, list[JobAttemp
     return found
 
 
-def known_workers(tx: Transaction, *, keep_s: float = 3600.0) -> list[Worker]:
+def list_workers(tx: Transaction, *, keep_s: float = 3600.0) -> list[Worker]:
     """Return the workers that have not stopped by themselves and were heard within `keep_s` seconds."""
     horizon = tx.now - timedelta(seconds=keep_s)
     query = select(Worker).where(Worker.heartbeat_at > horizon, Worker.stopped_at.is_(None)).order_by(Worker.started_at)
@@ -158,7 +129,7 @@ def is_lost(worker: Worker, now: datetime, lost_after_s: float) -> bool:
     return worker.heartbeat_at < now - timedelta(seconds=lost_after_s)
 
 
-def jobs_in_hand(tx: Transaction) -> dict[str, list[str]]:
+def running_jobs(tx: Transaction) -> dict[str, list[str]]:
     """Return the running jobs' ids by worker."""
     held: dict[str, list[str]] = {}
     query = select(Job.worker_id, Job.id).where(RUNNING).order_by(Job.started_at)

@@ -24,11 +24,11 @@ UPLOAD_GRACE_S = 3600.0
 ATTEMPT_GRACE_S = 3600.0
 
 Withdraw = Callable[[str, str, int], int]
-"""Removes what an attempt left in a caller's bucket, given `output`, job id and attempt; returns how many objects."""
+"""Removes an attempt's objects from a caller's bucket, given `deliver_to`, job id and attempt; returns their number."""
 
 
 @dataclass(frozen=True)
-class RetentionReport:
+class PruneReport:
     """What one round removed, as counts."""
 
     artifacts: int
@@ -36,7 +36,7 @@ class RetentionReport:
     attempts: int
 
 
-def retain(db: Database, store: ObjectStore, withdraw: Withdraw) -> RetentionReport:
+def prune(db: Database, store: ObjectStore, withdraw: Withdraw) -> PruneReport:
     """Remove up to a batch each of expired artifacts, expired uploads, and what attempts without success left behind.
 
     Args:
@@ -45,7 +45,7 @@ def retain(db: Database, store: ObjectStore, withdraw: Withdraw) -> RetentionRep
     Raises:
         StorageError: the store does not answer; what was removed before is noted.
     """
-    return RetentionReport(expire_artifacts(db, store), expire_uploads(db, store), sweep_attempts(db, store, withdraw))
+    return PruneReport(expire_artifacts(db, store), expire_uploads(db, store), clean_up_attempts(db, store, withdraw))
 
 
 def expire_artifacts(db: Database, store: ObjectStore) -> int:
@@ -95,34 +95,34 @@ class _Ended:
 
     job_id: str
     attempt: int
-    output: str | None
+    deliver_to: str | None
     """The caller's bucket that the request names, as `s3://bucket/prefix/`."""
 
 
-def sweep_attempts(db: Database, store: ObjectStore, withdraw: Withdraw) -> int:
+def clean_up_attempts(db: Database, store: ObjectStore, withdraw: Withdraw) -> int:
     """Remove what attempts that did not succeed have stored and delivered: a worker that died could not.
 
     Only when their job has ended: from then on no attempt writes to the names that are looked at.
     """
-    ended = db.run_reading(_unswept_attempts)
-    swept = [attempt for attempt in ended if _sweep_attempt(attempt, store, withdraw)]
+    ended = db.run_reading(_attempts_to_clean_up)
+    swept = [attempt for attempt in ended if _clean_up_attempt(attempt, store, withdraw)]
 
     def note(tx: Transaction) -> None:
         for attempt in swept:
             same = (JobAttempt.job_id == attempt.job_id, JobAttempt.attempt == attempt.attempt)
-            tx.session.execute(update(JobAttempt).where(*same).values(swept_at=tx.now))
+            tx.session.execute(update(JobAttempt).where(*same).values(cleaned_up_at=tx.now))
 
     db.run(note, repeatable=True)
     return len(swept)
 
 
-def _unswept_attempts(tx: Transaction) -> list[_Ended]:
+def _attempts_to_clean_up(tx: Transaction) -> list[_Ended]:
     horizon = tx.now - timedelta(seconds=ATTEMPT_GRACE_S)
     query = (
         select(JobAttempt.job_id, JobAttempt.attempt, Job.request)
         .join(Job, Job.id == JobAttempt.job_id)
         .where(
-            JobAttempt.swept_at.is_(None),
+            JobAttempt.cleaned_up_at.is_(None),
             JobAttempt.outcome != literal("succeeded", literal_execute=True),  # as the index says it
             JobAttempt.finished_at < horizon,
             Job.finished_at < horizon,
@@ -130,23 +130,23 @@ def _unswept_attempts(tx: Transaction) -> list[_Ended]:
         .order_by(JobAttempt.finished_at)
         .limit(BATCH)
     )
-    return [_Ended(row.job_id, row.attempt, row.request.get("output")) for row in tx.session.execute(query)]
+    return [_Ended(row.job_id, row.attempt, row.request.get("deliver_to")) for row in tx.session.execute(query)]
 
 
-def _sweep_attempt(ended: _Ended, store: ObjectStore, withdraw: Withdraw) -> bool:
+def _clean_up_attempt(ended: _Ended, store: ObjectStore, withdraw: Withdraw) -> bool:
     """Remove what one attempt left; False when the caller's bucket does not answer just now."""
     left = list(store.list_keys(f"jobs/{ended.job_id}/{ended.attempt}/"))
     if left:
         log.info("attempt %d of %s left %d objects; removing them", ended.attempt, ended.job_id, len(left))
         store.delete(left)
-    if ended.output is None:
+    if ended.deliver_to is None:
         return True
     try:
-        withdrawn = withdraw(ended.output, ended.job_id, ended.attempt)
+        withdrawn = withdraw(ended.deliver_to, ended.job_id, ended.attempt)
     except StorageError as exc:
         # What is refused now is refused for ever, and theirs to remove.
         log.warning("what attempt %d of %s delivered may have stayed behind: %s", ended.attempt, ended.job_id, exc)
         return not exc.retryable
     if withdrawn:
-        log.info("attempt %d of %s left %d objects in %s", ended.attempt, ended.job_id, withdrawn, ended.output)
+        log.info("attempt %d of %s left %d objects in %s", ended.attempt, ended.job_id, withdrawn, ended.deliver_to)
     return True

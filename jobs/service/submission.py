@@ -17,9 +17,9 @@ from jobs.db.tables import IdempotencyKey, Job, Upload
 from jobs.errors import FieldProblem, IdempotencyMismatchError, QueueFullError, RequestInvalidError
 from jobs.ids import new_id
 from jobs.lifecycle import State
-from jobs.request import OUTPUT_URL, S3_URL, JobRequest
-from jobs.service.backlog import Lane, count_queued, queued_of_tenant
-from jobs.service.changes import append_event
+from jobs.request import DELIVERY_URL, S3_URL, JobRequest
+from jobs.service.scheduling.queue_counters import Lane, adjust_count, queued_of_tenant
+from jobs.service.transitions import append_event
 from jobs.settings import Settings
 from jobs.storage.protocol import ObjectPin
 from jobs.variants import VARIANTS
@@ -104,7 +104,7 @@ def submit(
     _check_backlog(tx, tenant, policy)
     resolved, problems = _resolve(request, policy)
     input_key = _input_key(tx, request, tenant, policy, problems)
-    _check_output(request, policy, problems)
+    _check_delivery(request, policy, problems)
     if problems:
         raise RequestInvalidError(problems)
     job = Job(
@@ -129,7 +129,7 @@ def submit(
     tx.session.add(job)
     tx.session.flush()  # the rows below refer to it
     append_event(tx, job.id, str(State.QUEUED), 0, {"retry_of": retry_of} if retry_of else {})
-    count_queued(tx, Lane(job.variant, job.priority, job.tenant), job.id, 1)
+    adjust_count(tx, Lane(job.variant, job.priority, job.tenant), job.id, 1)
     if idempotency is not None:
         tx.session.add(
             IdempotencyKey(
@@ -220,13 +220,15 @@ def _input_key(
     return upload.storage_key
 
 
-def _check_output(request: JobRequest, policy: SubmitPolicy, problems: list[FieldProblem]) -> None:
-    if request.output is None:
+def _check_delivery(request: JobRequest, policy: SubmitPolicy, problems: list[FieldProblem]) -> None:
+    if request.deliver_to is None:
         return
-    match = OUTPUT_URL.fullmatch(request.output)
-    assert match is not None, request.output
+    match = DELIVERY_URL.fullmatch(request.deliver_to)
+    assert match is not None, request.deliver_to
     if match["bucket"] not in policy.output_buckets:
-        problems.append(FieldProblem("output", f"bucket {match['bucket']!r} is not one that this server delivers to"))
+        problems.append(
+            FieldProblem("deliver_to", f"bucket {match['bucket']!r} is not one that this server delivers to")
+        )
 
 
 def submit_and_commit(

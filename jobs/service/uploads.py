@@ -55,3 +55,10 @@ def mark_upload_checked(tx: Transaction, upload_id: str) -> None:
     upload = tx.session.get_one(Upload, upload_id)
     if upload.checked_at is None:
         upload.checked_at = tx.now
+
+
+def mark_upload_missing(tx: Transaction, upload_id: str) -> None:
+    """Mark an upload whose stored object no longer exists, so requests that name it are refused."""
+    upload = tx.session.get_one(Upload, upload_id)
+    if upload.deleted_at is None:
+        upload.deleted_at = tx.now

@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, select, update
 from jobs.db.database import Transaction
 from jobs.db.tables import RUNNING, Job, Worker
 from jobs.errors import WorkerNotFoundError
+from jobs.lifecycle import WorkerState
 
 
 def register_worker(
@@ -24,7 +25,7 @@ def register_worker(
             hostname=hostname,
             pid=pid,
             device=device,
-            state="starting",
+            state=WorkerState.STARTING,
             slots=slots,
             variants=variants,
             variants_loaded=[],
@@ -34,11 +35,11 @@ def register_worker(
     )
 
 
-def worker_heartbeat(
+def record_heartbeat(
     tx: Transaction,
     worker_id: str,
     *,
-    state: str,
+    state: WorkerState,
     variants_loaded: list[str],
     memory_bytes: int | None,
     gpu: dict[str, Any] | None = None,
@@ -71,11 +72,11 @@ def request_drain(tx: Transaction, worker_id: str) -> Worker:
     return worker
 
 
-def worker_stopped(tx: Transaction, worker_id: str) -> None:
+def mark_worker_stopped(tx: Transaction, worker_id: str) -> None:
     """Note that a worker has ended by itself."""
     worker = tx.session.get(Worker, worker_id)
     if worker is not None:
-        worker.state = "stopped"
+        worker.state = WorkerState.STOPPED
         worker.stopped_at = tx.now
 
 
@@ -89,7 +90,7 @@ class Capacity:
 
     @property
     def window(self) -> int:
-        """How many jobs may lie on the variant's belt: one for each free slot.
+        """How many jobs may lie on the variant's queue: one for each free slot.
 
         When all slots are busy and some of them with other variants, one job stands in line for the next slot, or a
         variant that is always busy would keep the others away.
@@ -108,7 +109,7 @@ def capacities(tx: Transaction, *, heard_within_s: float) -> dict[str, Capacity]
         Worker.heartbeat_at > horizon,
         Worker.stopped_at.is_(None),
         Worker.drain_requested_at.is_(None),
-        Worker.state.in_(["starting", "ready"]),
+        Worker.state.in_([WorkerState.STARTING, WorkerState.READY]),
     )
     found: dict[str, Capacity] = {}
     for worker in tx.session.scalars(living):
@@ -131,24 +132,27 @@ def mark_lost_workers(tx: Transaction, *, lost_after_s: float) -> list[str]:
         .where(
             Worker.heartbeat_at < tx.now - timedelta(seconds=lost_after_s),
             Worker.stopped_at.is_(None),
-            Worker.state != "lost",
+            Worker.state != WorkerState.LOST,
         )
-        .values(state="lost")
+        .values(state=WorkerState.LOST)
         .returning(Worker.id)
     )
     return list(tx.session.scalars(silent))
 
 
-def forget_old_workers(tx: Transaction, *, kept_s: float) -> None:
+def prune_workers(tx: Transaction, *, kept_s: float) -> None:
     """Remove workers that were last heard longer than `kept_s` seconds ago."""
     tx.session.execute(delete(Worker).where(Worker.heartbeat_at < tx.now - timedelta(seconds=kept_s)))
 
 
-def variants_held_by_others(tx: Transaction, worker_id: str, *, heard_within_s: float = 15.0) -> set[str]:
+def variants_loaded_elsewhere(tx: Transaction, worker_id: str, *, heard_within_s: float = 15.0) -> set[str]:
     """Return the variants that other living workers, which take jobs for them, have in memory."""
     horizon = tx.now - timedelta(seconds=heard_within_s)
     query = select(Worker).where(
-        Worker.id != worker_id, Worker.heartbeat_at > horizon, Worker.stopped_at.is_(None), Worker.state == "ready"
+        Worker.id != worker_id,
+        Worker.heartbeat_at > horizon,
+        Worker.stopped_at.is_(None),
+        Worker.state == WorkerState.READY,
     )
     return {
         variant
@@ -158,7 +162,7 @@ def variants_held_by_others(tx: Transaction, worker_id: str, *, heard_within_s: 
     }
 
 
-def longest_on_belt(tx: Transaction) -> dict[str, float]:
+def oldest_enqueued_age_s(tx: Transaction) -> dict[str, float]:
     """Return how many seconds the oldest published job of each variant has waited to be taken."""
     query = (
         select(Job.variant, func.min(Job.published_at).label("since"))

@@ -11,12 +11,12 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from jobs.request import OUTPUT_URL
+from jobs.request import DELIVERY_URL
 from jobs.settings import Settings
 from jobs.storage.errors import ObjectExistsError, ObjectNotFoundError, StorageUnavailableError
 from jobs.storage.protocol import JOB_ID_FIELD
-from jobs.storage.s3 import S3Store
-from jobs.storage.s3_errors import BACKEND
+from jobs.storage.s3.errors import BACKEND
+from jobs.storage.s3.store import S3Store
 
 ATTEMPT_FIELD = "mmaudio-attempt"
 CONFLICT_TRIES = 5
@@ -26,7 +26,7 @@ class KeyTakenError(Exception):
     """Raised when an object that is not this job's has the name that a delivery needs."""
 
 
-class OvertakenError(Exception):
+class SupersededError(Exception):
     """Raised when a later attempt at the same job has delivered already."""
 
 
@@ -34,30 +34,30 @@ class Delivery:
     """Delivers the files of one attempt.
 
     Args:
-        output: `s3://bucket/prefix/`, as the request says.
+        url: `s3://bucket/prefix/`, as the request says.
     """
 
-    def __init__(self, store: S3Store, output: str, *, job_id: str, attempt: int) -> None:
-        match = OUTPUT_URL.fullmatch(output)
-        assert match is not None, output
+    def __init__(self, store: S3Store, url: str, *, job_id: str, attempt: int) -> None:
+        match = DELIVERY_URL.fullmatch(url)
+        assert match is not None, url
         self._store, self._job_id, self._attempt = store, job_id, attempt
         self._bucket, self._folder = match["bucket"], f"{match['prefix']}{job_id}"
         self._delivered: list[str] = []
 
     @classmethod
-    def to(cls, output: str, settings: Settings, *, job_id: str, attempt: int) -> Delivery:
+    def to(cls, url: str, settings: Settings, *, job_id: str, attempt: int) -> Delivery:
         """Return the delivery to a bucket on the endpoint that the settings name."""
-        match = OUTPUT_URL.fullmatch(output)
-        assert match is not None, output
+        match = DELIVERY_URL.fullmatch(url)
+        assert match is not None, url
         store = S3Store.from_settings(f"s3://{match['bucket']}", settings)
-        return cls(store, output, job_id=job_id, attempt=attempt)
+        return cls(store, url, job_id=job_id, attempt=attempt)
 
     def put(self, name: str, path: Path, *, content_type: str) -> str:
         """Deliver a file; return its URL, `s3://bucket/key`. A second call with the same file changes nothing.
 
         Raises:
             KeyTakenError: the name belongs to somebody else; their object is as it was.
-            OvertakenError: a later attempt has delivered it.
+            SupersededError: a later attempt has delivered it.
             WriteRefusedError: this server may not write there, or there is no such bucket.
             StorageError: the store did not take it.
         """
@@ -92,7 +92,7 @@ class Delivery:
             raise KeyTakenError(f"The object s3://{self._bucket}/{key} is there and is not of this job.")
         attempt = int(found.user_metadata.get(ATTEMPT_FIELD, "0"))
         if attempt > self._attempt:
-            raise OvertakenError(f"Attempt {attempt} has delivered {key!r} already.")
+            raise SupersededError(f"Attempt {attempt} has delivered {key!r} already.")
         with path.open("rb") as file:
             same = found.sha256 == hashlib.file_digest(file, "sha256").hexdigest()
         return "" if same and attempt == self._attempt else found.etag

@@ -19,7 +19,7 @@ def open_store(settings: Settings) -> ObjectStore:
     if parts.scheme == "file" and not parts.netloc:
         return open_local(unquote(parts.path))
     if parts.scheme == "s3":
-        from jobs.storage.s3 import S3Store  # boto3 takes a while to import; a local folder needs none of it
+        from jobs.storage.s3.store import S3Store  # boto3 takes a while to import; a local folder needs none of it
 
         return S3Store.from_settings(settings.storage_url, settings)
     raise ValueError(f"Got MMAUDIO_STORAGE_URL={settings.storage_url!r}; use file:///folder or s3://bucket/prefix.")

@@ -1,4 +1,4 @@
-"""From bucket events to jobs: `forms` reads what arrives, `rule` says what a trigger is, `intake` makes the jobs.
+"""From bucket events to jobs: `forms` reads what arrives, `rule` says what a trigger is, `ingestion` makes the jobs.
 
-Nothing here knows where an event came from; the sources are `api.routes.s3_events` and `workers.triggers`.
+Nothing here knows where an event came from; the sources are `api.routes.s3_events` and `workers.event_sources`.
 """

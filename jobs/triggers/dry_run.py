@@ -12,16 +12,16 @@ from sqlalchemy import select
 
 from jobs.db.database import Database
 from jobs.db.tables import Trigger, TriggerEvent
-from jobs.storage.buckets import BucketReader
+from jobs.storage.bucket_reader import BucketReader
 from jobs.storage.errors import StorageUnavailableError
-from jobs.triggers.forms.event import ObjectCreated
-from jobs.triggers.identity import look_up
+from jobs.triggers.decision import Action, Decision, Lookup, decide
+from jobs.triggers.event_parsers.event import ObjectCreated
+from jobs.triggers.object_version import find_object
 from jobs.triggers.rule import request_for
-from jobs.triggers.verdict import Action, Looked, Verdict, judge
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class DryRunResult:
     """What would become of one object."""
 
     bucket: str
@@ -34,48 +34,54 @@ class Foreseen:
     known: bool = False
 
 
-def foresee(db: Database, reader: BucketReader, trigger: Trigger, events: Sequence[ObjectCreated]) -> list[Foreseen]:
+def dry_run_events(
+    db: Database, reader: BucketReader, trigger: Trigger, events: Sequence[ObjectCreated]
+) -> list[DryRunResult]:
     """Return what the trigger would make of each event, as if it were enabled."""
     return [_foresee(db, reader, trigger, event) for event in events]
 
 
-def _foresee(db: Database, reader: BucketReader, trigger: Trigger, event: ObjectCreated) -> Foreseen:
+def _foresee(db: Database, reader: BucketReader, trigger: Trigger, event: ObjectCreated) -> DryRunResult:
     if event.bucket != trigger.bucket:
-        return Foreseen(event.bucket, event.keys[0], "ignore", f"the trigger is for bucket {trigger.bucket}")
-    looked: Looked
+        return DryRunResult(event.bucket, event.keys[0], "ignore", f"the trigger is for bucket {trigger.bucket}")
+    looked: Lookup
     try:
-        looked = look_up(event, reader)
+        looked = find_object(event, reader)
     except StorageUnavailableError as exc:
         looked = exc
-    verdict = judge(trigger, event, looked, waited=timedelta(0))
-    if verdict is None:
-        return Foreseen(event.bucket, event.keys[0], "ignore", "prefix or suffixes leave it out")
-    if verdict.action != "submit" or verdict.pin is None:
-        return Foreseen(event.bucket, verdict.key, verdict.action, verdict.reason, known=_known(db, trigger, verdict))
+    decision = decide(trigger, event, looked, waited=timedelta(0))
+    if decision is None:
+        return DryRunResult(event.bucket, event.keys[0], "ignore", "prefix or suffixes leave it out")
+    if decision.action != "submit" or decision.pin is None:
+        return DryRunResult(
+            event.bucket, decision.key, decision.action, decision.reason, known=_known(db, trigger, decision)
+        )
     try:
         request = request_for(
-            trigger.request, trigger.source_field, trigger.output, bucket=event.bucket, key=verdict.key
+            trigger.request, trigger.source_field, trigger.deliver_to, bucket=event.bucket, key=decision.key
         )
     except ValidationError as exc:
-        return Foreseen(event.bucket, verdict.key, "skip", f"no request can be made of it: {exc.errors()[0]['msg']}")
-    return Foreseen(
+        return DryRunResult(
+            event.bucket, decision.key, "skip", f"no request can be made of it: {exc.errors()[0]['msg']}"
+        )
+    return DryRunResult(
         event.bucket,
-        verdict.key,
+        decision.key,
         "submit",
         None,
         request.model_dump(mode="json", exclude_none=True),
-        verdict.pin.etag,
-        verdict.pin.version_id,
-        _known(db, trigger, verdict),
+        decision.pin.etag,
+        decision.pin.version_id,
+        _known(db, trigger, decision),
     )
 
 
-def _known(db: Database, trigger: Trigger, verdict: Verdict) -> bool:
+def _known(db: Database, trigger: Trigger, decision: Decision) -> bool:
     with db.reading() as tx:
         query = select(TriggerEvent.id).where(
             TriggerEvent.trigger_id == trigger.id,
-            TriggerEvent.bucket == verdict.event.bucket,
-            TriggerEvent.object_key == verdict.key,
-            TriggerEvent.identity == verdict.identity,
+            TriggerEvent.bucket == decision.event.bucket,
+            TriggerEvent.object_key == decision.key,
+            TriggerEvent.object_version == decision.object_version,
         )
         return tx.session.scalar(query) is not None

@@ -39,14 +39,14 @@ class NewTrigger(BaseModel):
     request: dict[str, Any] = Field(
         default_factory=dict, description="The other fields of the jobs, as `POST /v1/jobs` takes them."
     )
-    output: Text | None = Field(
+    deliver_to: Text | None = Field(
         None,
         max_length=1024,
         description="`s3://bucket/prefix/`: also deliver the files there; one of MMAUDIO_OUTPUT_BUCKETS.",
     )
     enabled: bool = Field(True, strict=True)
 
-    @field_validator("output")
+    @field_validator("deliver_to")
     @classmethod
     def _is_a_prefix(cls, value: str | None) -> str | None:
         if value is not None and not OUTPUT.fullmatch(value):
@@ -67,15 +67,17 @@ def check_rule(
         problems.append(
             FieldProblem("bucket", f"bucket {rule.bucket!r} is not one that this server reads from (input_buckets)")
         )
-    if rule.output is not None and (bucket := urlsplit(rule.output).netloc) not in output_buckets:
+    if rule.deliver_to is not None and (bucket := urlsplit(rule.deliver_to).netloc) not in output_buckets:
         problems.append(
-            FieldProblem("output", f"bucket {bucket!r} is not one that this server delivers to (output_buckets)")
+            FieldProblem("deliver_to", f"bucket {bucket!r} is not one that this server delivers to (output_buckets)")
         )
     problems += _loops(rule, storage_url)
-    for taken in ("video", "image", "output"):
-        if taken in rule.request:
-            hint = "give it beside `request`" if taken == "output" else "the object of the event takes this place"
-            problems.append(FieldProblem(f"request.{taken}", hint))
+    for reserved in ("video", "image", "deliver_to"):
+        if reserved in rule.request:
+            hint = (
+                "give it beside `request`" if reserved == "deliver_to" else "the object of the event takes this place"
+            )
+            problems.append(FieldProblem(f"request.{reserved}", hint))
     if not problems:
         problems += _template_problems(rule)
     if problems:
@@ -83,7 +85,7 @@ def check_rule(
 
 
 def request_for(
-    template: dict[str, Any], source_field: str, output: str | None, *, bucket: str, key: str
+    template: dict[str, Any], source_field: str, deliver_to: str | None, *, bucket: str, key: str
 ) -> JobRequest:
     """Return the request that a trigger makes of an object.
 
@@ -91,8 +93,8 @@ def request_for(
         pydantic.ValidationError: the template (or the key) does not make a request.
     """
     fields = {**template, source_field: f"s3://{bucket}/{key}"}
-    if output is not None:
-        fields["output"] = output
+    if deliver_to is not None:
+        fields["deliver_to"] = deliver_to
     return JobRequest.model_validate(fields)
 
 
@@ -106,14 +108,14 @@ def matches(trigger: Trigger, key: str) -> bool:
 
 def _loops(rule: NewTrigger, storage_url: str) -> list[FieldProblem]:
     problems = []
-    if rule.output is not None:
-        match = OUTPUT.fullmatch(rule.output)
-        assert match is not None, rule.output
+    if rule.deliver_to is not None:
+        match = OUTPUT.fullmatch(rule.deliver_to)
+        assert match is not None, rule.deliver_to
         if match["bucket"] == rule.bucket and match["prefix"].startswith(rule.prefix):
             problems.append(
                 FieldProblem(
-                    "output",
-                    f"outputs under {rule.output} would fall under the input s3://{rule.bucket}/{rule.prefix} "
+                    "deliver_to",
+                    f"outputs under {rule.deliver_to} would fall under the input s3://{rule.bucket}/{rule.prefix} "
                     "and start jobs again; choose another bucket or prefix",
                 )
             )
@@ -136,7 +138,7 @@ def _loops(rule: NewTrigger, storage_url: str) -> list[FieldProblem]:
 
 def _template_problems(rule: NewTrigger) -> list[FieldProblem]:
     try:
-        request_for(rule.request, rule.source_field, rule.output, bucket=rule.bucket, key=f"{rule.prefix}a.mp4")
+        request_for(rule.request, rule.source_field, rule.deliver_to, bucket=rule.bucket, key=f"{rule.prefix}a.mp4")
     except ValidationError as exc:
         return [
             FieldProblem(_where(error, rule), str(error["msg"]).removeprefix("Value error, ")) for error in exc.errors()
@@ -147,6 +149,6 @@ def _template_problems(rule: NewTrigger) -> list[FieldProblem]:
 def _where(error: Any, rule: NewTrigger) -> str:
     cause = error.get("ctx", {}).get("error")
     inner = getattr(cause, "field", None) or ".".join(str(part) for part in error["loc"])
-    if inner == "output":
-        return "output"
+    if inner == "deliver_to":
+        return "deliver_to"
     return "request" if inner in {"", rule.source_field} else f"request.{inner}"

@@ -37,7 +37,7 @@ PARTIAL_INDEXES = [
     ("ix_artifacts_expires_at", "artifacts", ["expires_at"], "deleted_at IS NULL"),
     ("ix_uploads_expires_at", "uploads", ["expires_at"], "deleted_at IS NULL"),
 ]
-# As jobs.service.backlog counts; a migration does not change when that does.
+# As jobs.service.scheduling.queue_counters counts; a migration does not change when that does.
 SHARDS = 8
 
 

@@ -114,7 +114,7 @@ CLIP = PublishedFile(
 
 def needed_files(variant: Variant) -> tuple[PublishedFile, ...]:
     """Return the files that a variant is loaded from; none for one of our own."""
-    if variant.own:
+    if variant.bundled:
         return ()
     mode = variant.mode.name
     return FLOW[variant.name], VAE[mode], VOCODER[mode], SYNC, CLIP

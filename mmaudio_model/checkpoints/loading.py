@@ -14,9 +14,9 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor, nn
 
+from mmaudio_model.checkpoints.bundled import bundled_file, read_part
 from mmaudio_model.checkpoints.convert import conversion, converted_path, read_converted, write_converted
 from mmaudio_model.checkpoints.files import require_file
-from mmaudio_model.checkpoints.own import own_file, read_own
 from mmaudio_model.checkpoints.parts import PARTS, PartSource, new_network, part_identity, part_sources
 from mmaudio_model.errors import WeightsMismatchError
 from mmaudio_model.networks.clip import ImageTower, TextTower
@@ -97,8 +97,8 @@ def load_networks(
     """
     sources = part_sources(variant)
     # Every file is looked for before the first is read: a missing one is said at once.
-    if variant.own:
-        paths = {part: own_file(variant, part, weights_dir) for part in PARTS}
+    if variant.bundled:
+        paths = {part: bundled_file(variant, part, weights_dir) for part in PARTS}
     else:
         paths = {part: require_file(source.file, variant, weights_dir) for part, source in sources.items()}
 
@@ -116,8 +116,8 @@ def load_networks(
             on_part(part)
         # A part may be asked for first in the middle of an inference, whose mode would stick to its tensors.
         with torch.inference_mode(False), torch.no_grad():
-            if variant.own:
-                network = load_own_part(variant, part, paths[part])
+            if variant.bundled:
+                network = load_bundled_part(variant, part, paths[part])
             else:
                 network = load_part(variant, part, sources[part], paths[part])
             return network.eval().requires_grad_(False).to(device=device, dtype=dtype)
@@ -128,14 +128,14 @@ def load_networks(
     return networks
 
 
-def load_own_part(variant: Variant, part: str, path: Path) -> nn.Module:
+def load_bundled_part(variant: Variant, part: str, path: Path) -> nn.Module:
     """Return a part of a variant of our own from its file.
 
     Raises:
         WeightsMismatchError: the file does not fit.
     """
     network = new_network(variant, part, device="meta")
-    fill(network, read_own(path), source=str(path))
+    fill(network, read_part(path), source=str(path))
     _fold(network)
     return network
 

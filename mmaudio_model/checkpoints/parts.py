@@ -35,7 +35,7 @@ class PartSource:
 
 def part_sources(variant: Variant) -> dict[str, PartSource]:
     """Return where each part of a variant comes from; nothing for one of our own."""
-    if variant.own:
+    if variant.bundled:
         return {}
     mode = variant.mode.name
     return {

@@ -50,7 +50,7 @@ def world(
     device: str | None,
     precision: str | None,
     output: Path | None,
-    **knobs: Any,
+    **generation_options: Any,
 ) -> None:
     """Judge a variant on held-out scenes of the procedural world.
 
@@ -65,7 +65,7 @@ def world(
     from mmaudio_model.evaluation.classifier import load_classifier
     from mmaudio_model.evaluation.scenes import held_out_scenes
     from mmaudio_model.evaluation.table import negative_line, parts_table, speed_line
-    from mmaudio_model.evaluation.world import Judge, Knobs, evaluate_world
+    from mmaudio_model.evaluation.world import GenerationOptions, Judge, evaluate_world
     from mmaudio_model.local_run import default_device, default_precision
     from mmaudio_model.pipeline import Pipeline
 
@@ -83,7 +83,7 @@ def world(
             held_out_scenes(scenes, duration),
             Judge(load_classifier()),
             parts=wanted,
-            knobs=Knobs(**knobs),
+            generation_options=GenerationOptions(**generation_options),
             on_progress=_progress(),
         )
     except (ModelError, OSError) as exc:
@@ -92,7 +92,7 @@ def world(
         "variant": variant.name,
         "scenes": scenes,
         "duration_s": duration,
-        **knobs,
+        **generation_options,
         "device": device,
         "took_s": round(time.monotonic() - begin, 1),
         **figures,
@@ -114,7 +114,7 @@ def world(
     help="JSON: an object of file names without ending and classes of the world.",
 )
 @click.option(
-    "--field-weights",
+    "--metric-weights",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of the field's networks: also FD, KL, IS, CLAP, ImageBind, DeSync. Nothing is downloaded.",
 )
@@ -134,31 +134,31 @@ def folders(
     generated: Path,
     reference: Path,
     labels_file: Path | None,
-    field_weights: Path | None,
+    metric_weights: Path | None,
     captions_file: Path | None,
     videos: Path | None,
     output: Path | None,
 ) -> None:
     """Judge generated sound or video files against reference files of the same names."""
-    if field_weights is None and (captions_file or videos):
-        raise click.UsageError("--captions and --videos are for the field's metrics; give --field-weights too.")
+    if metric_weights is None and (captions_file or videos):
+        raise click.UsageError("--captions and --videos are for the field's metrics; give --metric-weights too.")
     labels = _read_texts(labels_file, "labels", "drum") if labels_file is not None else None
     captions = _read_texts(captions_file, "captions", "a drum is beaten") if captions_file is not None else {}
     from mmaudio_model.evaluation.classifier import load_classifier
-    from mmaudio_model.evaluation.field.evaluate import Material, field_metrics
     from mmaudio_model.evaluation.folders import by_stem, evaluate_folders, pair_files
-    from mmaudio_model.evaluation.table import field_lines, parts_table
+    from mmaudio_model.evaluation.pretrained_metrics.evaluate import Material, pretrained_metrics
+    from mmaudio_model.evaluation.table import parts_table, pretrained_lines
 
     try:
         pairs = pair_files(generated, reference)
         report = evaluate_folders(pairs, load_classifier(), labels=labels, on_progress=_progress())
-        if field_weights is not None:
+        if metric_weights is not None:
             material = Material(pairs.both, captions, by_stem(videos) if videos is not None else {})
-            report["field"] = field_metrics(material, field_weights, on_progress=_progress())
+            report["pretrained"] = pretrained_metrics(material, metric_weights, on_progress=_progress())
     except (ModelError, OSError) as exc:
         raise click.ClickException(str(exc)) from exc
     _show(parts_table({"generated": report}, ("generated",)))
-    for line in field_lines(report.get("field", {})):
+    for line in pretrained_lines(report.get("pretrained", {})):
         click.echo(line)
     for folder, alone in ((generated, pairs.only_generated), (reference, pairs.only_reference)):
         if alone:

@@ -122,7 +122,7 @@ def _finetune(
         seed=options["seed"],
     )
     plan = FineTuning(variant, clips, folder, chosen, weights_dir, rank)
-    if not variant.own:
+    if not variant.bundled:
         click.echo(f"Note: the checkpoint's licence is {variant.licence}; what is made of it has it too.", err=True)
     run_in_processes(partial(run_plan, plan, options["resume_from"]), options["processes"], device)
     return plan.result

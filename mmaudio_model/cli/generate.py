@@ -55,7 +55,7 @@ LONGEST_STEM_BYTES = 200
     help="Repeat the published program's faults too (frame choice, rotation ignored, untrimmed sound), to compare.",
 )
 @click.option(
-    "--dump-stages",
+    "--dump-intermediates",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.npz",
     help="Also write what every stage gave: frames, features, noise, latent, mel, waveform.",
@@ -84,16 +84,16 @@ def _generate(
 ) -> list[Path]:
     # Imported here, so that `--help` and a wrong option need no torch.
     parts = needed_parts(video=video is not None, image=image is not None, mask_away_clip=options["mask_away_clip"])
-    from mmaudio_model.local_run import Knobs, read_request, write_result
-    from mmaudio_model.stages import StageRecorder
+    from mmaudio_model.intermediates import IntermediateRecorder
+    from mmaudio_model.local_run import GenerationOptions, read_request, write_result
 
     if variant.note is not None:
         click.echo(f"Note: {variant.name} is {variant.note}.", err=True)
-    knobs = Knobs(**{knob.name: options[knob.name] for knob in fields(Knobs)})
-    recorder = StageRecorder() if options["dump_stages"] is not None else None
+    generation_options = GenerationOptions(**{field.name: options[field.name] for field in fields(GenerationOptions)})
+    recorder = IntermediateRecorder() if options["dump_intermediates"] is not None else None
     with Progress(console=Console(stderr=True), transient=True) as bar:
         # The file is judged before the model is loaded: a broken one is said at once.
-        request = read_request(variant, knobs, video=video, image=image, duration_s=options["duration"])
+        request = read_request(variant, generation_options, video=video, image=image, duration_s=options["duration"])
         _say(request.video.warnings if request.video is not None else ())
         pipeline = _load(variant, parts, options, bar)
         task = bar.add_task("sample", total=request.num_steps)
@@ -106,7 +106,7 @@ def _generate(
             requests,
             on_stage=lambda stage: bar.update(task, description=stage),
             on_step=after_step,
-            record=recorder,
+            on_intermediate=recorder,
         )
     stem = video.stem if video else image.stem if image else _stem_of(options["prompt"])
     written: list[Path] = []
@@ -124,8 +124,8 @@ def _generate(
         _say(result.warnings)
         written += result.paths
     if recorder is not None:
-        recorder.save(options["dump_stages"])
-        written.append(options["dump_stages"])
+        recorder.save(options["dump_intermediates"])
+        written.append(options["dump_intermediates"])
     return written
 
 

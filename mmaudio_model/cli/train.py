@@ -14,7 +14,7 @@ from mmaudio_model.cli.finetune import finetune, merge_lora, prepare
 from mmaudio_model.errors import ModelError
 from mmaudio_model.variants import VARIANTS, get_variant
 
-OWN = [name for name, variant in VARIANTS.items() if variant.own]
+BUNDLED = [name for name, variant in VARIANTS.items() if variant.bundled]
 PARTS = ("vae", "sync", "clip", "vocoder", "flow")
 
 _run = click.option(
@@ -34,7 +34,7 @@ def train() -> None:
 
 @train.command("world")
 @_run
-@click.option("--variant", "name", type=click.Choice(OWN), default=OWN[0], show_default=True)
+@click.option("--variant", "name", type=click.Choice(BUNDLED), default=BUNDLED[0], show_default=True)
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Train this part only; may be repeated.")
 @click.option("--clips", type=click.IntRange(min=2), help="How many scenes, instead of the recipe's number.")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps of each part, instead of the recipe's number.")

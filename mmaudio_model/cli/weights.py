@@ -18,7 +18,7 @@ from mmaudio_model.errors import ModelError
 from mmaudio_model.variants import VARIANTS, Variant
 
 PIPE_WIDTH = 200
-PUBLISHED = [name for name, variant in VARIANTS.items() if not variant.own]
+PUBLISHED = [name for name, variant in VARIANTS.items() if not variant.bundled]
 
 _weights_dir = click.option(
     "--weights",
@@ -105,7 +105,7 @@ def _files(names: Iterable[str]) -> list[PublishedFile]:
 
 
 def _state(variant: Variant, weights_dir: Path | None) -> str:
-    if variant.own:
+    if variant.bundled:
         return variant.note or "built in"
     missing = [file for file in needed_files(variant) if find_file(file, weights_dir) is None]
     if not missing:

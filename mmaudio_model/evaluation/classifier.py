@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from mmaudio_model.evaluation.sounds import log_mels
-from mmaudio_model.training.world.scene import CLASSES
+from mmaudio_model.procedural_world.scene import CLASSES
 from mmaudio_model.variants import MODE_16K
 
 WEIGHTS = Path(__file__).with_name("classifier.safetensors")

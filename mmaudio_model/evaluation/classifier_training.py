@@ -15,8 +15,8 @@ from torch.nn.functional import avg_pool2d, cross_entropy, interpolate
 
 from mmaudio_model.evaluation.classifier import SoundClassifier
 from mmaudio_model.evaluation.sounds import JUDGED_RATE_HZ, log_mels
-from mmaudio_model.training.world.scene import CLASSES, HELD_OUT_FROM, make_scene
-from mmaudio_model.training.world.sound import make_sound
+from mmaudio_model.procedural_world.scene import CLASSES, HELD_OUT_FROM, make_scene
+from mmaudio_model.procedural_world.sound import make_sound
 
 TRAINING_SEEDS_FROM = 700_000
 BATCH = 32

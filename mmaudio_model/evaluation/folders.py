@@ -16,7 +16,7 @@ from mmaudio_model.evaluation.frechet import log_mel_frechet_distance
 from mmaudio_model.evaluation.matching import match_onsets, pool
 from mmaudio_model.evaluation.onsets import detect_onsets
 from mmaudio_model.evaluation.sounds import JUDGED_RATE_HZ, log_mels, read_sound
-from mmaudio_model.training.world.scene import CLASSES
+from mmaudio_model.procedural_world.scene import CLASSES
 
 SUFFIXES = frozenset({".flac", ".m4a", ".mkv", ".mov", ".mp3", ".mp4", ".ogg", ".opus", ".wav", ".webm"})
 

@@ -8,9 +8,9 @@ from mmaudio_model.evaluation.sounds import JUDGED_RATE_HZ
 from mmaudio_model.lengths import frame_counts
 from mmaudio_model.media.frames import VideoFrames
 from mmaudio_model.media.resizing import crop, stretch, torch_resize
-from mmaudio_model.training.world.picture import Painter
-from mmaudio_model.training.world.scene import CLASSES, HELD_OUT_FROM, Scene, make_scene
-from mmaudio_model.training.world.sound import make_sound
+from mmaudio_model.procedural_world.picture import Painter
+from mmaudio_model.procedural_world.scene import CLASSES, HELD_OUT_FROM, Scene, make_scene
+from mmaudio_model.procedural_world.sound import make_sound
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS, Variant
 
 PICTURE_HEIGHT, PICTURE_WIDTH = 180, 320

@@ -56,7 +56,7 @@ def speed_line(report: Mapping[str, Any]) -> str | None:
     )
 
 
-def field_lines(field: Mapping[str, Any]) -> list[str]:
+def pretrained_lines(field: Mapping[str, Any]) -> list[str]:
     """Return a line for each of the field's metrics: its figure, or why there is none."""
     lines = [f"{name}: {value:.4g} ({field['judged'][name]} clips)" for name, value in field.get("metrics", {}).items()]
     lines += [f"{name}: left out. {reason}" for name, reason in field.get("left_out", {}).items()]

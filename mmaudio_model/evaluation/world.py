@@ -24,7 +24,7 @@ from mmaudio_model.evaluation.scenes import filmed, true_onsets_s, true_sound
 from mmaudio_model.evaluation.sounds import JUDGED_RATE_HZ, at_judged_rate, log_mels
 from mmaudio_model.media.frames import VideoFrames
 from mmaudio_model.pipeline import GenerationRequest, Pipeline
-from mmaudio_model.training.world.scene import CLASSES, IMPACT_CLASSES, Scene
+from mmaudio_model.procedural_world.scene import CLASSES, IMPACT_CLASSES, Scene
 
 PARTS = ("video", "shuffled", "text", "negative", "speed")
 SPEED_STEPS = 25
@@ -35,7 +35,7 @@ OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Knobs:
+class GenerationOptions:
     """How sounds are generated."""
 
     num_steps: int = 25
@@ -100,7 +100,7 @@ def evaluate_world(
     judge: Judge,
     *,
     parts: Iterable[str] = PARTS,
-    knobs: Knobs = Knobs(),
+    generation_options: GenerationOptions = GenerationOptions(),
     on_progress: OnProgress = lambda _name, _done, _count: None,
 ) -> dict[str, Any]:
     """Return the report: nested figures, ready for JSON. `true` is how the judges do on the true sounds."""
@@ -127,14 +127,14 @@ def evaluate_world(
             GenerationRequest(
                 duration_s=scene.duration_s,
                 seed=place,
-                num_steps=knobs.num_steps,
-                cfg_strength=knobs.cfg_strength,
+                num_steps=generation_options.num_steps,
+                cfg_strength=generation_options.cfg_strength,
                 **{field: values[place] for field, values in fields.items()},
             )
             for place, scene in enumerate(scenes)
         ]
         return generate_sounds(
-            pipeline, requests, knobs.batch_size, lambda done: on_progress(name, done, len(requests))
+            pipeline, requests, generation_options.batch_size, lambda done: on_progress(name, done, len(requests))
         )
 
     if wanted & {"video", "shuffled", "negative"}:
@@ -155,7 +155,7 @@ def evaluate_world(
     if "text" in wanted:
         report["text"] = judged(generate("text", prompt=[scene.captions[0] for scene in scenes]))
     if "speed" in wanted:
-        report["speed"] = _speed(pipeline, scenes[0], videos[0], knobs.cfg_strength, on_progress)
+        report["speed"] = _speed(pipeline, scenes[0], videos[0], generation_options.cfg_strength, on_progress)
     return report
 
 

@@ -18,7 +18,7 @@ from mmaudio_model.networks.layers import (
     InvariantLinear,
     SelfAttention,
     SwiGlu,
-    attend,
+    attention,
     layer_norm,
     modulate,
     rope_table,
@@ -91,24 +91,24 @@ class StreamBlock(nn.Module):
             )
             self.ffn = SwiGlu(width, kernel_size)
 
-    def before(
+    def pre_attention(
         self, x: Tensor, c: Tensor, rope: Tensor | None
     ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, ...]]:
-        """Return q, k, v of x under condition c, (B, 1 or L, D), and the modulation that `after` needs.
+        """Return q, k, v of x under condition c, (B, 1 or L, D), and the modulation that `post_attention` needs.
 
         x is float32 whatever the weights are: what each block adds to it is small, and would be rounded away.
         """
         shift, scale, *rest = self.adaLN_modulation(c).float().chunk(2 if self.pre_only else 6, dim=-1)
         return self.attn.project(modulate(layer_norm(x), shift, scale).to(c.dtype), rope), tuple(rest)
 
-    def after(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
+    def post_attention(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
         gate, shift, scale, gate_ffn = modulation
         x = x + gate * self.linear1(attended)
         return x + gate_ffn * self.ffn(modulate(layer_norm(x), shift, scale).to(attended.dtype))
 
     def forward(self, x: Tensor, c: Tensor, rope: Tensor) -> Tensor:
-        (q, k, v), modulation = self.before(x, c, rope)
-        return self.after(x, attend(q, k, v), modulation)
+        (q, k, v), modulation = self.pre_attention(x, c, rope)
+        return self.post_attention(x, attention(q, k, v), modulation)
 
 
 class JointBlock(nn.Module):
@@ -125,16 +125,16 @@ class JointBlock(nn.Module):
         self, latent: Tensor, clip: Tensor, text: Tensor, g: Tensor, e: Tensor, conditions: Conditions
     ) -> tuple[Tensor, Tensor, Tensor]:
         # The sound is modulated token by token (e); frames and words by the one global vector (g).
-        latent_qkv, latent_mod = self.latent_block.before(latent, e, conditions.latent_rope)
-        clip_qkv, clip_mod = self.clip_block.before(clip, g, conditions.clip_rope)
-        text_qkv, text_mod = self.text_block.before(text, g, None)
+        latent_qkv, latent_mod = self.latent_block.pre_attention(latent, e, conditions.latent_rope)
+        clip_qkv, clip_mod = self.clip_block.pre_attention(clip, g, conditions.clip_rope)
+        text_qkv, text_mod = self.text_block.pre_attention(text, g, None)
         q, k, v = (torch.cat(parts, dim=2) for parts in zip(latent_qkv, clip_qkv, text_qkv, strict=True))
         lengths = [latent.shape[1], clip.shape[1], text.shape[1]]
-        from_latent, from_clip, from_text = attend(q, k, v).split(lengths, dim=1)
-        latent = self.latent_block.after(latent, from_latent, latent_mod)
+        from_latent, from_clip, from_text = attention(q, k, v).split(lengths, dim=1)
+        latent = self.latent_block.post_attention(latent, from_latent, latent_mod)
         if not self.last:
-            clip = self.clip_block.after(clip, from_clip, clip_mod)
-            text = self.text_block.after(text, from_text, text_mod)
+            clip = self.clip_block.post_attention(clip, from_clip, clip_mod)
+            text = self.text_block.post_attention(text, from_text, text_mod)
         return latent, clip, text
 
 

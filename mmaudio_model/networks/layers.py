@@ -70,7 +70,7 @@ class SwiGlu(nn.Module):
         return self.w2(F.silu(self.w1(x)) * self.w3(x))
 
 
-class HeadNorm(nn.Module):
+class RMSNorm(nn.Module):
     """RMS norm over the channels of a head, in float32, with float32's epsilon whatever the weights' dtype."""
 
     def __init__(self, width: int) -> None:
@@ -117,8 +117,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = InvariantLinear(width, 3 * width)
-        self.q_norm = HeadNorm(width // heads)
-        self.k_norm = HeadNorm(width // heads)
+        self.q_norm = RMSNorm(width // heads)
+        self.k_norm = RMSNorm(width // heads)
 
     def project(self, x: Tensor, rope: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Return q, k, v of (B, L, D), each (B, H, L, D / H)."""
@@ -130,7 +130,7 @@ class SelfAttention(nn.Module):
         return q, k, v
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Full attention; returns (B, L, D)."""
     # Values with strides, as the interleaved projection gives them, take a kernel that sums a lone row otherwise.
     return rearrange(F.scaled_dot_product_attention(q, k, v.contiguous()), "B H L D -> B L (H D)")

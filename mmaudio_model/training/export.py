@@ -10,9 +10,9 @@ from zipfile import is_zipfile
 import torch
 from torch import Tensor, nn
 
+from mmaudio_model.checkpoints.bundled import SUFFIX, read_part, vae_files, write_part
 from mmaudio_model.checkpoints.files import require_file
 from mmaudio_model.checkpoints.loading import fill, fill_from_file
-from mmaudio_model.checkpoints.own import SUFFIX, read_own, vae_files, write_own
 from mmaudio_model.checkpoints.parts import part_sources
 from mmaudio_model.networks.vae import Vae
 from mmaudio_model.variants import Variant
@@ -40,7 +40,7 @@ def export_parts(
         for file, tensors in ((part, made), (f"{part}_encoder", encoder)):
             if tensors:
                 path = weights_dir / variant.name / f"{file}{SUFFIX}"
-                write_own(path, tensors, {"variant": variant.name, "trained": trained})
+                write_part(path, tensors, {"variant": variant.name, "trained": trained})
 
 
 def published_state(network: nn.Module) -> dict[str, Tensor]:
@@ -75,9 +75,9 @@ def load_whole_vae(variant: Variant, weights_dir: Path | None) -> Vae:
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         vae = Vae(variant.mode)
-    if variant.own:
+    if variant.bundled:
         paths = vae_files(variant, weights_dir)
-        state = {key: value for path in paths for key, value in read_own(path).items()}
+        state = {key: value for path in paths for key, value in read_part(path).items()}
         fill(vae, state, source=" and ".join(map(str, paths)))
     else:
         source = replace(part_sources(variant)["vae"], others=None)  # the encoder is in the same file

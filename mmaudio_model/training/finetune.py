@@ -13,9 +13,9 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from mmaudio_model.checkpoints.bundled import bundled_file
 from mmaudio_model.checkpoints.files import FLOW, find_file, needed_files, require_file
-from mmaudio_model.checkpoints.loading import fill_from_file, load_networks, load_own_part
-from mmaudio_model.checkpoints.own import own_file
+from mmaudio_model.checkpoints.loading import fill_from_file, load_bundled_part, load_networks
 from mmaudio_model.checkpoints.parts import new_network, part_sources
 from mmaudio_model.errors import TrainingDataError
 from mmaudio_model.networks.flow import FlowNetwork
@@ -27,9 +27,9 @@ from mmaudio_model.training.features import Encoders, extract_features
 from mmaudio_model.training.loop import Trainer
 from mmaudio_model.training.lora import add_adapter, merge_adapter, save_adapter
 from mmaudio_model.training.options import TrainOptions
-from mmaudio_model.training.parts.flow import FlowTask
 from mmaudio_model.training.processes import is_first, own_share, wait_for_all
 from mmaudio_model.training.task import Losses
+from mmaudio_model.training.tasks.flow import FlowTask
 from mmaudio_model.variants import Variant
 
 PLAN = "plan.json"
@@ -120,8 +120,8 @@ def load_flow(variant: Variant, weights_dir: Path | None) -> FlowNetwork:
     Raises:
         WeightsMissingError, WeightsMismatchError: see `checkpoints.loading`.
     """
-    if variant.own:
-        flow = load_own_part(variant, "flow", own_file(variant, "flow", weights_dir))
+    if variant.bundled:
+        flow = load_bundled_part(variant, "flow", bundled_file(variant, "flow", weights_dir))
     else:
         source = part_sources(variant)["flow"]
         flow = new_network(variant, "flow", device="meta")
@@ -154,7 +154,7 @@ def export_flow(flow: nn.Module, variant: Variant, weights_dir: Path | None, out
         weights_dir: where the checkpoint lies that this one stems from.
         trained: says how, for whoever looks for it.
     """
-    if variant.own:
+    if variant.bundled:
         export_parts(nn.ModuleDict({"flow": flow}), {"flow": "flow"}, variant, out, trained=trained)
         return
     base = FLOW[variant.name]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from mmaudio_model.checkpoints.loading import load_own_part
-from mmaudio_model.checkpoints.own import SUFFIX, trained_file
+from mmaudio_model.checkpoints.bundled import SUFFIX, trained_file
+from mmaudio_model.checkpoints.loading import load_bundled_part
 from mmaudio_model.networks.vae import Vae
 from mmaudio_model.training.data.clip import ClipShape, TrainingClip
 from mmaudio_model.training.data.prepare import prepare
@@ -24,13 +24,13 @@ from mmaudio_model.training.export import export_parts, load_whole_vae
 from mmaudio_model.training.features import Encoders, extract_features
 from mmaudio_model.training.loop import Trainer
 from mmaudio_model.training.options import TrainOptions
-from mmaudio_model.training.parts.clip import ClipTask
-from mmaudio_model.training.parts.flow import FlowTask
-from mmaudio_model.training.parts.sync import SyncTask
-from mmaudio_model.training.parts.vae import VaeTask
-from mmaudio_model.training.parts.vocoder import VocoderTask
 from mmaudio_model.training.samples import flow_samples, vocoder_samples
 from mmaudio_model.training.task import TrainingTask
+from mmaudio_model.training.tasks.clip import ClipTask
+from mmaudio_model.training.tasks.flow import FlowTask
+from mmaudio_model.training.tasks.sync import SyncTask
+from mmaudio_model.training.tasks.vae import VaeTask
+from mmaudio_model.training.tasks.vocoder import VocoderTask
 from mmaudio_model.variants import Variant
 
 PARTS = ("vae", "sync", "clip", "vocoder", "flow")
@@ -164,7 +164,7 @@ class RecipeRun:
     def _encoders(self) -> Encoders:
         def load(part: str) -> torch.nn.Module:
             path = trained_file(self.variant, part, self.weights)
-            return load_own_part(self.variant, part, path).eval().requires_grad_(False)
+            return load_bundled_part(self.variant, part, path).eval().requires_grad_(False)
 
         return Encoders(
             self.variant,

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmaudio_model.checkpoints.loading import load_own_part
-from mmaudio_model.checkpoints.own import trained_file
+from mmaudio_model.checkpoints.bundled import trained_file
+from mmaudio_model.checkpoints.loading import load_bundled_part
 from mmaudio_model.media.audio import write_audio
 from mmaudio_model.networks.mel import MelSpectrogram
 from mmaudio_model.sampling import Guidance, draw_noise, euler
@@ -42,7 +42,7 @@ def flow_samples(variant: Variant, features: Shards, weights_dir: Path, folder: 
     """Return what makes sound of a few clips' features, with guidance, as the pipeline would."""
     indices = [int(index) for index in split(features)[1][:COUNT]]
     vae, vocoder = (
-        load_own_part(variant, part, trained_file(variant, part, weights_dir)).eval() for part in ("vae", "vocoder")
+        load_bundled_part(variant, part, trained_file(variant, part, weights_dir)).eval() for part in ("vae", "vocoder")
     )
 
     def read(name: str, index: int) -> Tensor:

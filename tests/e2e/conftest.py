@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from local_services.commands import Commands, wait_until
 from mmaudio_model.demo_video import render_demo_video
-from tests.servers.commands import Commands, wait_until
 
 
 @dataclass

@@ -18,8 +18,8 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from local_services.commands import Commands, wait_until
 from tests.e2e.conftest import free_port
-from tests.servers.commands import Commands, wait_until
 
 READY_WITHIN_S, DONE_WITHIN_S = 120, 120
 BAD = Path("tests/data/media/bad")

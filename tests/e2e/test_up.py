@@ -12,8 +12,8 @@ import httpx
 import psutil
 import pytest
 
+from local_services.commands import children_of, wait_until
 from tests.e2e.conftest import RunningPlatform, is_ready, running_platform
-from tests.servers.commands import children_of, wait_until
 
 
 @pytest.fixture

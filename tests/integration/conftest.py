@@ -17,29 +17,35 @@ from jobs.db.database import Database
 from jobs.db.tables import Job
 from jobs.queue import Broker
 from jobs.request import JobRequest
-from jobs.service.dispatch import dispatch
-from jobs.service.queries import JobFilter, get_job, job_artifacts, job_attempts, job_events, known_workers, list_jobs
+from jobs.service.artifacts import artifacts_by_job
+from jobs.service.queries import JobFilter, get_job, job_attempts, job_events, list_jobs, list_workers
+from jobs.service.scheduling.dispatch import dispatch
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.uploads import announce_upload, mark_upload_checked
 from jobs.service.workers import request_drain
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
-from jobs.storage.s3 import S3Store
+from jobs.storage.s3.store import S3Store
+from local_services.commands import Commands, wait_until
+from local_services.faulty_http import FaultSchedule, faulty_proxy
+from local_services.s3 import CREDENTIALS
+from local_services.valkey import valkey_server
 from migrations.upgrade import upgrade
-from tests.integration.desk import Desk
-from tests.servers.commands import Commands, wait_until
-from tests.servers.faulty_http import Weather, faulty_proxy
-from tests.servers.s3 import CREDENTIALS
-from tests.servers.valkey import valkey_server
+from tests.integration.worker_harness import WorkerHarness
 
 TENANT = "default"
 # Short leases, so that a lost worker is noticed within a test's patience.
-TIMES = {"MMAUDIO_LEASE_S": "3", "MMAUDIO_HEARTBEAT_S": "1", "MMAUDIO_SWEEP_S": "0.5", "MMAUDIO_DRAIN_GRACE_S": "30"}
+TIMES = {
+    "MMAUDIO_LEASE_S": "3",
+    "MMAUDIO_HEARTBEAT_S": "1",
+    "MMAUDIO_MAINTENANCE_INTERVAL_S": "0.5",
+    "MMAUDIO_DRAIN_GRACE_S": "30",
+}
 
 
 @dataclass
-class RealHouse:
+class PlatformHarness:
     settings: Settings
     db: Database
     broker: Broker
@@ -83,7 +89,7 @@ class RealHouse:
 
         def ready() -> list[int]:
             with self.db.reading() as tx:
-                return [w.pid for w in known_workers(tx) if w.state == "ready" and "tiny_16k" in w.variants_loaded]
+                return [w.pid for w in list_workers(tx) if w.state == "ready" and "tiny_16k" in w.variants_loaded]
 
         try:
             wait_until(lambda: len(ready()) >= count, within_s=60, what=f"{count} workers")
@@ -94,12 +100,12 @@ class RealHouse:
     def worker_states(self) -> list[str]:
         """Return how the workers are that have not ended."""
         with self.db.reading() as tx:
-            return [worker.state for worker in known_workers(tx)]
+            return [worker.state for worker in list_workers(tx)]
 
     def drain(self) -> None:
         """Ask every worker to drain, as the API does."""
         with self.db.transaction() as tx:
-            for worker in known_workers(tx):
+            for worker in list_workers(tx):
                 request_drain(tx, worker.id)
 
     def files_in_scratch(self) -> list[Path]:
@@ -120,7 +126,7 @@ class RealHouse:
 
     def artifact_keys(self, job_id: str) -> list[str]:
         with self.db.reading() as tx:
-            return sorted(artifact.storage_key for artifact in job_artifacts(tx, [job_id])[job_id])
+            return sorted(artifact.storage_key for artifact in artifacts_by_job(tx, [job_id])[job_id])
 
     def states(self) -> Counter[str]:
         with self.db.reading() as tx:
@@ -129,7 +135,7 @@ class RealHouse:
 
 
 @pytest.fixture(params=["sqlite+folder", "postgresql+s3"])
-def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealHouse]:
+def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PlatformHarness]:
     """The embedded default's parts, and production's."""
     environment = {
         "MMAUDIO_DATA_DIR": str(tmp_path / "data"),
@@ -139,9 +145,9 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealHouse]
     if request.param == "sqlite+folder":
         (tmp_path / "data").mkdir()
         environment["MMAUDIO_DATABASE_URL"] = f"sqlite:///{tmp_path / 'data' / 'mmaudio.db'}"
-        yield from _house(environment, tmp_path)
+        yield from _platform(environment, tmp_path)
         return
-    from tests.servers.postgres import postgres_database
+    from local_services.postgres import postgres_database
 
     endpoint, bucket = request.getfixturevalue("s3_endpoint"), f"house-{uuid.uuid4().hex}"
     boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=bucket)
@@ -153,10 +159,10 @@ def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RealHouse]
         **CREDENTIALS,
     }
     with postgres_database(request.getfixturevalue("postgres_uri")) as url:
-        yield from _house({**environment, "MMAUDIO_DATABASE_URL": url}, tmp_path)
+        yield from _platform({**environment, "MMAUDIO_DATABASE_URL": url}, tmp_path)
 
 
-def _house(environment: dict[str, str], tmp_path: Path) -> Iterator[RealHouse]:
+def _platform(environment: dict[str, str], tmp_path: Path) -> Iterator[PlatformHarness]:
     with valkey_server(tmp_path / "valkey") as broker_url, pytest.MonkeyPatch.context() as patch:
         environment["MMAUDIO_BROKER_URL"] = broker_url
         for name, value in environment.items():
@@ -167,7 +173,7 @@ def _house(environment: dict[str, str], tmp_path: Path) -> Iterator[RealHouse]:
         (tmp_path / "logs").mkdir()
         commands = Commands(environment, tmp_path / "logs")
         try:
-            yield RealHouse(settings, db, broker, open_store(settings), commands)
+            yield PlatformHarness(settings, db, broker, open_store(settings), commands)
         finally:
             commands.stop_all()
             broker.close()
@@ -180,11 +186,11 @@ def theirs() -> str:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, s3_endpoint: str, theirs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def worker(tmp_path: Path, s3_endpoint: str, theirs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerHarness]:
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     boto3.client("s3", endpoint_url=s3_endpoint).create_bucket(Bucket=theirs)
-    weather = Weather()
+    weather = FaultSchedule()
     with faulty_proxy(s3_endpoint, weather) as url:
         settings = Settings(
             data_dir=tmp_path,
@@ -198,8 +204,8 @@ def desk(tmp_path: Path, s3_endpoint: str, theirs: str, monkeypatch: pytest.Monk
         upgrade(settings.database_url)
         db = Database(settings.database_url)
         store = S3Store(f"s3://{theirs}", endpoint_url=s3_endpoint, addressing_style="path")
-        desk = Desk(settings, db, weather, store)
-        yield desk
-        desk.engine.close()
-        desk.sandbox.close()
+        worker = WorkerHarness(settings, db, weather, store)
+        yield worker
+        worker.engine.close()
+        worker.sandbox.close()
         db.close()

@@ -36,14 +36,14 @@ def silent_server() -> Iterator[str]:
             connection.close()
 
 
-@pytest.mark.parametrize("call", ["publish", "job_ids_on_belt", "waiting", "check"])
+@pytest.mark.parametrize("call", ["publish", "enqueued_job_ids", "waiting", "check"])
 def test_a_broker_that_takes_connections_and_says_nothing_is_unavailable(call: str) -> None:
     with silent_server() as url:
         broker = Broker(url)
         calls: dict[str, Any] = {
             "publish": lambda: broker.publish(["job_1"], variant=VARIANT),
-            "job_ids_on_belt": lambda: broker.job_ids_on_belt(VARIANT),
-            "waiting": lambda: broker.waiting(VARIANT),
+            "enqueued_job_ids": lambda: broker.enqueued_job_ids(VARIANT),
+            "waiting": lambda: broker.queue_length(VARIANT),
             "check": broker.check,
         }
         with pytest.raises(BrokerUnavailableError):
@@ -75,6 +75,6 @@ def test_messages_that_were_just_taken_are_on_the_belt_whatever_a_clock_says(
     for job_id, when in (("just", now), ("long_ago", now - 60), ("ahead", now + 3600)):
         taken_at(client, broker, job_id, when)
     broker.publish(["waits"], variant=VARIANT)
-    assert broker.job_ids_on_belt(VARIANT) == {"just", "waits"}
-    assert broker.waiting(VARIANT) == 1
+    assert broker.enqueued_job_ids(VARIANT) == {"just", "waits"}
+    assert broker.queue_length(VARIANT) == 1
     broker.close()

@@ -10,75 +10,77 @@ from sqlalchemy import select
 
 from jobs.db.tables import Leadership, Worker
 from jobs.lifecycle import State
-from jobs.service import work
-from jobs.service.dispatch import dispatch
-from jobs.service.workers import register_worker, worker_heartbeat
+from jobs.service import attempts
+from jobs.service.scheduling.dispatch import dispatch
+from jobs.service.workers import record_heartbeat, register_worker
 from jobs.settings import Settings
-from tests.integration.conftest import TIMES, RealHouse
-from tests.servers.commands import wait_until
+from local_services.commands import wait_until
+from tests.integration.conftest import TIMES, PlatformHarness
 
 NOTICED_WITHIN_S = 15.0
 REFILLED_WITHIN_S = 10.0
 
 
-def start_control(house: RealHouse) -> None:
+def start_control(platform: PlatformHarness) -> None:
     """Start `mmaudio control` with the default times, and wait until somebody leads."""
-    environment = house.commands.environment
-    house.commands.environment = {name: value for name, value in environment.items() if name not in TIMES}
-    house.commands.start("control")
-    wait_until(lambda: leader(house) is not None, within_s=60, what="a leader")
+    environment = platform.commands.environment
+    platform.commands.environment = {name: value for name, value in environment.items() if name not in TIMES}
+    platform.commands.start("control")
+    wait_until(lambda: leader(platform) is not None, within_s=60, what="a leader")
 
 
-def leader(house: RealHouse) -> str | None:
-    with house.db.reading() as tx:
+def leader(platform: PlatformHarness) -> str | None:
+    with platform.db.reading() as tx:
         query = select(Leadership.holder).where(Leadership.role == "sweep", Leadership.expires_at > tx.now)
         return tx.session.scalar(query)
 
 
-def enter_worker(house: RealHouse, slots: int) -> None:
-    with house.db.transaction() as tx:
+def enter_worker(platform: PlatformHarness, slots: int) -> None:
+    with platform.db.transaction() as tx:
         register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu:0", slots=slots, variants=["tiny_16k"])
 
 
-def test_a_dead_worker_is_noticed_within_fifteen_seconds(house: RealHouse) -> None:
-    start_control(house)
-    (job_id,) = house.submit()
-    enter_worker(house, slots=1)
-    with house.db.transaction() as tx:  # its last sign of life: it claims, and dies
-        assert work.claim(tx, job_id, worker_id="w1", lease_s=Settings.model_fields["lease_s"].default) is not None
+def test_a_dead_worker_is_noticed_within_fifteen_seconds(platform: PlatformHarness) -> None:
+    start_control(platform)
+    (job_id,) = platform.submit()
+    enter_worker(platform, slots=1)
+    with platform.db.transaction() as tx:  # its last sign of life: it claims, and dies
+        assert attempts.claim(tx, job_id, worker_id="w1", lease_s=Settings.model_fields["lease_s"].default) is not None
     died_at = time.monotonic()
-    wait_until(lambda: house.job(job_id).state is State.QUEUED, within_s=NOTICED_WITHIN_S, what="the lost job queued")
-    assert house.outcomes(job_id) == ["lost"]
+    wait_until(
+        lambda: platform.job(job_id).state is State.QUEUED, within_s=NOTICED_WITHIN_S, what="the lost job queued"
+    )
+    assert platform.outcomes(job_id) == ["lost"]
 
     def said_lost() -> bool:
-        with house.db.reading() as tx:
+        with platform.db.reading() as tx:
             return tx.session.get_one(Worker, "w1").state == "lost"
 
     wait_until(said_lost, within_s=died_at + NOTICED_WITHIN_S - time.monotonic(), what="the worker said to be lost")
 
 
-def test_a_wiped_broker_is_refilled_within_ten_seconds(house: RealHouse) -> None:
-    start_control(house)
-    ids = house.submit(12)
-    assert house.broker.job_ids_on_belt("tiny_16k") == set()  # there is no slot to wait for
-    enter_worker(house, slots=12)
-    dispatch(house.db, house.broker)
+def test_a_wiped_broker_is_refilled_within_ten_seconds(platform: PlatformHarness) -> None:
+    start_control(platform)
+    ids = platform.submit(12)
+    assert platform.broker.enqueued_job_ids("tiny_16k") == set()  # there is no slot to wait for
+    enter_worker(platform, slots=12)
+    dispatch(platform.db, platform.broker)
 
     def full() -> bool:
-        with house.db.transaction() as tx:  # the worker lives, and its slots with it
-            worker_heartbeat(tx, "w1", state="ready", variants_loaded=[], memory_bytes=None)
-        return house.broker.job_ids_on_belt("tiny_16k") == set(ids)
+        with platform.db.transaction() as tx:  # the worker lives, and its slots with it
+            record_heartbeat(tx, "w1", state="ready", variants_loaded=[], memory_bytes=None)
+        return platform.broker.enqueued_job_ids("tiny_16k") == set(ids)
 
     wait_until(full, within_s=30, what="a full belt")  # it may be the control process that fills it
-    redis.Redis.from_url(house.settings.broker_url).flushall()
+    redis.Redis.from_url(platform.settings.broker_url).flushall()
     wait_until(full, within_s=REFILLED_WITHIN_S, what="the belt full again")
 
 
-def test_when_the_leader_dies_another_one_leads(house: RealHouse) -> None:
-    start_control(house)
-    first = leader(house)
-    house.commands.start("control")
+def test_when_the_leader_dies_another_one_leads(platform: PlatformHarness) -> None:
+    start_control(platform)
+    first = leader(platform)
+    platform.commands.start("control")
     time.sleep(1)
-    assert leader(house) == first
-    house.commands.started[0].send_signal(signal.SIGKILL)
-    wait_until(lambda: leader(house) not in {None, first}, within_s=30, what="another leader")
+    assert leader(platform) == first
+    platform.commands.started[0].send_signal(signal.SIGKILL)
+    wait_until(lambda: leader(platform) not in {None, first}, within_s=30, what="another leader")

@@ -10,34 +10,36 @@ import pytest
 
 from jobs.lifecycle import State
 from jobs.storage.errors import StorageFullError
-from tests.integration.desk import Desk
+from tests.integration.worker_harness import WorkerHarness
 
 
 def refuse(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_full_scratch_disk_says_so_and_the_job_is_tried_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.job_run.write_audio", refuse)
-    job_id = desk.submit()
-    desk.runner.run(job_id)
-    job = desk.job(job_id)
+def test_a_full_scratch_disk_says_so_and_the_job_is_tried_again(
+    worker: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.runner.attempt.write_audio", refuse)
+    job_id = worker.submit()
+    worker.runner.run(job_id)
+    job = worker.job(job_id)
     assert job.state is State.QUEUED
-    assert desk.failures(job_id) == [("disk_full", "mux")]
-    assert desk.kept() == []
+    assert worker.failures(job_id) == [("disk_full", "mux")]
+    assert worker.kept() == []
 
 
 def test_a_full_object_folder_is_said_and_keeps_nothing_of_the_write(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    worker: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobs.storage.local.os.fsync", refuse)
-    path = desk.settings.data_dir / "x"
+    path = worker.settings.data_dir / "x"
     path.write_bytes(b"sound")
     with pytest.raises(StorageFullError, match="no room"):
-        desk.store.put_file("k", path, content_type="audio/flac")
-    job_id = desk.submit()
-    desk.runner.run(job_id)
-    assert desk.job(job_id).state is State.QUEUED
-    assert desk.failures(job_id) == [("storage_unavailable", "upload")]
-    assert desk.kept() == []
-    assert list(desk.store.unfinished_writes(older_than_s=-60)) == []
+        worker.store.put_file("k", path, content_type="audio/flac")
+    job_id = worker.submit()
+    worker.runner.run(job_id)
+    assert worker.job(job_id).state is State.QUEUED
+    assert worker.failures(job_id) == [("storage_unavailable", "upload")]
+    assert worker.kept() == []
+    assert list(worker.store.unfinished_writes(older_than_s=-60)) == []

@@ -6,14 +6,14 @@ import textwrap
 from pathlib import Path
 
 from jobs.lifecycle import State
-from tests.integration.conftest import RealHouse
+from tests.integration.conftest import PlatformHarness
 from tests.integration.test_batches import ON_SQLITE, PATIENCE_S
 
 # Loaded by a worker process before anything else: the first batch of all hangs, as a kernel of a broken driver does.
 HANG_ONCE = """
     import os, sys, time
     if "--process-for" in sys.orig_argv:
-        from workers.engine import Engine
+        from workers.engine.engine import Engine
         real = Engine._waveforms
         def hangs_once(engine, batch):
             try:
@@ -29,25 +29,25 @@ STALL_S = 15
 
 @ON_SQLITE
 def test_a_process_whose_engine_hangs_is_ended_with_its_stacks_told_and_its_job_succeeds_in_the_next(
-    house: RealHouse, tmp_path: Path
+    platform: PlatformHarness, tmp_path: Path
 ) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "first" / "sitecustomize.py").write_text(textwrap.dedent(HANG_ONCE))
     (tmp_path / "hang").touch()
-    house.commands.environment = {
-        **house.commands.environment,
+    platform.commands.environment = {
+        **platform.commands.environment,
         "PYTHONPATH": str(tmp_path / "first"),
         "HANG_ONCE": str(tmp_path / "hang"),
-        "MMAUDIO_ENGINE_STALL_S": str(STALL_S),
+        "MMAUDIO_ENGINE_WATCHDOG_S": str(STALL_S),
     }
-    house.commands.start("control")
-    house.commands.start("worker", "--devices", "cpu:0")
-    (pid,) = house.wait_for_workers(1)
-    (job_id,) = house.submit()
-    (job,) = house.wait_for([job_id], within_s=PATIENCE_S)
+    platform.commands.start("control")
+    platform.commands.start("worker", "--devices", "cpu:0")
+    (pid,) = platform.wait_for_workers(1)
+    (job_id,) = platform.submit()
+    (job,) = platform.wait_for([job_id], within_s=PATIENCE_S)
 
-    assert (job.state, house.outcomes(job_id)) == (State.SUCCEEDED, ["lost", "succeeded"])
-    assert house.wait_for_workers(1) != [pid]
+    assert (job.state, platform.outcomes(job_id)) == (State.SUCCEEDED, ["lost", "succeeded"])
+    assert platform.wait_for_workers(1) != [pid]
     # faulthandler's words: how long it waited, and where every thread was.
     log = (tmp_path / "logs" / "worker-1.log").read_text()
     assert "Timeout (0:00:15)!" in log

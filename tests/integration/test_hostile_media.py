@@ -12,11 +12,11 @@ from werkzeug.test import TestResponse
 
 from api.app import create_app
 from jobs.lifecycle import State
-from jobs.service.queries import job_artifacts
+from jobs.service.artifacts import artifacts_by_job
 from tests.hostile_media import HostileFile, hostile_files
-from tests.integration.conftest import RealHouse
+from tests.integration.conftest import PlatformHarness
 from tests.integration.test_batches import ON_SQLITE, PATIENCE_S
-from tests.tripwires import MemoryWatch, peak_memory, watched_file, watched_port
+from tests.network_guard import MemoryWatch, peak_memory, watched_file, watched_port
 from tests.unit.mmaudio_model.media.videos import numbered, regular, write_video
 
 MIB = 1024**2
@@ -27,14 +27,14 @@ LIMITS = {"MMAUDIO_DECODE_MEMORY_BYTES": str(MEDIA_MEMORY), "MMAUDIO_WORKER_MEMO
 
 @ON_SQLITE
 def test_every_hostile_file_ends_as_documented_and_reaches_nothing_outside_its_job(
-    house: RealHouse, tmp_path: Path
+    platform: PlatformHarness, tmp_path: Path
 ) -> None:
     canary = write_video(
         tmp_path / "canary_green.ts", regular(25, 25), pictures=[numbered(255)] * 25, container="mpegts"
     )
     with canary.open("ab") as file:
         file.write(SECRET)
-    house.commands.environment = {**house.commands.environment, **LIMITS}
+    platform.commands.environment = {**platform.commands.environment, **LIMITS}
     with watched_file(canary) as wire, watched_port() as listener:
         (tmp_path / "made").mkdir()
         collection = hostile_files(tmp_path / "made", canary=canary, port=listener.port)
@@ -45,24 +45,26 @@ def test_every_hostile_file_ends_as_documented_and_reaches_nothing_outside_its_j
         assert wire.was_touched()
         assert listener.was_called()
 
-        client = create_app(house.settings, db=house.db, store=house.store, broker=house.broker).test_client()
+        client = create_app(
+            platform.settings, db=platform.db, store=platform.store, broker=platform.broker
+        ).test_client()
         (empty,) = [one for one in collection if not one.content]
         assert announce(client, empty).status_code == HTTPStatus.UNPROCESSABLE_ENTITY
-        house.commands.start("worker", "--devices", "cpu:0")
-        (pid,) = house.wait_for_workers(1)
+        platform.commands.start("worker", "--devices", "cpu:0")
+        (pid,) = platform.wait_for_workers(1)
         with MemoryWatch(pid, b"workers.media.forkserver") as memory:
             ids = [hand_in(client, one) for one in files]
-            house.wait_for(ids, within_s=PATIENCE_S)
+            platform.wait_for(ids, within_s=PATIENCE_S)
 
         assert not wire.was_touched()
         assert not listener.was_called()
-    assert {one.name: ended(house, job_id) for one, job_id in zip(files, ids, strict=True)} == {
+    assert {one.name: ended(platform, job_id) for one, job_id in zip(files, ids, strict=True)} == {
         one.name: documented(one) for one in files
     }
     # A bad file is refused once; the worker is the one that began, and has no file left.
-    assert {tuple(house.outcomes(job_id)) for job_id in ids} == {("failed",), ("succeeded",)}
-    assert house.wait_for_workers(1) == [pid]
-    assert house.files_in_scratch() == []
+    assert {tuple(platform.outcomes(job_id)) for job_id in ids} == {("failed",), ("succeeded",)}
+    assert platform.wait_for_workers(1) == [pid]
+    assert platform.files_in_scratch() == []
     assert 0 < peak_memory(pid) < WORKER_MEMORY
     assert len(memory.peaks) >= len(files)
     assert max(memory.peaks.values()) < MEDIA_MEMORY
@@ -91,12 +93,12 @@ def documented(one: HostileFile) -> tuple[State, str | None, str | None, object]
     return State.SUCCEEDED, None, None, pytest.approx(one.duration_s, abs=0.005)
 
 
-def ended(house: RealHouse, job_id: str) -> tuple[State, str | None, str | None, object]:
+def ended(platform: PlatformHarness, job_id: str) -> tuple[State, str | None, str | None, object]:
     """Return a job's state, its error's code and message, and the error's stage or the length of sound and video."""
-    job = house.job(job_id)
+    job = platform.job(job_id)
     if job.error is not None:
         return job.state, job.error_code, job.error["message"], job.error["stage"]
-    with house.db.reading() as tx:
-        made = {artifact.kind: artifact.duration_s for artifact in job_artifacts(tx, [job_id])[job_id]}
+    with platform.db.reading() as tx:
+        made = {artifact.kind: artifact.duration_s for artifact in artifacts_by_job(tx, [job_id])[job_id]}
     assert set(made) == {"audio", "video"}, made
     return job.state, None, None, made["audio"]

@@ -12,105 +12,107 @@ import pytest
 
 from jobs.lifecycle import Stage, State
 from jobs.queue import queue_name
-from jobs.service.cancel import cancel
+from jobs.service.cancellation import cancel
+from local_services.commands import children_of, wait_until
 from mmaudio_model.demo_video import render_demo_video
-from tests.integration.conftest import TENANT, RealHouse
-from tests.servers.commands import children_of, wait_until
+from tests.integration.conftest import TENANT, PlatformHarness
 
 
-def test_two_workers_finish_forty_jobs_each_once(house: RealHouse) -> None:
-    house.commands.start("control")
-    house.commands.start("worker", "--devices", "cpu:0,cpu:1")
-    house.wait_for_workers(2)
-    ids = house.submit(40)
-    jobs = house.wait_for(ids)
+def test_two_workers_finish_forty_jobs_each_once(platform: PlatformHarness) -> None:
+    platform.commands.start("control")
+    platform.commands.start("worker", "--devices", "cpu:0,cpu:1")
+    platform.wait_for_workers(2)
+    ids = platform.submit(40)
+    jobs = platform.wait_for(ids)
     assert {job.state for job in jobs} == {State.SUCCEEDED}
     assert len({job.worker_id for job in jobs}) == 2
     for job_id in ids:
-        assert house.outcomes(job_id) == ["succeeded"]
-        assert house.story(job_id) == ["queued", "running", "succeeded"]
-        assert house.stored(job_id) == house.artifact_keys(job_id)
-        assert len(house.stored(job_id)) == 1
+        assert platform.outcomes(job_id) == ["succeeded"]
+        assert platform.story(job_id) == ["queued", "running", "succeeded"]
+        assert platform.stored(job_id) == platform.artifact_keys(job_id)
+        assert len(platform.stored(job_id)) == 1
 
 
-def test_a_killed_worker_loses_no_job(house: RealHouse) -> None:
-    house.commands.start("control")
-    supervisor = house.commands.start("worker", "--devices", "cpu:0,cpu:1")
-    pids = house.wait_for_workers(2)
-    ids = house.submit(40, num_steps=8)
-    wait_until(lambda: house.states()["running"] > 0, within_s=30, what="a running job")
+def test_a_killed_worker_loses_no_job(platform: PlatformHarness) -> None:
+    platform.commands.start("control")
+    supervisor = platform.commands.start("worker", "--devices", "cpu:0,cpu:1")
+    pids = platform.wait_for_workers(2)
+    ids = platform.submit(40, num_steps=8)
+    wait_until(lambda: platform.states()["running"] > 0, within_s=30, what="a running job")
     time.sleep(0.5)
     os.kill(pids[0], signal.SIGKILL)
-    jobs = house.wait_for(ids)
+    jobs = platform.wait_for(ids)
     assert {job.state for job in jobs} == {State.SUCCEEDED}
-    lost = [job_id for job_id in ids if "lost" in house.outcomes(job_id)]
+    lost = [job_id for job_id in ids if "lost" in platform.outcomes(job_id)]
     assert lost, "the kill hit no running job, so this run shows nothing"
     for job_id in ids:
-        assert house.outcomes(job_id).count("succeeded") == 1
-        assert set(house.artifact_keys(job_id)) <= set(house.stored(job_id))
+        assert platform.outcomes(job_id).count("succeeded") == 1
+        assert set(platform.artifact_keys(job_id)) <= set(platform.stored(job_id))
     # The supervisor has started another one in its place.
     assert psutil.pid_exists(supervisor.pid)
-    wait_until(lambda: len(set(house.wait_for_workers(2)) - {pids[0]}) >= 2, within_s=60, what="the restarted worker")
+    wait_until(
+        lambda: len(set(platform.wait_for_workers(2)) - {pids[0]}) >= 2, within_s=60, what="the restarted worker"
+    )
 
 
-def test_a_broker_that_is_wiped_while_jobs_run_loses_none(house: RealHouse) -> None:
+def test_a_broker_that_is_wiped_while_jobs_run_loses_none(platform: PlatformHarness) -> None:
     import redis
 
-    house.commands.start("control")
-    house.commands.start("worker", "--devices", "cpu:0")
-    house.wait_for_workers(1)
-    ids = house.submit(12)
-    wait_until(lambda: house.states()["running"] > 0, within_s=30, what="a running job")
-    redis.Redis.from_url(house.settings.broker_url).flushall()
-    assert {job.state for job in house.wait_for(ids)} == {State.SUCCEEDED}
+    platform.commands.start("control")
+    platform.commands.start("worker", "--devices", "cpu:0")
+    platform.wait_for_workers(1)
+    ids = platform.submit(12)
+    wait_until(lambda: platform.states()["running"] > 0, within_s=30, what="a running job")
+    redis.Redis.from_url(platform.settings.broker_url).flushall()
+    assert {job.state for job in platform.wait_for(ids)} == {State.SUCCEEDED}
 
 
-def test_a_message_delivered_twice_runs_once(house: RealHouse) -> None:
-    ids = house.submit(3)
-    house.broker.publish(ids * 3, variant="tiny_16k")
-    assert house.broker.job_ids_on_belt("tiny_16k") == set(ids)
-    house.commands.start("worker", "--devices", "cpu:0")
-    house.wait_for(ids)
-    wait_until(lambda: not house.broker.job_ids_on_belt("tiny_16k"), within_s=20, what="an empty belt")
+def test_a_message_delivered_twice_runs_once(platform: PlatformHarness) -> None:
+    ids = platform.submit(3)
+    platform.broker.publish(ids * 3, variant="tiny_16k")
+    assert platform.broker.enqueued_job_ids("tiny_16k") == set(ids)
+    platform.commands.start("worker", "--devices", "cpu:0")
+    platform.wait_for(ids)
+    wait_until(lambda: not platform.broker.enqueued_job_ids("tiny_16k"), within_s=20, what="an empty belt")
     for job_id in ids:
-        assert house.outcomes(job_id) == ["succeeded"]
+        assert platform.outcomes(job_id) == ["succeeded"]
 
 
-def test_cancel_of_a_running_job_frees_the_engine(house: RealHouse) -> None:
-    house.commands.start("worker", "--devices", "cpu:0")
-    house.wait_for_workers(1)
-    (long,) = house.submit(duration_s=30, num_steps=100, num_samples=2)
-    wait_until(lambda: house.job(long).stage is Stage.SAMPLE, within_s=30, what="sampling")
-    with house.db.transaction() as tx:
+def test_cancel_of_a_running_job_frees_the_engine(platform: PlatformHarness) -> None:
+    platform.commands.start("worker", "--devices", "cpu:0")
+    platform.wait_for_workers(1)
+    (long,) = platform.submit(duration_s=30, num_steps=100, num_samples=2)
+    wait_until(lambda: platform.job(long).stage is Stage.SAMPLE, within_s=30, what="sampling")
+    with platform.db.transaction() as tx:
         cancel(tx, long, tenant=TENANT)
-    (short,) = house.submit()
-    (job,) = house.wait_for([long])
+    (short,) = platform.submit()
+    (job,) = platform.wait_for([long])
     assert job.state is State.CANCELED
-    # It left in the middle; that it left within one step is counted in tests/unit/workers/test_engine_stops.py.
-    assert (house.job(long).step or 0) < 100
-    assert house.wait_for([short])[0].state is State.SUCCEEDED
-    assert house.stored(long) == []
+    # It left in the middle; that it left within one step is counted in tests/unit/workers/engine/test_engine_stops.py.
+    assert (platform.job(long).step or 0) < 100
+    assert platform.wait_for([short])[0].state is State.SUCCEEDED
+    assert platform.stored(long) == []
 
 
-def test_a_run_that_takes_too_long_is_ended(house: RealHouse) -> None:
-    house.commands.start("worker", "--devices", "cpu:0")
-    house.wait_for_workers(1)
-    (job_id,) = house.submit(duration_s=30, num_steps=100, num_samples=4, run_timeout_s=1)
-    (job,) = house.wait_for([job_id])
+def test_a_run_that_takes_too_long_is_ended(platform: PlatformHarness) -> None:
+    platform.commands.start("worker", "--devices", "cpu:0")
+    platform.wait_for_workers(1)
+    (job_id,) = platform.submit(duration_s=30, num_steps=100, num_samples=4, run_timeout_s=1)
+    (job,) = platform.wait_for([job_id])
     assert (job.state, job.error_code) == (State.FAILED, "run_timeout")
     assert job.error is not None
     assert job.error["stage"] in {"encode", "sample"}
 
 
-def test_a_video_and_a_broken_one_in_one_worker(house: RealHouse, tmp_path: Path) -> None:
+def test_a_video_and_a_broken_one_in_one_worker(platform: PlatformHarness, tmp_path: Path) -> None:
     render_demo_video(tmp_path / "v.mp4", seconds=2.0)
-    good = house.upload((tmp_path / "v.mp4").read_bytes())
-    broken = house.upload((tmp_path / "v.mp4").read_bytes()[:3000])
-    text = house.upload(b"#EXTM3U\nfile:///etc/passwd\n")
-    house.commands.start("worker", "--devices", "cpu:0")
-    (pid,) = house.wait_for_workers(1)
-    ids = [house.submit(video=upload, duration_s=None)[0] for upload in (broken, text, good)]
-    jobs = house.wait_for(ids)
+    good = platform.upload((tmp_path / "v.mp4").read_bytes())
+    broken = platform.upload((tmp_path / "v.mp4").read_bytes()[:3000])
+    text = platform.upload(b"#EXTM3U\nfile:///etc/passwd\n")
+    platform.commands.start("worker", "--devices", "cpu:0")
+    (pid,) = platform.wait_for_workers(1)
+    ids = [platform.submit(video=upload, duration_s=None)[0] for upload in (broken, text, good)]
+    jobs = platform.wait_for(ids)
     assert [(job.state, job.error_code) for job in jobs] == [
         (State.FAILED, "media_invalid"),
         (State.FAILED, "media_invalid"),
@@ -119,99 +121,101 @@ def test_a_video_and_a_broken_one_in_one_worker(house: RealHouse, tmp_path: Path
     assert jobs[0].error is not None
     assert jobs[0].error["message"] == "The video is damaged: none of its frames can be decoded."
     assert jobs[0].error["stage"] == "decode"
-    assert [house.outcomes(job_id) for job_id in ids] == [["failed"], ["failed"], ["succeeded"]]
+    assert [platform.outcomes(job_id) for job_id in ids] == [["failed"], ["failed"], ["succeeded"]]
     assert jobs[2].request["duration_s"] == 2.0
-    assert [key.rpartition("/")[2] for key in house.artifact_keys(ids[2])] == ["audio.flac", "video.mp4"]
-    assert house.wait_for_workers(1) == [pid]
-    assert house.files_in_scratch() == []
+    assert [key.rpartition("/")[2] for key in platform.artifact_keys(ids[2])] == ["audio.flac", "video.mp4"]
+    assert platform.wait_for_workers(1) == [pid]
+    assert platform.files_in_scratch() == []
 
 
-def test_sigterm_finishes_what_runs_and_hands_back_the_rest(house: RealHouse) -> None:
-    house.commands.environment = {**house.commands.environment, "MMAUDIO_DRAIN_GRACE_S": "1"}
-    worker = house.commands.start("worker", "--devices", "cpu:0")
-    house.wait_for_workers(1)
-    ids = house.submit(3, duration_s=30, num_steps=100)
-    wait_until(lambda: house.states()["running"] == 3, within_s=30, what="three running jobs")
+def test_sigterm_finishes_what_runs_and_hands_back_the_rest(platform: PlatformHarness) -> None:
+    platform.commands.environment = {**platform.commands.environment, "MMAUDIO_DRAIN_GRACE_S": "1"}
+    worker = platform.commands.start("worker", "--devices", "cpu:0")
+    platform.wait_for_workers(1)
+    ids = platform.submit(3, duration_s=30, num_steps=100)
+    wait_until(lambda: platform.states()["running"] == 3, within_s=30, what="three running jobs")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(30) == 0
-    assert {str(house.job(job_id).state) for job_id in ids} == {"queued"}
-    assert {tuple(house.outcomes(job_id)) for job_id in ids} == {("requeued",)}
+    assert {str(platform.job(job_id).state) for job_id in ids} == {"queued"}
+    assert {tuple(platform.outcomes(job_id)) for job_id in ids} == {("requeued",)}
     assert children_of(worker.pid) == []
 
 
-def test_a_draining_worker_hands_back_what_waits_for_the_device_before_its_batch_has_ended(house: RealHouse) -> None:
-    house.commands.environment = {
-        **house.commands.environment,
+def test_a_draining_worker_hands_back_what_waits_for_the_device_before_its_batch_has_ended(
+    platform: PlatformHarness,
+) -> None:
+    platform.commands.environment = {
+        **platform.commands.environment,
         "MMAUDIO_DRAIN_GRACE_S": "240",
         "MMAUDIO_MAX_BATCH": "1",
     }
-    worker = house.commands.start("worker", "--devices", "cpu:0")
-    house.wait_for_workers(1)
-    (sampled,) = house.submit(duration_s=8, num_steps=100)
-    wait_until(lambda: house.job(sampled).stage is Stage.SAMPLE, within_s=60, what="sampling")
-    (waiting,) = house.submit()
-    wait_until(lambda: house.job(waiting).stage is Stage.ENCODE, within_s=60, what="a job that waits for the device")
+    worker = platform.commands.start("worker", "--devices", "cpu:0")
+    platform.wait_for_workers(1)
+    (sampled,) = platform.submit(duration_s=8, num_steps=100)
+    wait_until(lambda: platform.job(sampled).stage is Stage.SAMPLE, within_s=60, what="sampling")
+    (waiting,) = platform.submit()
+    wait_until(lambda: platform.job(waiting).stage is Stage.ENCODE, within_s=60, what="a job that waits for the device")
     worker.send_signal(signal.SIGTERM)
-    wait_until(lambda: house.outcomes(waiting) == ["requeued"], within_s=60, what="a job that is handed back")
+    wait_until(lambda: platform.outcomes(waiting) == ["requeued"], within_s=60, what="a job that is handed back")
 
-    assert house.outcomes(sampled) == [None], "its batch has ended, so this run shows nothing"
+    assert platform.outcomes(sampled) == [None], "its batch has ended, so this run shows nothing"
     assert worker.wait(240) == 0
-    assert house.outcomes(sampled) == ["succeeded"]
-    assert (str(house.job(waiting).state), house.outcomes(waiting)) == ("queued", ["requeued"])
+    assert platform.outcomes(sampled) == ["succeeded"]
+    assert (str(platform.job(waiting).state), platform.outcomes(waiting)) == ("queued", ["requeued"])
 
 
 def test_a_worker_that_is_drained_by_the_api_lets_go_of_its_jobs_ends_and_is_not_started_again(
-    house: RealHouse,
+    platform: PlatformHarness,
 ) -> None:
-    command = house.commands.start("worker", "--devices", "cpu:0")
-    house.wait_for_workers(1)
-    ids = house.submit(2, duration_s=8, num_steps=100)
-    wait_until(lambda: house.states()["running"] == 2, within_s=60, what="two running jobs")
-    house.drain()
-    wait_until(lambda: house.worker_states() in (["draining"], []), within_s=60, what="a worker that has heard")
-    late = house.submit()[0]
+    command = platform.commands.start("worker", "--devices", "cpu:0")
+    platform.wait_for_workers(1)
+    ids = platform.submit(2, duration_s=8, num_steps=100)
+    wait_until(lambda: platform.states()["running"] == 2, within_s=60, what="two running jobs")
+    platform.drain()
+    wait_until(lambda: platform.worker_states() in (["draining"], []), within_s=60, what="a worker that has heard")
+    late = platform.submit()[0]
     assert command.wait(120) == 0
     # Within the grace they end, or else they go back to the queue.
-    assert all(house.outcomes(job_id) in (["succeeded"], ["requeued"]) for job_id in ids)
-    assert str(house.job(late).state) == "queued"
-    assert house.worker_states() == []
+    assert all(platform.outcomes(job_id) in (["succeeded"], ["requeued"]) for job_id in ids)
+    assert str(platform.job(late).state) == "queued"
+    assert platform.worker_states() == []
 
 
-def test_takes_have_their_seeds_and_their_files(house: RealHouse, tmp_path: Path) -> None:
-    house.commands.start("worker", "--devices", "cpu:0")
-    alone = house.submit(seed=8, audio_format="wav")[0]
-    takes = house.submit(seed=7, num_samples=3, audio_format="wav")[0]
-    house.wait_for([alone, takes])
-    assert [key.rpartition("/")[2] for key in house.artifact_keys(takes)] == [
+def test_takes_have_their_seeds_and_their_files(platform: PlatformHarness, tmp_path: Path) -> None:
+    platform.commands.start("worker", "--devices", "cpu:0")
+    alone = platform.submit(seed=8, audio_format="wav")[0]
+    takes = platform.submit(seed=7, num_samples=3, audio_format="wav")[0]
+    platform.wait_for([alone, takes])
+    assert [key.rpartition("/")[2] for key in platform.artifact_keys(takes)] == [
         "audio-1.wav",
         "audio-2.wav",
         "audio-3.wav",
     ]
-    second = next(key for key in house.artifact_keys(takes) if key.endswith("audio-2.wav"))
+    second = next(key for key in platform.artifact_keys(takes) if key.endswith("audio-2.wav"))
     import av
     import numpy as np
 
     def samples(key: str) -> np.ndarray:
-        house.store.download_to(key, tmp_path / "x.wav")
+        platform.store.download_to(key, tmp_path / "x.wav")
         with av.open(str(tmp_path / "x.wav")) as container:
             return np.concatenate([frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]).astype(float)
 
-    one, two = samples(house.artifact_keys(alone)[0]), samples(second)
+    one, two = samples(platform.artifact_keys(alone)[0]), samples(second)
     assert np.linalg.norm(one - two) <= 1e-4 * np.linalg.norm(one)
 
 
-@pytest.mark.parametrize("house", ["postgresql+s3"], indirect=True)
-def test_an_object_of_a_listed_bucket_is_read_from_there(house: RealHouse, tmp_path: Path) -> None:
+@pytest.mark.parametrize("platform", ["postgresql+s3"], indirect=True)
+def test_an_object_of_a_listed_bucket_is_read_from_there(platform: PlatformHarness, tmp_path: Path) -> None:
     import boto3
 
     render_demo_video(tmp_path / "v.mp4", seconds=1.0)
-    (bucket,) = house.settings.input_buckets
-    client = boto3.client("s3", endpoint_url=house.settings.s3_endpoint_url)
+    (bucket,) = platform.settings.input_buckets
+    client = boto3.client("s3", endpoint_url=platform.settings.s3_endpoint_url)
     client.upload_file(str(tmp_path / "v.mp4"), bucket, "in box/red flower+ü.mp4")
-    house.commands.start("worker", "--devices", "cpu:0")
-    there = house.submit(video=f"s3://{bucket}/in box/red flower+ü.mp4", duration_s=None)[0]
-    missing = house.submit(video=f"s3://{bucket}/missing.mp4", duration_s=None)[0]
-    jobs = house.wait_for([there, missing])
+    platform.commands.start("worker", "--devices", "cpu:0")
+    there = platform.submit(video=f"s3://{bucket}/in box/red flower+ü.mp4", duration_s=None)[0]
+    missing = platform.submit(video=f"s3://{bucket}/missing.mp4", duration_s=None)[0]
+    jobs = platform.wait_for([there, missing])
     assert [(job.state, job.error_code) for job in jobs] == [
         (State.SUCCEEDED, None),
         (State.FAILED, "input_missing"),

@@ -10,7 +10,7 @@ from mmaudio_model.checkpoints.parts import PartSource, new_network, part_source
 from mmaudio_model.variants import VARIANTS
 from tests.parity.vectors import DATA
 
-PUBLISHED = [name for name, variant in VARIANTS.items() if not variant.own]
+PUBLISHED = [name for name, variant in VARIANTS.items() if not variant.bundled]
 OLD_NAMES = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
 
 

@@ -10,10 +10,10 @@ import torch
 from torch.nn.functional import normalize
 
 from mmaudio_model.checkpoints.loading import Networks
+from mmaudio_model.intermediates import IntermediateRecorder
 from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.media.reference import read_image_exactly, read_video_frames_exactly
 from mmaudio_model.pipeline import GenerationRequest, Pipeline
-from mmaudio_model.stages import StageRecorder
 from mmaudio_model.variants import get_variant
 from tests.parity import networks
 from tests.parity.vectors import DATA, Case, case
@@ -36,10 +36,10 @@ OUR_NAMES = {"x0": "noise", "x1": "latent", "x1_unnormalized": "latent_denormali
 def assert_published(name: str) -> None:
     """Run a recorded request and compare what every stage gave."""
     recorded = case(name)
-    recorder = StageRecorder()
+    recorder = IntermediateRecorder()
     pipeline = _pipeline(recorded.record["variant"])
     with _some_frames_seen(pipeline, recorded) if "video" in recorded.options else nullcontext():
-        (waveform,) = pipeline.generate([_request(recorded)], record=recorder)
+        (waveform,) = pipeline.generate([_request(recorded)], on_intermediate=recorder)
     arrays = recorder.arrays()
 
     assert waveform is not None

@@ -56,10 +56,10 @@ def test_the_api_migrates_and_answers_without_torch(tmp_path: Path) -> None:
         from api.app import create_app
         settings = load_settings()
         upgrade(settings.database_url)
-        class NoBelt:
+        class NoQueue:
             def publish(self, job_ids, *, variant): pass
-            def job_ids_on_belt(self, variant): return set()
-        client = create_app(settings, broker=NoBelt()).test_client()
+            def enqueued_job_ids(self, variant): return set()
+        client = create_app(settings, broker=NoQueue()).test_client()
         print(client.post("/v1/jobs", json={"prompt": "rain"}).status_code)
         """,
         tmp_path,

@@ -20,7 +20,7 @@ import traceback
 from dataclasses import dataclass
 from typing import NoReturn
 
-from workers.media import child
+from workers.media import sandbox_child
 
 REQUEST = b"fork"
 FORKED = b"forked"
@@ -62,35 +62,35 @@ def main(control_descriptor: int) -> int:
     return 0
 
 
-def _fork(channel: int, report: int, complaints: int) -> list[_Child]:
+def _fork(channel: int, report: int, stderr: int) -> list[_Child]:
     """Return the child; none where the machine gives no more processes or memory, which the worker hears of."""
     parent = os.getpid()
     told = socket.socket(fileno=report)
     try:
         pid = os.fork()
         if pid == 0:
-            _serve(channel, complaints, parent)
+            _serve(channel, stderr, parent)
     except OSError:
         told.close()
         return []
     finally:
         os.close(channel)
-        os.close(complaints)
+        os.close(stderr)
     with contextlib.suppress(OSError):  # the worker has ended: its end of the socket says so in the next round
         told.send(FORKED)
     return [_Child(pid, os.pidfd_open(pid), told)]
 
 
-def _serve(channel: int, complaints: int, parent: int) -> NoReturn:
+def _serve(channel: int, stderr: int, parent: int) -> NoReturn:
     """Be a media process, in the child: nothing of the parent's or of another child's stays open."""
     status = 1
     try:
         os.setsid()
-        os.dup2(complaints, sys.stderr.fileno())
+        os.dup2(stderr, sys.stderr.fileno())
         kept = sys.stderr.fileno() + 1
         os.dup2(channel, kept)
         os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
-        status = child.main(kept, parent)
+        status = sandbox_child.main(kept, parent)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -114,4 +114,4 @@ def _end(one: _Child) -> None:
 
 
 def _import_what_is_slow() -> None:
-    import workers.media.memory  # noqa: F401
+    import workers.media.shared_memory  # noqa: F401

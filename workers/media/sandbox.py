@@ -23,8 +23,8 @@ from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.media.mux import MuxResult
 from mmaudio_model.media.probe import MediaLimits, VideoInfo
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
-from workers.media.memory import mapped, share
-from workers.media.processes import GoneError, MediaProcess, MediaProcesses
+from workers.media.sandbox_client import ChildExitedError, MediaProcess, MediaProcesses
+from workers.media.shared_memory import mapped, share
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +197,7 @@ class MediaSandbox:
                 del self._running[owner]
                 stopped = owner in self._stopped
                 self._stopped.discard(owner)
-            status, complaints = process.end(), process.complaints()
+            status, stderr = process.end(), process.stderr()
             process.close()
         if stopped:
             for descriptor in descriptors:
@@ -206,7 +206,7 @@ class MediaSandbox:
         if not message and process.lost:
             raise SandboxBrokenError("The media process was lost with the one that it was forked from.")
         if not message:
-            log.warning("the media process for %s ended with status %s: %r", owner, status, complaints)
+            log.warning("the media process for %s ended with status %s: %r", owner, status, stderr)
             raise _broken(status)
         return message, descriptors
 
@@ -215,14 +215,14 @@ class MediaSandbox:
         for _ in range(BEGIN_TRIES):
             try:
                 process = self._processes.fork()
-            except GoneError as exc:
+            except ChildExitedError as exc:
                 log.warning("no media process could be forked: %s", exc)
                 continue
             with self._lock:
                 self._running[owner] = process
             try:
                 process.instruct(instruction, given, within_s=BEGIN_WITHIN_S)
-            except (GoneError, TimeoutError) as exc:
+            except (ChildExitedError, TimeoutError) as exc:
                 with self._lock:
                     del self._running[owner]
                     stopped = owner in self._stopped

@@ -6,10 +6,10 @@ import numpy as np
 
 from mmaudio_model.errors import RequestInvalidError
 from mmaudio_model.media.resizing import crop, pillow_resize, stretch
+from mmaudio_model.procedural_world.picture import Painter
+from mmaudio_model.procedural_world.scene import HELD_OUT_FROM, Scene, make_scene
+from mmaudio_model.procedural_world.sound import make_sound
 from mmaudio_model.training.data.clip import ClipShape, TrainingClip
-from mmaudio_model.training.world.picture import Painter
-from mmaudio_model.training.world.scene import HELD_OUT_FROM, Scene, make_scene
-from mmaudio_model.training.world.sound import make_sound
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
 
 VIEWING_STREAM = 2

@@ -15,30 +15,30 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
 
+from jobs.cli.doctor import doctor
 from jobs.db.database import Database
 from jobs.db.tables import Artifact, Job, Upload
-from jobs.doctor.cli import doctor
 from jobs.doctor.objects import ObjectsCheck
 from jobs.lifecycle import State
 from jobs.queue import Broker
 from jobs.request import JobRequest
-from jobs.service import work
-from jobs.service.dispatch import dispatch
+from jobs.service import attempts
+from jobs.service.attempts import Claim, NewArtifact
+from jobs.service.scheduling.dispatch import dispatch
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.uploads import announce_upload, mark_upload_checked
-from jobs.service.work import Claim, NewArtifact
 from jobs.service.workers import register_worker
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
+from local_services.postgres import postgres_database
+from local_services.s3 import CREDENTIALS
+from local_services.valkey import valkey_server
 from migrations.upgrade import upgrade
-from tests.servers.postgres import postgres_database
-from tests.servers.s3 import CREDENTIALS
-from tests.servers.valkey import valkey_server
 
 
 @dataclass
-class House:
+class Harness:
     db: Database
     store: ObjectStore
     broker: Broker
@@ -50,7 +50,7 @@ class House:
 
     def claim(self, job_id: str) -> Claim:
         with self.db.transaction() as tx:
-            claim = work.claim(tx, job_id, worker_id="w", lease_s=60)
+            claim = attempts.claim(tx, job_id, worker_id="w", lease_s=60)
         assert claim is not None
         return claim
 
@@ -63,7 +63,7 @@ class House:
         self.put(key)
         artifact = NewArtifact("audio.flac", "audio", "flac", "audio/flac", key, 5, "0" * 64, 8.0, 0, 7)
         with self.db.transaction() as tx:
-            assert work.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=3600)
+            assert attempts.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=3600)
         return job_id
 
     def upload(self) -> Upload:
@@ -88,7 +88,7 @@ class House:
 
 
 @pytest.fixture(params=["sqlite+folder", "postgresql+s3"])
-def house(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def harness(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     monkeypatch.setenv("MMAUDIO_DATA_DIR", str(tmp_path / "data"))
     if request.param == "sqlite+folder":
         yield from _house(tmp_path, monkeypatch)
@@ -106,7 +106,7 @@ def house(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         yield from _house(tmp_path, monkeypatch)
 
 
-def _house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def _house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     with valkey_server(tmp_path / "valkey") as broker_url:
         monkeypatch.setenv("MMAUDIO_BROKER_URL", broker_url)
         settings = Settings()
@@ -114,110 +114,110 @@ def _house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
         db, broker = Database(settings.database_url), Broker(broker_url)
         with db.transaction() as tx:  # jobs are published for workers that are there
             register_worker(tx, worker_id="w", hostname="h", pid=1, device="cpu:0", slots=4, variants=["tiny_16k"])
-        yield House(db, open_store(settings), broker)
+        yield Harness(db, open_store(settings), broker)
         broker.close()
         db.close()
 
 
-def test_a_house_in_order_is_said_to_be(house: House) -> None:
-    house.succeeded()
-    house.upload()
-    running = house.submit()
-    house.claim(running)
-    house.put(f"jobs/{running}/1/audio.flac")  # on its way: the attempt that holds the lease has just stored it
-    house.submit()
-    dispatch(house.db, house.broker)
-    done = house.doctor()
+def test_a_house_in_order_is_said_to_be(harness: Harness) -> None:
+    harness.succeeded()
+    harness.upload()
+    running = harness.submit()
+    harness.claim(running)
+    harness.put(f"jobs/{running}/1/audio.flac")  # on its way: the attempt that holds the lease has just stored it
+    harness.submit()
+    dispatch(harness.db, harness.broker)
+    done = harness.doctor()
     assert (done.exit_code, done.stdout) == (0, "nothing disagrees\n")
 
 
-def test_rows_without_objects_and_objects_without_rows_are_found_and_mended(house: House) -> None:
-    whole, broken = house.succeeded(), house.succeeded()
-    house.store.delete([f"jobs/{broken}/1/audio.flac"])
-    house.put(f"jobs/{whole}/2/audio.flac")
-    house.put("jobs/job_nobody/1/audio.flac")
-    lost, kept = house.upload(), house.upload()
-    house.store.delete([lost.storage_key])
-    house.put("uploads/upl_nobody/content")
+def test_rows_without_objects_and_objects_without_rows_are_found_and_mended(harness: Harness) -> None:
+    whole, broken = harness.succeeded(), harness.succeeded()
+    harness.store.delete([f"jobs/{broken}/1/audio.flac"])
+    harness.put(f"jobs/{whole}/2/audio.flac")
+    harness.put("jobs/job_nobody/1/audio.flac")
+    lost, kept = harness.upload(), harness.upload()
+    harness.store.delete([lost.storage_key])
+    harness.put("uploads/upl_nobody/content")
     wanted = {
         "artifact_missing": [f"{broken}/audio.flac"],
         "upload_missing": [lost.id],
         "object_unknown": [f"jobs/{whole}/2/audio.flac", "jobs/job_nobody/1/audio.flac", "uploads/upl_nobody/content"],
     }
-    assert {kind: sorted(subjects) for kind, subjects in house.found().items()} == wanted
-    assert {kind: sorted(subjects) for kind, subjects in house.found("--fix").items()} == wanted
-    assert house.doctor().exit_code == 0
-    assert set(house.store.list_keys("")) == {f"jobs/{whole}/1/audio.flac", kept.storage_key}
-    with house.db.reading() as tx:
+    assert {kind: sorted(subjects) for kind, subjects in harness.found().items()} == wanted
+    assert {kind: sorted(subjects) for kind, subjects in harness.found("--fix").items()} == wanted
+    assert harness.doctor().exit_code == 0
+    assert set(harness.store.list_keys("")) == {f"jobs/{whole}/1/audio.flac", kept.storage_key}
+    with harness.db.reading() as tx:
         assert tx.session.get_one(Artifact, (broken, "audio.flac")).deleted_at is not None
         assert tx.session.get_one(Artifact, (whole, "audio.flac")).deleted_at is None
         assert tx.session.get_one(Upload, lost.id).deleted_at is not None
         assert tx.session.get_one(Job, broken).state is State.SUCCEEDED
 
 
-def test_without_fix_nothing_is_changed_and_the_status_tells(house: House) -> None:
-    house.put("jobs/job_nobody/1/audio.flac")
-    done = house.doctor()
+def test_without_fix_nothing_is_changed_and_the_status_tells(harness: Harness) -> None:
+    harness.put("jobs/job_nobody/1/audio.flac")
+    done = harness.doctor()
     assert done.exit_code == 1
     assert "object_unknown: jobs/job_nobody/1/audio.flac: 5 bytes of" in done.stdout
     assert done.stdout.endswith("1 disagreements, 0 mended\n")
-    assert list(house.store.list_keys("")) == ["jobs/job_nobody/1/audio.flac"]
+    assert list(harness.store.list_keys("")) == ["jobs/job_nobody/1/audio.flac"]
 
 
-def test_young_objects_are_left_alone(house: House) -> None:
-    house.put("jobs/job_nobody/1/audio.flac")
-    assert list(ObjectsCheck(house.db, house.store, grace_s=3600).findings()) == []
+def test_young_objects_are_left_alone(harness: Harness) -> None:
+    harness.put("jobs/job_nobody/1/audio.flac")
+    assert list(ObjectsCheck(harness.db, harness.store, grace_s=3600).findings()) == []
 
 
-def test_more_rows_and_objects_than_a_range_are_compared(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_rows_and_objects_than_a_range_are_compared(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.doctor.objects.RANGE", 2)
-    jobs = [house.succeeded() for _ in range(7)]
+    jobs = [harness.succeeded() for _ in range(7)]
     for job_id in (jobs[0], jobs[3], jobs[6]):
-        house.store.delete([f"jobs/{job_id}/1/audio.flac"])
-    assert house.found() == {"artifact_missing": [f"{jobs[n]}/audio.flac" for n in (0, 3, 6)]}
+        harness.store.delete([f"jobs/{job_id}/1/audio.flac"])
+    assert harness.found() == {"artifact_missing": [f"{jobs[n]}/audio.flac" for n in (0, 3, 6)]}
 
 
-def test_published_without_a_message_and_running_without_a_lease(house: House) -> None:
-    wiped, lost = house.submit(), house.submit()
-    claim = house.claim(lost)
-    dispatch(house.db, house.broker)
-    with house.db.transaction() as tx:
+def test_published_without_a_message_and_running_without_a_lease(harness: Harness) -> None:
+    wiped, lost = harness.submit(), harness.submit()
+    claim = harness.claim(lost)
+    dispatch(harness.db, harness.broker)
+    with harness.db.transaction() as tx:
         past = tx.now - timedelta(seconds=60)
         tx.session.execute(update(Job).where(Job.id == wiped).values(published_at=past))
         tx.session.execute(update(Job).where(Job.id == claim.job_id).values(lease_expires_at=past))
-    house.broker._redis.flushall()
+    harness.broker._redis.flushall()
     wanted = {"message_missing": [wiped], "lease_expired": [lost]}
-    assert house.found() == wanted
-    assert house.found("--fix") == wanted
-    assert house.found() == {}
-    assert wiped in house.broker.job_ids_on_belt("tiny_16k")
+    assert harness.found() == wanted
+    assert harness.found("--fix") == wanted
+    assert harness.found() == {}
+    assert wiped in harness.broker.enqueued_job_ids("tiny_16k")
 
 
-def test_writes_that_never_ended_are_taken_back(house: House) -> None:
-    if house.store.backend == "local":
-        house.store.check()
-        (house.store._drafts / "tmpabc").write_bytes(b"half")  # type: ignore[attr-defined]
+def test_writes_that_never_ended_are_taken_back(harness: Harness) -> None:
+    if harness.store.backend == "local":
+        harness.store.check()
+        (harness.store._drafts / "tmpabc").write_bytes(b"half")  # type: ignore[attr-defined]
     else:
-        house.store._client.create_multipart_upload(  # type: ignore[attr-defined]
-            Bucket=house.store._bucket,  # type: ignore[attr-defined]
+        harness.store._client.create_multipart_upload(  # type: ignore[attr-defined]
+            Bucket=harness.store._bucket,  # type: ignore[attr-defined]
             Key="p/jobs/x",
         )
-    (write,) = house.store.unfinished_writes(older_than_s=-60)
-    if house.store.backend == "local":  # moto says 2010 of every one
-        assert list(house.store.unfinished_writes(older_than_s=3600)) == []
+    (write,) = harness.store.unfinished_writes(older_than_s=-60)
+    if harness.store.backend == "local":  # moto says 2010 of every one
+        assert list(harness.store.unfinished_writes(older_than_s=3600)) == []
     write.discard()
-    assert list(house.store.unfinished_writes(older_than_s=-60)) == []
+    assert list(harness.store.unfinished_writes(older_than_s=-60)) == []
 
 
 def test_a_part_that_does_not_answer_is_named_and_the_others_are_compared(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house.put("jobs/job_nobody/1/audio.flac")
+    harness.put("jobs/job_nobody/1/audio.flac")
     monkeypatch.setenv("MMAUDIO_BROKER_URL", "redis://127.0.0.1:9/0")
-    job_id = house.submit()
-    with house.db.transaction() as tx:
+    job_id = harness.submit()
+    with harness.db.transaction() as tx:
         tx.session.get_one(Job, job_id).published_at = tx.now - timedelta(seconds=60)
-    done = house.doctor()
+    done = harness.doctor()
     assert done.exit_code == 1
     assert "object_unknown" in done.stdout
-    assert "rows and belt: not compared to the end" in done.stderr
+    assert "rows and queue: not compared to the end" in done.stderr

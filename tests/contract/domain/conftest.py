@@ -11,17 +11,17 @@ from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job
 from jobs.queue import BrokerUnavailableError
 from jobs.request import JobRequest
-from jobs.service import work
+from jobs.service import attempts
+from jobs.service.attempts import Claim
 from jobs.service.queries import get_job
 from jobs.service.submission import SubmitPolicy, submit
-from jobs.service.work import Claim
 from jobs.service.workers import register_worker
 
 TENANT = "default"
 
 
 @dataclass
-class RememberingBelt:
+class FakeQueue:
     """A belt in memory with the behaviour that dispatch relies on; the real one is tested in integration."""
 
     messages: dict[str, list[str]] = field(default_factory=dict)
@@ -36,13 +36,13 @@ class RememberingBelt:
         self._check()
         self.messages.setdefault(variant, []).extend(job_ids)
 
-    def job_ids_on_belt(self, variant: str) -> set[str]:
+    def enqueued_job_ids(self, variant: str) -> set[str]:
         self._check()
         return set(self.messages.get(variant, []))
 
     def _check(self) -> None:
         if self.down:
-            raise BrokerUnavailableError("the belt is switched off by the test")
+            raise BrokerUnavailableError("the queue is switched off by the test")
 
     @property
     def published(self) -> list[str]:
@@ -75,7 +75,7 @@ class Steps:
 
     def claim(self, job_id: str, worker_id: str = "worker-1", lease_s: float = 12) -> Claim | None:
         with self.db.transaction() as tx:
-            return work.claim(tx, job_id, worker_id=worker_id, lease_s=lease_s)
+            return attempts.claim(tx, job_id, worker_id=worker_id, lease_s=lease_s)
 
     def claimed(self, job_id: str, worker_id: str = "worker-1") -> Claim:
         claim = self.claim(job_id, worker_id)
@@ -84,7 +84,7 @@ class Steps:
 
     def complete(self, claim: Claim) -> bool:
         with self.db.transaction() as tx:
-            return work.complete(tx, claim, [], warnings=[], timings={}, artifact_ttl_s=60)
+            return attempts.complete(tx, claim, [], warnings=[], timings={}, artifact_ttl_s=60)
 
     def job(self, job_id: str, tenant: str = TENANT) -> Job:
         with self.db.reading() as tx:
@@ -107,5 +107,5 @@ def steps(db: Database, policy: SubmitPolicy) -> Steps:
 
 
 @pytest.fixture
-def belt() -> RememberingBelt:
-    return RememberingBelt()
+def queue() -> FakeQueue:
+    return FakeQueue()

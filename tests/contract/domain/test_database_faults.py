@@ -16,10 +16,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job
 from jobs.request import JobRequest
+from jobs.service.attempts import claim
 from jobs.service.submission import Idempotency, SubmitPolicy, submit, submit_and_commit
-from jobs.service.work import claim
+from local_services.postgres import postgres_database
 from migrations.upgrade import upgrade
-from tests.servers.postgres import postgres_database
 
 POLICY = SubmitPolicy(variants=("tiny_16k",), draw_seed=lambda: 7)
 RAIN = JobRequest(prompt="rain")

@@ -13,16 +13,16 @@ from jobs.db.database import Database
 from jobs.db.tables import Job
 from jobs.lifecycle import State
 from jobs.request import JobRequest
-from jobs.service import work
-from jobs.service.dispatch import dispatch, republish_lost
-from jobs.service.positions import queue_position, queue_sums
+from jobs.service import attempts
+from jobs.service.maintenance import rescue
 from jobs.service.queries import JobFilter, list_jobs
+from jobs.service.scheduling.dispatch import dispatch, republish_lost
+from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.submission import SubmitPolicy, submit_and_commit
-from jobs.service.sweep import mend
 from jobs.service.workers import register_worker
+from local_services.postgres import postgres_database
 from migrations.upgrade import upgrade
-from tests.contract.domain.conftest import RememberingBelt
-from tests.servers.postgres import postgres_database
+from tests.contract.domain.conftest import FakeQueue
 
 ENDED, WAITING, TENANTS = 12_000, 6_000, 6
 BIG_TABLES = {"jobs", "job_events", "job_attempts"}
@@ -97,29 +97,29 @@ def test_what_is_looked_at_does_not_grow_with_the_rows(db: Database) -> None:
             select(Job).where(Job.state == State.QUEUED).offset(WAITING // 2).limit(1)
         ).one()
     event.listen(db.engine, "before_cursor_execute", explain)
-    belt, policy = RememberingBelt(), SubmitPolicy(variants=("tiny_16k",))
+    queue, policy = FakeQueue(), SubmitPolicy(variants=("tiny_16k",))
     submit_and_commit(db, JobRequest(prompt="rain"), tenant="tenant_1", policy=policy)
-    assert dispatch(db, belt) == 8
-    assert dispatch(db, belt) == 0
+    assert dispatch(db, queue) == 8
+    assert dispatch(db, queue) == 0
     claims = []
-    for job_id in belt.published:
+    for job_id in queue.published:
         with db.transaction() as tx:
-            claims.append(work.claim(tx, job_id, worker_id="w1", lease_s=60))
-    belt.messages.clear()
-    dispatch(db, belt)
-    republish_lost(db, belt)
+            claims.append(attempts.claim(tx, job_id, worker_id="w1", lease_s=60))
+    queue.messages.clear()
+    dispatch(db, queue)
+    republish_lost(db, queue)
     with db.transaction() as tx:
-        work.renew_leases(tx, [(claim.job_id, 1) for claim in claims if claim], worker_id="w1", lease_s=60)
+        attempts.renew_leases(tx, [(claim.job_id, 1) for claim in claims if claim], worker_id="w1", lease_s=60)
     with db.reading() as tx:
         queue_position(tx, in_the_middle)
-        queue_sums(tx, ("tiny_16k",))
+        queue_stats(tx, ("tiny_16k",))
         for wanted in (JobFilter(), JobFilter(state=State.FAILED), JobFilter(state=State.QUEUED)):
             list_jobs(tx, tenant="tenant_1", wanted=wanted, cursor=None, limit=50)
-    mend(db)
+    rescue(db)
     for claim in claims:
         assert claim is not None
         with db.transaction() as tx:
-            work.complete(tx, claim, [], warnings=[], timings={}, artifact_ttl_s=60)
+            attempts.complete(tx, claim, [], warnings=[], timings={}, artifact_ttl_s=60)
     event.remove(db.engine, "before_cursor_execute", explain)
 
     assert len(found) > 20

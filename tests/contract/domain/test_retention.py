@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.service import work
-from jobs.service.cancel import cancel
-from jobs.service.retention import ATTEMPT_GRACE_S, UPLOAD_GRACE_S, retain
-from jobs.service.sweep import end_overrun, expire_leases
+from jobs.service import attempts
+from jobs.service.attempts import NewArtifact
+from jobs.service.cancellation import cancel
+from jobs.service.maintenance import fail_overdue_jobs, rescue_expired_leases
+from jobs.service.retention import ATTEMPT_GRACE_S, UPLOAD_GRACE_S, prune
 from jobs.service.uploads import announce_upload, get_upload, mark_upload_checked
-from jobs.service.work import NewArtifact
 from jobs.storage.errors import StorageError, StorageUnavailableError, WriteRefusedError
 from jobs.storage.local import LocalStore
 from tests.conftest import FakeClock
@@ -51,12 +51,12 @@ def test_artifacts_go_when_their_time_is_over_and_the_rows_say_so(
     key = put(store, f"jobs/{job_id}/1/audio.flac")
     artifact = NewArtifact("audio.flac", "audio", "flac", "audio/flac", key, 5, "0" * 64, 8.0, 0, 7)
     with steps.db.transaction() as tx:
-        work.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=60)
+        attempts.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=60)
     clock.advance(59)
-    assert retain(steps.db, store, nowhere).artifacts == 0
+    assert prune(steps.db, store, nowhere).artifacts == 0
     clock.advance(2)
-    assert retain(steps.db, store, nowhere).artifacts == 1
-    assert retain(steps.db, store, nowhere).artifacts == 0
+    assert prune(steps.db, store, nowhere).artifacts == 1
+    assert prune(steps.db, store, nowhere).artifacts == 0
     assert list(store.list_keys("jobs/")) == []
 
 
@@ -64,14 +64,14 @@ def test_an_upload_that_a_job_still_needs_outlives_its_time(steps: Steps, store:
     needed, other = upload(steps, store), upload(steps, store)
     job_id = steps.submit(video=needed).id
     clock.advance(60 + UPLOAD_GRACE_S - 1)
-    assert retain(steps.db, store, nowhere).uploads == 0
+    assert prune(steps.db, store, nowhere).uploads == 0
     clock.advance(2)
-    assert retain(steps.db, store, nowhere).uploads == 1
+    assert prune(steps.db, store, nowhere).uploads == 1
     with steps.db.reading() as tx:
         assert get_upload(tx, other, tenant=TENANT).deleted_at is not None
         assert get_upload(tx, needed, tenant=TENANT).deleted_at is None
     steps.complete(steps.claimed(job_id))
-    assert retain(steps.db, store, nowhere).uploads == 1
+    assert prune(steps.db, store, nowhere).uploads == 1
     assert list(store.list_keys("uploads/")) == []
 
 
@@ -82,13 +82,13 @@ def test_what_a_dead_worker_left_is_removed_and_the_result_stays(
     steps.claimed(job_id)
     put(store, f"jobs/{job_id}/1/audio.flac")
     clock.advance(13)
-    expire_leases(steps.db)
+    rescue_expired_leases(steps.db)
     kept = put(store, f"jobs/{job_id}/2/audio.flac")
     steps.complete(steps.claimed(job_id))
-    assert retain(steps.db, store, nowhere).attempts == 0  # a stopped worker might still come back
+    assert prune(steps.db, store, nowhere).attempts == 0  # a stopped worker might still come back
     clock.advance(ATTEMPT_GRACE_S + 1)
-    assert retain(steps.db, store, nowhere).attempts == 1
-    assert retain(steps.db, store, nowhere).attempts == 0
+    assert prune(steps.db, store, nowhere).attempts == 1
+    assert prune(steps.db, store, nowhere).attempts == 0
     assert list(store.list_keys("jobs/")) == [kept]
 
 
@@ -108,11 +108,11 @@ class TheirBucket:
 
 def canceled_behind_a_delivery(steps: Steps, clock: FakeClock) -> str:
     """Two attempts are lost; the job waits for a third one and is canceled."""
-    job_id = steps.submit(output="s3://theirs/out/").id
+    job_id = steps.submit(deliver_to="s3://theirs/out/").id
     for _ in range(2):
         steps.claimed(job_id)
         clock.advance(13)
-        expire_leases(steps.db)
+        rescue_expired_leases(steps.db)
     clock.advance(ATTEMPT_GRACE_S + 1)
     return job_id
 
@@ -122,12 +122,12 @@ def test_what_dead_attempts_delivered_is_withdrawn_when_the_job_has_ended(
 ) -> None:
     theirs = TheirBucket()
     job_id = canceled_behind_a_delivery(steps, clock)
-    assert retain(steps.db, store, theirs.withdraw).attempts == 0  # a third attempt would write to the same names
+    assert prune(steps.db, store, theirs.withdraw).attempts == 0  # a third attempt would write to the same names
     with steps.db.transaction() as tx:
         cancel(tx, job_id, tenant=TENANT)
     clock.advance(ATTEMPT_GRACE_S + 1)
-    assert retain(steps.db, store, theirs.withdraw).attempts == 2
-    assert retain(steps.db, store, theirs.withdraw).attempts == 0
+    assert prune(steps.db, store, theirs.withdraw).attempts == 2
+    assert prune(steps.db, store, theirs.withdraw).attempts == 0
     assert theirs.asked == [("s3://theirs/out/", job_id, 1), ("s3://theirs/out/", job_id, 2)]
 
 
@@ -139,7 +139,7 @@ def test_a_callers_bucket_that_is_away_is_asked_again_and_one_that_refuses_is_no
     with steps.db.transaction() as tx:
         cancel(tx, job_id, tenant=TENANT)
     clock.advance(ATTEMPT_GRACE_S + 1)
-    assert [retain(steps.db, store, theirs.withdraw).attempts for _ in range(3)] == [1, 1, 0]
+    assert [prune(steps.db, store, theirs.withdraw).attempts for _ in range(3)] == [1, 1, 0]
     assert [attempt for _, _, attempt in theirs.asked] == [1, 2, 1]
 
 
@@ -156,11 +156,11 @@ def test_a_worker_that_renews_its_lease_but_never_stops_loses_the_job(
     for elapsed_s in range(5, late_s + 5, 5):
         clock.advance(5)
         with steps.db.transaction() as tx:
-            work.renew_leases(tx, [(job_id, claim.attempt)], worker_id="worker-1", lease_s=12)
+            attempts.renew_leases(tx, [(job_id, claim.attempt)], worker_id="worker-1", lease_s=12)
         if elapsed_s < late_s:
-            assert end_overrun(steps.db, stuck_after_s=30) == 0
-    assert end_overrun(steps.db, stuck_after_s=30) == 1
+            assert fail_overdue_jobs(steps.db, overdue_grace_s=30) == 0
+    assert fail_overdue_jobs(steps.db, overdue_grace_s=30) == 1
     job = steps.job(job_id)
     assert (str(job.state), job.error_code) == ("canceled" if why == "cancel" else "failed", code)
     with steps.db.transaction() as tx:
-        assert work.renew_leases(tx, [(job_id, claim.attempt)], worker_id="worker-1", lease_s=12) == {job_id}
+        assert attempts.renew_leases(tx, [(job_id, claim.attempt)], worker_id="worker-1", lease_s=12) == {job_id}

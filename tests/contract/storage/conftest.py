@@ -11,7 +11,7 @@ import pytest
 
 from jobs.storage.local import LocalStore
 from jobs.storage.protocol import ObjectStore
-from jobs.storage.s3 import S3Store
+from jobs.storage.s3.store import S3Store
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -9,10 +9,10 @@ from pathlib import Path
 import boto3
 import pytest
 
-from jobs.storage.delivery import Delivery, KeyTakenError, OvertakenError
+from jobs.storage.delivery import Delivery, KeyTakenError, SupersededError
 from jobs.storage.errors import WriteRefusedError
-from jobs.storage.s3 import S3Store
-from tests.servers.faulty_http import Fault, Weather, faulty_proxy
+from jobs.storage.s3.store import S3Store
+from local_services.faulty_http import Fault, FaultSchedule, faulty_proxy
 
 JOB = "job_1"
 
@@ -66,7 +66,7 @@ def test_a_later_attempt_replaces_what_a_dead_one_left(bucket: Bucket) -> None:
 def test_an_attempt_that_comes_back_from_the_dead_changes_nothing(bucket: Bucket) -> None:
     late = bucket.delivery(1)
     bucket.put(bucket.delivery(2), "second")
-    with pytest.raises(OvertakenError):
+    with pytest.raises(SupersededError):
         bucket.put(late, "late")
     late.withdraw()
     assert bucket.there() == {KEY: b"second"}
@@ -85,7 +85,7 @@ def test_a_write_that_was_under_way_meanwhile_loses(bucket: Bucket, monkeypatch:
         return etag
 
     monkeypatch.setattr(late, "_etag_to_replace", look_then_freeze)
-    with pytest.raises(OvertakenError):
+    with pytest.raises(SupersededError):
         bucket.put(late, "second")
     assert bucket.there() == {KEY: b"third"}
 
@@ -125,7 +125,7 @@ def test_delivering_the_same_file_twice_is_delivering_it_once(bucket: Bucket) ->
 
 
 def test_a_lost_answer_is_no_clash(bucket: Bucket, s3_endpoint: str) -> None:
-    weather = Weather()
+    weather = FaultSchedule()
     with faulty_proxy(s3_endpoint, weather) as url:
         bucket.store = S3Store(f"s3://{bucket.name}", endpoint_url=url, addressing_style="path")
         weather.next_calls_fail("PUT", Fault.ANSWER_LOST)

@@ -24,7 +24,7 @@ from jobs.storage.errors import (
 )
 from jobs.storage.local import LocalStore
 from jobs.storage.protocol import ObjectStore
-from jobs.storage.s3 import S3Store
+from jobs.storage.s3.store import S3Store
 
 
 def put(store: ObjectStore, key: str, data: bytes) -> str:

@@ -17,8 +17,8 @@ from jobs.storage.errors import (
     StorageUnavailableError,
     WriteRefusedError,
 )
-from jobs.storage.s3 import Encryption, S3Store
-from tests.servers.faulty_http import Fault, Weather, faulty_proxy
+from jobs.storage.s3.store import Encryption, S3Store
+from local_services.faulty_http import Fault, FaultSchedule, faulty_proxy
 
 BIG = 9 * 1024 * 1024  # two parts
 
@@ -26,7 +26,7 @@ BIG = 9 * 1024 * 1024  # two parts
 @dataclass
 class FaultyStore:
     store: S3Store
-    weather: Weather
+    weather: FaultSchedule
     bucket: str
     endpoint: str
 
@@ -42,7 +42,7 @@ class FaultyStore:
 def faulty(s3_endpoint: str) -> Iterator[FaultyStore]:
     bucket = f"bucket-{uuid.uuid4().hex}"
     boto3.client("s3", endpoint_url=s3_endpoint).create_bucket(Bucket=bucket)
-    weather = Weather()
+    weather = FaultSchedule()
     with faulty_proxy(s3_endpoint, weather) as url:
         store = S3Store(f"s3://{bucket}/p", endpoint_url=url, addressing_style="path", max_attempts=4)
         yield FaultyStore(store, weather, bucket, s3_endpoint)

@@ -1,4 +1,4 @@
-"""What the tests of the intake share: an intake on each database, and triggers as rows."""
+"""What the tests of the ingestion share: an ingestion on each database, and triggers as rows."""
 
 from __future__ import annotations
 
@@ -12,42 +12,44 @@ from sqlalchemy import select
 from jobs.db.database import Database
 from jobs.db.tables import Job, Trigger, TriggerEvent
 from jobs.service.submission import SubmitPolicy
-from jobs.service.triggers import create_trigger
-from jobs.storage.buckets import SeenObject
-from jobs.triggers.forms.event import ObjectCreated
-from jobs.triggers.forms.message import read_document
-from jobs.triggers.intake import Intake, Taken
+from jobs.storage.bucket_reader import BucketObject
+from jobs.triggers.event_parsers.event import ObjectCreated
+from jobs.triggers.event_parsers.message import read_document
+from jobs.triggers.ingestion import EventIngestion, IngestionResult
 from jobs.triggers.rule import NewTrigger
+from jobs.triggers.service import create_trigger
 from tests.bucket_events import FORMS
 from tests.conftest import FakeClock
-from tests.shelf import BUCKET, Shelf
+from tests.in_memory_bucket import BUCKET, InMemoryBucket
 
 
 @dataclass
-class House:
-    """An intake on one database, with what it looks at."""
+class Harness:
+    """An ingestion on one database, with what it looks at."""
 
     db: Database
-    shelf: Shelf
+    bucket_contents: InMemoryBucket
     policy: SubmitPolicy
     clock: FakeClock
     jobs_per_hour: int = 0
 
     @property
-    def intake(self) -> Intake:
-        return Intake(self.db, self.shelf, lambda: self.policy, jobs_per_hour=self.jobs_per_hour, jitter=lambda: 0.5)
+    def ingestion(self) -> EventIngestion:
+        return EventIngestion(
+            self.db, self.bucket_contents, lambda: self.policy, jobs_per_hour=self.jobs_per_hour, jitter=lambda: 0.5
+        )
 
     def trigger(self, tenant: str = "default", **fields: Any) -> Trigger:
         rule = NewTrigger(**{"bucket": BUCKET, **fields})
         with self.db.transaction() as tx:
             return create_trigger(tx, rule, tenant=tenant)
 
-    def event(self, seen: SeenObject, form: str = "aws", sequencer: str | None = None) -> list[ObjectCreated]:
+    def event(self, seen: BucketObject, form: str = "aws", sequencer: str | None = None) -> list[ObjectCreated]:
         told = sequencer or f"{int(seen.last_modified.timestamp()):016X}"
         return read_document(FORMS[form](BUCKET, seen.key, etag=seen.etag, version_id=seen.version_id, sequencer=told))
 
-    def take(self, events: Sequence[ObjectCreated]) -> Taken:
-        return self.intake.take(events)
+    def take(self, events: Sequence[ObjectCreated]) -> IngestionResult:
+        return self.ingestion.take(events)
 
     def jobs(self) -> list[Job]:
         with self.db.reading() as tx:
@@ -66,6 +68,6 @@ class House:
 
 
 @pytest.fixture
-def house(db: Database, clock: FakeClock) -> House:
+def harness(db: Database, clock: FakeClock) -> Harness:
     policy = SubmitPolicy(variants=("tiny_16k",), input_buckets=frozenset({BUCKET}), draw_seed=lambda: 7)
-    return House(db, Shelf(), policy, clock)
+    return Harness(db, InMemoryBucket(), policy, clock)

@@ -16,18 +16,18 @@ from sqlalchemy import select
 from jobs.db.database import Database
 from jobs.db.tables import Job, TriggerEvent
 from jobs.service.submission import SubmitPolicy
-from jobs.service.triggers import create_trigger
-from jobs.storage.s3_buckets import S3BucketReader
-from jobs.storage.s3_client import s3_client
-from jobs.triggers.forms.event import ObjectCreated
-from jobs.triggers.intake import Intake
+from jobs.storage.s3.bucket_reader import S3BucketReader
+from jobs.storage.s3.client import s3_client
+from jobs.triggers.event_parsers.event import ObjectCreated
+from jobs.triggers.ingestion import EventIngestion
 from jobs.triggers.rule import NewTrigger
+from jobs.triggers.service import create_trigger
 from migrations.upgrade import upgrade
 
 
 @dataclass
-class House:
-    """An intake that looks into real buckets over HTTP."""
+class Harness:
+    """An ingestion that looks into real buckets over HTTP."""
 
     db: Database
     endpoint: str
@@ -43,14 +43,14 @@ class House:
         return boto3.client(service, endpoint_url=self.endpoint, region_name="us-east-1")
 
     @property
-    def intake(self) -> Intake:
+    def ingestion(self) -> EventIngestion:
         policy = SubmitPolicy(variants=("tiny_16k",), input_buckets=frozenset({self.bucket}))
-        return Intake(self.db, S3BucketReader(self.s3), lambda: policy, jobs_per_hour=0)
+        return EventIngestion(self.db, S3BucketReader(self.s3), lambda: policy, jobs_per_hour=0)
 
     def take(self, events: list[ObjectCreated]) -> None:
         if self.broken:
             raise OSError("broken by the test")
-        self.intake.take(events)
+        self.ingestion.take(events)
 
     def trigger(self, **fields: Any) -> None:
         with self.db.transaction() as tx:
@@ -70,22 +70,22 @@ class House:
 
 
 @pytest.fixture
-def make_house(tmp_path: Path, s3_endpoint: str) -> Iterator[Callable[[], House]]:
-    made: list[House] = []
+def make_platform(tmp_path: Path, s3_endpoint: str) -> Iterator[Callable[[], Harness]]:
+    made: list[Harness] = []
 
-    def make() -> House:
+    def make() -> Harness:
         url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
         upgrade(url)
-        house = House(Database(url), s3_endpoint, f"bucket-{uuid.uuid4().hex}")
-        house.s3.create_bucket(Bucket=house.bucket)
-        made.append(house)
-        return house
+        platform = Harness(Database(url), s3_endpoint, f"bucket-{uuid.uuid4().hex}")
+        platform.s3.create_bucket(Bucket=platform.bucket)
+        made.append(platform)
+        return platform
 
     yield make
-    for house in made:
-        house.db.close()
+    for platform in made:
+        platform.db.close()
 
 
 @pytest.fixture
-def house(make_house: Callable[[], House]) -> House:
-    return make_house()
+def platform(make_house: Callable[[], Harness]) -> Harness:
+    return make_platform()

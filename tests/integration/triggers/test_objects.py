@@ -8,30 +8,30 @@ import pytest
 
 from jobs.storage.errors import ObjectChangedError, StorageUnavailableError
 from jobs.storage.protocol import ObjectPin
-from jobs.storage.s3 import S3Store
-from jobs.storage.s3_buckets import S3BucketReader
-from jobs.storage.s3_client import s3_client
-from tests.integration.triggers.conftest import House
+from jobs.storage.s3.bucket_reader import S3BucketReader
+from jobs.storage.s3.client import s3_client
+from jobs.storage.s3.store import S3Store
+from tests.integration.triggers.conftest import Harness
 
 
-def test_a_look_tells_version_marker_and_absence(house: House) -> None:
-    reader = S3BucketReader(house.s3)
-    etag = house.put("in/ü +%.mp4", Metadata={"mmaudio-job-id": "job_1"})
-    seen = reader.look(house.bucket, "in/ü +%.mp4")
+def test_a_look_tells_version_marker_and_absence(platform: Harness) -> None:
+    reader = S3BucketReader(platform.s3)
+    etag = platform.put("in/ü +%.mp4", Metadata={"mmaudio-job-id": "job_1"})
+    seen = reader.head_object(platform.bucket, "in/ü +%.mp4")
     assert seen is not None
     assert (seen.etag, seen.version_id, seen.size_bytes, seen.made_by_job) == (etag, None, 5, "job_1")
-    assert reader.look(house.bucket, "in/other.mp4") is None
-    assert reader.look("no-such-bucket", "a") is None
+    assert reader.head_object(platform.bucket, "in/other.mp4") is None
+    assert reader.head_object("no-such-bucket", "a") is None
 
 
-def test_a_look_into_a_versioned_bucket_sees_each_version(house: House) -> None:
-    house.s3.put_bucket_versioning(Bucket=house.bucket, VersioningConfiguration={"Status": "Enabled"})
-    first = house.s3.put_object(Bucket=house.bucket, Key="a", Body=b"1")
-    house.s3.put_object(Bucket=house.bucket, Key="a", Body=b"2")
-    seen = S3BucketReader(house.s3).look(house.bucket, "a", first["VersionId"])
+def test_a_look_into_a_versioned_bucket_sees_each_version(platform: Harness) -> None:
+    platform.s3.put_bucket_versioning(Bucket=platform.bucket, VersioningConfiguration={"Status": "Enabled"})
+    first = platform.s3.put_object(Bucket=platform.bucket, Key="a", Body=b"1")
+    platform.s3.put_object(Bucket=platform.bucket, Key="a", Body=b"2")
+    seen = S3BucketReader(platform.s3).look(platform.bucket, "a", first["VersionId"])
     assert seen is not None
     assert (f'"{seen.etag}"', seen.version_id) == (first["ETag"], first["VersionId"])
-    assert S3BucketReader(house.s3).look(house.bucket, "a", "never-was") is None
+    assert S3BucketReader(platform.s3).look(platform.bucket, "a", "never-was") is None
 
 
 def test_a_store_that_does_not_answer_is_told_apart_from_absence() -> None:
@@ -40,21 +40,21 @@ def test_a_store_that_does_not_answer_is_told_apart_from_absence() -> None:
 
 
 @pytest.mark.parametrize("size", [5, 9 * 1024**2])
-def test_a_pinned_object_that_was_overwritten_is_not_fetched(house: House, tmp_path: Path, size: int) -> None:
-    store = S3Store(f"s3://{house.bucket}", endpoint_url=house.endpoint, addressing_style="path")
-    pin = ObjectPin(house.put("a", b"1" * size))
-    store.download_from(house.bucket, "a", tmp_path / "a", pin=pin)
+def test_a_pinned_object_that_was_overwritten_is_not_fetched(platform: Harness, tmp_path: Path, size: int) -> None:
+    store = S3Store(f"s3://{platform.bucket}", endpoint_url=platform.endpoint, addressing_style="path")
+    pin = ObjectPin(platform.put("a", b"1" * size))
+    store.download_from(platform.bucket, "a", tmp_path / "a", pin=pin)
     assert (tmp_path / "a").read_bytes() == b"1" * size
-    house.put("a", b"2" * size)
+    platform.put("a", b"2" * size)
     with pytest.raises(ObjectChangedError):
-        store.download_from(house.bucket, "a", tmp_path / "b", pin=pin)
+        store.download_from(platform.bucket, "a", tmp_path / "b", pin=pin)
 
 
-def test_a_pinned_version_is_fetched_though_another_was_written_since(house: House, tmp_path: Path) -> None:
-    house.s3.put_bucket_versioning(Bucket=house.bucket, VersioningConfiguration={"Status": "Enabled"})
-    first = house.s3.put_object(Bucket=house.bucket, Key="a", Body=b"1")
-    house.s3.put_object(Bucket=house.bucket, Key="a", Body=b"2")
-    store = S3Store(f"s3://{house.bucket}", endpoint_url=house.endpoint, addressing_style="path")
+def test_a_pinned_version_is_fetched_though_another_was_written_since(platform: Harness, tmp_path: Path) -> None:
+    platform.s3.put_bucket_versioning(Bucket=platform.bucket, VersioningConfiguration={"Status": "Enabled"})
+    first = platform.s3.put_object(Bucket=platform.bucket, Key="a", Body=b"1")
+    platform.s3.put_object(Bucket=platform.bucket, Key="a", Body=b"2")
+    store = S3Store(f"s3://{platform.bucket}", endpoint_url=platform.endpoint, addressing_style="path")
     pin = ObjectPin(first["ETag"].strip('"'), first["VersionId"])
-    store.download_from(house.bucket, "a", tmp_path / "a", pin=pin)
+    store.download_from(platform.bucket, "a", tmp_path / "a", pin=pin)
     assert (tmp_path / "a").read_bytes() == b"1"

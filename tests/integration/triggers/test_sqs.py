@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from tests.bucket_events import aws, sample
-from tests.integration.triggers.conftest import House
-from workers.triggers.source import keep_stepping
-from workers.triggers.sqs import SqsSource
+from tests.integration.triggers.conftest import Harness
+from workers.event_sources.source import run_source
+from workers.event_sources.sqs import SqsSource
 
 # Not one with a line break, which the test server cannot store; the contract tests have it.
 KEYS = ["in/red flower.mp4", "in/a+b.mp4", "in/100%.mp4", "in/ü 日本.mp4", "in/&?#=.mp4"]
@@ -22,14 +22,14 @@ KEYS = ["in/red flower.mp4", "in/a+b.mp4", "in/100%.mp4", "in/ü 日本.mp4", "i
 class Queue:
     """An SQS queue with a dead-letter queue behind it, and the source that polls it."""
 
-    def __init__(self, house: House, *, visibility_s: int = 60) -> None:
-        self.house, self.sqs = house, house.aws("sqs")
+    def __init__(self, platform: Harness, *, visibility_s: int = 60) -> None:
+        self.platform, self.sqs = platform, platform.aws("sqs")
         name = uuid.uuid4().hex
         self.dead = self.sqs.create_queue(QueueName=f"dead-{name}")["QueueUrl"]
         redrive = {"deadLetterTargetArn": self.arn_of(self.dead), "maxReceiveCount": 2}
         self.url = self.sqs.create_queue(QueueName=name, Attributes={"RedrivePolicy": json.dumps(redrive)})["QueueUrl"]
         self.arn = self.arn_of(self.url)
-        self.source = SqsSource(self.sqs, self.url, house.take, wait_s=0, visibility_s=visibility_s)
+        self.source = SqsSource(self.sqs, self.url, platform.take, wait_s=0, visibility_s=visibility_s)
 
     def arn_of(self, url: str) -> str:
         return str(self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"])
@@ -48,109 +48,109 @@ class Queue:
         for _ in range(20):
             if not self.left():
                 return
-            self.source.step(self.house.stop)
+            self.source.step(self.platform.stop)
 
 
 @pytest.fixture
-def queue(house: House) -> Queue:
-    house.trigger(prefix="in/")
-    return Queue(house)
+def queue(platform: Harness) -> Queue:
+    platform.trigger(prefix="in/")
+    return Queue(platform)
 
 
-def _notify(house: House, **configuration: Any) -> None:
-    house.s3.put_bucket_notification_configuration(Bucket=house.bucket, NotificationConfiguration=configuration)
+def _notify(platform: Harness, **configuration: Any) -> None:
+    platform.s3.put_bucket_notification_configuration(Bucket=platform.bucket, NotificationConfiguration=configuration)
 
 
-def _by_sqs(house: House, queue: Queue) -> None:
-    _notify(house, QueueConfigurations=[{"QueueArn": queue.arn, "Events": ["s3:ObjectCreated:*"]}])
+def _by_sqs(platform: Harness, queue: Queue) -> None:
+    _notify(platform, QueueConfigurations=[{"QueueArn": queue.arn, "Events": ["s3:ObjectCreated:*"]}])
 
 
-def _by_sns(house: House, queue: Queue) -> None:
-    sns = house.aws("sns")
+def _by_sns(platform: Harness, queue: Queue) -> None:
+    sns = platform.aws("sns")
     topic = sns.create_topic(Name=uuid.uuid4().hex)["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue.arn)
-    _notify(house, TopicConfigurations=[{"TopicArn": topic, "Events": ["s3:ObjectCreated:*"]}])
+    _notify(platform, TopicConfigurations=[{"TopicArn": topic, "Events": ["s3:ObjectCreated:*"]}])
 
 
-def _by_eventbridge(house: House, queue: Queue) -> None:
-    events, name = house.aws("events"), uuid.uuid4().hex
-    pattern = {"source": ["aws.s3"], "detail": {"bucket": {"name": [house.bucket]}}}
+def _by_eventbridge(platform: Harness, queue: Queue) -> None:
+    events, name = platform.aws("events"), uuid.uuid4().hex
+    pattern = {"source": ["aws.s3"], "detail": {"bucket": {"name": [platform.bucket]}}}
     events.put_rule(Name=name, EventPattern=json.dumps(pattern))
     events.put_targets(Rule=name, Targets=[{"Id": "1", "Arn": queue.arn}])
-    _notify(house, EventBridgeConfiguration={})
+    _notify(platform, EventBridgeConfiguration={})
 
 
 @pytest.mark.parametrize("way", [_by_sqs, _by_sns, _by_eventbridge], ids=["sqs", "sns", "eventbridge"])
-def test_what_is_put_into_a_bucket_becomes_a_job_by_each_way(house: House, queue: Queue, way: Any) -> None:
-    way(house, queue)
+def test_what_is_put_into_a_bucket_becomes_a_job_by_each_way(platform: Harness, queue: Queue, way: Any) -> None:
+    way(platform, queue)
     for key in KEYS:
-        house.put(key)
-    house.put("out/other.mp4")
-    house.put("in/own.mp4", Metadata={"mmaudio-job-id": "job_1"})
+        platform.put(key)
+    platform.put("out/other.mp4")
+    platform.put("in/own.mp4", Metadata={"mmaudio-job-id": "job_1"})
     queue.drain()
-    assert house.videos() == sorted(KEYS)
+    assert platform.videos() == sorted(KEYS)
     assert queue.left() == queue.left(queue.dead) == 0
 
 
-def test_a_message_is_deleted_only_after_the_commit(house: House, queue: Queue) -> None:
-    queue.source = SqsSource(queue.sqs, queue.url, house.take, wait_s=0, visibility_s=1)
-    queue.send(aws(house.bucket, "in/a.mp4", etag=house.put("in/a.mp4")))
-    house.broken = True
+def test_a_message_is_deleted_only_after_the_commit(platform: Harness, queue: Queue) -> None:
+    queue.source = SqsSource(queue.sqs, queue.url, platform.take, wait_s=0, visibility_s=1)
+    queue.send(aws(platform.bucket, "in/a.mp4", etag=platform.put("in/a.mp4")))
+    platform.broken = True
     with pytest.raises(OSError, match="broken"):
-        queue.source.step(house.stop)
-    assert (queue.left(), house.videos()) == (1, [])
-    house.broken = False
+        queue.source.step(platform.stop)
+    assert (queue.left(), platform.videos()) == (1, [])
+    platform.broken = False
     time.sleep(1.1)  # now it is visible again
     queue.drain()
-    assert (house.videos(), queue.left()) == (["in/a.mp4"], 0)
+    assert (platform.videos(), queue.left()) == (["in/a.mp4"], 0)
 
 
-def test_a_message_that_cannot_be_read_is_left_to_the_dead_letter_queue(house: House, queue: Queue) -> None:
-    queue.source = SqsSource(queue.sqs, queue.url, house.take, wait_s=0, visibility_s=1)
+def test_a_message_that_cannot_be_read_is_left_to_the_dead_letter_queue(platform: Harness, queue: Queue) -> None:
+    queue.source = SqsSource(queue.sqs, queue.url, platform.take, wait_s=0, visibility_s=1)
     queue.send("no event")
     queue.send(sample("test_event"))
-    queue.send(aws(house.bucket, "in/a.mp4", etag=house.put("in/a.mp4")))
+    queue.send(aws(platform.bucket, "in/a.mp4", etag=platform.put("in/a.mp4")))
     deadline = time.monotonic() + 60
     while queue.left() and time.monotonic() < deadline:
-        queue.source.step(house.stop)
+        queue.source.step(platform.stop)
         time.sleep(0.2)
-    assert (house.videos(), queue.left(queue.dead)) == (["in/a.mp4"], 1)
+    assert (platform.videos(), queue.left(queue.dead)) == (["in/a.mp4"], 1)
 
 
-def test_duplicates_make_one_job(house: House, queue: Queue) -> None:
-    event = aws(house.bucket, "in/a.mp4", etag=house.put("in/a.mp4"))
+def test_duplicates_make_one_job(platform: Harness, queue: Queue) -> None:
+    event = aws(platform.bucket, "in/a.mp4", etag=platform.put("in/a.mp4"))
     for _ in range(5):
         queue.send(event)
     queue.drain()
-    assert house.videos() == ["in/a.mp4"]
+    assert platform.videos() == ["in/a.mp4"]
 
 
-def test_messages_stay_hidden_while_they_are_worked_on(house: House, queue: Queue) -> None:
+def test_messages_stay_hidden_while_they_are_worked_on(platform: Harness, queue: Queue) -> None:
     began, may_end = threading.Event(), threading.Event()
 
     def slow(events: Any) -> None:
         began.set()
         may_end.wait(60)
-        house.take(events)
+        platform.take(events)
 
     source = SqsSource(queue.sqs, queue.url, slow, wait_s=0, visibility_s=2)
-    queue.send(aws(house.bucket, "in/a.mp4", etag=house.put("in/a.mp4")))
-    working = threading.Thread(target=source.step, args=(house.stop,))
+    queue.send(aws(platform.bucket, "in/a.mp4", etag=platform.put("in/a.mp4")))
+    working = threading.Thread(target=source.step, args=(platform.stop,))
     working.start()
     assert began.wait(60)
     time.sleep(3.5)
     assert "Messages" not in queue.sqs.receive_message(QueueUrl=queue.url, WaitTimeSeconds=0)
     may_end.set()
     working.join()
-    assert (house.videos(), queue.left()) == (["in/a.mp4"], 0)
+    assert (platform.videos(), queue.left()) == (["in/a.mp4"], 0)
 
 
-def test_a_poller_outlives_a_queue_that_is_away(house: House, queue: Queue) -> None:
-    gone = SqsSource(queue.sqs, f"{queue.url}-gone", house.take, wait_s=0, visibility_s=10)
-    thread = threading.Thread(target=keep_stepping, args=(gone, house.stop))
+def test_a_poller_outlives_a_queue_that_is_away(platform: Harness, queue: Queue) -> None:
+    gone = SqsSource(queue.sqs, f"{queue.url}-gone", platform.take, wait_s=0, visibility_s=10)
+    thread = threading.Thread(target=run_source, args=(gone, platform.stop))
     thread.start()
     time.sleep(0.5)
     assert thread.is_alive()
-    house.stop.set()
+    platform.stop.set()
     thread.join(60)
     assert not thread.is_alive()

@@ -15,20 +15,20 @@ from pydantic import SecretStr
 from api.app import create_app
 from jobs.db.database import Database
 from jobs.queue import BrokerUnavailableError
-from jobs.service import work
-from jobs.service.work import Claim, NewArtifact
+from jobs.service import attempts
+from jobs.service.attempts import Claim, NewArtifact
 from jobs.service.workers import register_worker
 from jobs.settings import Settings
 from jobs.storage.local import LocalStore
 from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
-from tests.shelf import Shelf
+from tests.in_memory_bucket import InMemoryBucket
 
 EVENTS_TOKEN = "a shared token"
 
 
 @dataclass
-class Belt:
+class FakeBroker:
     published: list[str] = field(default_factory=list)
     down: bool = False
 
@@ -37,20 +37,20 @@ class Belt:
             raise BrokerUnavailableError("switched off by the test")
         self.published += job_ids
 
-    def job_ids_on_belt(self, variant: str) -> set[str]:
+    def enqueued_job_ids(self, variant: str) -> set[str]:
         return set(self.published)
 
 
 @dataclass
-class House:
+class Harness:
     """The app and everything behind it."""
 
     app: Flask
     db: Database
     store: LocalStore
-    belt: Belt
+    queue: FakeBroker
     clock: FakeClock
-    shelf: Shelf
+    bucket_contents: InMemoryBucket
 
     @property
     def client(self) -> FlaskClient:
@@ -75,7 +75,7 @@ class House:
 
     def claim(self, job_id: str) -> Claim:
         with self.db.transaction() as tx:
-            claim = work.claim(tx, job_id, worker_id="w1", lease_s=12)
+            claim = attempts.claim(tx, job_id, worker_id="w1", lease_s=12)
         assert claim is not None
         return claim
 
@@ -99,11 +99,11 @@ class House:
             seed=7,
         )
         with self.db.transaction() as tx:
-            work.complete(tx, claim, [artifact], warnings=[], timings={"sample_s": 1.0}, artifact_ttl_s=3600)
+            attempts.complete(tx, claim, [artifact], warnings=[], timings={"sample_s": 1.0}, artifact_ttl_s=3600)
 
 
 @pytest.fixture
-def house(tmp_path: Path, clock: FakeClock) -> Iterator[House]:
+def harness(tmp_path: Path, clock: FakeClock) -> Iterator[Harness]:
     settings = Settings(
         data_dir=tmp_path,
         max_upload_bytes=1000,
@@ -115,7 +115,14 @@ def house(tmp_path: Path, clock: FakeClock) -> Iterator[House]:
     )
     upgrade(settings.database_url)
     db = Database(settings.database_url, clock=clock)
-    store, belt = LocalStore(tmp_path / "objects"), Belt()
-    shelf = Shelf()
-    yield House(create_app(settings, db=db, store=store, broker=belt, buckets=shelf), db, store, belt, clock, shelf)
+    store, queue = LocalStore(tmp_path / "objects"), FakeBroker()
+    bucket_contents = InMemoryBucket()
+    yield Harness(
+        create_app(settings, db=db, store=store, broker=queue, buckets=bucket_contents),
+        db,
+        store,
+        queue,
+        clock,
+        bucket_contents,
+    )
     db.close()

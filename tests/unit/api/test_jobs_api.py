@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from jobs.service import work
+from jobs.service import attempts
 from jobs.service.submission import MAX_DRAWN_SEED
-from tests.unit.api.conftest import House
+from tests.unit.api.conftest import Harness
 
 
-def test_a_submitted_job_is_queued_published_and_has_links(house: House) -> None:
-    house.add_worker()
-    job = house.submit(prompt="rain", metadata={"album": "x"})
+def test_a_submitted_job_is_queued_published_and_has_links(harness: Harness) -> None:
+    harness.add_worker()
+    job = harness.submit(prompt="rain", metadata={"album": "x"})
     assert (job["state"], job["queue_position"], job["attempt"]) == ("queued", 1, 0)
     assert 0 <= job["request"]["seed"] < MAX_DRAWN_SEED
     assert job["request"]["metadata"] == {"album": "x"}
-    assert house.belt.published == [job["id"]]
-    assert house.client.get(job["links"]["self"]).json == job
+    assert harness.queue.published == [job["id"]]
+    assert harness.client.get(job["links"]["self"]).json == job
     assert job["links"]["retry"] is None
 
 
@@ -35,7 +35,7 @@ def test_a_submitted_job_is_queued_published_and_has_links(house: House) -> None
         ({"video": "upl_" + "0" * 32}, "video"),
         ({"image": "upl_" + "0" * 32}, "image"),
         ({"video": "s3://private/x.mp4"}, "video"),
-        ({"output": "s3://private/x/"}, "output"),
+        ({"deliver_to": "s3://private/x/"}, "deliver_to"),
         ({"variant": "huge"}, "variant"),
         ({"duration_s": 31}, "duration_s"),
         ({"metadata": {"a": 1}}, "metadata.a"),
@@ -52,13 +52,13 @@ def test_a_submitted_job_is_queued_published_and_has_links(house: House) -> None
         ({"metadata": {"a": "\ud800"}}, "metadata.a"),
     ],
 )
-def test_a_wrong_field_is_422_and_named(house: House, body: dict[str, Any], field: str) -> None:
-    answer = house.client.post("/v1/jobs", json=body)
+def test_a_wrong_field_is_422_and_named(harness: Harness, body: dict[str, Any], field: str) -> None:
+    answer = harness.client.post("/v1/jobs", json=body)
     assert answer.status_code == 422
     assert answer.content_type == "application/problem+json"
     assert answer.json is not None
     assert [error["field"] for error in answer.json["errors"]] == [field]
-    assert house.belt.published == []
+    assert harness.queue.published == []
 
 
 @pytest.mark.parametrize(
@@ -78,15 +78,17 @@ def test_a_wrong_field_is_422_and_named(house: House, body: dict[str, Any], fiel
         (b'{"prompt": "' + b"x" * 2_000_000 + b'"}', "application/json", 413),
     ],
 )
-def test_a_body_that_is_no_json_object_is_told_apart(house: House, data: bytes, content_type: str, status: int) -> None:
-    answer = house.client.post("/v1/jobs", data=data, content_type=content_type)
+def test_a_body_that_is_no_json_object_is_told_apart(
+    harness: Harness, data: bytes, content_type: str, status: int
+) -> None:
+    answer = harness.client.post("/v1/jobs", data=data, content_type=content_type)
     assert answer.status_code == status
     assert answer.content_type == "application/problem+json"
 
 
-def test_a_body_in_chunks_is_bounded_too(house: House) -> None:
+def test_a_body_in_chunks_is_bounded_too(harness: Harness) -> None:
     body = io.BytesIO(b'{"prompt": "' + b"x" * 2_000_000 + b'"}')
-    answer = house.client.post(
+    answer = harness.client.post(
         "/v1/jobs",
         input_stream=body,
         content_type="application/json",
@@ -108,112 +110,112 @@ def test_a_body_in_chunks_is_bounded_too(house: House) -> None:
         ("POST", "/v1/queue", 405),
     ],
 )
-def test_what_is_not_there_is_a_problem_document(house: House, method: str, path: str, status: int) -> None:
-    answer = house.client.open(path, method=method)
+def test_what_is_not_there_is_a_problem_document(harness: Harness, method: str, path: str, status: int) -> None:
+    answer = harness.client.open(path, method=method)
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
 
 
-def test_an_idempotency_key_gives_the_same_job_again(house: House) -> None:
+def test_an_idempotency_key_gives_the_same_job_again(harness: Harness) -> None:
     def send(prompt: str) -> Any:
-        return house.client.post("/v1/jobs", json={"prompt": prompt}, headers={"Idempotency-Key": "k1"})
+        return harness.client.post("/v1/jobs", json={"prompt": prompt}, headers={"Idempotency-Key": "k1"})
 
     first, again, other = send("rain"), send("rain"), send("wind")
     assert (first.status_code, again.status_code, other.status_code) == (202, 200, 422)
     assert first.json["id"] == again.json["id"]
     assert again.headers["Idempotent-Replayed"] == "true"
     assert other.json["code"] == "idempotency_key_reused"
-    too_long = house.client.post("/v1/jobs", json={}, headers={"Idempotency-Key": "k" * 256})
+    too_long = harness.client.post("/v1/jobs", json={}, headers={"Idempotency-Key": "k" * 256})
     assert (too_long.status_code, (too_long.json or {})["errors"][0]["field"]) == (422, "Idempotency-Key")
 
 
-def test_racing_requests_with_one_key_make_one_job(house: House) -> None:
+def test_racing_requests_with_one_key_make_one_job(harness: Harness) -> None:
     def send(_: int) -> str:
-        answer = house.client.post("/v1/jobs", json={"prompt": "rain"}, headers={"Idempotency-Key": "k1"})
+        answer = harness.client.post("/v1/jobs", json={"prompt": "rain"}, headers={"Idempotency-Key": "k1"})
         return str((answer.json or {})["id"])
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(send, range(16)))) == 1
 
 
-def test_a_full_queue_is_429_with_a_time_to_wait(house: House) -> None:
+def test_a_full_queue_is_429_with_a_time_to_wait(harness: Harness) -> None:
     for _ in range(20):
-        house.submit()
-    answer = house.client.post("/v1/jobs", json={"prompt": "rain"})
+        harness.submit()
+    answer = harness.client.post("/v1/jobs", json={"prompt": "rain"})
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
     assert [answer.headers[f"RateLimit-{name}"] for name in ("Limit", "Remaining")] == ["20", "0"]
     assert int(answer.headers["RateLimit-Reset"]) > 0
 
 
-def test_a_broker_that_is_down_does_not_lose_the_job(house: House) -> None:
-    house.add_worker()
-    house.belt.down = True
-    job = house.submit()
+def test_a_broker_that_is_down_does_not_lose_the_job(harness: Harness) -> None:
+    harness.add_worker()
+    harness.queue.down = True
+    job = harness.submit()
     assert job["state"] == "queued"
-    house.belt.down = False
-    house.submit()
-    assert job["id"] in house.belt.published
+    harness.queue.down = False
+    harness.submit()
+    assert job["id"] in harness.queue.published
 
 
-def test_an_unchanged_job_is_304_and_a_changed_one_is_not(house: House) -> None:
-    job = house.submit()
-    etag = house.client.get(job["links"]["self"]).headers["ETag"]
-    assert house.client.get(job["links"]["self"], headers={"If-None-Match": etag}).status_code == 304
-    house.claim(job["id"])
-    changed = house.client.get(job["links"]["self"], headers={"If-None-Match": etag})
+def test_an_unchanged_job_is_304_and_a_changed_one_is_not(harness: Harness) -> None:
+    job = harness.submit()
+    etag = harness.client.get(job["links"]["self"]).headers["ETag"]
+    assert harness.client.get(job["links"]["self"], headers={"If-None-Match": etag}).status_code == 304
+    harness.claim(job["id"])
+    changed = harness.client.get(job["links"]["self"], headers={"If-None-Match": etag})
     assert changed.status_code == 200
     assert (changed.json or {})["state"] == "running"
 
 
-def test_wait_answers_as_soon_as_the_job_ends(house: House) -> None:
-    job = house.submit()
-    ender = threading.Timer(0.3, house.succeed, [job["id"]])
+def test_wait_answers_as_soon_as_the_job_ends(harness: Harness) -> None:
+    job = harness.submit()
+    ender = threading.Timer(0.3, harness.succeed, [job["id"]])
     ender.start()
-    answer = house.client.get(job["links"]["self"] + "?wait=30")
+    answer = harness.client.get(job["links"]["self"] + "?wait=30")
     ender.join()
     assert (answer.json or {})["state"] == "succeeded"
 
 
-def test_wait_answers_with_what_is_when_the_time_is_over(house: House) -> None:
-    job = house.submit()
-    answer = house.client.get(job["links"]["self"], headers={"Prefer": "respond-async, wait=0"})
+def test_wait_answers_with_what_is_when_the_time_is_over(harness: Harness) -> None:
+    job = harness.submit()
+    answer = harness.client.get(job["links"]["self"], headers={"Prefer": "respond-async, wait=0"})
     assert (answer.json or {})["state"] == "queued"
-    assert (house.client.get(job["links"]["self"] + "?wait=0.2").json or {})["state"] == "queued"
-    assert house.client.get(job["links"]["self"] + "?wait=61").status_code == 422
+    assert (harness.client.get(job["links"]["self"] + "?wait=0.2").json or {})["state"] == "queued"
+    assert harness.client.get(job["links"]["self"] + "?wait=61").status_code == 422
 
 
-def test_cancel_is_immediate_when_queued_and_asked_for_when_running(house: House) -> None:
-    queued, running = house.submit(), house.submit()
-    house.claim(running["id"])
-    assert house.client.post(queued["links"]["cancel"]).status_code == 200
-    first = house.client.post(running["links"]["cancel"])
+def test_cancel_is_immediate_when_queued_and_asked_for_when_running(harness: Harness) -> None:
+    queued, running = harness.submit(), harness.submit()
+    harness.claim(running["id"])
+    assert harness.client.post(queued["links"]["cancel"]).status_code == 200
+    first = harness.client.post(running["links"]["cancel"])
     assert (first.status_code, (first.json or {})["cancel_requested"]) == (202, True)
-    assert house.client.post(running["links"]["cancel"]).status_code == 202
+    assert harness.client.post(running["links"]["cancel"]).status_code == 202
 
 
-def test_cancel_of_an_ended_job_is_409_with_the_job(house: House) -> None:
-    job = house.submit()
-    house.succeed(job["id"])
-    answer = house.client.post(job["links"]["cancel"])
+def test_cancel_of_an_ended_job_is_409_with_the_job(harness: Harness) -> None:
+    job = harness.submit()
+    harness.succeed(job["id"])
+    answer = harness.client.post(job["links"]["cancel"])
     assert (answer.status_code, (answer.json or {})["job"]["state"]) == (409, "succeeded")
 
 
-def test_retry_makes_a_linked_job_with_the_same_seed(house: House) -> None:
-    job = house.submit(seed=3)
-    assert house.client.post(f"/v1/jobs/{job['id']}/retry").status_code == 409
-    house.client.post(job["links"]["cancel"])
-    ended = house.client.get(job["links"]["self"]).json or {}
-    again = house.client.post(ended["links"]["retry"])
+def test_retry_makes_a_linked_job_with_the_same_seed(harness: Harness) -> None:
+    job = harness.submit(seed=3)
+    assert harness.client.post(f"/v1/jobs/{job['id']}/retry").status_code == 409
+    harness.client.post(job["links"]["cancel"])
+    ended = harness.client.get(job["links"]["self"]).json or {}
+    again = harness.client.post(ended["links"]["retry"])
     assert (again.status_code, (again.json or {})["retry_of"]) == (202, job["id"])
     assert (again.json or {})["request"] == job["request"]
 
 
-def test_a_retry_with_an_idempotency_key_makes_one_job(house: House) -> None:
-    job = house.submit()
-    house.client.post(job["links"]["cancel"])
+def test_a_retry_with_an_idempotency_key_makes_one_job(harness: Harness) -> None:
+    job = harness.submit()
+    harness.client.post(job["links"]["cancel"])
 
     def send(_: int) -> tuple[int, str]:
-        answer = house.client.post(f"/v1/jobs/{job['id']}/retry", headers={"Idempotency-Key": "k1"})
+        answer = harness.client.post(f"/v1/jobs/{job['id']}/retry", headers={"Idempotency-Key": "k1"})
         return answer.status_code, str((answer.json or {})["id"])
 
     with ThreadPoolExecutor(4) as pool:
@@ -223,20 +225,20 @@ def test_a_retry_with_an_idempotency_key_makes_one_job(house: House) -> None:
 
 
 @pytest.mark.parametrize("call", ["", "/cancel", "/retry"])
-def test_a_job_of_nobody_is_404(house: House, call: str) -> None:
+def test_a_job_of_nobody_is_404(harness: Harness, call: str) -> None:
     method = "POST" if call else "GET"
-    answer = house.client.open(f"/v1/jobs/job_{'0' * 32}{call}", method=method)
+    answer = harness.client.open(f"/v1/jobs/job_{'0' * 32}{call}", method=method)
     assert (answer.status_code, (answer.json or {})["code"]) == (404, "job_not_found")
 
 
-def test_a_failed_job_tells_code_sentence_stage_and_whether_to_try_again(house: House) -> None:
+def test_a_failed_job_tells_code_sentence_stage_and_whether_to_try_again(harness: Harness) -> None:
     from jobs.errors import Failure
 
-    job = house.submit()
-    claim = house.claim(job["id"])
-    with house.db.transaction() as tx:
-        work.fail(tx, claim, Failure("media_invalid", "The file is empty.", "decode"))
-    answer = house.client.get(job["links"]["self"]).json or {}
+    job = harness.submit()
+    claim = harness.claim(job["id"])
+    with harness.db.transaction() as tx:
+        attempts.fail(tx, claim, Failure("media_invalid", "The file is empty.", "decode"))
+    answer = harness.client.get(job["links"]["self"]).json or {}
     assert answer["error"] == {
         "code": "media_invalid",
         "message": "The file is empty.",
@@ -245,15 +247,15 @@ def test_a_failed_job_tells_code_sentence_stage_and_whether_to_try_again(house: 
     }
 
 
-def test_lists_page_by_link_and_filter(house: House) -> None:
-    ids = [house.submit(metadata={"n": str(n)})["id"] for n in range(5)]
+def test_lists_page_by_link_and_filter(harness: Harness) -> None:
+    ids = [harness.submit(metadata={"n": str(n)})["id"] for n in range(5)]
     seen, link = [], "/v1/jobs?limit=2"
     while link:
-        page = house.client.get(link).json or {}
+        page = harness.client.get(link).json or {}
         seen += [job["id"] for job in page["data"]]
         link = page["links"]["next"]
     assert seen == ids[::-1]
-    found = house.client.get("/v1/jobs?metadata.n=3&state=queued").json or {}
+    found = harness.client.get("/v1/jobs?metadata.n=3&state=queued").json or {}
     assert [job["id"] for job in found["data"]] == [ids[3]]
 
 
@@ -270,36 +272,36 @@ def test_lists_page_by_link_and_filter(house: House) -> None:
         "created_after=9999-12-31T23:59:59-10:00",
     ],
 )
-def test_a_wrong_filter_is_422_and_named(house: House, wrong: str) -> None:
-    answer = house.client.get(f"/v1/jobs?{wrong}")
+def test_a_wrong_filter_is_422_and_named(harness: Harness, wrong: str) -> None:
+    answer = harness.client.get(f"/v1/jobs?{wrong}")
     assert answer.status_code == 422
     assert [error["field"] for error in (answer.json or {})["errors"]] == [wrong.partition("=")[0]]
 
 
-def test_a_database_that_is_away_is_503_by_name(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_is_503_by_name(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> None:
         raise OperationalError("SELECT 1", {}, Exception("server closed the connection"))
 
     monkeypatch.setattr("api.routes.jobs.list_jobs", lambda *_, **__: gone())
-    answer = house.client.get("/v1/jobs")
+    answer = harness.client.get("/v1/jobs")
     assert (answer.status_code, (answer.json or {})["down"]) == (503, ["database"])
 
 
-def test_a_fault_of_ours_tells_no_details(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_ours_tells_no_details(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("/secret/path")
 
     monkeypatch.setattr("api.routes.jobs.list_jobs", broken)
-    answer = house.client.get("/v1/jobs")
+    answer = harness.client.get("/v1/jobs")
     assert (answer.status_code, (answer.json or {})["code"]) == (500, "internal_error")
     assert "secret" not in answer.text
 
 
-def test_a_page_of_another_name_cannot_reach_the_local_api(house: House) -> None:
-    assert house.client.get("/v1/jobs", headers={"Host": "evil.example"}).status_code == 400
-    assert house.client.get("/v1/jobs", headers={"Host": "127.0.0.1.evil.example"}).status_code == 400
+def test_a_page_of_another_name_cannot_reach_the_local_api(harness: Harness) -> None:
+    assert harness.client.get("/v1/jobs", headers={"Host": "evil.example"}).status_code == 400
+    assert harness.client.get("/v1/jobs", headers={"Host": "127.0.0.1.evil.example"}).status_code == 400
     for name in ("localhost:8000", "127.0.0.1:8000", "[::1]:8000"):
-        assert house.client.get("/v1/jobs", headers={"Host": name}).status_code == 200, name
-    job = house.submit()
-    cross = house.client.post(job["links"]["cancel"], headers={"Sec-Fetch-Site": "cross-site"})
+        assert harness.client.get("/v1/jobs", headers={"Host": name}).status_code == 200, name
+    job = harness.submit()
+    cross = harness.client.post(job["links"]["cancel"], headers={"Sec-Fetch-Site": "cross-site"})
     assert cross.status_code == 403

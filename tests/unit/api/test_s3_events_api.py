@@ -16,43 +16,43 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy.exc import OperationalError
 
 from api.app import create_app
-from api.platform import EXTENSION
+from api.context import EXTENSION
 from api.sns import SnsGate, SnsRefusedError
 from jobs.settings import Settings
 from tests.bucket_events import FORMS, aws, sample
-from tests.shelf import BUCKET
-from tests.unit.api.conftest import EVENTS_TOKEN, House
+from tests.in_memory_bucket import BUCKET
+from tests.unit.api.conftest import EVENTS_TOKEN, Harness
 
 BEARER = {"Authorization": f"Bearer {EVENTS_TOKEN}"}
 BASIC = base64.b64encode(f"sns:{EVENTS_TOKEN}".encode()).decode()
 CERTIFICATE_URL = "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-1.pem"
 
 
-def post(house: House, document: Any, headers: dict[str, str] = BEARER, path: str = "/v1/s3-events") -> Any:
-    return house.client.post(path, data=json.dumps(document), headers=headers, content_type="text/plain")
+def post(harness: Harness, document: Any, headers: dict[str, str] = BEARER, path: str = "/v1/s3-events") -> Any:
+    return harness.client.post(path, data=json.dumps(document), headers=headers, content_type="text/plain")
 
 
-def trigger(house: House, **fields: Any) -> str:
-    answer = house.client.post("/v1/triggers", json={"bucket": BUCKET, **fields})
+def trigger(harness: Harness, **fields: Any) -> str:
+    answer = harness.client.post("/v1/triggers", json={"bucket": BUCKET, **fields})
     assert answer.status_code == 201, answer.json
     return str((answer.json or {})["id"])
 
 
-def jobs(house: House) -> list[str]:
-    return [job["request"]["video"] for job in (house.client.get("/v1/jobs").json or {})["data"]]
+def jobs(harness: Harness) -> list[str]:
+    return [job["request"]["video"] for job in (harness.client.get("/v1/jobs").json or {})["data"]]
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "sns"])
-def test_a_posted_event_becomes_one_published_job_however_often_it_comes(house: House, form: str) -> None:
-    house.add_worker()
-    trigger(house)
-    seen = house.shelf.put("in/a b+ü.mp4")
+def test_a_posted_event_becomes_one_published_job_however_often_it_comes(harness: Harness, form: str) -> None:
+    harness.add_worker()
+    trigger(harness)
+    seen = harness.bucket_contents.put("in/a b+ü.mp4")
     event = FORMS[form](BUCKET, seen.key, etag=seen.etag)
-    first, second = post(house, event), post(house, event)
+    first, second = post(harness, event), post(harness, event)
     assert (first.status_code, first.json) == (200, {"submitted": 1, "skipped": 0, "held": 0, "duplicates": 0})
     assert second.json == {"submitted": 0, "skipped": 0, "held": 0, "duplicates": 1}
-    assert jobs(house) == ["s3://videos/in/a b+ü.mp4"]
-    assert len(house.belt.published) == 1
+    assert jobs(harness) == ["s3://videos/in/a b+ü.mp4"]
+    assert len(harness.queue.published) == 1
 
 
 @pytest.mark.parametrize(
@@ -65,8 +65,10 @@ def test_a_posted_event_becomes_one_published_job_however_often_it_comes(house: 
         ({}, "?token=a%20shared%20token"),
     ],
 )
-def test_the_token_may_come_in_each_way_that_senders_know(house: House, headers: dict[str, str], query: str) -> None:
-    assert post(house, sample("test_event"), headers, f"/v1/s3-events{query}").status_code == 200
+def test_the_token_may_come_in_each_way_that_senders_know(
+    harness: Harness, headers: dict[str, str], query: str
+) -> None:
+    assert post(harness, sample("test_event"), headers, f"/v1/s3-events{query}").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -80,60 +82,60 @@ def test_the_token_may_come_in_each_way_that_senders_know(house: House, headers:
         ({}, "?token="),
     ],
 )
-def test_without_the_token_nothing_is_taken(house: House, headers: dict[str, str], query: str) -> None:
-    trigger(house)
-    seen = house.shelf.put("a.mp4")
-    answer = post(house, aws(BUCKET, "a.mp4", etag=seen.etag), headers, f"/v1/s3-events{query}")
-    assert (answer.status_code, answer.json["code"], jobs(house)) == (403, "events_refused", [])
+def test_without_the_token_nothing_is_taken(harness: Harness, headers: dict[str, str], query: str) -> None:
+    trigger(harness)
+    seen = harness.bucket_contents.put("a.mp4")
+    answer = post(harness, aws(BUCKET, "a.mp4", etag=seen.etag), headers, f"/v1/s3-events{query}")
+    assert (answer.status_code, answer.json["code"], jobs(harness)) == (403, "events_refused", [])
 
 
-def test_where_no_token_is_set_nobody_may_post(house: House) -> None:
+def test_where_no_token_is_set_nobody_may_post(harness: Harness) -> None:
     app = create_app(
-        Settings(data_dir=house.app.extensions[EXTENSION].settings.data_dir),
-        db=house.db,
-        store=house.store,
-        broker=house.belt,
+        Settings(data_dir=harness.app.extensions[EXTENSION].settings.data_dir),
+        db=harness.db,
+        store=harness.store,
+        broker=harness.queue,
     )
     answer = app.test_client().post("/v1/s3-events", json=sample("test_event"), headers={"Authorization": "Bearer "})
     assert (answer.status_code, "MMAUDIO_S3_EVENTS_TOKEN" in (answer.json or {})["detail"]) == (403, True)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_minios_probe_is_answered(house: House, method: str) -> None:
-    assert house.client.open("/v1/s3-events", method=method).status_code == 200
+def test_minios_probe_is_answered(harness: Harness, method: str) -> None:
+    assert harness.client.open("/v1/s3-events", method=method).status_code == 200
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"7", b'{"hello": 1}', b'{"Records": [{}]}', b"[" * 50_000])
-def test_what_is_no_event_is_a_problem_document(house: House, body: bytes) -> None:
-    answer = house.client.post("/v1/s3-events", data=body, headers=BEARER)
+def test_what_is_no_event_is_a_problem_document(harness: Harness, body: bytes) -> None:
+    answer = harness.client.post("/v1/s3-events", data=body, headers=BEARER)
     assert (answer.status_code, answer.mimetype) == (422, "application/problem+json")
     assert (answer.json or {})["code"] == "event_unreadable"
 
 
-def test_a_body_beyond_the_limit_is_refused(house: House) -> None:
-    assert house.client.post("/v1/s3-events", data=b" " * (1024**2 + 1), headers=BEARER).status_code == 413
+def test_a_body_beyond_the_limit_is_refused(harness: Harness) -> None:
+    assert harness.client.post("/v1/s3-events", data=b" " * (1024**2 + 1), headers=BEARER).status_code == 413
 
 
-def test_nothing_is_said_to_be_taken_before_it_is_committed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    trigger(house)
-    seen = house.shelf.put("a.mp4")
+def test_nothing_is_said_to_be_taken_before_it_is_committed(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    trigger(harness)
+    seen = harness.bucket_contents.put("a.mp4")
     event = aws(BUCKET, "a.mp4", etag=seen.etag)
 
     def breaks(*_: Any, **__: Any) -> Any:
         raise OperationalError("INSERT", {}, Exception("the server went away"))
 
     with monkeypatch.context() as patched:
-        patched.setattr("jobs.triggers.writing.submit", breaks)
-        answer = post(house, event)
+        patched.setattr("jobs.triggers.recording.submit", breaks)
+        answer = post(harness, event)
     assert (answer.status_code, answer.json["down"]) == (503, ["database"])
-    assert post(house, event).json["submitted"] == 1
+    assert post(harness, event).json["submitted"] == 1
 
 
-def test_a_store_that_is_down_does_not_lose_the_event(house: House) -> None:
-    trigger(house)
-    seen = house.shelf.put("a.mp4")
-    house.shelf.down = True
-    assert post(house, aws(BUCKET, "a.mp4", etag=seen.etag)).json["held"] == 1
+def test_a_store_that_is_down_does_not_lose_the_event(harness: Harness) -> None:
+    trigger(harness)
+    seen = harness.bucket_contents.put("a.mp4")
+    harness.bucket_contents.down = True
+    assert post(harness, aws(BUCKET, "a.mp4", etag=seen.etag)).json["held"] == 1
 
 
 class Amazon:
@@ -182,21 +184,23 @@ def amazon() -> Amazon:
 
 
 @pytest.fixture
-def sns_house(house: House, amazon: Amazon) -> House:
+def sns_house(harness: Harness, amazon: Amazon) -> Harness:
     amazon.asked.clear()
-    house.app.extensions[EXTENSION].sns = SnsGate(amazon.fetch)
-    trigger(house)
-    return house
+    harness.app.extensions[EXTENSION].sns = SnsGate(amazon.fetch)
+    trigger(harness)
+    return harness
 
 
-def notification(house: House) -> dict[str, Any]:
-    seen = house.shelf.put("a.mp4")
+def notification(harness: Harness) -> dict[str, Any]:
+    seen = harness.bucket_contents.put("a.mp4")
     return dict(FORMS["sns"](BUCKET, "a.mp4", etag=seen.etag))
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
 @pytest.mark.parametrize("subject", [True, False])
-def test_a_notification_that_sns_signed_is_taken(sns_house: House, amazon: Amazon, version: str, subject: bool) -> None:
+def test_a_notification_that_sns_signed_is_taken(
+    sns_house: Harness, amazon: Amazon, version: str, subject: bool
+) -> None:
     document = notification(sns_house)
     if not subject:
         del document["Subject"]
@@ -223,7 +227,7 @@ def test_a_notification_that_sns_signed_is_taken(sns_house: House, amazon: Amazo
         {"SigningCertURL": "https://[bad/a.pem"},
     ],
 )
-def test_what_sns_did_not_sign_is_refused(sns_house: House, amazon: Amazon, change: dict[str, str]) -> None:
+def test_what_sns_did_not_sign_is_refused(sns_house: Harness, amazon: Amazon, change: dict[str, str]) -> None:
     answer = post(sns_house, {**amazon.signed(notification(sns_house)), **change})
     assert (answer.status_code, answer.json["code"], jobs(sns_house)) == (403, "events_refused", [])
     assert all(url == CERTIFICATE_URL for url in amazon.asked), "no other address is asked"
@@ -235,22 +239,22 @@ def test_an_expired_certificate_is_refused() -> None:
         SnsGate(old.fetch).check(old.signed(sample("sns")))
 
 
-def test_a_subscription_is_confirmed_at_sns(sns_house: House, amazon: Amazon) -> None:
+def test_a_subscription_is_confirmed_at_sns(sns_house: Harness, amazon: Amazon) -> None:
     answer = post(sns_house, amazon.signed(sample("sns_subscription")))
     assert answer.status_code == 200
     assert amazon.asked[-1].startswith("https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription")
 
 
-def test_a_subscription_is_confirmed_nowhere_else(sns_house: House, amazon: Amazon) -> None:
+def test_a_subscription_is_confirmed_nowhere_else(sns_house: Harness, amazon: Amazon) -> None:
     document = {**sample("sns_subscription"), "SubscribeURL": "https://evil.example/?Action=ConfirmSubscription"}
     assert post(sns_house, amazon.signed(document)).status_code == 403
     assert amazon.asked == [CERTIFICATE_URL]
 
 
-def test_when_sns_is_away_it_is_asked_to_send_again(house: House) -> None:
+def test_when_sns_is_away_it_is_asked_to_send_again(harness: Harness) -> None:
     def away(url: str) -> bytes:
         raise httpx.ConnectError("no route")
 
-    house.app.extensions[EXTENSION].sns = SnsGate(away)
-    answer = post(house, sample("sns"))
+    harness.app.extensions[EXTENSION].sns = SnsGate(away)
+    answer = post(harness, sample("sns"))
     assert (answer.status_code, answer.json["down"]) == (503, ["sns"])

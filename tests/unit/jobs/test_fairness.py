@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.service.fairness import AGEING_TURN, FairOrder, Share, Waiting, pick_in_order
+from jobs.service.scheduling.fairness import AGING_INTERVAL, FairOrder, Share, Waiting, pick_in_order
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HIGH, NORMAL, LOW = 0, 1, 2
@@ -31,11 +31,11 @@ class Backlog:
     def pick(
         self,
         order: FairOrder,
-        room: int,
+        free_slots: int,
         *,
         shares: dict[str, Share] | None = None,
         now: datetime = NOON,
-        ageing_s: float = 600,
+        priority_aging_s: float = 600,
     ) -> list[Waiting]:
         places = {job.job_id: (lane, place) for lane, jobs in self.lanes.items() for place, job in enumerate(jobs)}
 
@@ -46,10 +46,10 @@ class Backlog:
         picked = pick_in_order(
             order,
             [jobs[0] for jobs in self.lanes.values() if jobs],
-            room=room,
+            free_slots=free_slots,
             share_of=lambda tenant: (shares or {}).get(tenant, Share()),
             now=now,
-            ageing_s=ageing_s,
+            priority_aging_s=priority_aging_s,
             following=following,
         )
         for job in picked:
@@ -136,7 +136,7 @@ def test_old_jobs_get_every_fourth_pick_and_an_urgent_one_waits_for_one_at_most(
     backlog.add("a", 100, priority=LOW)
     backlog.add("b", 100, priority=HIGH, at=later)
     picked = [job.priority for job in backlog.pick(order, 40, now=later)]
-    assert picked.count(LOW) == 40 // AGEING_TURN
+    assert picked.count(LOW) == 40 // AGING_INTERVAL
     assert all(HIGH in picked[place : place + 2] for place in range(39))
 
 
@@ -151,9 +151,9 @@ def test_a_tenant_at_its_limit_is_passed_over() -> None:
     backlog, order = Backlog(), FairOrder()
     backlog.add("a", 10, priority=HIGH)
     backlog.add("b", 10)
-    shares = {"a": Share(room=2), "b": Share(room=None)}
+    shares = {"a": Share(free_slots=2), "b": Share(free_slots=None)}
     assert Counter(job.tenant for job in backlog.pick(order, 8, shares=shares)) == {"a": 2, "b": 6}
-    assert backlog.pick(order, 8, shares={"a": Share(room=0), "b": Share(room=-3)}) == []
+    assert backlog.pick(order, 8, shares={"a": Share(free_slots=0), "b": Share(free_slots=-3)}) == []
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -164,20 +164,20 @@ def test_a_tenant_at_its_limit_is_passed_over() -> None:
         min_size=1,
     ),
     weights=st.dictionaries(st.sampled_from("abcd"), st.sampled_from([0.25, 1.0, 2.0, 5.0])),
-    rooms=st.lists(st.integers(1, 9), min_size=1, max_size=40),
+    free_slots=st.lists(st.integers(1, 9), min_size=1, max_size=40),
 )
 def test_every_job_is_picked_once_oldest_first_in_its_lane(
-    lanes: dict[tuple[int, str], tuple[int, int]], weights: dict[str, float], rooms: list[int]
+    lanes: dict[tuple[int, str], tuple[int, int]], weights: dict[str, float], free_slots: list[int]
 ) -> None:
     backlog, order = Backlog(), FairOrder()
     for (priority, tenant), (count, age_s) in lanes.items():
         backlog.add(tenant, count, priority=priority, at=NOON - timedelta(seconds=age_s))
     shares = {tenant: Share(weight) for tenant, weight in weights.items()}
     picked: list[Waiting] = []
-    for room in [*rooms, backlog.made]:
+    for slots in [*free_slots, backlog.made]:
         before = order.virtual_time
-        got = backlog.pick(order, room, shares=shares)
-        assert len(got) == min(room, backlog.made - len(picked))
+        got = backlog.pick(order, slots, shares=shares)
+        assert len(got) == min(slots, backlog.made - len(picked))
         assert order.virtual_time >= before
         picked += got
     assert sorted(job.job_id for job in picked) == [f"job_{n:06d}" for n in range(1, backlog.made + 1)]

@@ -31,18 +31,19 @@ from jobs.db.tables import Artifact, Base, Job, JobAttempt, JobEvent
 from jobs.errors import Failure, JobEndedError, LeaseLostError
 from jobs.lifecycle import TRANSITIONS, Stage, State
 from jobs.request import JobRequest
-from jobs.service import queue_rules, work
-from jobs.service.backlog import counted, recounted
-from jobs.service.cancel import cancel
-from jobs.service.choice import DispatchPolicy
-from jobs.service.dispatch import dispatch
+from jobs.service import attempts
+from jobs.service.attempts import Claim, NewArtifact, Progress
+from jobs.service.cancellation import cancel
+from jobs.service.maintenance import MaintenancePolicy, run_maintenance
+from jobs.service.scheduling import quotas
+from jobs.service.scheduling.dispatch import dispatch
+from jobs.service.scheduling.queue_counters import recount, stored_counts
+from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.service.submission import SubmitPolicy, submit
-from jobs.service.sweep import SweepPolicy, sweep
-from jobs.service.work import Claim, NewArtifact, Progress
-from jobs.service.workers import register_worker, worker_heartbeat
+from jobs.service.workers import record_heartbeat, register_worker
 from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
-from tests.contract.domain.conftest import RememberingBelt
+from tests.contract.domain.conftest import FakeQueue
 
 STEPS = 10_000
 STEPS_A_RUN = 50
@@ -51,7 +52,7 @@ VARIANT = "tiny_16k"
 WORKERS = ("w1", "w2")
 TENANTS = ("a", "b", "c")
 POLICY = SubmitPolicy(variants=(VARIANT,), default_run_timeout_s=60, draw_seed=lambda: 7)
-SWEEP = SweepPolicy(lost_after_s=LEASE_S, stuck_after_s=20, dispatch=DispatchPolicy(ageing_s=30))
+SWEEP = MaintenancePolicy(lost_after_s=LEASE_S, overdue_grace_s=20, dispatch=DispatchPolicy(priority_aging_s=30))
 HICCUP = Failure("storage_unavailable", "No answer.", "fetch", retryable=True)
 BROKEN = Failure("media_invalid", "Not a video.", "decode", retryable=False)
 
@@ -60,7 +61,7 @@ class ProcessDiedError(BaseException):
     """Raised where a process dies: nothing of ours may catch it."""
 
 
-class DyingBelt(RememberingBelt):
+class DyingQueue(FakeQueue):
     """Its process dies before the messages are out."""
 
     def publish(self, job_ids: list[str], *, variant: str) -> None:
@@ -87,7 +88,7 @@ class LifeOfJobs(RuleBasedStateMachine):
                 tx.session.execute(table.delete())
             for name in WORKERS:
                 register_worker(tx, worker_id=name, hostname="h", pid=1, device="cpu:0", slots=2, variants=[VARIANT])
-        self.belt = RememberingBelt()
+        self.queue = FakeQueue()
         self.accepted: set[str] = set()
         self.published: dict[str, int] = {}
         """Which attempt was told that its outputs are the job's."""
@@ -124,19 +125,19 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     @rule()
     def publish(self) -> None:
-        dispatch(self.db, self.belt, policy=SWEEP.dispatch)
+        dispatch(self.db, self.queue, policy=SWEEP.dispatch)
 
     @rule()
     def die_between_mark_and_message(self) -> None:
         with contextlib.suppress(ProcessDiedError):
-            dispatch(self.db, DyingBelt(), policy=SWEEP.dispatch)
+            dispatch(self.db, DyingQueue(), policy=SWEEP.dispatch)
 
     @rule(target=held, worker=st.sampled_from(WORKERS), twice=st.booleans())
     def deliver(self, worker: str, twice: bool) -> Any:
         self.heartbeat_of_idle_workers()
-        if not self.belt.down:
-            dispatch(self.db, self.belt, policy=SWEEP.dispatch)
-        job_id = self.belt.take(VARIANT)
+        if not self.queue.down:
+            dispatch(self.db, self.queue, policy=SWEEP.dispatch)
+        job_id = self.queue.take(VARIANT)
         if job_id is None:
             return multiple()
         claim = self._claim(job_id, worker)
@@ -151,11 +152,11 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     @rule()
     def wipe_the_belt(self) -> None:
-        self.belt.messages.clear()
+        self.queue.messages.clear()
 
     @rule(down=st.booleans())
     def switch_the_broker(self, down: bool) -> None:
-        self.belt.down = down
+        self.queue.down = down
 
     # What workers do.
 
@@ -164,14 +165,14 @@ class LifeOfJobs(RuleBasedStateMachine):
         with self.db.transaction() as tx:
             for worker in WORKERS:
                 pairs = [(claim.job_id, claim.attempt) for claim in claims if claim.worker_id == worker]
-                work.renew_leases(tx, pairs, worker_id=worker, lease_s=LEASE_S)
-                worker_heartbeat(tx, worker, state="ready", variants_loaded=[VARIANT], memory_bytes=None)
-            work.record_progress(tx, [Progress(c.job_id, c.attempt, Stage.SAMPLE, 0.5, step=3) for c in claims])
+                attempts.renew_leases(tx, pairs, worker_id=worker, lease_s=LEASE_S)
+                record_heartbeat(tx, worker, state="ready", variants_loaded=[VARIANT], memory_bytes=None)
+            attempts.record_progress(tx, [Progress(c.job_id, c.attempt, Stage.SAMPLE, 0.5, step=3) for c in claims])
 
     def heartbeat_of_idle_workers(self) -> None:
         with self.db.transaction() as tx:
             for worker in WORKERS:
-                worker_heartbeat(tx, worker, state="ready", variants_loaded=[VARIANT], memory_bytes=None)
+                record_heartbeat(tx, worker, state="ready", variants_loaded=[VARIANT], memory_bytes=None)
 
     @rule(claim=held)
     def cancel_what_runs(self, claim: Claim) -> None:
@@ -183,15 +184,15 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     @rule(claim=consumes(held), failure=st.sampled_from([HICCUP, BROKEN]))
     def fail(self, claim: Claim, failure: Failure) -> None:
-        self._end(claim, lambda tx: work.fail(tx, claim, failure, rng=lambda: 0.5))
+        self._end(claim, lambda tx: attempts.fail(tx, claim, failure, rng=lambda: 0.5))
 
     @rule(claim=consumes(held))
-    def hand_back(self, claim: Claim) -> None:
-        self._end(claim, lambda tx: work.hand_back(tx, claim))
+    def release(self, claim: Claim) -> None:
+        self._end(claim, lambda tx: attempts.release(tx, claim))
 
     @rule(claim=consumes(held))
     def let_go_of_a_canceled_job(self, claim: Claim) -> None:
-        self._end(claim, lambda tx: work.acknowledge_cancel(tx, claim))
+        self._end(claim, lambda tx: attempts.acknowledge_cancel(tx, claim))
 
     @rule(target=lost, claim=consumes(held))
     def crash(self, claim: Claim) -> Claim:
@@ -202,7 +203,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         if well:
             self._complete(claim)
         else:
-            self._end(claim, lambda tx: work.fail(tx, claim, HICCUP, rng=lambda: 0.5))
+            self._end(claim, lambda tx: attempts.fail(tx, claim, HICCUP, rng=lambda: 0.5))
 
     # What time and operators do.
 
@@ -212,17 +213,17 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        sweep(self.db, self.belt, SWEEP)
+        run_maintenance(self.db, self.queue, SWEEP)
 
     @rule(paused=st.sampled_from([False, False, False, True]))
     def pause_or_resume(self, paused: bool) -> None:
         with self.db.transaction() as tx:
-            (queue_rules.pause if paused else queue_rules.resume)(tx, VARIANT)
+            (quotas.pause if paused else quotas.resume)(tx, VARIANT)
 
     @rule(tenant=st.sampled_from(TENANTS), limit=st.sampled_from([0, 1, 2, 3]), weight=st.sampled_from([0.5, 1.0, 4.0]))
     def limit(self, tenant: str, limit: int, weight: float) -> None:
         with self.db.transaction() as tx:
-            queue_rules.set_share(tx, tenant, weight=weight, max_running=limit)
+            quotas.set_quota(tx, tenant, weight=weight, max_running=limit)
 
     # What must hold after every step.
 
@@ -235,19 +236,19 @@ class LifeOfJobs(RuleBasedStateMachine):
             for job_id, attempt in self.published.items():
                 assert (states[job_id].state, states[job_id].attempt) == (State.SUCCEEDED, attempt)
             assert sum(1 for row in states.values() if row.state is State.SUCCEEDED) == len(self.published)
-            assert counted(tx) == recounted(tx)
+            assert stored_counts(tx) == recount(tx)
 
     def teardown(self) -> None:
         """From wherever things stand, workers that work bring every job to its end."""
-        self.belt.down = False
+        self.queue.down = False
         with self.db.transaction() as tx:
-            queue_rules.resume(tx, VARIANT)
+            quotas.resume(tx, VARIANT)
             for tenant in TENANTS:
-                queue_rules.clear_share(tx, tenant)
+                quotas.clear_quota(tx, tenant)
         for _ in range(60):
             self.heartbeat([])
-            sweep(self.db, self.belt, SWEEP)
-            while (job_id := self.belt.take(VARIANT)) is not None:
+            run_maintenance(self.db, self.queue, SWEEP)
+            while (job_id := self.queue.take(VARIANT)) is not None:
                 claim = self._claim(job_id, "w1")
                 if claim is not None:
                     self._complete(claim)
@@ -259,7 +260,7 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     def _claim(self, job_id: str, worker: str) -> Claim | None:
         with self.db.transaction() as tx:
-            return work.claim(tx, job_id, worker_id=worker, lease_s=LEASE_S)
+            return attempts.claim(tx, job_id, worker_id=worker, lease_s=LEASE_S)
 
     def _complete(self, claim: Claim) -> None:
         artifact = NewArtifact(
@@ -269,7 +270,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         )  # fmt: skip
 
         def step(tx: Any) -> None:
-            if work.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=60):
+            if attempts.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=60):
                 assert self.published.setdefault(claim.job_id, claim.attempt) == claim.attempt
 
         self._end(claim, step)

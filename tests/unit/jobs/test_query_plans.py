@@ -12,19 +12,19 @@ from sqlalchemy import event
 from jobs.db.database import Database
 from jobs.lifecycle import State
 from jobs.request import JobRequest
-from jobs.service import work
-from jobs.service.cancel import cancel
-from jobs.service.dispatch import dispatch, republish_lost
-from jobs.service.positions import queue_position, queue_sums
-from jobs.service.queries import JobFilter, get_job, jobs_in_hand, list_jobs
-from jobs.service.retention import retain
+from jobs.service import attempts
+from jobs.service.cancellation import cancel
+from jobs.service.maintenance import rescue
+from jobs.service.queries import JobFilter, get_job, list_jobs, running_jobs
+from jobs.service.retention import prune
+from jobs.service.scheduling.dispatch import dispatch, republish_lost
+from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.submission import SubmitPolicy, submit_and_commit
-from jobs.service.sweep import mend
 from jobs.service.workers import register_worker
 from jobs.storage.local import LocalStore
 from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
-from tests.contract.domain.conftest import RememberingBelt
+from tests.contract.domain.conftest import FakeQueue
 
 BIG_TABLES = ("jobs", "job_events", "job_attempts", "artifacts", "uploads")
 
@@ -55,31 +55,31 @@ def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
             seen.setdefault(statement, parameters)
 
     event.listen(db.engine, "before_cursor_execute", remember)
-    policy, belt = SubmitPolicy(variants=("tiny_16k",)), RememberingBelt()
+    policy, queue = SubmitPolicy(variants=("tiny_16k",)), FakeQueue()
     with db.transaction() as tx:
         register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu", slots=2, variants=["tiny_16k"])
     request = JobRequest(prompt="rain", queue_ttl_s=5)
     jobs = [submit_and_commit(db, request, tenant="a", policy=policy).job for _ in range(6)]
-    dispatch(db, belt)
+    dispatch(db, queue)
     clock.advance(3)
-    republish_lost(db, belt)
+    republish_lost(db, queue)
     with db.transaction() as tx:
-        claims = [work.claim(tx, job_id, worker_id="w1", lease_s=12) for job_id in belt.published]
+        claims = [attempts.claim(tx, job_id, worker_id="w1", lease_s=12) for job_id in queue.published]
         assert claims[0] is not None
-        work.renew_leases(tx, [(claims[0].job_id, 1)], worker_id="w1", lease_s=12)
+        attempts.renew_leases(tx, [(claims[0].job_id, 1)], worker_id="w1", lease_s=12)
     with db.transaction() as tx:
-        work.complete(tx, claims[0], [], warnings=[], timings={}, artifact_ttl_s=60)
+        attempts.complete(tx, claims[0], [], warnings=[], timings={}, artifact_ttl_s=60)
         cancel(tx, jobs[5].id, tenant="a")
     with db.reading() as tx:
         queue_position(tx, get_job(tx, jobs[4].id, tenant="a"))
-        queue_sums(tx, ("tiny_16k",))
-        jobs_in_hand(tx)
+        queue_stats(tx, ("tiny_16k",))
+        running_jobs(tx)
         for wanted in (JobFilter(), JobFilter(state=State.FAILED), JobFilter(created_after=clock.time)):
             list_jobs(tx, tenant="a", wanted=wanted, cursor=None, limit=10)
     clock.advance(20)
-    mend(db)
+    rescue(db)
     clock.advance(7200)
-    retain(db, LocalStore(tmp_path / "objects"), lambda output, job_id, attempt: 0)
+    prune(db, LocalStore(tmp_path / "objects"), lambda output, job_id, attempt: 0)
     event.remove(db.engine, "before_cursor_execute", remember)
 
     assert len(seen) > 30

@@ -57,11 +57,11 @@ def test_a_video_is_muxed_unless_told_otherwise() -> None:
         ({"metadata": {"k": "x" * 513}}, "metadata"),
         ({"metadata": {"k": 1}}, "metadata"),
         ({"webhook_url": "https://example.org"}, "webhook_url"),
-        ({"output": "s3://bucket/prefix"}, "output"),
-        ({"output": "s3://bucket"}, "output"),
-        ({"output": "s3://bucket/a/../b/"}, "output"),
-        ({"output": "s3://bucket//"}, "output"),
-        ({"output": "https://bucket/prefix/"}, "output"),
+        ({"deliver_to": "s3://bucket/prefix"}, "deliver_to"),
+        ({"deliver_to": "s3://bucket"}, "deliver_to"),
+        ({"deliver_to": "s3://bucket/a/../b/"}, "deliver_to"),
+        ({"deliver_to": "s3://bucket//"}, "deliver_to"),
+        ({"deliver_to": "https://bucket/prefix/"}, "deliver_to"),
     ],
 )
 def test_a_wrong_field_is_named(fields: dict[str, Any], named: str) -> None:
@@ -92,4 +92,4 @@ def test_odd_but_legal_object_keys_are_taken_as_they_are(key: str) -> None:
 
 @pytest.mark.parametrize("output", ["s3://bucket/", "s3://bucket/a/", "s3://bucket/a b/ünï+%/"])
 def test_a_bucket_or_a_folder_in_it_is_a_place_to_deliver_to(output: str) -> None:
-    assert JobRequest(output=output).output == output
+    assert JobRequest(deliver_to=output).deliver_to == output

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from api.schemas.answers import Problem
 from api.schemas.jobs import ArtifactView, AttemptView, ErrorView, JobPage, JobView, WarningView
+from api.schemas.responses import Problem
 from api.schemas.uploads import UploadView
 from jobs.lifecycle import State
 from jobs.request import JobRequest as ServerJobRequest

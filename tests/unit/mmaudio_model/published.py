@@ -8,15 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mmaudio_model.checkpoints.own import own_file, read_own
+from mmaudio_model.checkpoints.bundled import bundled_file, read_part
 from mmaudio_model.checkpoints.parts import PARTS
-from mmaudio_model.checkpoints.seeded import fill_from_seed
+from mmaudio_model.checkpoints.random_init import fill_from_seed
 from mmaudio_model.networks.vae import Vae
 from mmaudio_model.variants import get_variant
 
 TINY = get_variant("tiny_16k")
 # tiny_16k's sizes as if they were published: read from files, in the layout of the 16 kHz variants.
-FROM_FILES = replace(TINY, name="small_16k", mode=replace(TINY.mode, name="16k"), own=False)
+FROM_FILES = replace(TINY, name="small_16k", mode=replace(TINY.mode, name="16k"), bundled=False)
 FLOW, VAE = "weights/mmaudio_small_16k.pth", "ext_weights/v1-16.pth"
 VOCODER, SYNC = "ext_weights/best_netG.pt", "ext_weights/synchformer_state_dict.pth"
 CLIP = "ext_weights/open_clip_pytorch_model.bin"
@@ -24,7 +24,7 @@ CLIP = "ext_weights/open_clip_pytorch_model.bin"
 
 def write_published(folder: Path) -> None:
     """Write the files that FROM_FILES is loaded from."""
-    states = {part: read_own(own_file(TINY, part, None)) for part in PARTS}
+    states = {part: read_part(bundled_file(TINY, part, None)) for part in PARTS}
     old_names = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
     for new, old in old_names.items():
         states["vocoder"] = {key.replace(new, old): value for key, value in states["vocoder"].items()}

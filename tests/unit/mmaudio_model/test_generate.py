@@ -63,8 +63,8 @@ def test_a_long_prompt_gives_a_name_that_a_file_may_have(tmp_path: Path, letter:
 
 
 def test_stages_are_dumped_batch_first(tmp_path: Path) -> None:
-    dump = tmp_path / "stages.npz"
-    result = run(tmp_path, "--video", str(VIDEO), *EXACT, "--num-samples", "2", "--dump-stages", str(dump))
+    dump = tmp_path / "intermediates.npz"
+    result = run(tmp_path, "--video", str(VIDEO), *EXACT, "--num-samples", "2", "--dump-intermediates", str(dump))
 
     assert result.exit_code == 0, result.output
     with np.load(dump) as arrays:
@@ -88,8 +88,8 @@ def test_stages_are_dumped_batch_first(tmp_path: Path) -> None:
 
 
 def test_what_was_not_encoded_is_not_dumped(tmp_path: Path) -> None:
-    dump = tmp_path / "stages.npz"
-    assert run(tmp_path, "--image", str(IMAGE), "--duration", "1", "--dump-stages", str(dump)).exit_code == 0
+    dump = tmp_path / "intermediates.npz"
+    assert run(tmp_path, "--image", str(IMAGE), "--duration", "1", "--dump-intermediates", str(dump)).exit_code == 0
 
     with np.load(dump) as arrays:
         assert arrays["clip_features"].shape == (1, 1, 64)

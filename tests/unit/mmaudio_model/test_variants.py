@@ -19,13 +19,13 @@ def test_the_five_published_variants_and_our_own_are_there() -> None:
 def test_published_variants_are_fetched_and_not_for_commerce() -> None:
     for name, variant in VARIANTS.items():
         if name != "tiny_16k":
-            assert (variant.own, variant.licence) == (False, "CC-BY-NC-4.0")
+            assert (variant.bundled, variant.licence) == (False, "CC-BY-NC-4.0")
 
 
 def test_tiny_is_ours_and_says_how_little_it_knows() -> None:
     tiny = get_variant("tiny_16k")
 
-    assert (tiny.own, tiny.licence) == (True, "MIT")
+    assert (tiny.bundled, tiny.licence) == (True, "MIT")
     assert tiny.note is not None
     assert "13 kinds of sound" in tiny.note
 

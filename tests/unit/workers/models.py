@@ -15,10 +15,10 @@ from jobs.lifecycle import Stage
 from mmaudio_model.errors import RequestInvalidError
 from mmaudio_model.features import Features
 from mmaudio_model.pipeline import GenerationRequest
-from workers.batch_limit import BatchLimit, DeviceMemory, UnknownMemory
-from workers.engine import Engine, EngineRequest, LoadedModel
-from workers.model_cache import ModelCache
-from workers.watchdog import Watchdog
+from workers.engine.batch_limit import BatchLimit, DeviceMemory, UnknownMemory
+from workers.engine.engine import Engine, EngineRequest, LoadedModel
+from workers.engine.model_cache import ModelCache
+from workers.engine.watchdog import Watchdog
 
 UNSERVABLE_S = -1.0
 BREAKS = "breaks whatever batch it is in"

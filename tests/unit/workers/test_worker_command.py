@@ -12,14 +12,14 @@ from workers.cli import ByteSize, worker
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMAUDIO_DATA_DIR", str(tmp_path))
     # The command hands its options to its children through these; they are set back afterwards.
     for name in ("VARIANTS", "PRELOAD", "MODEL_MEMORY_BYTES"):
         monkeypatch.setenv(f"MMAUDIO_{name}", "0" if name.endswith("BYTES") else "")
 
 
-@pytest.mark.usefixtures("house")
+@pytest.mark.usefixtures("harness")
 @pytest.mark.parametrize(
     ("options", "said"),
     [

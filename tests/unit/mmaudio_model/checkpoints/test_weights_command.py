@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A weights folder for a small_16k of two small files; the other variants are one file that is missing."""
 
     def needed(variant: Variant) -> tuple[PublishedFile, ...]:
-        if variant.own:
+        if variant.bundled:
             return ()
         return tuple(FILES.get(variant.name, [PublishedFile("weights/missing.pth", 7_000_000_000, md5="0")]))
 
@@ -143,7 +143,7 @@ def test_verify_without_a_variant_looks_at_what_is_there(folder: Path, fetched: 
     assert len(result.output.splitlines()) == 2
 
 
-@pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if not variant.own])
+@pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if not variant.bundled])
 def test_every_published_file_has_a_size_a_checksum_a_licence_and_a_revision(name: str) -> None:
     files = needed_files(VARIANTS[name])
 

@@ -13,8 +13,8 @@ from mmaudio_model.evaluation.divergence import inception_score, kl_divergence
 from mmaudio_model.evaluation.folders import pair_files
 from mmaudio_model.evaluation.sounds import read_sound
 from mmaudio_model.media.audio import write_audio
-from mmaudio_model.training.world.scene import make_scene
-from mmaudio_model.training.world.sound import make_sound
+from mmaudio_model.procedural_world.scene import make_scene
+from mmaudio_model.procedural_world.sound import make_sound
 
 
 @pytest.fixture(scope="module")

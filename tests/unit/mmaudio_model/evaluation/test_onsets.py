@@ -6,8 +6,8 @@ import pytest
 from mmaudio_model.errors import RequestInvalidError
 from mmaudio_model.evaluation.matching import match_onsets, pool
 from mmaudio_model.evaluation.onsets import detect_onsets
-from mmaudio_model.training.world.scene import IMPACT_CLASSES, make_scene
-from mmaudio_model.training.world.sound import make_sound
+from mmaudio_model.procedural_world.scene import IMPACT_CLASSES, make_scene
+from mmaudio_model.procedural_world.sound import make_sound
 
 RATE = 16_000
 

@@ -9,9 +9,9 @@ import pytest
 from mmaudio_model.evaluation.classifier import load_classifier
 from mmaudio_model.evaluation.scenes import filmed, held_out_scenes, true_sound
 from mmaudio_model.evaluation.table import parts_table
-from mmaudio_model.evaluation.world import Judge, Knobs, evaluate_world, shuffled_order
+from mmaudio_model.evaluation.world import GenerationOptions, Judge, evaluate_world, shuffled_order
 from mmaudio_model.pipeline import GenerationRequest
-from mmaudio_model.training.world.scene import CLASSES, HELD_OUT_FROM, Scene, make_scene
+from mmaudio_model.procedural_world.scene import CLASSES, HELD_OUT_FROM, Scene, make_scene
 from mmaudio_model.variants import get_variant
 
 TINY = get_variant("tiny_16k")
@@ -51,7 +51,7 @@ def seen(judge: Judge) -> tuple[KnowingPipeline, dict[str, Any], list[str]]:
         pipeline,  # type: ignore[arg-type]
         scenes,
         judge,
-        knobs=Knobs(num_steps=3, batch_size=3),
+        generation_options=GenerationOptions(num_steps=3, batch_size=3),
         on_progress=lambda name, done, count: told.append(f"{name} {done}/{count}"),
     )
     return pipeline, report, told

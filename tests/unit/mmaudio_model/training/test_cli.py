@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from mmaudio_model.checkpoints.own import SUFFIX, read_own, write_own
+from mmaudio_model.checkpoints.bundled import SUFFIX, read_part, write_part
 from mmaudio_model.checkpoints.parts import PARTS, new_network
-from mmaudio_model.checkpoints.seeded import fill_from_seed
+from mmaudio_model.checkpoints.random_init import fill_from_seed
 from mmaudio_model.cli.train import train
 from mmaudio_model.networks.vae import Vae
 from mmaudio_model.training.export import ENCODER
@@ -25,11 +25,11 @@ def write_weights(folder: Path) -> Path:
     networks = {part: new_network(TINY, part) for part in PARTS}
     for part, network in networks.items():
         fill_from_seed(network, part)
-        write_own(folder / TINY.name / f"{part}{SUFFIX}", network.state_dict(), {})
+        write_part(folder / TINY.name / f"{part}{SUFFIX}", network.state_dict(), {})
     vae = Vae(TINY.mode)
     fill_from_seed(vae, "vae")
     encoder = {name: value for name, value in vae.state_dict().items() if name.startswith(ENCODER)}
-    write_own(folder / TINY.name / f"vae_encoder{SUFFIX}", encoder, {})
+    write_part(folder / TINY.name / f"vae_encoder{SUFFIX}", encoder, {})
     return folder
 
 
@@ -67,9 +67,9 @@ def test_from_a_folder_of_videos_to_weights(folder: Path) -> None:
     assert merged.exit_code == 0, merged.output
 
     name = f"{TINY.name}/flow{SUFFIX}"
-    before = read_own(folder / "weights" / name)
+    before = read_part(folder / "weights" / name)
     for result in (folder / "whole" / "weights", folder / "merged"):
-        after = read_own(result / name)
+        after = read_part(result / name)
         assert after.keys() == before.keys()
         assert any(not np.array_equal(after[key], before[key]) for key in before)
 

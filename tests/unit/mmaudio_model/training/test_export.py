@@ -9,17 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mmaudio_model.checkpoints.loading import load_own_part
-from mmaudio_model.checkpoints.own import trained_file
+from mmaudio_model.checkpoints.bundled import trained_file
+from mmaudio_model.checkpoints.loading import load_bundled_part
 from mmaudio_model.training.data.shards import Shards
 from mmaudio_model.training.export import export_parts, load_whole_vae
 from mmaudio_model.training.loop import Trainer
 from mmaudio_model.training.options import TrainOptions
-from mmaudio_model.training.parts.clip import ClipTask
-from mmaudio_model.training.parts.flow import FlowTask
-from mmaudio_model.training.parts.sync import SyncTask
-from mmaudio_model.training.parts.vae import VaeTask
-from mmaudio_model.training.parts.vocoder import VocoderTask
+from mmaudio_model.training.tasks.clip import ClipTask
+from mmaudio_model.training.tasks.flow import FlowTask
+from mmaudio_model.training.tasks.sync import SyncTask
+from mmaudio_model.training.tasks.vae import VaeTask
+from mmaudio_model.training.tasks.vocoder import VocoderTask
 from mmaudio_model.variants import get_variant
 from tests.unit.mmaudio_model.training.clips import SMALL, write_clips
 from tests.unit.mmaudio_model.training.test_flow_task import write_features
@@ -50,7 +50,7 @@ def noise(*shape: int) -> Tensor:
 
 
 def load(part: str, folder: Path) -> nn.Module:
-    return load_own_part(TINY, part, trained_file(TINY, part, folder)).eval()
+    return load_bundled_part(TINY, part, trained_file(TINY, part, folder)).eval()
 
 
 @torch.no_grad()

@@ -164,7 +164,7 @@ def test_features_are_what_the_pipeline_would_see_and_the_vae_says_of_the_sound(
     video = VideoFrames(np.array(clips.get("clip_frames", 1)), np.array(clips.get("sync_frames", 1)), 0.64)
     prompt = clips.lines[1]["captions"][0]
     pipeline.encode(
-        [replace(REQUEST, prompt=prompt, video=video)], record=lambda name, value: stages.update({name: value})
+        [replace(REQUEST, prompt=prompt, video=video)], on_intermediate=lambda name, value: stages.update({name: value})
     )
     seen = {"clip": "clip_features", "sync": "sync_features"}
     for field, stage in seen.items():

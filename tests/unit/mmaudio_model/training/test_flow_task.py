@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from mmaudio_model.checkpoints.parts import new_network
-from mmaudio_model.checkpoints.seeded import fill_from_seed
+from mmaudio_model.checkpoints.random_init import fill_from_seed
 from mmaudio_model.lengths import sequence_lengths
 from mmaudio_model.training.data.shards import Shards, write_shard
-from mmaudio_model.training.parts.flow import CROP_SHARE, KEPT, FlowTask, FlowTraining, new_flow
 from mmaudio_model.training.task import Draw
+from mmaudio_model.training.tasks.flow import CROP_SHARE, KEPT, FlowTask, FlowTraining, new_flow
 from mmaudio_model.variants import Variant, get_variant
 
 TINY = get_variant("tiny_16k")

@@ -8,12 +8,12 @@ import pytest
 from mmaudio_model.lengths import frame_counts
 from mmaudio_model.media.frames import VideoFrames
 from mmaudio_model.pipeline import GenerationRequest, Pipeline
+from mmaudio_model.procedural_world.scene import HELD_OUT_FROM, make_scene
 from mmaudio_model.training.data.clip import ClipShape
 from mmaudio_model.training.data.shards import Shards
 from mmaudio_model.training.data.world_clips import seen_frames
 from mmaudio_model.training.log import read_log
 from mmaudio_model.training.recipe import PARTS, SMOKE, RecipeRun
-from mmaudio_model.training.world.scene import HELD_OUT_FROM, make_scene
 from mmaudio_model.variants import get_variant
 
 TINY = get_variant("tiny_16k")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmaudio_model.media.probe import MediaLimits
-from tests.unit.workers.media.processes import FPS, HEIGHT, WIDTH, boot
+from tests.unit.workers.media.sandbox_processes import FPS, HEIGHT, WIDTH, boot
 from workers.media.sandbox import MediaSandbox, SandboxLimits
 
 
@@ -68,7 +68,7 @@ def sandbox() -> Iterator[OpenSandbox]:
 def doing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Put code in place of what the next processes do with their file; start, limits and answer stay real."""
     code = tmp_path / "code"
-    monkeypatch.setattr("workers.media.processes.BOOT", boot(code))
+    monkeypatch.setattr("workers.media.sandbox_client.BOOT", boot(code))
 
     def put(text: str) -> None:
         code.write_text(text)

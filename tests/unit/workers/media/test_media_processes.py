@@ -13,10 +13,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from local_services.commands import wait_until
 from mmaudio_model.errors import MediaInvalidError
-from tests.servers.commands import wait_until
 from tests.unit.workers.media.conftest import OpenSandbox
-from tests.unit.workers.media.processes import PATIENCE_S, WIDTH, boot, media_pids, pids_left_in, runs
+from tests.unit.workers.media.sandbox_processes import PATIENCE_S, WIDTH, boot, media_pids, pids_left_in, runs
 from workers.media.sandbox import SandboxBrokenError
 
 
@@ -79,7 +79,7 @@ def test_a_fork_server_that_has_served_long_is_replaced_and_what_it_forked_ends_
     monkeypatch: pytest.MonkeyPatch,
     sandbox: OpenSandbox,
 ) -> None:
-    monkeypatch.setattr("workers.media.processes.FORKS_A_SERVER", 1)
+    monkeypatch.setattr("workers.media.sandbox_client.FORKS_A_SERVER", 1)
     doing(
         "pathlib.Path(str(os.getpid())).touch()\n"
         f"while not os.path.exists({str(tmp_path / 'go on')!r}): time.sleep(0.01)\n"
@@ -105,7 +105,7 @@ def test_a_machine_on_which_no_process_begins_is_not_the_fault_of_the_file(
     caplog: pytest.LogCaptureFixture,
     sandbox: OpenSandbox,
 ) -> None:
-    monkeypatch.setattr("workers.media.processes.BOOT", "raise SystemExit('numpy is not there')")
+    monkeypatch.setattr("workers.media.sandbox_client.BOOT", "raise SystemExit('numpy is not there')")
 
     with pytest.raises(SandboxBrokenError, match="3 tries"):
         sandbox(scratch).probe(anything, owner="job_1")
@@ -130,8 +130,8 @@ def test_no_process_outlives_its_worker(anything: Path, tmp_path: Path) -> None:
         "pathlib.Path(str(os.getpid())).touch()\ntime.sleep(600)"
     )
     worker = (
-        f"import pathlib, sys\nsys.path.insert(0, {str(root)!r})\nfrom workers.media import processes, sandbox\n"
-        f"processes.BOOT = {boot(tmp_path / 'code')!r}\n"
+        f"import pathlib, sys\nsys.path.insert(0, {str(root)!r})\nfrom workers.media import sandbox, sandbox_client\n"
+        f"sandbox_client.BOOT = {boot(tmp_path / 'code')!r}\n"
         f"scratch = pathlib.Path({str(scratch)!r})\n"
         "box = sandbox.MediaSandbox(sandbox.MediaLimits(), sandbox.SandboxLimits(), scratch)\n"
         f"box.probe(pathlib.Path({str(anything)!r}), owner='job_1')\n"

@@ -15,11 +15,11 @@ import psutil
 import pytest
 from PIL import Image
 
+from local_services.commands import wait_until
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError, ModelError
 from mmaudio_model.media.probe import MediaLimits
-from tests.servers.commands import wait_until
 from tests.unit.workers.media.conftest import OpenSandbox
-from tests.unit.workers.media.processes import (
+from tests.unit.workers.media.sandbox_processes import (
     FPS,
     HEIGHT,
     MIB,

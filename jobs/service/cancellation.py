@@ -1,0 +1,74 @@
+"""Cancel and retry: what a caller may still ask of a job that exists."""
+
+from __future__ import annotations
+
+from jobs.db.database import Database, Transaction
+from jobs.db.tables import Job
+from jobs.errors import JobEndedError, JobNotEndedError
+from jobs.lifecycle import State
+from jobs.request import JobRequest
+from jobs.service.queries import get_job
+from jobs.service.submission import Idempotency, SubmitPolicy, Submitted, commit_once, submit
+from jobs.service.transitions import append_event, change_state, update_where
+from jobs.storage.protocol import ObjectPin
+
+
+def cancel(tx: Transaction, job_id: str, *, tenant: str) -> Job:
+    """Ask for the end of a job. A queued job ends at once; a running one when its device has let go. Idempotent.
+
+    Raises:
+        JobNotFoundError: the tenant has no such job.
+        JobEndedError: it has ended otherwise.
+    """
+    job = get_job(tx, job_id, tenant=tenant)
+    if job.state is State.QUEUED and change_state(
+        tx, job_id, current=State.QUEUED, following=State.CANCELED, attempt=job.attempt,
+        values={"cancel_requested_at": tx.now},
+    ):  # fmt: skip
+        return _fresh(tx, job)
+    job = _fresh(tx, job)  # a worker may have claimed or ended it since it was read
+    if job.state is State.CANCELED:
+        return job
+    if job.state.is_terminal:
+        raise JobEndedError(f"Job {job_id} has already {job.state}; an ended job cannot be canceled.", job_id)
+    if job.cancel_requested_at is None and update_where(
+        tx, job_id, Job.state == State.RUNNING, Job.attempt == job.attempt, Job.cancel_requested_at.is_(None),
+        values={"cancel_requested_at": tx.now, "version": Job.version + 1},
+    ):  # fmt: skip
+        append_event(tx, job_id, "cancel_requested", job.attempt, {})
+    return _fresh(tx, job)
+
+
+def retry(
+    tx: Transaction, job_id: str, *, tenant: str, policy: SubmitPolicy, idempotency: Idempotency | None = None
+) -> Submitted:
+    """Queue a new job with the request of an ended one (same seed), linked to it.
+
+    Raises:
+        JobNotFoundError: the tenant has no such job.
+        JobNotEndedError: it has not ended.
+        RequestInvalidError: its input has expired meanwhile.
+        IdempotencyMismatchError, QueueFullError: as `submit`.
+    """
+    job = get_job(tx, job_id, tenant=tenant)
+    if not job.state.is_terminal:
+        raise JobNotEndedError(f"Job {job_id} is {job.state}; only an ended job can be retried.", job_id)
+    request = JobRequest.model_validate(job.request)
+    pin = ObjectPin(**job.input_pin) if job.input_pin is not None else None
+    return submit(tx, request, tenant=tenant, policy=policy, idempotency=idempotency, retry_of=job.id, input_pin=pin)
+
+
+def retry_and_commit(
+    db: Database, job_id: str, *, tenant: str, policy: SubmitPolicy, idempotency: Idempotency | None = None
+) -> Submitted:
+    """Retry in a transaction of its own; raises what `retry` raises."""
+    return commit_once(
+        db,
+        lambda tx: retry(tx, job_id, tenant=tenant, policy=policy, idempotency=idempotency),
+        repeatable=idempotency is not None,
+    )
+
+
+def _fresh(tx: Transaction, job: Job) -> Job:
+    tx.session.refresh(job)
+    return job

@@ -1,0 +1,179 @@
+"""What periodic maintenance mends. `mend` needs SQL alone, `fill` the broker too: one that is away never delays the
+other."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import delete, or_, select
+
+from jobs.db.database import Database, Transaction
+from jobs.db.tables import QUEUED, RUNNING, IdempotencyKey, Job
+from jobs.errors import Failure
+from jobs.lifecycle import State
+from jobs.queue import BrokerUnavailableError
+from jobs.service.attempts import fail_overdue, rescue_expired
+from jobs.service.scheduling.dispatch import EVERYBODY_EQUAL, Publisher, dispatch, republish_lost
+from jobs.service.scheduling.queue_counters import prune_empty_lanes
+from jobs.service.scheduling.selection import DispatchPolicy
+from jobs.service.transitions import change_state
+from jobs.service.workers import mark_lost_workers, prune_workers
+from jobs.settings import Settings
+
+log = logging.getLogger(__name__)
+
+IDEMPOTENCY_KEPT_S = 24 * 3600.0
+WORKERS_KEPT_S = 30 * 24 * 3600.0
+BATCH = 200
+
+
+@dataclass(frozen=True)
+class MaintenancePolicy:
+    """The part of the settings that says when something is stuck."""
+
+    lost_after_s: float = 12.0
+    overdue_grace_s: float = 30.0
+    dispatch: DispatchPolicy = EVERYBODY_EQUAL
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> MaintenancePolicy:
+        return cls(settings.lease_s, settings.overdue_grace_s, DispatchPolicy.from_settings(settings))
+
+
+DEFAULT_POLICY = MaintenancePolicy()
+
+
+@dataclass(frozen=True)
+class MaintenanceReport:
+    """What one sweep did, as counts."""
+
+    lost: int = 0
+    overdue: int = 0
+    queue_timeouts: int = 0
+    lost_workers: int = 0
+    republished: int = 0
+    dispatched: int = 0
+
+
+def run_maintenance(
+    db: Database, publisher: Publisher, policy: MaintenancePolicy = DEFAULT_POLICY
+) -> MaintenanceReport:
+    """Mend what is stuck, then fill the queue. Safe to run by several at once, and to die at any point of."""
+    rescued = rescue(db, policy)
+    try:
+        dispatched = dispatch_backlog(db, publisher, policy)
+    except BrokerUnavailableError as exc:
+        log.warning("%s; the queue is dispatched when it is back", exc)
+        return rescued
+    return MaintenanceReport(
+        **(vars(rescued) | {"republished": dispatched.republished, "dispatched": dispatched.dispatched})
+    )
+
+
+def rescue(db: Database, policy: MaintenancePolicy = DEFAULT_POLICY) -> MaintenanceReport:
+    """Put right in SQL what nobody else will."""
+    lost = rescue_expired_leases(db)
+    overran = fail_overdue_jobs(db, policy.overdue_grace_s)
+    timeouts = fail_expired_queued(db)
+    silent = db.run(lambda tx: _tidy(tx, policy.lost_after_s), repeatable=True)
+    for worker_id in silent:
+        log.warning("worker %s fell silent", worker_id)
+    return MaintenanceReport(lost=lost, overdue=overran, queue_timeouts=timeouts, lost_workers=len(silent))
+
+
+def dispatch_backlog(
+    db: Database, publisher: Publisher, policy: MaintenancePolicy = DEFAULT_POLICY
+) -> MaintenanceReport:
+    """Publish again what lost its message, and what fits beside it.
+
+    Raises:
+        BrokerUnavailableError: the broker does not answer.
+    """
+    republished = republish_lost(db, publisher, policy=policy.dispatch)
+    return MaintenanceReport(republished=republished, dispatched=dispatch(db, publisher, policy=policy.dispatch))
+
+
+def _tidy(tx: Transaction, lost_after_s: float) -> list[str]:
+    """Note silent workers, forget what is over; return the ids of the silent."""
+    silent = mark_lost_workers(tx, lost_after_s=lost_after_s)
+    prune_workers(tx, kept_s=WORKERS_KEPT_S)
+    prune_empty_lanes(tx)
+    kept_from = tx.now - timedelta(seconds=IDEMPOTENCY_KEPT_S)
+    tx.session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < kept_from))
+    return silent
+
+
+def rescue_expired_leases(db: Database) -> int:
+    """Take running jobs from workers that fell silent: queued again, or failed with `worker_lost`."""
+    return _in_batches(db, _rescue_some_expired)
+
+
+def fail_expired_queued(db: Database) -> int:
+    """Fail queued jobs that waited longer than their `queue_ttl_s`."""
+    return _in_batches(db, _fail_some_expired_queued)
+
+
+def fail_overdue_jobs(db: Database, overdue_grace_s: float) -> int:
+    """End running jobs whose worker lives but has not stopped them, long after it should have."""
+    return _in_batches(db, lambda tx: _fail_some_overdue(tx, overdue_grace_s))
+
+
+def _in_batches(db: Database, step: Callable[[Transaction], int]) -> int:
+    """Do a step until it finds less than a batch. It may be done twice: what it has changed it does not find again."""
+    total = 0
+    while True:
+        changed = db.run(step, repeatable=True)
+        total += changed
+        if changed < BATCH:
+            return total
+
+
+def _rescue_some_expired(tx: Transaction) -> int:
+    query = select(Job).where(RUNNING, Job.lease_expires_at < tx.now).order_by(Job.lease_expires_at)
+    expired = list(tx.session.scalars(query.limit(BATCH).with_for_update(skip_locked=True)))
+    for job in expired:
+        worker, attempt, state = job.worker_id, job.attempt, rescue_expired(tx, job)
+        log.warning("worker %s lost job %s in attempt %d; it is now %s", worker, job.id, attempt, state)
+    return len(expired)
+
+
+def _fail_some_overdue(tx: Transaction, overdue_grace_s: float) -> int:
+    horizon = tx.now - timedelta(seconds=overdue_grace_s)
+    query = (
+        select(Job)
+        .where(RUNNING, or_(Job.run_deadline_at < horizon, Job.cancel_requested_at < horizon))
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    stuck = list(tx.session.scalars(query))
+    for job in stuck:
+        worker, attempt, state = job.worker_id, job.attempt, fail_overdue(tx, job)
+        log.warning("worker %s does not stop job %s, attempt %d; it is now %s", worker, job.id, attempt, state)
+    return len(stuck)
+
+
+def _fail_some_expired_queued(tx: Transaction) -> int:
+    query = (
+        select(Job)
+        .where(QUEUED, Job.queue_expires_at.is_not(None), Job.queue_expires_at < tx.now)
+        .order_by(Job.queue_expires_at)
+        .limit(BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    late = list(tx.session.scalars(query))
+    for job in late:
+        ttl_s = job.request["queue_ttl_s"]
+        failure = Failure("queue_timeout", f"No worker was free within the {ttl_s} s that the request allows.")
+        change_state(
+            tx,
+            job.id,
+            current=State.QUEUED,
+            following=State.FAILED,
+            attempt=job.attempt,
+            values={"error_code": failure.code, "error": failure.as_json()},
+            event={"error": failure.as_json()},
+        )
+    return len(late)

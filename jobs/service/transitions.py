@@ -1,0 +1,71 @@
+"""How the state of a job is changed: compare-and-set on state and attempt, and the event that tells of it."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, update
+
+from jobs.db.database import Transaction
+from jobs.db.tables import Job, JobEvent
+from jobs.lifecycle import State, check_transition
+from jobs.service.scheduling.queue_counters import Lane, adjust_count
+
+
+def change_state(
+    tx: Transaction,
+    job_id: str,
+    *,
+    current: State,
+    following: State,
+    attempt: int,
+    where: tuple[Any, ...] = (),
+    values: dict[str, Any] | None = None,
+    event: dict[str, Any] | None = None,
+) -> bool:
+    """Move a job from `current` to `following` if it still stands at `current` in `attempt`; say whether it did.
+
+    Args:
+        where: further conditions of the compare-and-set.
+        values: further columns to set in the same statement.
+        event: what the event row tells beside the new state.
+
+    Raises:
+        IllegalTransitionError: the table does not know the change.
+    """
+    check_transition(current, following)
+    columns: dict[str, Any] = {"state": following, "version": Job.version + 1}
+    if following is not State.RUNNING:
+        columns |= {"lease_expires_at": None, "run_deadline_at": None, "stage": None, "step": None}
+    if following is not State.QUEUED:
+        columns |= {"published_at": None, "retry_at": None}
+    if following.is_terminal:
+        columns["finished_at"] = tx.now
+    columns |= values or {}
+    row = tx.session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.state == current, Job.attempt == attempt, *where)
+        .values(**columns)
+        .returning(Job.variant, Job.priority, Job.tenant),
+        execution_options={"synchronize_session": False},
+    ).one_or_none()
+    if row is None:
+        return False
+    if State.QUEUED in {current, following}:
+        adjust_count(tx, Lane(*row), job_id, 1 if following is State.QUEUED else -1)
+    # A claim counts the attempt up: its event belongs to the new one.
+    told_attempt = attempt + 1 if following is State.RUNNING else attempt
+    append_event(tx, job_id, str(following), told_attempt, event or {})
+    return True
+
+
+def update_where(tx: Transaction, job_id: str, *where: Any, values: dict[str, Any]) -> bool:
+    """Update one job where all conditions hold; say whether a row was changed."""
+    statement = update(Job).where(Job.id == job_id, *where).values(**values)
+    result = tx.session.execute(statement, execution_options={"synchronize_session": False})
+    return cast("CursorResult[Any]", result).rowcount == 1
+
+
+def append_event(tx: Transaction, job_id: str, kind: str, attempt: int, data: dict[str, Any]) -> None:
+    """Write one line of the job's story, in the transaction that made it true."""
+    tx.session.add(JobEvent(job_id=job_id, kind=kind, attempt=attempt, data=data, created_at=tx.now))

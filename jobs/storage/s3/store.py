@@ -1,0 +1,394 @@
+"""Objects in a bucket of S3 or anything that speaks its API (MinIO, Ceph RGW, ...)."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, BinaryIO, Literal, Protocol
+from urllib.parse import quote, urlsplit
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from jobs.settings import Settings
+from jobs.storage.errors import (
+    ChecksumMismatchError,
+    InvalidKeyError,
+    ObjectChangedError,
+    ObjectExistsError,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    StorageUnavailableError,
+)
+from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, ObjectPin, UnfinishedWrite, UploadTarget
+from jobs.storage.s3.client import s3_client
+from jobs.storage.s3.download import download
+from jobs.storage.s3.errors import BACKEND, error_code, is_unknown_to_server, translated
+from jobs.storage.s3.upload import PART_BYTES, Upload, send
+
+SHA256_FIELD = "sha256"
+PUT_ID_FIELD = "mmaudio-put-id"
+MAX_KEY_BYTES = 1024
+# What servers answer that do not delete in groups, or want an older checksum with them.
+_NO_GROUPS = {"501", "NotImplemented", "405", "MethodNotAllowed", "MissingContentMD5", "InvalidRequest"}
+
+
+@dataclass(frozen=True)
+class Encryption:
+    """How the server encrypts what is stored: `""` as the bucket says, `AES256` (SSE-S3) or `aws:kms` (SSE-KMS)."""
+
+    method: str = ""
+    kms_key_id: str = ""
+
+    def arguments(self) -> dict[str, str]:
+        """Return boto3's arguments for a new object."""
+        chosen = {"ServerSideEncryption": self.method, "SSEKMSKeyId": self.kms_key_id}
+        return {name: value for name, value in chosen.items() if value}
+
+    def form_fields(self) -> dict[str, str]:
+        """Return the same as fields of a presigned form."""
+        header = "x-amz-server-side-encryption"
+        chosen = {header: self.method, f"{header}-aws-kms-key-id": self.kms_key_id}
+        return {name: value for name, value in chosen.items() if value}
+
+
+class S3Store:
+    """A bucket, and a prefix below which all keys lie.
+
+    Args:
+        url: `s3://bucket` or `s3://bucket/prefix`.
+        endpoint_url: address of an S3-compatible server; None is AWS. Credentials come by boto3's own chain.
+        addressing_style: `auto`, `path` or `virtual`.
+        retry_mode, max_attempts: botocore's retries of each call: `standard` or `adaptive`, tries in all.
+
+    Raises:
+        ValueError: the URL names no bucket.
+    """
+
+    backend = BACKEND
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        addressing_style: str = "auto",
+        encryption: Encryption | None = None,
+        retry_mode: Literal["standard", "adaptive"] = "standard",
+        max_attempts: int = 5,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "s3" or not parts.netloc:
+            raise ValueError(f"Got storage URL {url!r}; give s3://bucket or s3://bucket/prefix.")
+        self._bucket = parts.netloc
+        self._prefix = parts.path.strip("/")
+        self._encryption = encryption or Encryption()
+        self._knows_conditions = True
+        self._client = s3_client(
+            endpoint_url=endpoint_url,
+            region=region,
+            addressing_style=addressing_style,
+            retry_mode=retry_mode,
+            max_attempts=max_attempts,
+        )
+
+    @classmethod
+    def from_settings(cls, url: str, settings: Settings) -> S3Store:
+        """Return the store of a bucket on the endpoint that the settings name."""
+        return cls(
+            url,
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.s3_region,
+            addressing_style=settings.s3_addressing_style,
+            encryption=Encryption(settings.s3_encryption, settings.s3_kms_key_id),
+            retry_mode=settings.s3_retry_mode,
+            max_attempts=settings.s3_max_attempts,
+        )
+
+    def put_file(
+        self,
+        key: str,
+        path: Path,
+        *,
+        content_type: str,
+        user_metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        replacing: str | None = None,
+    ) -> ObjectMetadata:
+        """As the protocol says; `replacing` writes only over the object of that ETag."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        metadata = {**(user_metadata or {}), SHA256_FIELD: digest}
+        condition = {"IfNoneMatch": "*"} if if_absent else {"IfMatch": replacing} if replacing is not None else {}
+        if condition and self._knows_conditions:
+            try:
+                with path.open("rb") as file:
+                    return self._put(key, _parts(file), content_type, metadata, condition)
+            except _ConditionUnknownError:
+                self._knows_conditions = False
+        if condition:
+            self._compare(key, condition)  # a server without conditions: as good as it gets, two may still meet
+        with path.open("rb") as file:
+            return self._put(key, _parts(file), content_type, metadata, {})
+
+    def put_stream(
+        self, key: str, stream: BinaryIO, *, content_type: str, max_bytes: int, sha256: str | None = None
+    ) -> ObjectMetadata:
+        bounded = _BoundedReader(stream, max_bytes, sha256)
+        return self._put(key, _parts(bounded), content_type, {SHA256_FIELD: sha256} if sha256 else {}, {})
+
+    def _put(
+        self,
+        key: str,
+        parts: Iterator[bytes],
+        content_type: str,
+        metadata: dict[str, str],
+        condition: dict[str, str],
+    ) -> ObjectMetadata:
+        put_id = uuid.uuid4().hex
+        properties = {
+            "ContentType": content_type,
+            "Metadata": {**metadata, PUT_ID_FIELD: put_id},
+            **self._encryption.arguments(),
+        }
+        with translated(f"Could not write {key!r}", writing=True):
+            upload = Upload(self._bucket, self._full(key), properties, condition)
+            try:
+                send(self._client, upload, parts)
+            except ClientError as exc:
+                if condition and is_unknown_to_server(exc):
+                    raise _ConditionUnknownError from exc
+                # The object may have appeared at an earlier try whose answer was lost.
+                if not self._is_ours(key, put_id):
+                    raise
+        return self.head(key)
+
+    def _is_ours(self, key: str, put_id: str) -> bool:
+        try:
+            answer = self._client.head_object(Bucket=self._bucket, Key=self._full(key))
+        except (ClientError, BotoCoreError):
+            return False
+        return bool(answer.get("Metadata", {}).get(PUT_ID_FIELD) == put_id)
+
+    def _compare(self, key: str, condition: dict[str, str]) -> None:
+        """Judge a condition here, for a server that cannot.
+
+        Raises:
+            ObjectExistsError: it does not hold.
+        """
+        try:
+            etag = self.head(key).etag
+        except ObjectNotFoundError:
+            return
+        if condition.get("IfMatch") != etag:
+            raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND)
+
+    def open_read(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        wanted: dict[str, str] = {}
+        if start or end is not None:
+            wanted["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        with translated(f"Could not read {key!r}"):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._full(key), **wanted)
+        return _chunks(key, answer["Body"])
+
+    def download_to(self, key: str, path: Path, *, max_bytes: int | None = None) -> ObjectMetadata:
+        return self._download(self._bucket, self._full(key), key, path, max_bytes)
+
+    def download_from(
+        self, bucket: str, key: str, path: Path, *, max_bytes: int | None = None, pin: ObjectPin | None = None
+    ) -> ObjectMetadata:
+        """Copy an object of another bucket to a file; raises what `download_to` raises.
+
+        Args:
+            pin: the version that is meant; None is whatever lies there now.
+
+        Raises:
+            ObjectChangedError: the object was overwritten since it was pinned.
+        """
+        return self._download(bucket, key, key, path, max_bytes, pin)
+
+    def _download(
+        self, bucket: str, full: str, key: str, path: Path, max_bytes: int | None, pin: ObjectPin | None = None
+    ) -> ObjectMetadata:
+        version = {"VersionId": pin.version_id} if pin is not None and pin.version_id is not None else {}
+        metadata = self._head(bucket, full, key, version)
+        if pin is not None and metadata.etag != pin.etag:
+            raise ObjectChangedError(f"The object {key!r} was overwritten meanwhile.", BACKEND)
+        if max_bytes is not None and metadata.size_bytes > max_bytes:
+            raise ObjectTooLargeError(
+                f"The object has {metadata.size_bytes} bytes, at most {max_bytes} are allowed.", BACKEND
+            )
+        with translated(f"Could not read {key!r}", reading=True):
+            download(
+                self._client, bucket, full, path, size_bytes=metadata.size_bytes, etag=metadata.etag, version=version
+            )
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if metadata.sha256 is not None and digest != metadata.sha256:
+            raise ChecksumMismatchError(f"The stored object {key!r} is damaged.", BACKEND)
+        return metadata
+
+    def head(self, key: str) -> ObjectMetadata:
+        return self._head(self._bucket, self._full(key), key)
+
+    def _head(
+        self, bucket: str, full: str, key: str, version: Mapping[str, str] = MappingProxyType({})
+    ) -> ObjectMetadata:
+        with translated(f"There is no object {key!r} that this server may read"):
+            answer = self._client.head_object(Bucket=bucket, Key=full, **version)
+        user_metadata = dict(answer.get("Metadata", {}))
+        user_metadata.pop(PUT_ID_FIELD, None)
+        return ObjectMetadata(
+            key=key,
+            size_bytes=int(answer["ContentLength"]),
+            etag=str(answer["ETag"]).strip('"'),
+            sha256=user_metadata.pop(SHA256_FIELD, None),
+            content_type=str(answer.get("ContentType", "application/octet-stream")),
+            last_modified=answer["LastModified"],
+            user_metadata=user_metadata,
+        )
+
+    def delete(self, keys: Iterable[str]) -> None:
+        with translated("Could not delete objects", writing=True):
+            for group in _groups(keys, 1000):
+                self._delete_group([self._full(key) for key in group])
+
+    def _delete_group(self, full_keys: list[str]) -> None:
+        wanted = {"Objects": [{"Key": full} for full in full_keys], "Quiet": True}
+        try:
+            answer = self._client.delete_objects(Bucket=self._bucket, Delete=wanted)
+        except ClientError as exc:
+            if error_code(exc) not in _NO_GROUPS:
+                raise
+            left = full_keys
+        else:
+            left = [str(error["Key"]) for error in answer.get("Errors", [])]
+        for full in left:  # one by one: what still fails says why
+            self._client.delete_object(Bucket=self._bucket, Key=full)
+
+    def list_keys(self, prefix: str) -> Iterator[str]:
+        below = f"{self._prefix}/" if self._prefix else ""
+        with translated(f"Could not list {prefix!r}"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below + prefix)
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    yield str(entry["Key"])[len(below) :]
+
+    def presigned_get(
+        self, key: str, *, expires_s: int, filename: str, content_type: str, inline: bool = False
+    ) -> str | None:
+        shown = "inline" if inline else "attachment"
+        return str(
+            self._client.generate_presigned_url(
+                "get_object",
+                Params={
+                    "Bucket": self._bucket,
+                    "Key": self._full(key),
+                    "ResponseContentType": content_type,
+                    "ResponseContentDisposition": f"{shown}; filename*=UTF-8''{quote(filename)}",
+                },
+                ExpiresIn=expires_s,
+            )
+        )
+
+    def upload_target(
+        self, key: str, *, size_bytes: int, content_type: str, sha256: str | None, expires_s: int, now: datetime
+    ) -> UploadTarget | None:
+        # A form and not a PUT: only its policy can bound the size.
+        fields = {"Content-Type": content_type, **self._encryption.form_fields()}
+        if sha256 is not None:  # travels with the object and is compared when it is read
+            fields[f"x-amz-meta-{SHA256_FIELD}"] = sha256
+        conditions: list[Any] = [["content-length-range", size_bytes, size_bytes]]
+        conditions += [{name: value} for name, value in fields.items()]
+        form = self._client.generate_presigned_post(
+            self._bucket, self._full(key), Fields=dict(fields), Conditions=conditions, ExpiresIn=expires_s
+        )
+        return UploadTarget("POST", form["url"], {}, form["fields"], now + timedelta(seconds=expires_s))
+
+    def unfinished_writes(self, *, older_than_s: float) -> Iterator[UnfinishedWrite]:
+        below = f"{self._prefix}/" if self._prefix else ""
+        before = datetime.now(UTC) - timedelta(seconds=older_than_s)
+        with translated("Could not list unfinished uploads"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=below)
+            for page in pages:
+                for entry in page.get("Uploads", []):
+                    if entry["Initiated"] < before:
+                        place = {"Bucket": self._bucket, "Key": entry["Key"], "UploadId": entry["UploadId"]}
+                        discard = partial(self._client.abort_multipart_upload, **place)
+                        yield UnfinishedWrite(str(entry["Key"]), entry["Initiated"], discard)
+
+    def check(self) -> None:
+        try:
+            self._client.head_bucket(Bucket=self._bucket)
+        except (BotoCoreError, ClientError) as exc:
+            raise StorageUnavailableError(f"The bucket {self._bucket!r} cannot be reached: {exc}", BACKEND) from exc
+
+    def _full(self, key: str) -> str:
+        full = f"{self._prefix}/{key}" if self._prefix else key
+        if not key or "\x00" in key or len(full.encode()) > MAX_KEY_BYTES:
+            raise InvalidKeyError(f"Got key {key[:80]!r}; a key has 1 to {MAX_KEY_BYTES} bytes and no NUL.", BACKEND)
+        if any(part in {"", ".", ".."} for part in key.split("/")):
+            raise InvalidKeyError(f"Got key {key[:80]!r}; parts may not be empty, '.' or '..'.", BACKEND)
+        return full
+
+
+class _ConditionUnknownError(Exception):
+    """Raised when the server does not know conditional writes."""
+
+
+class _BoundedReader:
+    """Reads a stream up to a limit, hashes what passes, and says at the end whether it is what was announced."""
+
+    def __init__(self, stream: BinaryIO, max_bytes: int, sha256: str | None) -> None:
+        self._stream, self._max_bytes, self._sha256 = stream, max_bytes, sha256
+        self._size, self._digest = 0, hashlib.sha256()
+
+    def read(self, amount: int) -> bytes:
+        chunk = self._stream.read(amount)
+        self._size += len(chunk)
+        if self._size > self._max_bytes:
+            raise ObjectTooLargeError(f"More than the allowed {self._max_bytes} bytes came.", BACKEND)
+        self._digest.update(chunk)
+        if not chunk and self._sha256 is not None and self._digest.hexdigest() != self._sha256:
+            found = self._digest.hexdigest()
+            raise ChecksumMismatchError(f"The bytes hash to {found}, announced was {self._sha256}.", BACKEND)
+        return chunk
+
+
+class _Readable(Protocol):
+    def read(self, amount: int, /) -> bytes: ...
+
+
+def _parts(stream: _Readable) -> Iterator[bytes]:
+    """Yield what a stream gives in parts of the size that S3 wants, whatever the stream gives at once."""
+    while True:
+        part = bytearray()
+        while len(part) < PART_BYTES and (chunk := stream.read(min(CHUNK_BYTES, PART_BYTES - len(part)))):
+            part += chunk
+        if not part:
+            return
+        yield bytes(part)
+        if len(part) < PART_BYTES:
+            return
+
+
+def _chunks(key: str, body: Any) -> Iterator[bytes]:
+    with translated(f"Could not read {key!r}"), body:
+        yield from body.iter_chunks(CHUNK_BYTES)
+
+
+def _groups(keys: Iterable[str], size: int) -> Iterator[list[str]]:
+    group: list[str] = []
+    for key in keys:
+        group.append(key)
+        if len(group) == size:
+            yield group
+            group = []
+    if group:
+        yield group

@@ -1,0 +1,130 @@
+"""Triggers as rows: make, find, switch, remove; and what became of their events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, func, select, update
+
+from jobs.db.database import Database, Transaction
+from jobs.db.tables import Trigger, TriggerEvent
+from jobs.errors import TriggerNotFoundError
+from jobs.ids import new_id
+from jobs.triggers.rule import NewTrigger
+
+FORGET_BATCH = 2000
+
+
+@dataclass(frozen=True)
+class EventCounts:
+    """How many of a trigger's remembered events came to which end."""
+
+    submitted: int = 0
+    skipped: int = 0
+    held: int = 0
+
+
+def create_trigger(tx: Transaction, rule: NewTrigger, *, tenant: str) -> Trigger:
+    """Write down a rule that `jobs.triggers.rule.check_rule` has let through."""
+    trigger = Trigger(
+        id=new_id("trg"),
+        tenant=tenant,
+        name=rule.name,
+        bucket=rule.bucket,
+        prefix=rule.prefix,
+        suffixes=list(rule.suffixes),
+        source_field=rule.source_field,
+        request=rule.request,
+        deliver_to=rule.deliver_to,
+        enabled=rule.enabled,
+        created_at=tx.now,
+    )
+    tx.session.add(trigger)
+    tx.session.flush()
+    return trigger
+
+
+def list_triggers(tx: Transaction, *, tenant: str) -> list[Trigger]:
+    """Return the tenant's triggers, newest first."""
+    return list(tx.session.scalars(select(Trigger).where(Trigger.tenant == tenant).order_by(Trigger.id.desc())))
+
+
+def get_trigger(tx: Transaction, trigger_id: str, *, tenant: str) -> Trigger:
+    """Return the tenant's trigger.
+
+    Raises:
+        TriggerNotFoundError: the tenant has none of that id.
+    """
+    trigger = tx.session.get(Trigger, trigger_id)
+    if trigger is None or trigger.tenant != tenant:
+        raise TriggerNotFoundError(f"There is no trigger {trigger_id}.")
+    return trigger
+
+
+def set_trigger_enabled(tx: Transaction, trigger_id: str, *, tenant: str, enabled: bool) -> Trigger:
+    """Switch a trigger on or off. On also ends a pause of the breaker: what it held is looked at again at once."""
+    trigger = get_trigger(tx, trigger_id, tenant=tenant)
+    trigger.enabled = enabled
+    if enabled:
+        trigger.paused_at, trigger.pause_reason, trigger.resumed_at = None, None, tx.now
+        held = (TriggerEvent.trigger_id == trigger_id, TriggerEvent.outcome == "held")
+        tx.session.execute(update(TriggerEvent).where(*held).values(retry_at=tx.now))
+    tx.session.flush()
+    return trigger
+
+
+def delete_trigger(tx: Transaction, trigger_id: str, *, tenant: str) -> None:
+    """Remove a trigger with the memory of its events. Jobs that it made go on."""
+    trigger = get_trigger(tx, trigger_id, tenant=tenant)
+    tx.session.execute(delete(Trigger).where(Trigger.id == trigger.id))
+
+
+def count_events(tx: Transaction, trigger_ids: list[str]) -> dict[str, EventCounts]:
+    """Return each trigger's counts."""
+    query = (
+        select(TriggerEvent.trigger_id, TriggerEvent.outcome, func.count().label("number"))
+        .where(TriggerEvent.trigger_id.in_(trigger_ids))
+        .group_by(TriggerEvent.trigger_id, TriggerEvent.outcome)
+    )
+    found: dict[str, dict[str, int]] = {}
+    for row in tx.session.execute(query):
+        found.setdefault(row.trigger_id, {})[row.outcome] = row.number
+    return {trigger_id: EventCounts(**found.get(trigger_id, {})) for trigger_id in trigger_ids}
+
+
+def latest_events(tx: Transaction, trigger_id: str, limit: int) -> list[TriggerEvent]:
+    """Return what became of a trigger's latest events, newest first."""
+    query = (
+        select(TriggerEvent)
+        .where(TriggerEvent.trigger_id == trigger_id)
+        .order_by(TriggerEvent.received_at.desc(), TriggerEvent.id.desc())
+        .limit(limit)
+    )
+    return list(tx.session.scalars(query))
+
+
+def jobs_made_since(tx: Transaction, trigger_id: str, since: datetime, *, at_most: int) -> int:
+    """Return how many jobs a trigger made since then; does not count beyond `at_most`."""
+    made = (
+        select(TriggerEvent.id)
+        .where(
+            TriggerEvent.trigger_id == trigger_id, TriggerEvent.received_at >= since, TriggerEvent.job_id.is_not(None)
+        )
+        .limit(at_most)
+    )
+    return tx.session.scalar(select(func.count()).select_from(made.subquery())) or 0
+
+
+def prune_events(db: Database, *, older_than_s: float) -> int:
+    """Delete events that no source will deliver again; never one that is held. Returns how many (a batch at most)."""
+    with db.transaction() as tx:
+        old = (
+            select(TriggerEvent.id)
+            .where(TriggerEvent.received_at < tx.now - timedelta(seconds=older_than_s), TriggerEvent.outcome != "held")
+            .limit(FORGET_BATCH)
+        )
+        ids = list(tx.session.scalars(old))
+        if ids:
+            tx.session.execute(delete(TriggerEvent).where(TriggerEvent.id.in_(ids)))
+    return len(ids)

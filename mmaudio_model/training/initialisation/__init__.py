@@ -1,0 +1,1 @@
+"""Initial values of the networks that are trained from scratch."""

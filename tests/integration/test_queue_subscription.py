@@ -1,0 +1,69 @@
+"""A real Celery worker on a real Valkey leaves the queues alone that it is told to leave alone."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from celery.worker import state as celery_state
+
+from jobs.db.database import Database
+from jobs.queue import RUN_JOB_TASK, Broker
+from jobs.settings import Settings
+from local_services.commands import wait_until
+from local_services.valkey import valkey_server
+from workers.consumer.celery_app import make_app, make_celery_worker
+from workers.consumer.queue_subscription import QueueSubscription
+
+WARM, COLD = "small_16k", "large_44k"
+
+
+# Celery warns a root user of pickled messages; ours are JSON, and nothing else is accepted.
+@pytest.mark.filterwarnings("ignore:You're running the worker with superuser privileges")
+def test_a_message_of_a_cold_variant_stays_for_others_until_the_worker_takes_it(tmp_path: Path) -> None:
+    ran: list[str] = []
+    with valkey_server(tmp_path / "valkey") as url:
+        app = make_app(Settings(data_dir=tmp_path, broker_url=url))
+
+        @app.task(name=RUN_JOB_TASK)
+        def run_job(job_id: str) -> None:
+            ran.append(job_id)
+
+        worker: Any = make_celery_worker(app, worker_id="w1", slots=2, variants=[WARM, COLD])
+        choice = QueueSubscription(
+            cast(Database, None),  # what to take is said by the test
+            worker,
+            worker_id="w1",
+            variants=[WARM, COLD],
+            held=list,
+            load_s=lambda variant: None,
+        )
+        broker = Broker(url)
+        thread = threading.Thread(target=worker.start, daemon=True)
+        thread.start()
+        try:
+            broker.publish(["job_1", "job_2"], variant=COLD)
+            wait_until(lambda: len(ran) == 2, within_s=30, what="a worker that takes everything")
+
+            choice._apply({WARM})
+            time.sleep(2)  # what it had asked Valkey for before is over by then
+            broker.publish(["job_3"], variant=COLD)
+            broker.publish(["job_4"], variant=WARM)
+            wait_until(lambda: "job_4" in ran, within_s=30, what="the warm variant's job")
+            time.sleep(1)
+            assert ran[2:] == ["job_4"]
+            assert broker.enqueued_job_ids(COLD) == {"job_3"}
+
+            choice._apply({WARM, COLD})
+            wait_until(lambda: "job_3" in ran, within_s=30, what="the cold variant's job")
+        finally:
+            celery_state.should_stop = 0
+            thread.join(30)
+            celery_state.should_stop = None
+            broker.close()
+            app.close()
+    assert not thread.is_alive()
+    assert sorted(ran) == ["job_1", "job_2", "job_3", "job_4"]

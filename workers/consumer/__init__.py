@@ -1,0 +1,1 @@
+"""The Celery consumer of a worker process: its app, the queues it subscribes to, and stall detection."""

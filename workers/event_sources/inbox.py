@@ -1,0 +1,213 @@
+"""The watched folder of the embedded default: a file put into it becomes a job, once, and moves to `done/`.
+
+A file is result when it has not changed for a while and no process has it open for writing. Names that begin with a
+dot or end like an unfinished download are left alone. What cannot become a job moves to `refused/`, with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from jobs.db.database import Database
+from jobs.db.tables import IdempotencyKey
+from jobs.errors import QueueFullError, RequestInvalidError
+from jobs.request import JobRequest
+from jobs.service.submission import Idempotency, SubmitPolicy, submit
+from jobs.service.uploads import announce_upload, mark_upload_checked
+from jobs.settings import Settings
+from jobs.storage.protocol import ObjectStore
+
+log = logging.getLogger(__name__)
+
+TENANT = "default"
+SCOPE = "inbox"
+VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts"})
+IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".download", "~")
+LOOK_S = 1.0
+
+
+class _RefusedError(Exception):
+    """Raised for a file that no job can be made of."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a file looked like, and since when it looks so."""
+
+    stamp: tuple[int, int, int]  # inode, size, time of change
+    since: float
+
+
+class InboxSource:
+    """Watches one folder. Of several processes that watch it, one at a time looks.
+
+    Args:
+        submitted: told the variant of each new job.
+    """
+
+    name = "inbox"
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        db: Database,
+        store: ObjectStore,
+        policy: Callable[[], SubmitPolicy],
+        submitted: Callable[[str], None],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._folder, self._settings = folder, settings
+        self._db, self._store, self._policy, self._submitted = db, store, policy, submitted
+        self._monotonic = monotonic
+        self._seen: dict[str, _Seen] = {}
+        self._uploads: dict[str, str] = {}
+
+    def step(self, stop: threading.Event) -> None:
+        self.look()
+        stop.wait(LOOK_S)
+
+    def look(self) -> None:
+        """Take the files that are whole."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with self._alone() as alone:
+            if not alone:
+                return
+            present = sorted(entry.name for entry in os.scandir(self._folder) if entry.is_file(follow_symlinks=False))
+            self._seen = {name: seen for name, seen in self._seen.items() if name in present}
+            for name in present:
+                if _is_candidate(name) and self._is_whole(name):
+                    self._take(name)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[bool]:
+        with (self._folder / ".lock").open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    def _is_whole(self, name: str) -> bool:
+        path = self._folder / name
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return False
+        stamp, now = (status.st_ino, status.st_size, status.st_mtime_ns), self._monotonic()
+        before = self._seen.get(name)
+        if before is None or before.stamp != stamp:
+            self._seen[name] = _Seen(stamp, now)
+            return False
+        return now - before.since >= self._settings.inbox_quiet_s and not _open_for_writing(path)
+
+    def _take(self, name: str) -> None:
+        path = self._folder / name
+        status = path.stat()
+        # The same file after a crash between commit and move has the same key, and so the same job.
+        key = hashlib.sha256(f"{name}\n{status.st_ino}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()
+        try:
+            job_id = self._known(key) or self._submit(path, key, status.st_size)
+        except _RefusedError as exc:
+            self._refuse(path, str(exc))
+        except QueueFullError as exc:
+            log.info("the inbox waits: %s", exc.message)
+        else:
+            done = self._folder / "done"
+            done.mkdir(exist_ok=True)
+            path.rename(done / f"{job_id}-{name}"[:255])
+            log.info("inbox: %s is job %s", name, job_id)
+
+    def _known(self, key: str) -> str | None:
+        with self._db.reading() as tx:
+            row = tx.session.get(IdempotencyKey, (TENANT, SCOPE, key))
+            return row.job_id if row is not None else None
+
+    def _submit(self, path: Path, key: str, size_bytes: int) -> str:
+        if not 0 < size_bytes <= self._settings.max_upload_bytes:
+            raise _RefusedError(f"It has {size_bytes} bytes; 1 to {self._settings.max_upload_bytes} are allowed.")
+        field = "image" if path.suffix.lower() in IMAGES else "video"
+        content_type = f"{field}/{path.suffix[1:].lower()}"
+        upload_id = self._upload(path, key, content_type, size_bytes)
+        policy = self._policy()
+        try:
+            request = JobRequest.model_validate({**self._settings.inbox_request, field: upload_id})
+            with self._db.transaction() as tx:
+                idempotency = Idempotency(SCOPE, key, key)
+                job = submit(tx, request, tenant=TENANT, policy=policy, idempotency=idempotency).job
+        except ValidationError as exc:
+            raise _RefusedError(f"MMAUDIO_INBOX_REQUEST makes no request of it: {_said(exc)}") from exc
+        except RequestInvalidError as exc:
+            raise _RefusedError(exc.message) from exc
+        del self._uploads[key]
+        self._submitted(job.variant)
+        return job.id
+
+    def _upload(self, path: Path, key: str, content_type: str, size_bytes: int) -> str:
+        """Return the upload that holds the file's bytes: of an earlier look, when the queue was full then."""
+        if key not in self._uploads:
+            with self._db.transaction() as tx:
+                upload = announce_upload(
+                    tx,
+                    tenant=TENANT,
+                    filename=path.name,
+                    content_type=content_type,
+                    size_bytes=size_bytes,
+                    sha256=None,
+                    ttl_s=self._settings.upload_ttl_s,
+                )
+            self._store.put_file(upload.storage_key, path, content_type=content_type)
+            with self._db.transaction() as tx:
+                mark_upload_checked(tx, upload.id)
+            self._uploads[key] = upload.id
+        return self._uploads[key]
+
+    def _refuse(self, path: Path, reason: str) -> None:
+        log.warning("inbox: %s is refused: %s", path.name, reason)
+        refused = self._folder / "refused"
+        refused.mkdir(exist_ok=True)
+        (refused / f"{path.name}.reason.txt"[-255:]).write_text(f"{reason}\n", encoding="utf-8")
+        path.rename(refused / path.name)
+
+
+def _is_candidate(name: str) -> bool:
+    lowered = name.lower()
+    if name.startswith(".") or lowered.endswith(UNFINISHED):
+        return False
+    return Path(lowered).suffix in VIDEOS | IMAGES
+
+
+def _open_for_writing(path: Path) -> bool:
+    """Say whether some process has the file open for writing. The kernel gives a read lease only where none has."""
+    with path.open("rb") as file:
+        # Who opens it in this very moment makes the kernel signal us: by default with one that would end the process.
+        fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
+        try:
+            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except OSError as exc:
+            # Other answers: not our file, or a file system without leases. Then the time without change must do.
+            return exc.errno == errno.EAGAIN
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return False
+
+
+def _said(exc: ValidationError) -> str:
+    first: Any = exc.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -1,0 +1,120 @@
+"""Bucket events from an SQS queue: long polls, messages kept hidden while they are worked on, deleted after the commit.
+
+A message that cannot be read is never deleted: the queue's redrive policy moves it to its dead-letter queue.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+from botocore.client import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from jobs.settings import Settings
+from jobs.triggers.event_parsers.event import ObjectCreated, UnreadableEventError
+from jobs.triggers.event_parsers.message import read_text
+from workers.event_sources.source import Take
+
+log = logging.getLogger(__name__)
+
+BATCH = 10  # the most that SQS hands out, and takes, at once
+
+
+class SqsSource:
+    """Polls one queue. Several processes may poll the same one.
+
+    Args:
+        wait_s: how long a poll waits for a message.
+        visibility_s: how long a message stays hidden without a sign of life.
+    """
+
+    name = "sqs"
+
+    def __init__(self, client: Any, queue_url: str, take: Take, *, wait_s: int, visibility_s: int) -> None:
+        self._client, self._queue_url, self._take = client, queue_url, take
+        self._wait_s, self._visibility_s = wait_s, visibility_s
+
+    @classmethod
+    def from_settings(cls, settings: Settings, take: Take) -> SqsSource:
+        client = boto3.session.Session().client(
+            "sqs",
+            endpoint_url=settings.sqs_endpoint_url,
+            region_name=settings.s3_region,
+            config=Config(
+                connect_timeout=5,
+                read_timeout=settings.sqs_wait_s + 10,
+                retries={"mode": "standard", "max_attempts": 3},
+            ),
+        )
+        return cls(
+            client,
+            settings.sqs_queue_url,
+            take,
+            wait_s=settings.sqs_wait_s,
+            visibility_s=settings.sqs_visibility_s,
+        )
+
+    def step(self, stop: threading.Event) -> None:
+        answer = self._client.receive_message(
+            QueueUrl=self._queue_url,
+            MaxNumberOfMessages=BATCH,
+            WaitTimeSeconds=self._wait_s,
+            VisibilityTimeout=self._visibility_s,
+        )
+        messages = answer.get("Messages", [])
+        if not messages:
+            stop.wait(0.05)  # a server that answers an empty poll at once must not be asked without a pause
+            return
+        with self._kept_hidden(messages):
+            self._delete(self._handle(messages))
+
+    def _handle(self, messages: list[Any]) -> list[Any]:
+        """Return the messages that are done with."""
+        events: list[ObjectCreated] = []
+        done = []
+        for message in messages:
+            try:
+                events += read_text(message["Body"])
+            except UnreadableEventError as exc:
+                log.warning("SQS message %s is left to the redrive policy: %s", message["MessageId"], exc)
+            else:
+                done.append(message)
+        if events:
+            self._take(events)
+        return done
+
+    def _delete(self, messages: list[Any]) -> None:
+        if not messages:
+            return
+        entries = [{"Id": str(at), "ReceiptHandle": one["ReceiptHandle"]} for at, one in enumerate(messages)]
+        answer = self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+        for failed in answer.get("Failed", []):  # it comes again, and is then known
+            log.warning("SQS did not delete a message: %s", failed.get("Message", failed.get("Code")))
+
+    @contextlib.contextmanager
+    def _kept_hidden(self, messages: list[Any]) -> Iterator[None]:
+        """Renew the messages' visibility timeout while the block runs."""
+        over = threading.Event()
+        renewing = threading.Thread(target=self._renew, args=(messages, over), name="sqs-visibility", daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            over.set()
+            renewing.join()
+
+    def _renew(self, messages: list[Any], over: threading.Event) -> None:
+        entries = [
+            {"Id": str(at), "ReceiptHandle": one["ReceiptHandle"], "VisibilityTimeout": self._visibility_s}
+            for at, one in enumerate(messages)
+        ]
+        while not over.wait(self._visibility_s / 3):
+            try:
+                self._client.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
+            except (BotoCoreError, ClientError) as exc:  # at worst a message comes twice
+                log.warning("SQS did not keep messages hidden: %s", exc)

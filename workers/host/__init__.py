@@ -1,0 +1,1 @@
+"""The processes of one machine: supervisor, devices, the embedded broker, and `mmaudio up`."""

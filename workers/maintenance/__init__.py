@@ -1,0 +1,1 @@
+"""The control process: leader election and the periodic maintenance loops."""
