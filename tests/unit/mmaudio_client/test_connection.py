@@ -2,52 +2,59 @@
 
 from __future__ import annotations
 
-import json
-from http.server import BaseHTTPRequestHandler
+from typing import Any
 
 import httpx
 import pytest
 
-from mmaudio_client import Client, InvalidAddressError, UnavailableError
+from mmaudio_client import Client, InvalidAddressError
 from mmaudio_client.connection import is_loopback
-from tests.unit.mmaudio_client.scripted_server import JOB_ID, ScriptedServer, job_answer, job_document, loopback
-
-DEAD = "http://127.0.0.1:9"  # the discard port, where nothing listens
+from tests.unit.mmaudio_client.scripted_server import JOB_ID, ScriptedServer, job, job_answer, job_document
 
 
-def answer_job(request: BaseHTTPRequestHandler) -> None:
-    body = json.dumps(job_document()).encode()
-    request.send_response(200)
-    request.send_header("Content-Type", "application/json")
-    request.send_header("Content-Length", str(len(body)))
-    request.end_headers()
-    request.wfile.write(body)
+@pytest.fixture
+def routes(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
+    """Answer every request without a network; return the proxy that it would have gone through, by its host."""
+    taken: dict[str, str | None] = {}
+    proxies: dict[int, str | None] = {}
+    original = httpx.HTTPTransport.__init__
+
+    def remember(self: httpx.HTTPTransport, *args: Any, proxy: Any = None, **kwargs: Any) -> None:
+        original(self, *args, proxy=proxy, **kwargs)
+        proxies[id(self)] = str(httpx.Proxy(proxy).url if isinstance(proxy, str) else proxy.url) if proxy else None
+
+    def answer(self: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        taken[request.url.host] = proxies[id(self)]
+        return httpx.Response(200, json=job_document(), request=request)
+
+    monkeypatch.setattr(httpx.HTTPTransport, "__init__", remember)
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
+    return taken
 
 
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy"])
-@pytest.mark.parametrize("proxy", [DEAD, "socks5://127.0.0.1:9", "gopher://127.0.0.1:9", "http://a:b"])
-def test_a_proxy_of_the_environment_does_not_stand_before_loopback(
-    monkeypatch: pytest.MonkeyPatch, variable: str, proxy: str
+@pytest.mark.parametrize("proxy", ["http://proxy.example:3128", "socks5://proxy.example", "gopher://x", "http://a:b"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "[::1]", "localhost", "api.localhost"])
+def test_a_proxy_of_the_environment_is_not_used_for_loopback(
+    monkeypatch: pytest.MonkeyPatch, routes: dict[str, str | None], variable: str, proxy: str, host: str
 ) -> None:
     monkeypatch.setenv(variable, proxy)
-    with loopback(answer_job) as url, Client(url) as client:
+    with Client(f"http://{host}:8000") as client:
         assert client.get(JOB_ID).id == JOB_ID
-    with loopback(answer_job) as url, Client(url.replace("127.0.0.1", "localhost")) as client:
-        assert client.get(JOB_ID).id == JOB_ID
+    assert routes == {host.strip("[]"): None}
 
 
-def test_a_proxy_of_the_environment_stands_before_other_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def answer(request: BaseHTTPRequestHandler) -> None:
-        asked.append(request.path)
-        answer_job(request)
-
-    with loopback(answer) as proxy:
-        monkeypatch.setenv("http_proxy", proxy)
-        with Client("http://platform.invalid") as client:
-            client.get(JOB_ID)
-    assert asked == [f"http://platform.invalid/v1/jobs/{JOB_ID}"]
+@pytest.mark.parametrize("server", ["http://platform.example", "http://127.0.0.1:8000"])
+def test_a_proxy_of_the_environment_is_used_for_other_hosts(
+    monkeypatch: pytest.MonkeyPatch, routes: dict[str, str | None], server: str
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
+    monkeypatch.setenv("no_proxy", "store.example")
+    links = {name: f"http://{name}.example/" for name in ("store", "elsewhere")}
+    with Client(server) as client:
+        for link in links.values():
+            client.get(job(links={"self": link}))
+    assert routes == {"store.example": None, "elsewhere.example": "http://proxy.example:3128"}
 
 
 def test_a_proxy_that_cannot_be_used_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,8 +103,3 @@ def test_without_an_environment_the_address_is_that_of_mmaudio_up(
         monkeypatch.setenv("MMAUDIO_API_URL", value)
     with Client() as client:
         assert client.base_url == "http://127.0.0.1:8000"
-
-
-def test_a_server_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Client(DEAD, wait_for_server=False) as client, pytest.raises(UnavailableError, match=f"connect to {DEAD}"):
-        client.get(JOB_ID)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
 
@@ -13,13 +12,12 @@ import pytest
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
-from mmaudio_client import ApiError, Client, InvalidInputError, UnavailableError
+from mmaudio_client import ApiError, InvalidInputError, UnavailableError
 from mmaudio_client.uploads import CHUNK_BYTES
 from tests.unit.mmaudio_client.scripted_server import (
     URL,
     ScriptedServer,
     job_answer,
-    loopback,
     problem,
     upload_document,
 )
@@ -105,25 +103,6 @@ def test_progress_grows_up_to_the_size(server: ScriptedServer, clip: Path, metho
     assert done == sorted(done)
     assert len(set(done)) > 2
     assert done[-1] == len(VIDEO)
-
-
-def test_over_a_real_connection_the_bytes_come_with_their_length_and_not_in_chunks(clip: Path) -> None:
-    seen: dict[str, object] = {}
-
-    def answer(request: BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers["Content-Length"]))
-        reply = json.dumps(upload_document()).encode() if request.command == "POST" else b""
-        if request.command == "PUT":
-            seen.update(body=body, chunked=request.headers.get("Transfer-Encoding"))
-        request.send_response(200)
-        request.send_header("Content-Type", "application/json")
-        request.send_header("Content-Length", str(len(reply)))
-        request.end_headers()
-        request.wfile.write(reply)
-
-    with loopback(answer) as url, Client(url) as client:
-        client.upload(clip)
-    assert seen == {"body": VIDEO, "chunked": None}
 
 
 @pytest.mark.parametrize("status", [403, 413, 422])
