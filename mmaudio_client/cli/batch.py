@@ -46,6 +46,7 @@ class Batch:
     ) -> None:
         self._client, self._fields, self._output, self._as_json = client, fields, output, as_json
         self._items = [_Item(one) for one in inputs]
+        self._warned: set[str] = set()
 
     def run(self, *, no_wait: bool) -> ExitCode:
         """Submit everything, wait for it unless `no_wait`, print a summary, and return the worst exit code."""
@@ -117,7 +118,9 @@ class Batch:
             print_json({**job.raw, "saved_files": [str(path) for path in saved]})
             return
         for warning in job.warnings:
-            click.echo(f"Warning: {item.input.label}: {warning}", err=True)
+            if warning.message not in self._warned:  # many concern the model, not the input
+                click.echo(f"Warning: {item.input.label}: {warning}", err=True)
+                self._warned.add(warning.message)
         for path in saved:
             click.echo(str(path))
 

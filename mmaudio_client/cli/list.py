@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import UTC, datetime
 from itertools import islice
 
 import click
@@ -11,7 +13,7 @@ from mmaudio_client.cli.session import ServerCommand, print_json, with_server
 from mmaudio_client.cli.table import print_rows
 from mmaudio_client.client import MAX_PAGE, Client
 
-HEADER = ("ID", "STATE", "VARIANT", "CREATED", "PROMPT")
+HEADER = ("ID", "STATE", "VARIANT", "AGE", "PROMPT")
 
 
 @click.command("list", cls=ServerCommand)
@@ -34,8 +36,20 @@ def list_(client: Client, state: str | None, variant: str | None, limit: int, as
         for job in jobs:
             print_json(job.raw)
         return
+    now = datetime.now(UTC) if sys.stdout.isatty() else None
     rows = (
-        (job.id, describe(job), job.request.variant or "", f"{job.created_at:%Y-%m-%dT%H:%M:%SZ}", job.request.prompt)
+        (job.id, describe(job), job.request.variant or "", _created(job.created_at, now), job.request.prompt)
         for job in jobs
     )
     print_rows(HEADER, rows)
+
+
+def _created(time: datetime, now: datetime | None) -> str:
+    """Return a time of creation as a short age, which leaves room for the prompt, or where there is no `now` in full."""
+    if now is None:
+        return f"{time:%Y-%m-%dT%H:%M:%SZ}"
+    seconds = max(0, int((now - time).total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"

@@ -21,6 +21,7 @@ from tests.unit.mmaudio_client.scripted_server import (
     upload_answer,
 )
 
+WARNING = {"code": "untrained", "message": "The model is untrained."}
 FIRST, SECOND = "job_" + "a" * 32, "job_" + "b" * 32
 
 
@@ -47,9 +48,9 @@ def test_each_file_becomes_a_job_and_its_results_carry_its_name(
         *sent(FIRST),
         *sent(SECOND),
         job_answer("running", id=FIRST),
-        job_answer("succeeded", id=SECOND),
+        job_answer("succeeded", id=SECOND, warnings=[WARNING]),
         sound(),
-        job_answer("succeeded", id=FIRST),
+        job_answer("succeeded", id=FIRST, warnings=[WARNING]),
         sound(),
     ]
     result = mmaudio("submit", "walk.mp4", "photo.png", "--prompt", "rain", "--output", "out")
@@ -59,6 +60,7 @@ def test_each_file_becomes_a_job_and_its_results_carry_its_name(
         f"walk.mp4: {FIRST}",
         f"photo.png: {SECOND}",
         "walk.mp4: sample",
+        "Warning: photo.png: The model is untrained.",
         "2 inputs: 2 succeeded",
     ]
     requests = [json.loads(r.content) for r in server.requests if r.url.path == "/v1/jobs"]

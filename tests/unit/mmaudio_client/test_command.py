@@ -8,6 +8,7 @@ import json
 import socket
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ from rich.cells import cell_len
 from mmaudio_client import Client
 from mmaudio_client.cli.exit_codes import ExitCode
 from mmaudio_client.cli.job_view import follow
-from mmaudio_client.cli.list import HEADER
+from mmaudio_client.cli.list import HEADER, _created
 from mmaudio_client.cli.table import print_rows
 from tests.unit.mmaudio_client.command_runner import Command, run
 from tests.unit.mmaudio_client.scripted_server import (
@@ -156,6 +157,16 @@ def test_on_a_terminal_of_any_width_only_the_last_column_is_shortened(
         100: (True, True),
         400: (True, False),
     }[columns]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [(0, "0s"), (59, "59s"), (60, "1m"), (7199, "1h"), (86_400, "1d"), (30 * 86_400, "30d"), (-5, "0s")],
+)
+def test_list_on_a_terminal_shows_ages(seconds: int, age: str) -> None:
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    assert _created(created, created + timedelta(seconds=seconds)) == age
+    assert _created(datetime(2026, 1, 1, tzinfo=UTC), None) == "2026-01-01T00:00:00Z"
 
 
 def test_list_as_json_prints_a_document_a_line(mmaudio: Command, server: ScriptedServer) -> None:

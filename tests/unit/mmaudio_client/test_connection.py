@@ -32,11 +32,21 @@ def routes(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
     return taken
 
 
-@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy"])
-@pytest.mark.parametrize("proxy", ["http://proxy.example:3128", "socks5://proxy.example", "gopher://x", "http://a:b"])
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.3.2.1", "[::1]", "localhost", "api.localhost"])
+@pytest.mark.parametrize(
+    ("host", "variable", "proxy"),
+    [
+        ("127.0.0.1", "http_proxy", "http://proxy.example:3128"),
+        ("127.3.2.1", "HTTP_PROXY", "http://proxy.example:3128"),
+        ("[::1]", "all_proxy", "http://proxy.example:3128"),
+        ("localhost", "http_proxy", "http://proxy.example:3128"),
+        ("api.localhost", "http_proxy", "http://proxy.example:3128"),
+        ("127.0.0.1", "all_proxy", "socks5://proxy.example"),
+        ("localhost", "http_proxy", "gopher://proxy.example"),
+        ("localhost", "http_proxy", "http://a:b"),
+    ],
+)
 def test_a_proxy_of_the_environment_is_not_used_for_loopback(
-    monkeypatch: pytest.MonkeyPatch, routes: dict[str, str | None], variable: str, proxy: str, host: str
+    monkeypatch: pytest.MonkeyPatch, routes: dict[str, str | None], host: str, variable: str, proxy: str
 ) -> None:
     monkeypatch.setenv(variable, proxy)
     with Client(f"http://{host}:8000") as client:
