@@ -68,7 +68,7 @@ def find_by_prefix(prefix: str, newest_first: Iterable[Job]) -> Job:
 
 def _not_found(prefix: str, nearest: Sequence[str], searched: int) -> str:
     among = f" among the newest {searched}" if searched >= SEARCHED_JOBS else ""
-    hint = f" The closest are {' and '.join(nearest)}." if nearest else ""
+    hint = f" Closest: {', '.join(nearest)}." if nearest else ""
     return f"No job{among} has an id that begins with {prefix}.{hint} `mmaudio list` shows all."
 
 

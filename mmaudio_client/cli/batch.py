@@ -25,7 +25,8 @@ from mmaudio_client.submit_fields import SubmitFields
 
 @dataclass
 class _Item:
-    """An input on its way: `outcome` is None until its job has ended or could not be submitted."""
+    """An input and its job. `outcome` is None until the job has ended or was refused; it stays None where an error of
+    another input ended the batch before this one was submitted."""
 
     input: JobInput
     job: Job | None = None
@@ -64,10 +65,10 @@ class Batch:
             raise InterruptedWaitError(
                 f"Interrupted. Jobs that were submitted ({submitted}) continue: `mmaudio list` shows them."
             ) from None
-        codes = [ExitCode.UNREACHABLE if item.outcome is None else item.outcome for item in self._items]
+        outcomes = [item.outcome for item in self._items]
         if not self._as_json:
-            click.echo(_summary([item.outcome for item in self._items], no_wait=no_wait), err=True)
-        return worst(codes)
+            click.echo(_summary(outcomes, no_wait=no_wait), err=True)
+        return worst(outcome for outcome in outcomes if outcome is not None)
 
     def _submit(self, item: _Item, *, no_wait: bool) -> bool:
         """Submit one input; return whether it makes sense to go on with the next."""

@@ -45,7 +45,7 @@ def list_(client: Client, state: str | None, variant: str | None, limit: int, as
 
 
 def _created(time: datetime, now: datetime | None) -> str:
-    """Return a time of creation as a short age, which leaves room for the prompt, or where there is no `now` in full."""
+    """Return a time of creation as a short age, which leaves room for the prompt; without `now`: in full."""
     if now is None:
         return f"{time:%Y-%m-%dT%H:%M:%SZ}"
     seconds = max(0, int((now - time).total_seconds()))

@@ -123,7 +123,7 @@ def test_a_field_that_is_refused_for_one_is_not_sent_for_the_others(
     wrong = problem(422, "invalid_request", "No.", errors=[{"field": "num_steps", "message": "at most 100"}])
     server.answers = [upload_answer(), httpx.Response(204), wrong]
     result = mmaudio("submit", "a.mp4", "b.mp4", "--num-steps", "1000")
-    assert (inputs_sent(server), server.answers) == (["a.mp4"], [])
+    assert (inputs_sent(server), server.answers, result.exit_code) == (["a.mp4"], [], ExitCode.REFUSED)
     assert result.stderr.splitlines()[-1] == "2 inputs: 1 refused, 1 not submitted"
 
 
