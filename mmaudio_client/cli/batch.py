@@ -48,18 +48,19 @@ class Batch:
         self._client, self._fields, self._output, self._as_json = client, fields, output, as_json
         self._items = [_Item(one) for one in inputs]
         self._warned: set[str] = set()
+        self._bar = _Bar(None)
 
     def run(self, *, no_wait: bool) -> ExitCode:
         """Submit everything, wait for it unless `no_wait`, print a summary, and return the worst exit code."""
         try:
-            with self._progress("submit") as advance:
+            with self._progress("submit"):
                 for item in self._items:
                     if not self._submit(item, no_wait=no_wait):
                         break
-                    advance("")
+                    self._bar.advance()
             if not no_wait:
-                with self._progress("wait") as advance:
-                    self._wait(advance)
+                with self._progress("wait"):
+                    self._wait()
         except KeyboardInterrupt:
             submitted = sum(item.job is not None for item in self._items)
             raise InterruptedWaitError(
@@ -83,13 +84,13 @@ class Batch:
             at_fault = set(exc.fields) if isinstance(exc, InvalidRequestError) else set()
             return not isinstance(exc, UnavailableError | WrongServerError) and at_fault <= {"video", "image"}
         if no_wait:
-            print_json(item.job.raw) if self._as_json else click.echo(item.job.id)
+            print_json(item.job.raw) if self._as_json else self._echo(item.job.id)
             item.outcome = ExitCode.OK
         elif not self._as_json:
-            click.echo(f"{item.input.label}: {item.job.id}", err=True)
+            self._echo(f"{item.input.label}: {item.job.id}", err=True)
         return True
 
-    def _wait(self, advance: _Advance) -> None:
+    def _wait(self) -> None:
         items = {item.job.id: item for item in self._items if item.job is not None}
         try:
             for job in self._client.watch_all([item.job for item in items.values() if item.job is not None]):
@@ -97,13 +98,14 @@ class Batch:
                 item.job = job
                 if job.ended:
                     self._finish(item, job)
-                    advance("")
+                    self._bar.advance()
                 else:
-                    self._show(item, job, advance)
+                    self._show(item, job)
         except (UnavailableError, WrongServerError) as exc:
             for item in items.values():
                 item.outcome = ExitCode.UNREACHABLE if item.outcome is None else item.outcome
-            print_error(exc, as_json=self._as_json)
+            with self._bar.paused():
+                print_error(exc, as_json=self._as_json)
 
     def _finish(self, item: _Item, job: Job) -> None:
         """Save the results of an ended job, or report why there are none."""
@@ -120,43 +122,52 @@ class Batch:
             return
         for warning in job.warnings:
             if warning.message not in self._warned:  # many concern the model, not the input
-                click.echo(f"Warning: {item.input.label}: {warning}", err=True)
+                self._echo(f"Warning: {item.input.label}: {warning}", err=True)
                 self._warned.add(warning.message)
         for path in saved:
-            click.echo(str(path))
+            self._echo(str(path))
 
-    def _show(self, item: _Item, job: Job, advance: _Advance) -> None:
+    def _show(self, item: _Item, job: Job) -> None:
         stage = str(job.stage or job.state)
-        if advance.visible:
-            advance.describe(f"{item.input.label}: {describe(job)}")
-        elif not self._as_json and stage != item.shown:
-            click.echo(f"{item.input.label}: {stage}", err=True)
+        self._bar.describe(f"{item.input.label}: {describe(job)}")
+        if not self._bar.visible and not self._as_json and stage != item.shown:
+            self._echo(f"{item.input.label}: {stage}", err=True)
         item.shown = stage
 
     def _fail(self, item: _Item, error: ClientError | OSError) -> None:
         item.outcome = exit_code_of(error)
-        print_error(error, as_json=self._as_json, input=item.input.label)
+        with self._bar.paused():
+            print_error(error, as_json=self._as_json, input=item.input.label)
+
+    def _echo(self, line: str, *, err: bool = False) -> None:
+        with self._bar.paused():
+            click.echo(line, err=err)
 
     @contextmanager
-    def _progress(self, what: str) -> Iterator[_Advance]:
+    def _progress(self, what: str) -> Iterator[None]:
         console = Console(stderr=True)
         if self._as_json or not console.file.isatty():
-            yield _Advance(None)
+            yield
             return
         columns = (
             TextColumn(what),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
         )
-        with Progress(*columns, console=console, transient=True) as bar:
+        # Redirected, the standard output would go to the bar's console: to the standard error output.
+        with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
             bar.add_task("", total=len(self._items))
-            yield _Advance(bar)
+            self._bar = _Bar(bar)
+            try:
+                yield
+            finally:
+                self._bar = _Bar(None)
 
 
-class _Advance:
-    """Moves the progress bar of a batch, where there is one."""
+class _Bar:
+    """The progress bar of a batch, where there is one."""
 
     def __init__(self, bar: Progress | None) -> None:
         self._bar = bar
@@ -165,13 +176,25 @@ class _Advance:
     def visible(self) -> bool:
         return self._bar is not None
 
-    def __call__(self, description: str) -> None:
+    def advance(self) -> None:
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], advance=1, description=description)
+            self._bar.update(self._bar.task_ids[0], advance=1, description="")
 
     def describe(self, description: str) -> None:
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], description=description)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bar off the terminal while something else is printed."""
+        if self._bar is None:
+            yield
+            return
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            self._bar.start()
 
 
 def _summary(outcomes: Sequence[ExitCode | None], *, no_wait: bool) -> str:

@@ -65,7 +65,7 @@ def one_line(text: str) -> str:
 
 def _follow_with_bar(client: Client, job: Job, console: Console) -> Job:
     columns = (
-        TextColumn("{task.description:<26}"),
+        TextColumn("{task.description:<26}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
 
+from mmaudio_client.cli.batch import Batch
 from mmaudio_client.cli.exit_codes import ExitCode, worst
+from mmaudio_client.cli.job_inputs import collect_inputs
 from mmaudio_client.transport import TRIES
 from tests.unit.mmaudio_client.command_runner import Command
 from tests.unit.mmaudio_client.scripted_server import (
@@ -158,6 +162,35 @@ def test_as_json_each_job_is_a_line_and_so_is_each_error(
         {"code": "media_invalid", "message": "The job failed: The file is empty.", "job_id": FIRST, "input": "a.mp4"}
     ]
     assert result.exit_code == ExitCode.FAILED
+
+
+def test_beside_a_progress_bar_the_standard_output_holds_the_paths_alone(
+    server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    files(tmp_path, "a [x].mp4", "b.mp4")
+    server.answers = [
+        *sent(FIRST),
+        *sent(SECOND),
+        job_answer("running", id=FIRST),
+        job_answer("failed", id=SECOND),
+        job_answer("succeeded", id=FIRST),
+        sound(),
+    ]
+    inputs = collect_inputs(["a [x].mp4", "b.mp4"], image=None)
+    batch = Batch(server.client(), inputs, {"prompt": "rain"}, output=Path(), as_json=False)
+    assert batch.run(no_wait=False) is ExitCode.FAILED
+    assert capsys.readouterr().out == "a [x].flac\n"
+    shown = terminal.getvalue()
+    assert "━" in shown
+    assert f"a [x].mp4: {FIRST}\n" in shown
+    assert "a [x].mp4: sample" in shown  # square brackets are no markup
 
 
 def test_ctrl_c_says_that_submitted_jobs_continue(mmaudio: Command, server: ScriptedServer, tmp_path: Path) -> None:
