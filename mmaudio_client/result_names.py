@@ -53,7 +53,7 @@ def numbered_names(stem: str, artifacts: Sequence[Artifact]) -> Iterator[tuple[s
 
 
 def _mark(artifact: Artifact) -> str:
-    """Return what tells a file from the sound of its take; a video must not be named as the input is."""
+    """Return what distinguishes a file's name from that of its take's sound, and a video's from the input's."""
     if artifact.kind == "audio":
         return ""
     return "-sound" if artifact.kind == "video" else f"-{stem_of_filename(artifact.name) or 'file'}"

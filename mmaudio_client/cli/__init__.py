@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
 import click
 
@@ -66,9 +65,11 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        with json_usage_errors([*ctx._protected_args, *ctx.args]):
-            return super().invoke(ctx)
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        with json_usage_errors(args):
+            return super().resolve_command(ctx, args)
 
 
 def _commands() -> dict[str, EntryPoint]:

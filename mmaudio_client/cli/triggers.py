@@ -16,9 +16,11 @@ HEADER = ("ID", "STATE", "OBJECTS", "SUFFIXES", "SUBMITTED", "SKIPPED", "HELD", 
 
 
 class _Group(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        with json_usage_errors([*ctx._protected_args, *ctx.args]):
-            return super().invoke(ctx)
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        with json_usage_errors(args):
+            return super().resolve_command(ctx, args)
 
 
 @click.group(cls=_Group)
