@@ -142,8 +142,8 @@ def test_full_precision_wins_over_another(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Pipeline, "load", noted)
     for precision in ("bf16", "fp16", "fp32"):
-        assert run(tmp_path, "--duration", "1", "--precision", precision).exit_code == 0
-    assert run(tmp_path, "--duration", "1", "--precision", "bf16", "--full-precision").exit_code == 0
+        assert run(tmp_path, "--duration", "0.4", "--precision", precision).exit_code == 0
+    assert run(tmp_path, "--duration", "0.4", "--precision", "bf16", "--full-precision").exit_code == 0
 
     assert asked == ["bf16", "fp16", "fp32", "fp32"]
 
