@@ -22,7 +22,7 @@ from mmaudio_model.pipeline import GenerationRequest, text_is_cut
 from mmaudio_model.variants import Variant
 
 LIMITS = MediaLimits()
-SHORTER_S = 0.05
+SHORTFALL_TOLERANCE_S = 0.05
 """A video may be this much shorter than requested without a warning."""
 
 
@@ -124,18 +124,18 @@ def request_warnings(
     warnings: list[str] = []
     if request.video is not None:
         warnings += request.video.warnings
-        if duration_s is not None and request.duration_s < duration_s - SHORTER_S:
+        if duration_s is not None and request.duration_s < duration_s - SHORTFALL_TOLERANCE_S:
             warnings.append(
                 f"The video is shorter than the requested {duration_s:g} s; the sound is {request.duration_s:.2f} s."
             )
     if video is not None and duration_s is None:
         with video.open("rb") as file:
             length_s = probe_video(file, LIMITS).duration_s
-        if length_s is not None and length_s > request.duration_s + SHORTER_S:
+        if length_s is not None and length_s > request.duration_s + SHORTFALL_TOLERANCE_S:
             warnings.append(f"Only the first {request.duration_s:g} s of the video's {length_s:.2f} s are used.")
     for name, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
         if text and text_is_cut(text):
-            warnings.append(f"Only the first 75 tokens of the {name} are used.")
+            warnings.append(f"The {name} was truncated to its first 75 tokens.")
     return tuple(warnings)
 
 

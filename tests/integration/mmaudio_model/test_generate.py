@@ -144,7 +144,7 @@ def test_full_precision_wins_over_another(tmp_path: Path, monkeypatch: pytest.Mo
         return load(*args, precision=precision, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Pipeline, "load", noted)
-    short = ("--prompt", "", "--duration", "1")
+    short = ("--prompt", "", "--duration", "0.4")
     for precision in ("bf16", "fp16", "fp32"):
         assert run(tmp_path, *short, "--precision", precision).exit_code == 0
     assert run(tmp_path, *short, "--precision", "bf16", "--full-precision").exit_code == 0

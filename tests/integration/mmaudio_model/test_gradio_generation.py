@@ -172,7 +172,7 @@ def test_a_device_without_memory_is_a_sentence(tiny: Pipeline, tmp_path: Path) -
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(RequestInvalidError, match="choose a shorter duration"):
-        SoundGenerator(Small(), tmp_path).make(QUICK)  # type: ignore[arg-type]
+        SoundGenerator(Small(), tmp_path).generate(QUICK)  # type: ignore[arg-type]
 
 
 def test_progress_goes_from_reading_to_writing(generator: SoundGenerator) -> None:

@@ -136,6 +136,6 @@ def test_a_text_of_more_than_75_tokens_is_a_warning() -> None:
     long = "rain " * 80
 
     assert warnings_of(None, 1.0, prompt=long, negative_prompt=long) == (
-        "Only the first 75 tokens of the prompt are used.",
-        "Only the first 75 tokens of the negative prompt are used.",
+        "The prompt was truncated to its first 75 tokens.",
+        "The negative prompt was truncated to its first 75 tokens.",
     )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -51,6 +53,9 @@ def nothing_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Pipeline, "load", load)
     monkeypatch.setattr("mmaudio_model.cli.gradio.check_port_free", lambda *_: None)
+    layout = ModuleType("layout")  # gradio takes seconds to import
+    vars(layout)["build_app"] = load
+    monkeypatch.setitem(sys.modules, "mmaudio_model.gradio_app.layout", layout)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 
