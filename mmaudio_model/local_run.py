@@ -126,7 +126,7 @@ def request_warnings(
         warnings += request.video.warnings
         if duration_s is not None and request.duration_s < duration_s - SHORTFALL_TOLERANCE_S:
             warnings.append(
-                f"The video is shorter than the requested {duration_s:g} s; the sound is {request.duration_s:.2f} s."
+                f"The video has {request.duration_s:.2f} s of the requested {duration_s:g} s; the sound is as long."
             )
     if video is not None and duration_s is None:
         with video.open("rb") as file:

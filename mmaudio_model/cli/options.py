@@ -37,17 +37,23 @@ def _expand(_ctx: click.Context, _param: click.Parameter, value: Path | None) ->
     return value.expanduser() if value is not None else None
 
 
-# Its existence is checked later (checkpoints.folder), with a hint at the folder that was probably meant.
-weights_dir = click.option(
-    "--weights",
-    "weights_dir",
-    metavar="FOLDER",
-    envvar="MMAUDIO_WEIGHTS_DIR",
-    show_envvar=True,
-    type=click.Path(path_type=Path),
-    callback=_expand,
-    help="Weights folder, laid out as published or as `mmaudio train` writes it; it must hold at least one part of "
-    "the variant. Default: the Hugging Face cache, and the package for bundled variants.",
+def weights_option(description: str) -> Callable[[Decorated], Decorated]:
+    """Return the option for the weights folder. The folder is checked by `checkpoints.folder`, whose errors have hints."""
+    return click.option(
+        "--weights",
+        "weights_dir",
+        metavar="FOLDER",
+        envvar="MMAUDIO_WEIGHTS_DIR",
+        show_envvar=True,
+        type=click.Path(path_type=Path),
+        callback=_expand,
+        help=description,
+    )
+
+
+weights_dir = weights_option(
+    "Weights folder, laid out as published or as `mmaudio train` writes it; it must hold at least one part of the "
+    "variant. Default: the Hugging Face cache, and the package for bundled variants."
 )
 device = click.option(
     "--device",

@@ -26,6 +26,13 @@ PIPE_WIDTH = 200
 PUBLISHED = [name for name, variant in VARIANTS.items() if not variant.bundled]
 
 _variants = click.Choice(PUBLISHED)
+_weights_dir = shared.weights_option(
+    "Weights folder, laid out as published or as `mmaudio train` writes it; files that are not in it are looked for in "
+    "the Hugging Face cache. Default: the cache alone."
+)
+_target_dir = shared.weights_option(
+    "Folder to fetch into; it is created if it does not exist. Default: the Hugging Face cache."
+)
 
 
 @click.group()
@@ -34,7 +41,7 @@ def weights() -> None:
 
 
 @weights.command("list", cls=LocalCommand)
-@shared.weights_dir
+@_weights_dir
 @click.option("--files", "with_files", is_flag=True, help="Also list each file with its size, licence and place.")
 @shared.as_json
 def list_(weights_dir: Path | None, with_files: bool, as_json: bool) -> None:
@@ -60,7 +67,7 @@ def list_(weights_dir: Path | None, with_files: bool, as_json: bool) -> None:
 
 @weights.command(cls=LocalCommand)
 @click.argument("names", metavar="VARIANT...", nargs=-1, required=True, type=_variants)
-@shared.weights_dir
+@_target_dir
 @shared.as_json
 def fetch(names: tuple[str, ...], weights_dir: Path | None, as_json: bool) -> None:
     """Fetch the files of each VARIANT, and verify them.
@@ -94,7 +101,7 @@ def fetch(names: tuple[str, ...], weights_dir: Path | None, as_json: bool) -> No
 
 @weights.command(cls=LocalCommand)
 @click.argument("names", metavar="[VARIANT...]", nargs=-1, type=_variants)
-@shared.weights_dir
+@_weights_dir
 @shared.as_json
 def verify(names: tuple[str, ...], weights_dir: Path | None, as_json: bool) -> None:
     """Compare the files of each VARIANT with their published checksums; without VARIANT, all that are installed.

@@ -121,7 +121,7 @@ def warnings_of(video: Path | None, duration_s: float | None, **options: Any) ->
 
 
 def test_a_video_shorter_than_requested_is_a_warning(video: Path) -> None:
-    assert warnings_of(video, 5.0) == ("The video is shorter than the requested 5 s; the sound is 1.00 s.",)
+    assert warnings_of(video, 5.0) == ("The video has 1.00 s of the requested 5 s; the sound is as long.",)
     assert warnings_of(video, 1.0) == ()
     assert warnings_of(video, None) == ()
 
