@@ -26,6 +26,7 @@ WORLD_PARTS = ("video", "shuffled", "text", "negative", "speed")
 PROGRESS_INTERVAL_S = 10.0
 HELD_OUT_SOUNDS = 260
 PIPE_WIDTH = 200
+SHOWN_NAMES = 5
 
 _report_file = click.option("--output", type=shared.FILE, help="Also write the complete report to this JSON file.")
 
@@ -177,7 +178,9 @@ def folders(
         report["pretrained"] = pretrained_metrics(material, metric_weights, on_progress=_progress())
     for folder, unpaired in ((generated, pairs.only_generated), (reference, pairs.only_reference)):
         if unpaired:
-            click.echo(f"Warning: {len(unpaired)} files are only in {folder} and were left out.", err=True)
+            more = f" and {len(unpaired) - SHOWN_NAMES} more" if len(unpaired) > SHOWN_NAMES else ""
+            names = ", ".join(unpaired[:SHOWN_NAMES])
+            click.echo(f"Warning: not compared, because only in {folder}: {names}{more}", err=True)
     table = parts_table({"generated": report}, ("generated",))
     _finish(report, table, pretrained_lines(report.get("pretrained", {})), output, as_json=as_json)
 

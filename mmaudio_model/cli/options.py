@@ -38,7 +38,7 @@ def _expand(_ctx: click.Context, _param: click.Parameter, value: Path | None) ->
 
 
 def weights_option(description: str) -> Callable[[Decorated], Decorated]:
-    """Return the option for the weights folder. The folder is checked by `checkpoints.folder`, whose errors have hints."""
+    """Return the option for the weights folder; `checkpoints.folder` checks it, since its errors have hints."""
     return click.option(
         "--weights",
         "weights_dir",
