@@ -25,18 +25,6 @@ CACHE_CHECK_S, CACHE_AGE_S = 3600, 24 * 3600
 """gradio's copies of inputs and outputs are deleted after a day. The results stay in their folder."""
 
 
-class _UploadedImage(gr.Image):
-    """An image field that hands on the uploaded file's path.
-
-    gradio's own would open the picture and fail without an explanation; `media.image` has limits and explains.
-    """
-
-    is_template = True  # the browser knows it as a plain image field
-
-    def preprocess(self, payload: Any) -> Any:
-        return None if payload is None else payload.path
-
-
 def build_app(generator: SoundGenerator) -> gr.Blocks:
     """Return the app, with tabs for video, text and image input."""
     app = gr.Blocks(
@@ -123,7 +111,10 @@ def _image_tab(generator: SoundGenerator, app: gr.Blocks) -> None:
 
     with gr.Row():
         with gr.Column():
-            image = _UploadedImage(label="Image", sources=["upload"], type="filepath")
+            image = gr.Image(label="Image", sources=["upload"], type="filepath")
+            # gradio would open the picture and fail without an explanation; `media.image` has limits and explains.
+            # Set on the instance: for a subclass, gradio writes a .pyi file beside this module.
+            vars(image)["preprocess"] = _path_of
             fields = _create_fields(generator.variant)
             button = gr.Button("Make sound", variant="primary")
         with gr.Column():
@@ -191,3 +182,7 @@ def _selected(path: str | None, kind: str) -> Path:
     if path is None:
         raise _shown_error(f"No {kind} selected; select one first.")
     return Path(path)
+
+
+def _path_of(image: Any) -> str | None:
+    return None if image is None else image.path
