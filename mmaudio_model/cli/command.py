@@ -85,6 +85,16 @@ class LocalCommand(click.Command):
             ) from exc
 
 
+class LocalGroup(click.Group):
+    """A group of local commands, which reports an unknown command as JSON too."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        with _json_errors("--json" in args):
+            return super().resolve_command(ctx, args)
+
+
 class CommandError(click.ClickException):
     """Raised to leave a command with a sentence.
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from mmaudio_model.checkpoints.folder import check_folder_for
 from mmaudio_model.checkpoints.origin import describe_origins, part_files
 from mmaudio_model.cli import options as shared
-from mmaudio_model.cli.command import CommandError, LocalCommand, print_json
+from mmaudio_model.cli.command import CommandError, LocalCommand, LocalGroup, print_json
 from mmaudio_model.lengths import sequence_lengths
 from mmaudio_model.variants import get_variant
 
@@ -31,7 +31,7 @@ SHOWN_NAMES = 5
 _report_file = click.option("--output", type=shared.FILE, help="Also write the complete report to this JSON file.")
 
 
-@click.group("eval")
+@click.group("eval", cls=LocalGroup)
 def eval_() -> None:
     """Evaluate sounds: onsets, classes, distances."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from mmaudio_model.cli import options as shared
-from mmaudio_model.cli.command import LocalCommand, print_json
+from mmaudio_model.cli.command import LocalCommand, LocalGroup, print_json
 from mmaudio_model.cli.finetune import finetune, merge_lora, prepare
 from mmaudio_model.cli.progress import ProgressBars
 from mmaudio_model.variants import VARIANTS, get_variant
@@ -18,7 +18,7 @@ BUNDLED = [name for name, variant in VARIANTS.items() if variant.bundled]
 PARTS = ("vae", "sync", "clip", "vocoder", "flow")
 
 
-@click.group()
+@click.group(cls=LocalGroup)
 def train() -> None:
     """Train or fine-tune a variant."""
     # The progress bars show the same.

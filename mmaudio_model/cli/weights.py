@@ -18,7 +18,7 @@ from mmaudio_model.checkpoints.folder import check_fetch_target, check_folder, c
 from mmaudio_model.checkpoints.published import PublishedFile, needed_files
 from mmaudio_model.checkpoints.verify import FileState, Finding, inspect_file, verify_file
 from mmaudio_model.cli import options as shared
-from mmaudio_model.cli.command import EXIT_FAILED, LocalCommand, print_json
+from mmaudio_model.cli.command import EXIT_FAILED, LocalCommand, LocalGroup, print_json
 from mmaudio_model.cli.weights_state import VariantWeights, weights_of
 from mmaudio_model.variants import VARIANTS
 
@@ -35,7 +35,7 @@ _target_dir = shared.weights_option(
 )
 
 
-@click.group()
+@click.group(cls=LocalGroup)
 def weights() -> None:
     """List, fetch and verify the models' weights."""
 

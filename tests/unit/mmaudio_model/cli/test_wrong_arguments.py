@@ -167,6 +167,14 @@ def test_a_duration_that_the_variant_cannot_make_is_refused(tmp_path: Path, line
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("group", ["eval", "train"])
+def test_an_unknown_command_is_json_too(group: str) -> None:
+    result = run(f"{group} nothing", "--json")
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert json.loads(result.stderr)["error"] == {"code": "usage", "message": "No such command 'nothing'."}
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
