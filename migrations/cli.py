@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from jobs.settings import load_settings
+from jobs.cli.configuration import load_settings_or_exit
 from migrations.upgrade import upgrade
 
 
@@ -12,6 +12,6 @@ from migrations.upgrade import upgrade
 @click.option("--revision", default="head", show_default=True, help="Revision to migrate to.")
 def migrate(revision: str) -> None:
     """Bring the database to the current schema."""
-    settings = load_settings()
+    settings = load_settings_or_exit()
     upgrade(settings.database_url, revision)
     click.echo(f"The database is at revision {revision}.")
