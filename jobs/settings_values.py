@@ -14,7 +14,6 @@ _BIND = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:\s/]+):(?P<port>\d{1,
 _DEVICE = re.compile(r"cpu(:\d+)?|cuda:\d+", re.ASCII)
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)(?P<user>[^/?#@:\s]*):(?P<password>[^\s]*)@")
 _SECRET_QUERY = re.compile(r"(?i)(?P<name>[?&][\w-]*(password|secret|token)[\w-]*=)[^&#\s]*")
-DATABASE_SCHEMES = ("sqlite", "postgresql+psycopg")
 
 
 def parse_bind(value: str) -> tuple[str, int]:
@@ -47,19 +46,21 @@ def is_loopback(host: str) -> bool:
 
 def check_database_url(value: str) -> str:
     """Return a SQLAlchemy URL of a database that the platform supports."""
+    allowed = "give sqlite:////absolute/path.db or postgresql+psycopg://user:password@host:5432/database"
+    if value.startswith("sqlite:"):
+        path = value.removeprefix("sqlite:///")
+        if path in {value, "", ":memory:"}:
+            raise ValueError(f"{allowed}; several processes share the database, so it must be a file")
+        return value
+    # Imported only here, because it takes long and most commands use SQLite.
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
-    allowed = "give sqlite:////absolute/path.db or postgresql+psycopg://user:password@host:5432/database"
     try:
         url = make_url(value)
     except (ArgumentError, ValueError) as exc:
         raise ValueError(allowed) from exc
-    if url.drivername not in DATABASE_SCHEMES:
-        raise ValueError(allowed)
-    if url.drivername == "sqlite" and (not url.database or url.database == ":memory:"):
-        raise ValueError(f"{allowed}; several processes share the database, so it must be a file")
-    if url.drivername != "sqlite" and not url.database:
+    if url.drivername != "postgresql+psycopg" or not url.database:
         raise ValueError(allowed)
     return value
 

@@ -44,7 +44,7 @@ def check_folders(settings: Settings, role: Role) -> None:
             if exc.errno in _LASTING:
                 reason = "is not a folder" if exc.errno in {errno.EEXIST, errno.ENOTDIR} else "cannot be written"
                 raise SettingsError(
-                    f"{variable(name)} means the folder {folder}, which {reason} ({exc.strerror}); give a folder that "
+                    f"{variable(name)} names {folder}, which {reason} ({exc.strerror}); give a folder that "
                     "this user can write."
                 ) from exc
 

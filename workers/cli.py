@@ -213,7 +213,6 @@ def up(
     settings = load_with_port(
         port, api_bind=api_bind, data_dir=data_dir, devices=devices, variants=variants, preload=preload
     )
-    _say("checking the settings of this machine")
     _start_logging(settings)
     from jobs.listen_address import PortTakenError
     from workers.host.up import UpRefusedError, run_up

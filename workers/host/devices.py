@@ -1,4 +1,7 @@
-"""Lists the devices of this machine and pins a process to one. Never initialises CUDA: a parent that did could not fork."""
+"""Lists the devices of this machine and pins a process to one.
+
+Never initialises CUDA: a parent that did could not fork.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from workers.host.gpu import cuda_uuids
 
 _CPU = re.compile(r"cpu(:\d+)?")
 _CUDA = re.compile(r"cuda:(\d+)")
-# On a CPU torch and oneDNN each cache prepared convolutions by input length, 1,024 by default, 0.4 MB for every length of
-# audio. This many cost no speed (benchmarks/README.md, soak).
+# On a CPU torch and oneDNN each cache prepared convolutions by input length, 1,024 by default, 0.4 MB for each length
+# of audio. This many cost no speed (benchmarks/README.md, soak).
 _CONVOLUTION_CACHE = {"LRU_CACHE_CAPACITY": "64", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
 
 
@@ -68,7 +71,9 @@ def _device(name: str, threads: int, gpus: list[str]) -> Device:
         index = int(match[1])
         if index >= len(gpus):
             found = ", ".join(f"cuda:{n}" for n in range(len(gpus))) or "none"
-            raise DeviceError(f"this machine has no {name}; its usable CUDA devices are: {found}.")
+            raise DeviceError(
+                f"this machine has no {name} (CUDA devices: {found}), give devices that it has, auto or cpu:0."
+            )
         # By UUID: an index may mean another device, as CUDA and the driver may order them differently.
         return Device(name, "cuda:0", {"CUDA_VISIBLE_DEVICES": gpus[index], "CUDA_DEVICE_ORDER": "PCI_BUS_ID"})
     raise DeviceError(f"{name!r} is not a device, give auto, cuda:N or cpu:N.")

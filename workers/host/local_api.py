@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from jobs.settings import Settings
+
+if TYPE_CHECKING:
+    import httpx
 
 TIMEOUT_S = 2.0
 POLL_EVERY_S = 0.5
@@ -24,6 +25,9 @@ class LocalApi:
     """Asks the API of this machine. Never through a proxy, and never raises: it may just be starting."""
 
     def __init__(self, settings: Settings, *, transport: httpx.BaseTransport | None = None) -> None:
+        import httpx  # only here, because it takes long: `mmaudio up` must first say what it is doing
+
+        self._failures = (httpx.HTTPError, ValueError, KeyError)
         self._client = httpx.Client(
             base_url=base_url(settings), timeout=TIMEOUT_S, trust_env=False, transport=transport
         )
@@ -61,9 +65,9 @@ class LocalApi:
 
     def _ask_workers(self) -> list[dict[str, Any]] | None:
         try:
-            if self._client.get("/readyz").status_code != httpx.codes.OK:
+            if self._client.get("/readyz").status_code != 200:
                 return None
             workers: list[dict[str, Any]] = self._client.get("/v1/workers").json()["data"]
-        except (httpx.HTTPError, ValueError, KeyError):
+        except self._failures:
             return None
         return workers

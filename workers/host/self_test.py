@@ -29,6 +29,6 @@ def check_device(device: str) -> None:
     error = float((product - expected).norm() / expected.norm())
     if not error <= LARGEST_ERROR:
         raise DeviceUnusableError(
-            f"Device {device} computes wrong results: the relative error of a matrix product is {error:.2g}, allowed is "
-            f"at most {LARGEST_ERROR:g}. The device or its driver is broken."
+            f"Device {device} computes wrong results: the relative error of a matrix product is {error:.2g}, at most "
+            f"{LARGEST_ERROR:g} is allowed. The device or its driver is broken."
         )

@@ -10,21 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import redis
-from redis.exceptions import RedisError
-
 from jobs.listen_address import refuse_open_network, reserved_port
 from jobs.settings import Settings
 from jobs.writable_folders import check_folders
 from workers.host.local_api import LocalApi, base_url
 from workers.host.preflight import check_weights, chosen_devices
-from workers.host.supervisor import (
-    ChildSpec,
-    CrashLoopError,
-    Supervisor,
-    child_environment,
-    own_command,
-)
+from workers.host.supervisor import ChildSpec, CrashLoopError, Supervisor, child_environment, own_command
 from workers.host.valkey import EmbeddedValkey, prepare_valkey, write_private
 
 READY_WITHIN_S = 120.0
@@ -116,6 +107,10 @@ class _Startup:
 
     def _wait_for_broker(self, valkey: EmbeddedValkey) -> None:
         """Wait until the server answers; it may first read a long append-only file."""
+        # Imported only here: what `up` is doing must be on the screen soon after it was called.
+        import redis
+        from redis.exceptions import RedisError
+
         client = redis.Redis.from_url(valkey.url)
         progress = _Progress(self._tell, lambda: "waiting for Valkey to read its files")
 
