@@ -181,7 +181,7 @@ class Settings(BaseSettings):
     )
 
     lease_s: float = Field(
-        12, gt=0, description="A worker whose heartbeat is older than this has lost its jobs to the queue."
+        12, gt=0, description="Return a worker's jobs to the queue when its last heartbeat is older than this."
     )
     heartbeat_s: float = Field(4, gt=0, description="Interval at which a worker renews its leases.")
     maintenance_interval_s: float = Field(
@@ -195,7 +195,7 @@ class Settings(BaseSettings):
     priority_aging_s: float = Field(
         600,
         gt=0,
-        description="Jobs queued for longer than this are picked every fourth time, whatever their priority.",
+        description="Every fourth pick takes a job queued for longer than this, whatever its priority.",
     )
     max_running_per_tenant: int = Field(
         0,
