@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from jobs.settings import Settings
 from jobs.settings_errors import SettingsError, variable
 
-Role = Literal["up", "api", "control", "worker"]
+Role = Literal["up", "api", "control", "worker", "migrate"]
 # A full disk and a server that does not answer pass; these do not.
 _LASTING = frozenset(
     {
@@ -57,6 +57,8 @@ def _folders(settings: Settings, role: Role) -> Iterator[tuple[str, Path]]:
     database = _sqlite_folder(settings.database_url)
     if database is not None:
         yield _chosen_by(settings, "database_url", database), database
+    if role == "migrate":
+        return
     storage = urlsplit(settings.storage_url)
     if storage.scheme == "file":
         yield _chosen_by(settings, "storage_url", Path(unquote(storage.path))), Path(unquote(storage.path))

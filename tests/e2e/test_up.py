@@ -158,5 +158,5 @@ def state_of(platform: RunningPlatform, job_id: str) -> tuple[str, list[str | No
     """Return the state of a job and the outcomes of its attempts, from the database."""
     with closing(sqlite3.connect(platform.data_dir / "mmaudio.db")) as database:
         (state,) = database.execute("select state from jobs where id = ?", (job_id,)).fetchone()
-        outcomes = database.execute("select outcome from attempts where job_id = ? order by number", (job_id,))
+        outcomes = database.execute("select outcome from job_attempts where job_id = ? order by attempt", (job_id,))
         return str(state), [outcome for (outcome,) in outcomes]

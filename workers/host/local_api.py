@@ -31,6 +31,7 @@ class LocalApi:
         self._client = httpx.Client(
             base_url=base_url(settings), timeout=TIMEOUT_S, trust_env=False, transport=transport
         )
+        self._preload = ", ".join(settings.preload)
         self._workers: list[dict[str, Any]] | None = None
         self._asked_at = float("-inf")
 
@@ -50,7 +51,8 @@ class LocalApi:
         starting = [worker for worker in workers if worker["state"] == "starting"]
         if not starting:
             return "the API is ready; waiting for a worker to start"
-        return f"the API is ready; waiting for the worker on {', '.join(worker['device'] for worker in starting)}"
+        loading = ", ".join(f"{self._preload or worker['variants'][0]} on {worker['device']}" for worker in starting)
+        return f"the API is ready; loading {loading}"
 
     def running_job_count(self) -> int | None:
         """Return how many jobs run; None when the API does not answer."""

@@ -112,7 +112,7 @@ class _Startup:
         from redis.exceptions import RedisError
 
         client = redis.Redis.from_url(valkey.url)
-        progress = _Progress(self._tell, lambda: "waiting for Valkey to read its files")
+        progress = _Progress(self._tell, lambda: "waiting for Valkey to read its files", first_after_s=PROGRESS_EVERY_S)
 
         def answers() -> bool:
             progress.report()
@@ -140,7 +140,7 @@ class _Startup:
         if done.returncode == 0:
             return
         lines = done.stderr.strip().splitlines() or ["no message"]
-        raise UpRefusedError(f"The database could not be migrated: {lines[-1].removeprefix('Error: ')}")
+        raise UpRefusedError(lines[-1].removeprefix("Error: "))
 
     def _start_parts(self, devices: list[str]) -> None:
         self._tell(f"starting the API, the control worker and a worker on {', '.join(devices)}")
@@ -187,15 +187,21 @@ class _Startup:
 
 
 class _Progress:
-    """Tells a state when it changes, and now and then while it does not."""
+    """Tells a state when it changes, and now and then while it does not.
 
-    def __init__(self, tell: Callable[[str], None], state: Callable[[], str]) -> None:
-        self._tell, self._state = tell, state
+    Args:
+        first_after_s: tell nothing of a wait that is shorter.
+    """
+
+    def __init__(self, tell: Callable[[str], None], state: Callable[[], str], *, first_after_s: float = 0.0) -> None:
+        self._tell, self._state, self._first_after_s = tell, state, first_after_s
         self._began = self._told_at = time.monotonic()
         self._told = ""
 
     def report(self) -> None:
         now, state = time.monotonic(), self._state()
+        if now - self._began < self._first_after_s:
+            return
         if state == self._told and now - self._told_at < PROGRESS_EVERY_S:
             return
         waited = f" ({now - self._began:.0f} s)" if state == self._told else ""

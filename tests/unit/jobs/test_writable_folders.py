@@ -55,7 +55,7 @@ def test_the_folder_of_the_storage_is_checked_by_all(tmp_path: Path, role: Role)
     assert sentence.startswith(f"MMAUDIO_STORAGE_URL names {tmp_path}/a file, which is not a folder")
 
 
-@pytest.mark.parametrize("role", ["up", "api", "control", "worker"])
+@pytest.mark.parametrize("role", ["up", "api", "control", "worker", "migrate"])
 def test_the_folder_of_the_database_is_checked_by_all(tmp_path: Path, role: Role) -> None:
     (tmp_path / "file").touch()
     database = f"sqlite:///{tmp_path}/file/mmaudio.db"
@@ -94,6 +94,7 @@ def test_folders_that_a_command_does_not_use_are_not_checked(tmp_path: Path) -> 
     check_folders(Settings(data_dir=unused, inbox_dir=unused, **elsewhere), "control")
     check_folders(Settings(data_dir=unused, secret_key="k", scratch_dir=unused, **elsewhere), "api")
     check_folders(Settings(data_dir=unused, feature_cache_dir=tmp_path, **elsewhere), "worker")
+    check_folders(Settings(data_dir=unused, storage_url=unused.as_uri(), database_url="sqlite:///x.db"), "migrate")
 
 
 def test_folders_are_made(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def api(answers: Answers, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalApi]
 
 
 def worker(state: str, *jobs: str) -> dict[str, object]:
-    return {"state": state, "device": "cpu:0", "running_jobs": list(jobs)}
+    return {"state": state, "device": "cpu:0", "variants": ["tiny_16k", "small_16k"], "running_jobs": list(jobs)}
 
 
 def test_before_the_api_answers_nothing_is_known(api: LocalApi) -> None:
@@ -50,7 +50,7 @@ def test_the_state_of_the_start_names_what_it_waits_for(api: LocalApi, answers: 
     answers.workers = []
     assert api.startup_state() == "the API is ready; waiting for a worker to start"
     answers.workers = [worker("starting")]
-    assert api.startup_state() == "the API is ready; waiting for the worker on cpu:0"
+    assert api.startup_state() == "the API is ready; loading tiny_16k on cpu:0"
     assert not api.is_ready()
 
 
