@@ -123,7 +123,11 @@ class _Startup:
         try:
             self._supervisor.run(until=answers)
         except CrashLoopError as exc:
-            raise UpRefusedError(f"The embedded Valkey does not start: {valkey.last_log_line() or exc}") from exc
+            folder = valkey.log_file.parent
+            raise UpRefusedError(
+                f"The embedded Valkey does not start: {valkey.last_log_line() or exc}. If its files are broken, remove "
+                f"{folder}: it holds no jobs, they are in the database."
+            ) from exc
         finally:
             client.close()
 
