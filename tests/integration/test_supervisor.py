@@ -25,8 +25,6 @@ from workers.host.supervisor import (
     ChildSpec,
     CrashLoopError,
     Supervisor,
-    child_environment,
-    own_command,
 )
 
 PATIENCE_S = 20.0
@@ -409,31 +407,3 @@ def test_a_worker_whose_devices_were_all_refused_ends_with_that(harness: Harness
     supervisor.start(harness.child("worker cuda:0", f"raise SystemExit({EXIT_DEVICE_UNUSABLE})"))
     with pytest.raises(CrashLoopError, match=r"worker cuda:0 cannot use its device.*none is left"):
         supervisor.run()
-
-
-@pytest.mark.parametrize("folders", ["", ".", ":{site}", "../hostile:{site}"])
-def test_a_child_imports_nothing_from_the_current_folder(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch, folders: str
-) -> None:
-    hostile = harness.folder / "hostile"
-    hostile.mkdir()
-    for name in ("random.py", "jobs.py", "celeryconfig.py"):
-        (hostile / name).write_text(f"open({str(harness.folder / 'imported')!r}, 'a').write(__name__ + '\\n')\n")
-    monkeypatch.chdir(hostile)
-    relative = folders.format(site=harness.folder)
-    monkeypatch.setenv("PYTHONPATH", relative)
-    supervisor = harness.supervisor()
-    python, *options = own_command("--version")
-    code = f"import random, jobs, sys; open({str(harness.folder / 'path')!r}, 'w').write(repr(sys.path))"
-    supervisor.start(ChildSpec("api", [python, *options[: options.index("-m")], "-c", code], may_end=True))
-    supervisor.run()
-
-    assert not (harness.folder / "imported").exists()
-    assert harness.lines == ["api exited"]
-    assert "''" not in (harness.folder / "path").read_text()
-
-
-def test_folders_of_the_module_path_that_are_absolute_are_kept() -> None:
-    environment = child_environment({"PYTHONPATH": ":/opt/site:.:lib", "HOME": "/root"})
-
-    assert environment == {"PYTHONPATH": "/opt/site", "HOME": "/root", "PYTHONSAFEPATH": "1"}
