@@ -313,7 +313,12 @@ def test_a_second_stop_signal_that_was_lost_is_repeated(harness: Harness) -> Non
     # Two signals of one kind that are pending at once reach a process as one.
     supervisor = harness.supervisor(grace_s=600)
     supervisor.install_signal_handlers()
-    pid = supervisor.start(harness.child("worker", blocks_sigterm_until_it_came_twice(harness)))
+    busy_until_a_signal_is_pending = (
+        "import signal, sys, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\nsay('worker ready')\n"
+        "while signal.SIGTERM not in signal.sigpending(): time.sleep(0.01)\ntime.sleep(0.3)\n"
+        "for word in ('first', 'second'):\n    signal.sigwait([signal.SIGTERM])\n    say(word)\n"
+    )
+    pid = supervisor.start(harness.child("worker", busy_until_a_signal_is_pending))
     harness.wait_for("worker ready")
     signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGINT)
@@ -322,18 +327,6 @@ def test_a_second_stop_signal_that_was_lost_is_repeated(harness: Harness) -> Non
 
     assert harness.said() == ["worker ready", "first", "second"]
     assert not runs(pid)
-
-
-def blocks_sigterm_until_it_came_twice(harness: Harness) -> str:
-    """Return the code of a child that is busy when the first two signals come and sees them as one."""
-    return (
-        "import signal, sys, time\n"
-        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\nsay('worker ready')\n"
-        "while signal.SIGTERM not in signal.sigpending(): time.sleep(0.01)\n"
-        "time.sleep(0.3)\n"
-        "signal.sigwait([signal.SIGTERM])\nsay('first')\n"
-        "signal.sigwait([signal.SIGTERM])\nsay('second')\nsys.exit(0)\n"
-    )
 
 
 def test_a_stop_that_waits_says_for_whom_and_how_long(harness: Harness) -> None:
