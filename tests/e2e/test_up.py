@@ -137,7 +137,8 @@ def test_ctrl_c_waits_for_a_running_job_and_a_second_one_returns_it_to_the_queue
     assert len(children) >= 5  # valkey, api and its server process, control, worker and its device's process
     long = {"prompt": "x", "num_steps": 100, "duration_s": 30, "num_samples": 4}
     job = httpx.post(f"{own_platform.url}/v1/jobs", json=long, trust_env=False).raise_for_status().json()["id"]
-    wait_until(lambda: state_of(own_platform, job) == ("running", [None]), within_s=60, what="a running job")
+    # A job that waits for the device is returned at the first Ctrl-C; this one occupies it.
+    wait_until(lambda: state_of(own_platform, job) == ("running", "sample", [None]), within_s=60, what="a sampling job")
     os.kill(own_platform.pid, signal.SIGINT)
     up = next(process for process in own_platform.commands.started if process.pid == own_platform.pid)
     said = "s for 1 running job to finish; Ctrl-C again returns them to the queue"
@@ -146,7 +147,7 @@ def test_ctrl_c_waits_for_a_running_job_and_a_second_one_returns_it_to_the_queue
     os.kill(own_platform.pid, signal.SIGINT)
 
     assert up.wait(30) == 0
-    assert state_of(own_platform, job) == ("queued", ["requeued"])
+    assert state_of(own_platform, job) == ("queued", None, ["requeued"])
     _, alive = psutil.wait_procs(children, timeout=5)
     assert alive == []
     assert not (own_platform.data_dir / "broker.url").exists()
@@ -154,9 +155,9 @@ def test_ctrl_c_waits_for_a_running_job_and_a_second_one_returns_it_to_the_queue
         httpx.get(own_platform.url, trust_env=False)
 
 
-def state_of(platform: RunningPlatform, job_id: str) -> tuple[str, list[str | None]]:
-    """Return the state of a job and the outcomes of its attempts, from the database."""
+def state_of(platform: RunningPlatform, job_id: str) -> tuple[str, str | None, list[str | None]]:
+    """Return the state and the stage of a job and the outcomes of its attempts, from the database."""
     with closing(sqlite3.connect(platform.data_dir / "mmaudio.db")) as database:
-        (state,) = database.execute("select state from jobs where id = ?", (job_id,)).fetchone()
+        state, stage = database.execute("select state, stage from jobs where id = ?", (job_id,)).fetchone()
         outcomes = database.execute("select outcome from job_attempts where job_id = ? order by attempt", (job_id,))
-        return str(state), [outcome for (outcome,) in outcomes]
+        return state, stage, [outcome for (outcome,) in outcomes]
