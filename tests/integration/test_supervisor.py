@@ -114,10 +114,6 @@ def runs(pid: int) -> bool:
         return False
 
 
-def wait_until_gone(pid: int) -> None:
-    wait_until(lambda: not runs(pid), within_s=PATIENCE_S, what=f"the end of {pid}")
-
-
 def answers_sigterm(name: str, then: str = "sys.exit(0)") -> str:
     """Return the code of a child that says `NAME ready`, and `NAME stops` when it is asked to stop."""
     return (
@@ -260,7 +256,7 @@ def test_a_child_that_ignores_the_request_is_killed_after_the_grace_with_what_it
 
     assert harness.lines == ["worker did not stop in time; killing it"]
     assert not runs(pid)
-    wait_until_gone(grandchild)
+    wait_until(lambda: not runs(grandchild), within_s=PATIENCE_S, what="the end of the grandchild")
 
 
 def test_a_child_that_stops_when_asked_leaves_nothing_that_it_started(harness: Harness) -> None:
@@ -272,7 +268,7 @@ def test_a_child_that_stops_when_asked_leaves_nothing_that_it_started(harness: H
     supervisor.stop()
 
     assert "api stops" in harness.said()
-    wait_until_gone(grandchild)
+    wait_until(lambda: not runs(grandchild), within_s=PATIENCE_S, what="the end of the grandchild")
 
 
 def test_a_child_that_dies_leaves_nothing_that_it_started(harness: Harness) -> None:
@@ -281,7 +277,7 @@ def test_a_child_that_dies_leaves_nothing_that_it_started(harness: Harness) -> N
     grandchild = harness.pid_said("grandchild")
     supervisor.run(until=lambda: bool(harness.lines))
 
-    wait_until_gone(grandchild)
+    wait_until(lambda: not runs(grandchild), within_s=PATIENCE_S, what="the end of the grandchild")
 
 
 def test_a_stop_signal_ends_the_watch_and_a_second_one_is_passed_on(harness: Harness) -> None:
