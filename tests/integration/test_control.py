@@ -16,6 +16,7 @@ from jobs.service.workers import record_heartbeat, register_worker
 from jobs.settings import Settings
 from local_services.commands import wait_until
 from tests.integration.conftest import PATIENCE_S, TIMES, PlatformHarness
+from workers.maintenance.control import ROLE
 
 NOTICED_WITHIN_S = 15.0
 
@@ -30,7 +31,7 @@ def start_control(platform: PlatformHarness) -> None:
 
 def leader(platform: PlatformHarness) -> str | None:
     with platform.db.reading() as tx:
-        query = select(Leadership.holder).where(Leadership.role == "sweep", Leadership.expires_at > tx.now)
+        query = select(Leadership.holder).where(Leadership.role == ROLE, Leadership.expires_at > tx.now)
         return tx.session.scalar(query)
 
 

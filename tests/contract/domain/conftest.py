@@ -1,4 +1,4 @@
-"""What the domain's tests share: a policy, a belt that remembers, and steps in transactions of their own."""
+"""What the domain's tests share: a policy, a queue in memory, and steps in transactions of their own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TENANT = "default"
 
 @dataclass
 class FakeQueue:
-    """A belt in memory with the behaviour that dispatch relies on; the real one is tested in integration."""
+    """A queue in memory with the behaviour that dispatch relies on; the real one is tested in integration."""
 
     messages: dict[str, list[str]] = field(default_factory=dict)
     down: bool = False

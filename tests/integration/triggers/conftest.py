@@ -1,4 +1,4 @@
-"""A database, a belt and real servers around the sources of bucket events."""
+"""A database, a queue and real servers around the sources of bucket events."""
 
 from __future__ import annotations
 
