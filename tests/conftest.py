@@ -26,7 +26,7 @@ if RUN:
     os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 
-SLOW_FIRST = ("e2e", "integration", "parity", "contract", "processes")
+SLOW_FIRST = ("e2e", "integration", "training", "parity", "contract", "processes")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
