@@ -12,6 +12,8 @@ STAMP := $(VENV)/.installed
 # Tests run in this many processes; many of them wait for processes of their own more than they compute.
 TEST_PROCESSES ?= 3
 SIDE_BY_SIDE := -n $(TEST_PROCESSES) --dist worksteal
+# Tests start hundreds of Python processes: without compiled files on the disk each would compile the project again.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test unit lint format up chaos bench clean
@@ -34,10 +36,10 @@ up: $(STAMP) ## start everything on this machine (Ctrl-C stops it)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/mmaudio up
 
 test: $(STAMP) lint browser ## run every check and every test
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+	$(PYTEST) $(SIDE_BY_SIDE)
 
 unit: $(STAMP) ## run only the fast tests: no server, no child process, no training
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit
+	$(PYTEST) $(SIDE_BY_SIDE) tests/unit
 
 lint: $(STAMP) ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .
