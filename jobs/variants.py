@@ -30,7 +30,7 @@ _ALL = (
         "tiny_16k",
         16_000,
         "MIT",
-        note="small, and trained on a made-up world of 13 kinds of sound only: it knows no others",
+        note="small, and trained only on a procedural world of 13 kinds of sound",
     ),
     VariantFacts("small_16k", 16_000, NONCOMMERCIAL),
     VariantFacts("small_44k", 44_100, NONCOMMERCIAL),

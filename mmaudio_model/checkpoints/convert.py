@@ -116,7 +116,7 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     with path.open("wb") as file:
         file.write(len(text).to_bytes(LENGTH_BYTES, "little") + text)
         for key in order:
-            file.write(tensors[key].contiguous().reshape(-1).view(torch.uint8).numpy())
+            file.write(tensors[key].contiguous().reshape(-1).view(torch.uint8).numpy().data)
         # Else a power cut may leave the new name on a file whose end was never written.
         file.flush()
         os.fsync(file.fileno())

@@ -43,27 +43,33 @@ class Networks:
 
     @cached_property
     def flow(self) -> FlowNetwork:
-        return self._load("flow")
+        network: FlowNetwork = self._load("flow")
+        return network
 
     @cached_property
     def clip_text(self) -> TextTower:
-        return self._load("clip_text")
+        network: TextTower = self._load("clip_text")
+        return network
 
     @cached_property
     def clip_image(self) -> ImageTower:
-        return self._load("clip_image")
+        network: ImageTower = self._load("clip_image")
+        return network
 
     @cached_property
     def sync(self) -> SynchformerVisual:
-        return self._load("sync")
+        network: SynchformerVisual = self._load("sync")
+        return network
 
     @cached_property
     def vae(self) -> Vae:
-        return self._load("vae")
+        network: Vae = self._load("vae")
+        return network
 
     @cached_property
     def vocoder(self) -> Vocoder:
-        return self._load("vocoder")
+        network: Vocoder = self._load("vocoder")
+        return network
 
     def parts(self) -> dict[str, nn.Module]:
         """Return what is in memory, by part."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -94,7 +94,7 @@ def new_network(variant: Variant, part: str, *, device: str = "cpu", folded: boo
     from mmaudio_model.networks.vocoder import Vocoder
 
     mode = variant.mode
-    builders = {
+    builders: dict[str, Callable[[], nn.Module]] = {
         "flow": lambda: FlowNetwork(variant.flow, mode.latent_channels),
         "clip_text": lambda: TextTower(variant.clip),
         "clip_image": lambda: ImageTower(variant.clip),

@@ -26,7 +26,7 @@ PIPE_WIDTH = 200
 
 @click.group("eval")
 def eval_() -> None:
-    """Judge sounds: onsets, classes, distances."""
+    """SceneMetrics sounds: onsets, classes, distances."""
 
 
 @eval_.command()
@@ -52,7 +52,7 @@ def world(
     output: Path | None,
     **generation_options: Any,
 ) -> None:
-    """Judge a variant on held-out scenes of the procedural world.
+    """SceneMetrics a variant on held-out scenes of the procedural world.
 
     video: from the video alone. shuffled: the sound of another scene of the class, against this scene's events.
     text: from the words alone. negative: the video, with its caption as negative prompt. speed: one clip alone.
@@ -65,7 +65,7 @@ def world(
     from mmaudio_model.evaluation.classifier import load_classifier
     from mmaudio_model.evaluation.scenes import held_out_scenes
     from mmaudio_model.evaluation.table import negative_line, parts_table, speed_line
-    from mmaudio_model.evaluation.world import GenerationOptions, Judge, evaluate_world
+    from mmaudio_model.evaluation.world import GenerationOptions, SceneMetrics, evaluate_world
     from mmaudio_model.local_run import default_device, default_precision
     from mmaudio_model.pipeline import Pipeline
 
@@ -81,7 +81,7 @@ def world(
         figures = evaluate_world(
             pipeline,
             held_out_scenes(scenes, duration),
-            Judge(load_classifier()),
+            SceneMetrics(load_classifier()),
             parts=wanted,
             generation_options=GenerationOptions(**generation_options),
             on_progress=_progress(),
@@ -139,7 +139,7 @@ def folders(
     videos: Path | None,
     output: Path | None,
 ) -> None:
-    """Judge generated sound or video files against reference files of the same names."""
+    """SceneMetrics generated sound or video files against reference files of the same names."""
     if metric_weights is None and (captions_file or videos):
         raise click.UsageError("--captions and --videos are for the field's metrics; give --metric-weights too.")
     labels = _read_texts(labels_file, "labels", "drum") if labels_file is not None else None

@@ -52,7 +52,7 @@ def _prepare(name: str, videos: Path, clips: Path, duration_s: float, processes:
     from mmaudio_model.lengths import sequence_lengths
     from mmaudio_model.media.probe import MediaLimits
     from mmaudio_model.training.data.clip import ClipShape
-    from mmaudio_model.training.data.folder_clips import FOUND, FolderClips, find_clips, find_once
+    from mmaudio_model.training.data.folder_clips import SCAN_RESULT, FolderClips, scan_folder, scan_once
     from mmaudio_model.training.data.prepare import prepare as fill_shards
 
     variant, limits = get_variant(name), MediaLimits()
@@ -60,18 +60,18 @@ def _prepare(name: str, videos: Path, clips: Path, duration_s: float, processes:
     shape = ClipShape.of(variant, duration_s)
     with Bars() as bars:
         search = partial(
-            find_clips, videos, shape, limits=limits, processes=processes, on_video=partial(bars.tell, "look")
+            scan_folder, videos, shape, limits=limits, processes=processes, on_video=partial(bars.tell, "look")
         )
-        found = find_once(clips, search)
+        found = scan_once(clips, search)
         make = FolderClips.of(videos, shape, found, limits)
         fill_shards(clips, found.names, make, shape, processes=processes, on_shard=partial(bars.tell, "clips"))
-    for each in found.left_out[:SHOWN]:
-        click.echo(f"left out: {each.file} from {each.start_s:g} s: {each.why}", err=True)
-    if len(found.left_out) > SHOWN:
-        click.echo(f"left out: {len(found.left_out) - SHOWN} more; all are in {clips / FOUND}", err=True)
+    for each in found.skipped[:SHOWN]:
+        click.echo(f"skipped: {each.file} from {each.start_s:g} s: {each.reason}", err=True)
+    if len(found.skipped) > SHOWN:
+        click.echo(f"skipped: {len(found.skipped) - SHOWN} more; all are in {clips / SCAN_RESULT}", err=True)
     if found.without_captions:
         click.echo(f"Note: {found.without_captions} clips have no caption; they count as the empty text.", err=True)
-    click.echo(f"{clips}: {len(found.stretches)} clips of {duration_s:g} s")
+    click.echo(f"{clips}: {len(found.sections)} clips of {duration_s:g} s")
 
 
 @click.command("finetune")
@@ -131,10 +131,10 @@ def _finetune(
 def run_plan(plan: FineTuning, resume_from: Path | None, device: str) -> None:
     """Do what the plan says in one of the processes."""
     from mmaudio_model.training.finetune import fine_tune
-    from mmaudio_model.training.processes import is_first
+    from mmaudio_model.training.processes import is_main_process
 
-    with Bars(quiet=not is_first()) as bars:
-        fine_tune(plan, device=device, tell=bars.tell, resume_from=resume_from)
+    with Bars(quiet=not is_main_process()) as bars:
+        fine_tune(plan, device=device, on_progress=bars.tell, resume_from=resume_from)
 
 
 @click.command("merge-lora")

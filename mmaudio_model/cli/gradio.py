@@ -71,7 +71,7 @@ def _serve(
     output: Path,
 ) -> None:
     # Imported here, so that `--help` and a wrong option need neither gradio nor torch.
-    from mmaudio_model.gradio_app.layout import build_page  # isort: skip - first, so that a missing extra is said at once
+    from mmaudio_model.gradio_app.layout import build_app  # isort: skip - first, so that a missing extra is said at once
     from mmaudio_model.gradio_app.generation import SoundGenerator
     from mmaudio_model.local_run import default_device, default_precision
     from mmaudio_model.pipeline import Pipeline
@@ -81,7 +81,7 @@ def _serve(
     pipeline = Pipeline.load(
         variant, weights_dir=weights_dir, device=device, precision=precision or default_precision(device)
     )
-    page = build_page(SoundGenerator(pipeline, output.resolve()))
+    page = build_app(SoundGenerator(pipeline, output.resolve()))
     stop = threading.Event()
     former = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -60,7 +60,7 @@ def world(name: str, parts: tuple[str, ...], clips: int | None, steps: int | Non
     with Bars() as bars:
         try:
             run = RecipeRun(
-                get_variant(name), recipe, options["folder"], processes=options["processes"], tell=bars.tell
+                get_variant(name), recipe, options["folder"], processes=options["processes"], on_progress=bars.tell
             )
             run.run(parts or PARTS)
         except (ModelError, OSError) as exc:

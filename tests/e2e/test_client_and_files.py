@@ -154,7 +154,7 @@ def test_the_clients_errors_tell_what_is_wrong(platform: RunningPlatform, tmp_pa
         assert "num_steps" in refused.value.fields
         with pytest.raises(NotFoundError):
             client.get("job_" + "0" * 32)
-        with pytest.raises(JobFailedError, match="not a video"):
+        with pytest.raises(JobFailedError, match="not a readable video"):
             client.wait(client.submit(video=tmp_path / "text.mp4"))
         assert [variant["name"] for variant in client.variants()] == ["tiny_16k"]
         assert len(list(client.list(limit=2))) > 2

@@ -72,7 +72,7 @@ def test_a_video_gets_its_sound_where_it_is_wanted(
     )
 
     assert (result.format, result.content_type, result.reencoded) == ("mp4", "video/mp4", False)
-    assert result.warnings == ("The video has no sound of its own to mix in.",)
+    assert result.warnings == ("The video has no original sound to mix in.",)
     with av.open(str(out)) as container:
         assert [stream.type for stream in container.streams] == ["video", "audio"]
         assert sum(1 for _ in container.decode(video=0)) == FPS

@@ -64,7 +64,7 @@ def test_labels_that_are_no_object_are_refused(folders: tuple[Path, Path], tmp_p
 def test_two_files_of_one_name_are_refused(tmp_path: Path):
     for name in ("a.wav", "a.flac"):
         (tmp_path / name).touch()
-    with pytest.raises(RequestInvalidError, match="share a name"):
+    with pytest.raises(RequestInvalidError, match="have the same name"):
         pair_files(tmp_path, tmp_path)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,13 +10,6 @@ from click.testing import CliRunner
 from mmaudio_model.checkpoints.files import needed_files
 from mmaudio_model.cli.gradio import gradio, largest_installed
 from mmaudio_model.variants import get_variant
-
-WITHOUT_GRADIO = """
-import sys
-sys.modules["gradio"] = None
-from mmaudio_model.cli.gradio import gradio
-gradio({arguments!r})
-"""
 
 
 @pytest.fixture
@@ -43,26 +34,6 @@ def test_the_largest_installed_variant_is_chosen(weights_dir: Path) -> None:
     install("medium_44k", weights_dir)
 
     assert largest_installed(weights_dir).name == "medium_44k"
-
-
-def run_without_gradio(*arguments: str) -> subprocess.CompletedProcess[str]:
-    program = WITHOUT_GRADIO.format(arguments=arguments)
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-
-
-def test_help_needs_no_gradio() -> None:
-    done = run_without_gradio("--help")
-
-    assert done.returncode == 0, done.stderr
-    assert "--variant" in done.stdout
-
-
-def test_a_missing_extra_is_a_sentence_that_says_how_to_get_it() -> None:
-    done = run_without_gradio("--variant", "tiny_16k")
-
-    assert done.returncode == 1
-    assert "pip install 'mmaudio-platform[demo]'" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_a_variant_that_is_not_there_is_refused_by_name() -> None:

@@ -41,7 +41,7 @@ def mux(
     waveform: np.ndarray | None = None,
     limits: MediaLimits = LIMITS,
 ) -> tuple[Path, MuxResult]:
-    """Mux a sine, unless a waveform is given, with a stretch of a video; the result lies beside it."""
+    """Mux a sine, unless a waveform is given, with a section of a video; the result lies beside it."""
     out = source.with_name("out")
     sound = waveform if waveform is not None else sine(NEW_HZ, duration_s, RATE)
     with source.open("rb") as file:
@@ -151,7 +151,7 @@ def test_a_stretch_from_another_frame_is_encoded_again_and_says_so(tmp_path: Pat
     out, result = mux(source, start_s=start_s, duration_s=1.0)
 
     assert result.reencoded
-    assert result.warnings == ("The video was encoded again: the stretch does not begin on a key frame.",)
+    assert result.warnings == ("The video was re-encoded: the section does not start on a key frame.",)
     first = round(start_s * 25)
     assert numbers(read(out, duration_s=1.0).sync) == list(range(first, first + 25))
 
@@ -165,9 +165,7 @@ def test_a_codec_that_players_do_not_know_is_encoded_again_and_named(
     out, result = mux(source)
 
     assert (result.format, result.reencoded) == ("mp4", True)
-    assert result.warnings == (
-        f"The video was encoded again: its codec ({codec}) is not one that players know in MP4 or WebM.",
-    )
+    assert result.warnings == (f"The video was re-encoded: players do not accept its codec ({codec}) in MP4 or WebM.",)
     assert numbers(read(out, duration_s=2.0).sync) == list(range(50))
 
 
@@ -197,7 +195,7 @@ def test_reordered_pictures_of_an_avi_are_put_in_order(tmp_path: Path) -> None:
     source = write_video(tmp_path / "v.avi", regular(50, 25), container="avi", options={"bf": "3"})
     out, result = mux(source)
 
-    assert result.warnings == ("The video was encoded again: an AVI file does not say when its pictures are shown.",)
+    assert result.warnings == ("The video was re-encoded: AVI files have no presentation times.",)
     assert numbers(read(out, duration_s=2.0).sync) == list(range(50))
 
 
@@ -206,7 +204,7 @@ def test_two_recordings_in_one_file_are_not_copied_as_they_are(tmp_path: Path) -
     source.write_bytes(source.read_bytes() * 2)
     out, result = mux(source, duration_s=2.0)
 
-    assert result.warnings == ("The video was encoded again: its time stamps are out of order.",)
+    assert result.warnings == ("The video was re-encoded: its time stamps are out of order.",)
     assert numbers(read(out, duration_s=2.0).sync) == list(range(25))
 
 
@@ -236,7 +234,7 @@ def test_an_edit_list_that_leaves_out_the_middle_is_obeyed(tmp_path: Path) -> No
     seen = numbers(read(source, duration_s=1.6).sync)
     out, result = mux(source, duration_s=1.6)
 
-    assert result.warnings == ("The video was encoded again: its edit list leaves parts out.",)
+    assert result.warnings == ("The video was re-encoded: its edit list skips parts of the video.",)
     assert numbers(read(out, duration_s=1.6).sync) == seen
     assert not set(seen) & set(range(22, 50))
 
@@ -282,7 +280,7 @@ def test_a_mix_that_is_too_loud_is_clipped_and_not_wrapped(tmp_path: Path) -> No
 def test_a_silent_video_that_should_be_mixed_says_so(tmp_path: Path) -> None:
     out, result = mux(write_video(tmp_path / "v.mp4", regular(50, 25)), gain_db=0.0)
 
-    assert result.warnings == ("The video has no sound of its own to mix in.",)
+    assert result.warnings == ("The video has no original sound to mix in.",)
     (sound,), rate = sound_of(out)
     assert strength(sound, rate, NEW_HZ) == pytest.approx(0.25, rel=0.05)
 

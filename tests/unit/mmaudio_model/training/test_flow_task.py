@@ -13,33 +13,14 @@ import torch
 from mmaudio_model.checkpoints.parts import new_network
 from mmaudio_model.checkpoints.random_init import fill_from_seed
 from mmaudio_model.lengths import sequence_lengths
-from mmaudio_model.training.data.shards import Shards, write_shard
+from mmaudio_model.training.data.shards import Shards
 from mmaudio_model.training.task import Draw
 from mmaudio_model.training.tasks.flow import CROP_SHARE, KEPT, FlowTask, FlowTraining, new_flow
 from mmaudio_model.variants import Variant, get_variant
+from tests.training.features import write_features
 
 TINY = get_variant("tiny_16k")
 PUBLISHED_WAY = replace(TINY, sync=replace(TINY.sync, token_a_frame=False))
-
-
-def write_features(folder: Path, variant: Variant, duration_s: float, count: int = 3) -> Shards:
-    """Write features whose every token is the time in seconds at which it begins."""
-    lengths = sequence_lengths(variant, duration_s)
-    mode, flow = variant.mode, variant.flow
-
-    def times(tokens: int, rate: float, channels: int) -> np.ndarray:
-        return np.broadcast_to((np.arange(tokens) / rate)[:, None], (tokens, channels)).astype(np.float16)
-
-    latent_rate = mode.sample_rate_hz / mode.hop / 2
-    clip = {
-        "latent_mean": times(lengths.latent, latent_rate, mode.latent_channels),
-        "latent_std": np.zeros((lengths.latent, mode.latent_channels), np.float16),
-        "clip": times(lengths.clip, 8, flow.clip_dim),
-        "sync": times(lengths.sync, 25, flow.sync_dim),
-        "text": np.zeros((5, 77, flow.text_dim), np.float16),
-    }
-    write_shard(folder / "00000", [clip] * count, [{"name": str(index)} for index in range(count)])
-    return Shards(folder)
 
 
 def task_of(variant: Variant, features: Shards) -> FlowTask:

@@ -68,9 +68,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_every_metric_is_computed_by_networks_that_are_found(material: Material, packages: Path, tmp_path: Path):
     write_tiny_network(tmp_path / "weights", packages)
     report = pretrained_metrics(material, tmp_path / "weights", adapters=TINY)
-    assert (report["left_out"], report["errors"]) == ({}, {})
+    assert (report["skipped"], report["errors"]) == ({}, {})
     assert set(report["metrics"]) == ALL
-    assert report["judged"] == {**dict.fromkeys(DISTANCES, 3), "clap": 2, "imagebind": 2, "desync": 2}
+    assert report["clip_counts"] == {**dict.fromkeys(DISTANCES, 3), "clap": 2, "imagebind": 2, "desync": 2}
     network = TinyNetwork(tmp_path / "weights")
 
     def embedded(side: int, *stems: str) -> np.ndarray:
@@ -91,19 +91,19 @@ def test_the_same_sounds_have_no_distance(material: Material, packages: Path, tm
     report = pretrained_metrics(Material(same), tmp_path / "weights", adapters=TINY)
     assert report["metrics"]["fd_panns"] == pytest.approx(0, abs=1e-6)
     assert report["metrics"]["kl_panns"] == 0
-    assert "--captions" in report["left_out"]["clap"]
-    assert "--videos" in report["left_out"]["imagebind"]
+    assert "--captions" in report["skipped"]["clap"]
+    assert "--videos" in report["skipped"]["imagebind"]
 
 
 def test_a_missing_package_and_a_missing_file_are_said(material: Material, packages: Path, tmp_path: Path):
     (tmp_path / "weights").mkdir()
     report = pretrained_metrics(material, tmp_path / "weights", adapters=TINY)
-    assert set(report["left_out"]) == ALL
-    assert f"pip install {PACKAGE}" in report["left_out"]["desync"]
+    assert set(report["skipped"]) == ALL
+    assert f"pip install {PACKAGE}" in report["skipped"]["desync"]
     write_tiny_network(tmp_path / "weights", packages, on_import="raise SystemError('imported for nothing')")
     (tmp_path / "weights" / "tiny.pt").unlink()
     report = pretrained_metrics(material, tmp_path / "weights", adapters=TINY)
-    assert "lacks tiny.pt" in report["left_out"]["fd_passt"]
+    assert "lacks tiny.pt" in report["skipped"]["fd_passt"]
     assert report["errors"] == {}
 
 
@@ -176,7 +176,7 @@ def test_the_command_says_what_is_left_out_of_the_published_metrics(clips: Path,
     given = ["--metric-weights", str(tmp_path), "--videos", str(clips / "videos"), "--output", str(output)]
     result = CliRunner().invoke(eval_, [*folders, *given])
     assert result.exit_code == 0, result.output
-    assert "fd_panns: left out." in result.output
+    assert "fd_panns: skipped." in result.output
     report = json.loads(output.read_text())
-    assert set(report["pretrained"]["left_out"]) == ALL
+    assert set(report["pretrained"]["skipped"]) == ALL
     assert report["onsets"]["f1"] >= 0

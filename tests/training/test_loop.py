@@ -15,7 +15,7 @@ from mmaudio_model.errors import TrainingDataError
 from mmaudio_model.training.log import LOG, read_log
 from mmaudio_model.training.loop import CHECKPOINT, FINAL_SHARE, Trainer, rate_at
 from mmaudio_model.training.options import TrainOptions
-from tests.unit.mmaudio_model.training.line import LineTask, by_hand
+from tests.training.line import LineTask, by_hand
 
 OPTIONS = TrainOptions(
     steps=6,
@@ -157,7 +157,7 @@ def test_what_is_frozen_stays_and_biases_do_not_decay(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_ends_the_run_before_it_spoils_the_weights(tmp_path: Path) -> None:
     task = LineTask(poison_from=3)
-    with pytest.raises(TrainingDataError, match="at step 3; lower the rate"):
+    with pytest.raises(TrainingDataError, match="at step 3; use a lower learning rate"):
         Trainer(task, OPTIONS, tmp_path).run()
 
     stored = torch.load(tmp_path / CHECKPOINT, weights_only=True)
@@ -167,7 +167,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_spoils_the_weights(tmp_
 
 def test_a_checkpoint_that_does_not_fit_or_is_cut_off_is_said(tmp_path: Path) -> None:
     trained(tmp_path)
-    with pytest.raises(TrainingDataError, match="a run of another model"):
+    with pytest.raises(TrainingDataError, match="a checkpoint of another model"):
         Trainer(LineTask(inputs=3), OPTIONS, tmp_path)
 
     path = tmp_path / CHECKPOINT

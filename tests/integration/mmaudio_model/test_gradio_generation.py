@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from mmaudio_model.errors import MediaInvalidError, RequestInvalidError
-from mmaudio_model.gradio_app.generation import LARGEST_SEED, Form, SoundGenerator, parse_form, unique_stem
+from mmaudio_model.gradio_app.generation import MAX_SEED, Form, SoundGenerator, parse_form, unique_stem
 from mmaudio_model.pipeline import GenerationRequest, Pipeline
 
 QUICK = Form(prompt="rain", seed=7, num_steps=2, duration_s=1.0)
@@ -51,14 +51,14 @@ def test_a_seed_of_minus_one_is_drawn_anew_each_time() -> None:
     seeds = {parse_form(Form(seed=-1))[0].seed for _ in range(20)}
 
     assert len(seeds) == 20
-    assert all(0 <= seed <= LARGEST_SEED for seed in seeds)
+    assert all(0 <= seed <= MAX_SEED for seed in seeds)
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         ({"seed": -2}, r"Got a seed of -2; it must be from -1"),
-        ({"seed": LARGEST_SEED + 1}, "seed"),
+        ({"seed": MAX_SEED + 1}, "seed"),
         ({"seed": None}, "The seed is empty"),
         ({"num_steps": 0}, "number of steps of 0; it must be from 1 to 100"),
         ({"num_steps": 101}, "number of steps"),
@@ -70,32 +70,34 @@ def test_a_seed_of_minus_one_is_drawn_anew_each_time() -> None:
         ({"duration_s": float("nan")}, "Got a duration of nan s"),
     ],
 )
-def test_a_field_that_cannot_be_served_is_named(maker: SoundGenerator, change: dict[str, Any], sentence: str) -> None:
+def test_a_field_that_cannot_be_served_is_named(
+    generator: SoundGenerator, change: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(RequestInvalidError, match=sentence):
-        maker.make(replace(QUICK, **change))
+        generator.generate(replace(QUICK, **change))
 
 
-def test_the_seed_that_is_shown_makes_the_same_sound_again(maker: SoundGenerator) -> None:
-    first = maker.make(replace(QUICK, seed=-1))
-    again = maker.make(replace(QUICK, seed=first.seed))
+def test_the_seed_that_is_shown_makes_the_same_sound_again(generator: SoundGenerator) -> None:
+    first = generator.generate(replace(QUICK, seed=-1))
+    again = generator.generate(replace(QUICK, seed=first.seed))
 
     assert again.sound != first.sound
     assert np.array_equal(samples(first.sound), samples(again.sound))
 
 
-def test_results_have_names_of_their_own(maker: SoundGenerator) -> None:
-    made = [maker.make(QUICK).sound for _ in range(2)]
+def test_results_have_names_of_their_own(generator: SoundGenerator) -> None:
+    made = [generator.generate(QUICK).sound for _ in range(2)]
 
     assert len({unique_stem() for _ in range(1000)}) == 1000
     assert sorted(made[0].parent.iterdir()) == sorted(made)
 
 
-def test_two_at_once_of_different_lengths_do_not_mix(maker: SoundGenerator) -> None:
+def test_two_at_once_of_different_lengths_do_not_mix(generator: SoundGenerator) -> None:
     short, long = replace(QUICK, duration_s=0.64), replace(QUICK, duration_s=2.0)
-    alone = [samples(maker.make(form).sound) for form in (short, long)]
+    alone = [samples(generator.generate(form).sound) for form in (short, long)]
 
     with ThreadPoolExecutor(2) as pool:
-        together = [samples(made.sound) for made in pool.map(maker.make, (short, long))]
+        together = [samples(made.sound) for made in pool.map(generator.generate, (short, long))]
 
     assert [sound.shape[1] for sound in together] == [10_240, 32_000]
     assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
@@ -116,48 +118,50 @@ def test_one_at_a_time_has_the_device(tiny: Pipeline, tmp_path: Path) -> None:
             finally:
                 busy.release()
 
-    maker = SoundGenerator(Watched(), tmp_path)  # type: ignore[arg-type]
+    generator = SoundGenerator(Watched(), tmp_path)  # type: ignore[arg-type]
     with ThreadPoolExecutor(3) as pool:
-        list(pool.map(maker.make, [QUICK] * 3))
+        list(pool.map(generator.generate, [QUICK] * 3))
 
     assert clashes == []
 
 
-def test_a_video_comes_back_with_its_sound_and_what_it_lacks_is_said(maker: SoundGenerator, ball_video: Path) -> None:
-    made = maker.make(replace(QUICK, duration_s=8.0), video=ball_video)
+def test_a_video_comes_back_with_its_sound_and_what_it_lacks_is_said(
+    generator: SoundGenerator, ball_video: Path
+) -> None:
+    made = generator.generate(replace(QUICK, duration_s=8.0), video=ball_video)
 
     assert made.video is not None
     assert made.video.stem == made.sound.stem
     assert samples(made.sound).shape[1] == 16_000
-    assert any("1.00 s of the 8 s asked for" in warning for warning in made.warnings)
+    assert any("1.00 s of the requested 8 s" in warning for warning in made.warnings)
     with av.open(str(made.video)) as container:
         assert {stream.type for stream in container.streams} == {"video", "audio"}
 
 
-def test_an_image_becomes_sound(maker: SoundGenerator, tmp_path: Path) -> None:
+def test_an_image_becomes_sound(generator: SoundGenerator, tmp_path: Path) -> None:
     picture = tmp_path / "red.png"
     Image.new("RGB", (40, 30), "red").save(picture)
 
-    made = maker.make(QUICK, image=picture)
+    made = generator.generate(QUICK, image=picture)
 
     assert made.video is None
     assert samples(made.sound).shape[1] == 16_000
 
 
-def test_words_that_are_not_read_are_said(maker: SoundGenerator) -> None:
-    made = maker.make(replace(QUICK, prompt="word " * 80))
+def test_words_that_are_not_read_are_said(generator: SoundGenerator) -> None:
+    made = generator.generate(replace(QUICK, prompt="word " * 80))
 
-    assert made.warnings == ("Only the first 75 tokens of the prompt are read.",)
+    assert made.warnings == ("The prompt was truncated to its first 75 tokens.",)
 
 
-def test_a_broken_file_is_a_sentence_and_leaves_nothing(maker: SoundGenerator, tmp_path: Path) -> None:
+def test_a_broken_file_is_a_sentence_and_leaves_nothing(generator: SoundGenerator, tmp_path: Path) -> None:
     with pytest.raises(MediaInvalidError, match="picture"):
-        maker.make(QUICK, video=BROKEN)
-    with pytest.raises(MediaInvalidError, match="not a picture that can be read"):
-        maker.make(QUICK, image=Path("tests/data/media/bad/ansi_text.txt"))
+        generator.generate(QUICK, video=BROKEN)
+    with pytest.raises(MediaInvalidError, match="not a readable picture"):
+        generator.generate(QUICK, image=Path("tests/data/media/bad/ansi_text.txt"))
 
     assert not (tmp_path / "made").exists()
-    assert maker.make(QUICK).sound.is_file()  # the next one is served
+    assert generator.generate(QUICK).sound.is_file()  # the next one is served
 
 
 def test_a_device_without_memory_is_a_sentence(tiny: Pipeline, tmp_path: Path) -> None:
@@ -167,14 +171,14 @@ def test_a_device_without_memory_is_a_sentence(tiny: Pipeline, tmp_path: Path) -
         def generate(self, *_: Any, **__: Any) -> Any:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(RequestInvalidError, match="ask for a shorter sound"):
-        SoundGenerator(Small(), tmp_path).make(QUICK)  # type: ignore[arg-type]
+    with pytest.raises(RequestInvalidError, match="choose a shorter duration"):
+        SoundGenerator(Small(), tmp_path).generate(QUICK)  # type: ignore[arg-type]
 
 
-def test_progress_goes_from_reading_to_writing(maker: SoundGenerator) -> None:
+def test_progress_goes_from_reading_to_writing(generator: SoundGenerator) -> None:
     seen: list[tuple[str, int, int]] = []
 
-    maker.make(QUICK, on_progress=lambda *step: seen.append(step))
+    generator.generate(QUICK, on_progress=lambda *step: seen.append(step))
 
     assert seen == [
         ("read", 0, 2),

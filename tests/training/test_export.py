@@ -21,8 +21,8 @@ from mmaudio_model.training.tasks.sync import SyncTask
 from mmaudio_model.training.tasks.vae import VaeTask
 from mmaudio_model.training.tasks.vocoder import VocoderTask
 from mmaudio_model.variants import get_variant
-from tests.unit.mmaudio_model.training.clips import SMALL, write_clips
-from tests.unit.mmaudio_model.training.test_flow_task import write_features
+from tests.training.clips import SMALL, write_clips
+from tests.training.features import write_features
 
 TINY = get_variant("tiny_16k")
 OPTIONS = TrainOptions(steps=2, batch_size=2, learning_rate=1e-3, warmup_steps=1, ema_decay=0.5)

@@ -23,7 +23,7 @@ LOWERED_TO = {"vae": 0.6, "sync": 0.9, "clip": 0.95, "vocoder": 0.88, "flow": 0.
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RecipeRun:
-    run = RecipeRun(TINY, SMOKE, tmp_path_factory.mktemp("run"), processes=2, tell=lambda *_: None)
+    run = RecipeRun(TINY, SMOKE, tmp_path_factory.mktemp("run"), processes=2, on_progress=lambda *_: None)
     run.run()
     return run
 
@@ -57,7 +57,7 @@ def test_a_second_run_in_the_same_folder_trains_nothing_again(run: RecipeRun) ->
     before = {path: path.stat().st_mtime_ns for path in run.folder.glob("*/*/shard.json")}
     told: list[tuple[str, int, int]] = []
 
-    RecipeRun(TINY, SMOKE, run.folder, processes=1, tell=lambda *step: told.append(step)).run()
+    RecipeRun(TINY, SMOKE, run.folder, processes=1, on_progress=lambda *step: told.append(step)).run()
 
     assert {path: path.stat().st_mtime_ns for path in run.folder.glob("*/*/shard.json")} == before
     assert {step for step, *_ in told} == {"clips", "features"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from mmaudio_model.checkpoints import convert, loading
 from mmaudio_model.checkpoints.loading import load_part
 from mmaudio_model.checkpoints.parts import PARTS, part_sources
 from mmaudio_model.errors import WeightsMismatchError
-from tests.unit.mmaudio_model.published import FLOW, FROM_FILES, change
+from tests.published_weights import FLOW, FROM_FILES, change
 
 SOURCES = part_sources(FROM_FILES)
 
@@ -107,24 +106,6 @@ def test_a_checkpoint_that_does_not_fit_leaves_no_converted_file(weights_dir: Pa
         load("flow", weights_dir)
 
     assert not list(converted.glob("*.safetensors"))
-
-
-def _load_in_process(home: str, weights_dir: Path) -> None:
-    constants.HF_HOME = home
-    load("flow", weights_dir)
-
-
-def test_two_processes_may_convert_at_once(weights_dir: Path, converted: Path) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=_load_in_process, args=(str(converted.parent), weights_dir)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-
-    assert [process.exitcode for process in processes] == [0, 0]
-    names = sorted(path.suffix for path in converted.iterdir())
-    assert names == [".lock", ".safetensors"]
 
 
 def test_weights_are_mapped_and_not_copied(weights_dir: Path, converted: Path) -> None:

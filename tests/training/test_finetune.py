@@ -21,8 +21,8 @@ from mmaudio_model.training.finetune import KEPT_AS_PUBLISHED, FineTuning, fine_
 from mmaudio_model.training.log import read_log
 from mmaudio_model.training.lora import add_adapter, merge_adapter
 from mmaudio_model.training.options import TrainOptions
-from tests.unit.mmaudio_model.published import FLOW, FROM_FILES, TINY, write_published
-from tests.unit.mmaudio_model.training.clips import write_clips
+from tests.published_weights import FLOW, FROM_FILES, TINY, write_published
+from tests.training.clips import write_clips
 
 STEPS = 12
 FALL = 0.9
@@ -39,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(constants, "HF_HOME", str(folder / "hf"))
         write_published(folder / "published")
         write_clips(folder / "clips", 6)
-        fine_tune(plan(folder, None), device="cpu", tell=lambda *_: None)
-        fine_tune(plan(folder, 4), device="cpu", tell=lambda *_: None)
+        fine_tune(plan(folder, None), device="cpu", on_progress=lambda *_: None)
+        fine_tune(plan(folder, 4), device="cpu", on_progress=lambda *_: None)
         merge(PUBLISHED, folder / "run-4" / "adapter", folder / "published", folder / "merged")
     return folder
 
@@ -151,9 +151,9 @@ def test_an_adapter_starts_as_nothing_and_merged_equals_unmerged(folder: Path) -
 
 def test_an_adapter_of_another_variant_or_none_is_refused(folder: Path, tmp_path: Path) -> None:
     flow = load_flow(PUBLISHED, folder / "published")
-    with pytest.raises(TrainingDataError, match=r"holds no adapter_config\.json"):
+    with pytest.raises(TrainingDataError, match=r"has no adapter_config\.json"):
         merge_adapter(flow, PUBLISHED, tmp_path)
-    with pytest.raises(TrainingDataError, match="is one of mmaudio_small_16k, not of mmaudio_large_44k"):
+    with pytest.raises(TrainingDataError, match="was trained for mmaudio_small_16k, not for mmaudio_large_44k"):
         merge_adapter(flow, replace(PUBLISHED, name="large_44k"), folder / "run-4" / "adapter")
 
 
@@ -184,16 +184,16 @@ def test_features_are_what_the_pipeline_would_see_and_the_vae_says_of_the_sound(
 
 def test_clips_for_another_variant_and_a_folder_in_use_are_refused(folder: Path) -> None:
     other = replace(PUBLISHED, clip=replace(PUBLISHED.clip, frame_size=384))
-    with pytest.raises(TrainingDataError, match="Prepare them anew"):
-        fine_tune(replace(plan(folder, None), variant=other), device="cpu", tell=lambda *_: None)
+    with pytest.raises(TrainingDataError, match="Run `mmaudio train prepare` for this variant"):
+        fine_tune(replace(plan(folder, None), variant=other), device="cpu", on_progress=lambda *_: None)
     with pytest.raises(TrainingDataError, match="choose another folder"):
-        fine_tune(replace(plan(folder, 8), folder=folder / "run-4"), device="cpu", tell=lambda *_: None)
+        fine_tune(replace(plan(folder, 8), folder=folder / "run-4"), device="cpu", on_progress=lambda *_: None)
 
 
 def test_a_run_that_is_done_is_not_done_again(folder: Path) -> None:
     told: list[str] = []
     path = folder / "run-None" / "features" / "00000" / "text.npy"
     before = path.stat().st_mtime_ns
-    fine_tune(plan(folder, None), device="cpu", tell=lambda step, *_: told.append(step))
+    fine_tune(plan(folder, None), device="cpu", on_progress=lambda step, *_: told.append(step))
     assert told == []
     assert path.stat().st_mtime_ns == before

@@ -17,7 +17,7 @@ from mmaudio_model.checkpoints import download
 from mmaudio_model.checkpoints.download import ATTEMPTS, fetch_file
 from mmaudio_model.checkpoints.files import CLIP, MMAUDIO_REPOSITORY, REVISIONS, VAE, PublishedFile, find_file
 from mmaudio_model.errors import WeightsDownloadError
-from tests.unit.mmaudio_model.checkpoints.hub import Hub, running_hub
+from tests.integration.mmaudio_model.hub import Hub, running_hub
 
 CONTENT = bytes(range(256)) * 1000
 BREAK = 100_000

@@ -1,4 +1,4 @@
-"""A maker of sounds with the real tiny_16k, and a small real video."""
+"""The bundled model (loaded once), weights folders, and an empty cache for each test."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ import pytest
 from mmaudio_model.demo_video import render_demo_video
 from mmaudio_model.gradio_app.generation import SoundGenerator
 from mmaudio_model.pipeline import Pipeline
+from mmaudio_model.variants import get_variant
+from tests.weights_fixtures import converted, hub_cache, published, weights_dir
+
+__all__ = ["converted", "hub_cache", "published", "weights_dir"]
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Pipeline:
+    return Pipeline.load(get_variant("tiny_16k"))
 
 
 @pytest.fixture
-def maker(tiny: Pipeline, tmp_path: Path) -> SoundGenerator:
+def generator(tiny: Pipeline, tmp_path: Path) -> SoundGenerator:
     return SoundGenerator(tiny, tmp_path / "made")
 
 

@@ -13,10 +13,10 @@ from mmaudio_model.errors import RequestInvalidError
 from mmaudio_model.features import Features
 from mmaudio_model.media.frames import VideoFrames
 from mmaudio_model.pipeline import GenerationRequest, Pipeline, text_is_cut
-from tests.unit.mmaudio_model.pictures import TINY, moving_picture, noise, still_picture
+from tests.noise_frames import TINY, moving_picture, noise, still_picture
 
 SAME = 1e-5
-PLAIN = GenerationRequest(duration_s=1.0, seed=1, prompt="a dog barks", num_steps=4)
+PLAIN = GenerationRequest(duration_s=1.0, seed=1, prompt="a dog barks", num_steps=3)
 MIXED_BATCH = [
     PLAIN,
     replace(PLAIN, seed=2, prompt="rain", negative_prompt="music", video=moving_picture(1.0)),
@@ -31,15 +31,21 @@ def sound(pipeline: Pipeline, request: GenerationRequest) -> np.ndarray:
     return waveform
 
 
+@pytest.fixture(scope="module")
+def plain(tiny: Pipeline) -> np.ndarray:
+    """Return the sound of PLAIN."""
+    return sound(tiny, PLAIN)
+
+
 def distance(found: np.ndarray | None, expected: np.ndarray) -> float:
     """Return the relative L2 distance."""
     assert found is not None
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-@pytest.mark.parametrize("duration_s", [0.32, 0.64, 1.0, 2.5])
+@pytest.mark.parametrize("duration_s", [0.32, 0.64, 1.0, 1.6])
 def test_a_batch_gives_each_request_the_sound_it_has_alone_bit_by_bit(tiny: Pipeline, duration_s: float) -> None:
-    batch = [replace(request, duration_s=duration_s) for request in MIXED_BATCH]
+    batch = [replace(request, duration_s=duration_s, num_steps=2) for request in MIXED_BATCH]
     together = tiny.generate(batch)
 
     for request, waveform in zip(batch, together, strict=True):
@@ -53,8 +59,9 @@ def test_features_used_again_give_the_same_sound_bit_by_bit_and_need_no_frames(t
         for request, features in zip(MIXED_BATCH, fresh.features, strict=True)
     ]
 
-    for request, waveform in zip(MIXED_BATCH, tiny.generate(again), strict=True):
-        assert np.array_equal(waveform, sound(tiny, request))
+    expected = tiny.vocode(tiny.sample(fresh))
+    for waveform, other in zip(tiny.generate(again), expected, strict=True):
+        assert np.array_equal(waveform, other)
 
 
 def test_what_several_requests_of_a_batch_show_and_say_is_encoded_once() -> None:
@@ -119,8 +126,8 @@ def test_the_same_seed_gives_the_same_sound_bit_by_bit(tiny: Pipeline) -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_everything_that_may_be_asked_for_changes_the_sound(tiny: Pipeline, change: dict) -> None:
-    assert distance(sound(tiny, replace(PLAIN, **change)), sound(tiny, PLAIN)) > 100 * SAME
+def test_everything_that_may_be_asked_for_changes_the_sound(tiny: Pipeline, plain: np.ndarray, change: dict) -> None:
+    assert distance(sound(tiny, replace(PLAIN, **change)), plain) > 100 * SAME
 
 
 def test_masking_frames_away_leaves_only_their_timing(tiny: Pipeline) -> None:
@@ -128,9 +135,10 @@ def test_masking_frames_away_leaves_only_their_timing(tiny: Pipeline) -> None:
     other_pictures = replace(shown, clip=noise(8, len(shown.clip), TINY.clip.frame_size))
     other_timing = replace(shown, sync=noise(9, len(shown.sync), TINY.sync.frame_size))
     masked = replace(PLAIN, video=shown, mask_away_clip=True)
+    expected = sound(tiny, masked)
 
-    assert np.array_equal(sound(tiny, replace(masked, video=other_pictures)), sound(tiny, masked))
-    assert distance(sound(tiny, replace(masked, video=other_timing)), sound(tiny, masked)) > 100 * SAME
+    assert np.array_equal(sound(tiny, replace(masked, video=other_pictures)), expected)
+    assert distance(sound(tiny, replace(masked, video=other_timing)), expected) > 100 * SAME
 
 
 def test_without_guidance_the_negative_prompt_says_nothing(tiny: Pipeline) -> None:
@@ -157,12 +165,12 @@ def test_stages_are_told_in_order_and_every_step_counts(tiny: Pipeline) -> None:
 
     tiny.generate([PLAIN], on_stage=told.append, on_step=lambda step, num_steps: told.append((step, num_steps)))
 
-    assert told == ["encode", "sample", (1, 4), (2, 4), (3, 4), (4, 4), "vocode"]
+    assert told == ["encode", "sample", (1, 3), (2, 3), (3, 3), "vocode"]
 
 
-@pytest.mark.parametrize("duration_s", [0.32, 0.64, 2, 5.3, 8, 12])
+@pytest.mark.parametrize("duration_s", [0.32, 0.64, 2, 5.3, 9.1])
 def test_the_sound_is_as_long_as_asked_for_and_can_be_heard(tiny: Pipeline, duration_s: float) -> None:
-    request = replace(PLAIN, duration_s=duration_s, num_steps=2, video=moving_picture(duration_s))
+    request = replace(PLAIN, duration_s=duration_s, num_steps=1, video=moving_picture(duration_s))
     waveform = sound(tiny, request)
 
     assert waveform.dtype == np.float32
@@ -182,8 +190,8 @@ def test_a_video_that_ends_early_goes_on_with_its_last_frame(tiny: Pipeline) -> 
     assert np.array_equal(sound(tiny, replace(PLAIN, video=cut)), sound(tiny, replace(PLAIN, video=held)))
 
 
-def test_requests_of_two_lengths_may_be_in_hand_at_once(tiny: Pipeline) -> None:
-    short, long = PLAIN, replace(PLAIN, duration_s=2.0)
+def test_requests_of_two_lengths_may_be_encoded_before_either_is_sampled(tiny: Pipeline) -> None:
+    short, long = PLAIN, replace(PLAIN, duration_s=1.5)
     encoded = {request.duration_s: tiny.encode([request]) for request in (short, long)}
 
     for request in (long, short):
@@ -218,7 +226,7 @@ def test_only_requests_of_one_kind_share_a_batch(tiny: Pipeline, change: dict) -
     other = replace(PLAIN, **change)
 
     assert tiny.batch_key(other) != tiny.batch_key(PLAIN)
-    with pytest.raises(RequestInvalidError, match="2 kinds"):
+    with pytest.raises(RequestInvalidError, match="2 different batch keys"):
         tiny.encode([PLAIN, other])
 
 
@@ -248,13 +256,13 @@ def test_tiny_is_small() -> None:
     assert parameters <= 12_000_000
 
 
-def test_global_randomness_neither_matters_nor_moves(tiny: Pipeline) -> None:
+def test_global_randomness_neither_matters_nor_moves(tiny: Pipeline, plain: np.ndarray) -> None:
     before = torch.get_rng_state()
-    first = sound(tiny, PLAIN)
-    assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(123)
+    state = torch.get_rng_state()
     try:
-        assert np.array_equal(sound(tiny, PLAIN), first)
+        assert np.array_equal(sound(tiny, PLAIN), plain)
+        assert torch.equal(torch.get_rng_state(), state)
     finally:
         torch.set_rng_state(before)
 

@@ -31,7 +31,7 @@ from tests.unit.mmaudio_model.media.videos import (
     write_video,
 )
 
-FOLDER = Path(__file__).parents[3] / "data" / "media"
+FOLDER = Path(__file__).parents[2] / "data" / "media"
 TABLE: list[dict[str, Any]] = json.loads((FOLDER / "expected.json").read_text())
 TINY = get_variant("tiny_16k")
 CANARY = 255
@@ -103,7 +103,7 @@ def test_an_accepted_file_gets_a_sound_and_a_video_of_its_length(entry: dict[str
 
 def test_damage_in_the_middle_is_counted(tmp_path: Path) -> None:
     assert told(generate(FOLDER / "bad/corrupt_middle.mp4", tmp_path)) == [
-        "Note: 14 parts of the video are damaged and were left out."
+        "Note: 14 parts of the video are damaged and were skipped."
     ]
 
 

@@ -15,8 +15,8 @@ from mmaudio_model.checkpoints.parts import PARTS, needed_parts, new_network
 from mmaudio_model.checkpoints.random_init import fill_from_seed
 from mmaudio_model.errors import WeightsMismatchError, WeightsMissingError
 from mmaudio_model.pipeline import GenerationRequest, Pipeline
-from tests.unit.mmaudio_model.pictures import moving_picture
-from tests.unit.mmaudio_model.published import CLIP, FLOW, FROM_FILES, SYNC, TINY, VAE, VOCODER, change
+from tests.noise_frames import moving_picture
+from tests.published_weights import CLIP, FLOW, FROM_FILES, SYNC, TINY, VAE, VOCODER, change
 
 
 def load(weights_dir: Path) -> None:

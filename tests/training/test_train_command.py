@@ -54,7 +54,7 @@ def test_from_a_folder_of_videos_to_weights(folder: Path) -> None:
         "--duration", 0.64, "--processes", 1,
     )  # fmt: skip
     assert prepared.exit_code == 0, prepared.output
-    assert "left out: silent.mp4 from 0 s: The video has no sound." in prepared.stderr
+    assert "skipped: silent.mp4 from 0 s: The video has no sound." in prepared.stderr
     assert "2 clips have no caption" in prepared.stderr
     assert prepared.stdout == f"{folder / 'clips'}: 2 clips of 0.64 s\n"
 
@@ -78,7 +78,7 @@ def test_mistakes_are_sentences(folder: Path, tmp_path: Path) -> None:
     common = ("--variant", "tiny_16k", "--weights", folder / "weights")
     nothing = run("finetune", *common, "--clips", tmp_path, "--run", tmp_path / "run")
     assert (nothing.exit_code, nothing.stderr.splitlines()[-1][:11]) == (1, "Error: Got ")
-    assert "in which no shard lies" in nothing.stderr
+    assert "which contains no shards" in nothing.stderr
 
     long = run("prepare", "--variant", "tiny_16k", "--videos", tmp_path, "--clips", tmp_path / "c", "--duration", 99)
     assert long.exit_code == 1
