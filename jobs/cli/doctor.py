@@ -45,7 +45,7 @@ def doctor(fix: bool, grace_s: float, as_json: bool) -> None:
         checks: dict[str, Check] = {
             "rows and objects": ObjectsCheck(db, store, grace_s=grace_s).findings,
             "unfinished uploads": lambda: unfinished_write_findings(store),
-            "rows and queue": QueueCheck(db, broker).findings,
+            "rows and belt": QueueCheck(db, broker).findings,
         }
         found, unanswered = _examine(checks, fix=fix, show=lambda finding: click.echo(_shown(finding, as_json)))
     mended = sum(finding.mended for finding in found)

@@ -1,1 +1,1 @@
-"""`mmaudio doctor`: compares database, queue and object store, reports where they disagree, and repairs it on request."""
+"""`mmaudio doctor`: compares SQL, belt and object store, says where they disagree, and mends it when asked to."""
