@@ -18,7 +18,8 @@ from jobs.service.cancellation import cancel
 from jobs.service.maintenance import run_maintenance
 from jobs.service.scheduling import quotas
 from jobs.service.scheduling.dispatch import dispatch
-from jobs.service.scheduling.queue_counters import queued_of_tenant, recount, stored_counts
+from jobs.service.scheduling.queue_counters import queued_of_tenant
+from tests.queue_counts import recount, stored_counts
 from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.service.workers import record_heartbeat

@@ -21,7 +21,7 @@ from jobs.service.maintenance import rescue
 from jobs.service.queries import job_events
 from jobs.service.retention import ATTEMPT_GRACE_S, prune
 from jobs.service.scheduling.dispatch import dispatch, republish_lost
-from jobs.service.scheduling.queue_counters import recount, stored_counts
+from tests.queue_counts import recount, stored_counts
 from jobs.service.submission import SubmitPolicy
 from jobs.storage.local import LocalStore
 from migrations.upgrade import upgrade

@@ -11,7 +11,7 @@ from psycopg.errors import DeadlockDetected
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from jobs.service.queries import job_events
-from jobs.service.scheduling.queue_counters import recount, stored_counts
+from tests.queue_counts import recount, stored_counts
 from jobs.triggers import ingestion as ingestion_module
 from jobs.triggers import service
 from tests.bucket_events import FORMS

@@ -37,7 +37,7 @@ from jobs.service.cancellation import cancel
 from jobs.service.maintenance import MaintenancePolicy, run_maintenance
 from jobs.service.scheduling import quotas
 from jobs.service.scheduling.dispatch import dispatch
-from jobs.service.scheduling.queue_counters import recount, stored_counts
+from tests.queue_counts import recount, stored_counts
 from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.workers import record_heartbeat, register_worker
