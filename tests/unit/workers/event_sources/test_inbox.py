@@ -14,7 +14,7 @@ from jobs.db.tables import Job
 from jobs.service.submission import SubmitPolicy
 from jobs.settings import Settings
 from jobs.storage.local import LocalStore
-from migrations.upgrade import upgrade
+from tests.databases import migrated_sqlite
 from workers.event_sources import inbox as module
 from workers.event_sources.inbox import InboxSource
 
@@ -63,8 +63,7 @@ class Harness:
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[Harness]:
-    url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
-    upgrade(url)
+    url = migrated_sqlite(tmp_path / "mmaudio.db")
     db = Database(url)
     yield Harness(tmp_path, db)
     db.close()

@@ -26,10 +26,10 @@ from jobs.service.workers import record_heartbeat, register_worker
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
-from migrations.upgrade import upgrade
 from mmaudio_model.media.probe import MediaLimits
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue
+from tests.databases import migrated_sqlite
 from tests.unit.workers.models import CountingModel, engine_of
 from workers.engine.engine import Engine
 from workers.feature_cache.cache import FeatureCache
@@ -112,8 +112,7 @@ class AttemptHarness:
 @pytest.fixture
 def bench(tmp_path: Path, clock: FakeClock) -> Iterator[AttemptHarness]:
     settings = Settings(data_dir=tmp_path, scratch_dir=tmp_path / "scratch", max_batch=1)
-    upgrade(settings.database_url)
-    db = Database(settings.database_url, clock=clock)
+    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"), clock=clock)
     with db.transaction() as tx:
         register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu:0", slots=2, variants=["tiny_16k"])
     model = CountingModel()

@@ -22,8 +22,8 @@ from jobs.service.queries import get_job, job_events
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.workers import register_worker, request_drain
 from local_services.commands import wait_until
-from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
+from tests.databases import migrated_sqlite
 from workers.runner.active_jobs import ActiveJob, ActiveJobs, StopReason
 from workers.runner.reporter import FLUSH_S, Reporter
 
@@ -112,8 +112,7 @@ class ReporterHarness:
 
 @pytest.fixture
 def post(tmp_path: Path, clock: FakeClock) -> Iterator[ReporterHarness]:
-    url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
-    upgrade(url)
+    url = migrated_sqlite(tmp_path / "mmaudio.db")
     db = UnsteadyDatabase(url, clock)
     with db.transaction() as tx:
         register_worker(
