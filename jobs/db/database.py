@@ -202,7 +202,7 @@ def _prepare_sqlite(engine: Engine) -> None:
         cursor = dbapi_connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
         cursor.execute("PRAGMA journal_mode = WAL")
-        # FULL: an acknowledged submit survives a power cut. NORMAL saves one fsync per commit and may lose the last ones.
+        # FULL: an acknowledged submit survives a power cut. NORMAL saves fsyncs but may lose the last commits.
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()

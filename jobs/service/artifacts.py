@@ -31,7 +31,9 @@ def get_artifact(tx: Transaction, job_id: str, name: str) -> Artifact:
     if artifact is None:
         raise ArtifactNotFoundError(f"Job {job_id} has no artifact {name!r}.")
     if artifact_expired(artifact, tx.now):
-        raise ArtifactExpiredError(f"Artifact {name!r} of job {job_id} is no longer stored; retry the job to make it again.")
+        raise ArtifactExpiredError(
+            f"Artifact {name!r} of job {job_id} is no longer stored; retry the job to make it again."
+        )
     return artifact
 
 

@@ -45,7 +45,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of an attempt: `fraction` (0..1) of `stage`, the sampling step if any, and the estimated seconds left."""
+    """Progress of an attempt: `fraction` (0..1) of `stage`, the sampling step if any, the estimated seconds left."""
 
     job_id: str
     attempt: int
@@ -277,9 +277,7 @@ def fail(tx: Transaction, claim: Claim, failure: Failure, *, rng: Callable[[], f
         LeaseLostError: the attempt is no longer current.
     """
     job = _leased_job(tx, claim)
-    return _finish_unsuccessful(
-        tx, job, failure, outcome=AttemptOutcome.FAILED, backoff_s=_backoff_s(job.attempt, rng)
-    )
+    return _finish_unsuccessful(tx, job, failure, outcome=AttemptOutcome.FAILED, backoff_s=_backoff_s(job.attempt, rng))
 
 
 def release(tx: Transaction, claim: Claim) -> State:

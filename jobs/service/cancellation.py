@@ -30,7 +30,9 @@ def cancel(tx: Transaction, job_id: str, *, tenant: str) -> Job:
     if job.state is State.CANCELED:
         return job
     if job.state.is_terminal:
-        raise JobEndedError(f"Job {job_id} has already {job.state}; only a job that has not ended can be canceled.", job_id)
+        raise JobEndedError(
+            f"Job {job_id} has already {job.state}; only a job that has not ended can be canceled.", job_id
+        )
     if job.cancel_requested_at is None and update_where(
         tx, job_id, Job.state == State.RUNNING, Job.attempt == job.attempt, Job.cancel_requested_at.is_(None),
         values={"cancel_requested_at": tx.now, "version": Job.version + 1},

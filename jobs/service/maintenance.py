@@ -152,9 +152,7 @@ def _fail_some_overdue(tx: Transaction, overdue_grace_s: float) -> int:
     overdue = list(tx.session.scalars(query))
     for job in overdue:
         worker, attempt, state = job.worker_id, job.attempt, fail_overdue(tx, job)
-        log.warning(
-            "worker %s did not stop job %s in attempt %d; the job is now %s", worker, job.id, attempt, state
-        )
+        log.warning("worker %s did not stop job %s in attempt %d; the job is now %s", worker, job.id, attempt, state)
     return len(overdue)
 
 

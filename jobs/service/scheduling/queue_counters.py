@@ -80,5 +80,5 @@ def queued_of_tenant(tx: Transaction, tenant: str) -> int:
 
 
 def prune_empty_lanes(tx: Transaction) -> None:
-    """Delete counters that are zero. One that is incremented concurrently is no longer zero when the delete locks it."""
+    """Delete counters that are zero. One that is incremented meanwhile is not zero when the delete locks it."""
     tx.session.execute(delete(QueuedCount).where(QueuedCount.queued == 0))

@@ -67,7 +67,7 @@ def end_retry_backoffs(tx: Transaction) -> None:
 
 
 def select_next_jobs(tx: Transaction, variant: str, *, free_slots: int, policy: DispatchPolicy) -> list[str]:
-    """Mark up to `free_slots` jobs as published and return their ids, best first. The caller holds the dispatch lock."""
+    """Mark up to `free_slots` jobs as published and return their ids, best first; needs the dispatch lock."""
     queue = tx.session.get(VariantQueue, variant)
     if queue is None:
         queue = VariantQueue(variant=variant, virtual_time=0.0, dispatch_count=0)
