@@ -27,7 +27,7 @@ from jobs.db.tables import IdempotencyKey
 from jobs.errors import QueueFullError, RequestInvalidError
 from jobs.request import JobRequest
 from jobs.service.submission import Idempotency, SubmitPolicy, submit
-from jobs.service.uploads import announce_upload, mark_upload_checked
+from jobs.service.uploads import store_upload
 from jobs.settings import Settings
 from jobs.storage.protocol import ObjectStore
 
@@ -145,7 +145,7 @@ class InboxSource:
             raise _RefusedError(f"It has {size_bytes} bytes; 1 to {self._settings.max_upload_bytes} are allowed.")
         field = "image" if path.suffix.lower() in IMAGES else "video"
         content_type = f"{field}/{path.suffix[1:].lower()}"
-        upload_id = self._upload(path, key, content_type, size_bytes)
+        upload_id = self._upload(path, key, content_type)
         policy = self._policy()
         try:
             request = JobRequest.model_validate({**self._settings.inbox_request, field: upload_id})
@@ -160,23 +160,18 @@ class InboxSource:
         self._submitted(job.variant)
         return job.id
 
-    def _upload(self, path: Path, key: str, content_type: str, size_bytes: int) -> str:
-        """Return the upload that holds the file's bytes: of an earlier look, when the queue was full then."""
+    def _upload(self, path: Path, key: str, content_type: str) -> str:
+        """Upload the file, or return the upload of an earlier scan that found the queue full."""
         if key not in self._uploads:
-            with self._db.transaction() as tx:
-                upload = announce_upload(
-                    tx,
-                    tenant=TENANT,
-                    filename=path.name,
-                    content_type=content_type,
-                    size_bytes=size_bytes,
-                    sha256=None,
-                    ttl_s=self._settings.upload_ttl_s,
-                )
-            self._store.put_file(upload.storage_key, path, content_type=content_type)
-            with self._db.transaction() as tx:
-                mark_upload_checked(tx, upload.id)
-            self._uploads[key] = upload.id
+            self._uploads[key] = store_upload(
+                self._db,
+                self._store,
+                path,
+                tenant=TENANT,
+                filename=path.name,
+                content_type=content_type,
+                ttl_s=self._settings.upload_ttl_s,
+            )
         return self._uploads[key]
 
     def _refuse(self, path: Path, reason: str) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs.db.tables import Job
 from jobs.errors import Failure, JobEndedError, JobNotEndedError, JobNotFoundError, LeaseLostError
-from jobs.lifecycle import Stage, State
+from jobs.lifecycle import ArtifactKind, Stage, State
 from jobs.service import attempts
 from jobs.service.artifacts import get_artifact
 from jobs.service.attempts import Claim, NewArtifact, Progress
@@ -43,7 +43,7 @@ def story(steps: Steps, job_id: str) -> list[str]:
 
 def an_artifact(job_id: str) -> NewArtifact:
     return NewArtifact(
-        name="audio.flac", kind="audio", format="flac", content_type="audio/flac",
+        name="audio.flac", kind=ArtifactKind.AUDIO, format="flac", content_type="audio/flac",
         storage_key=f"jobs/{job_id}/1/audio.flac", size_bytes=1, sha256="0" * 64,
         duration_s=8.0, sample_index=0, seed=7,
     )  # fmt: skip

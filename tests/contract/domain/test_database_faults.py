@@ -76,16 +76,16 @@ def test_a_refusal_that_passes_is_tried_again_as_a_whole(db: Database, code: str
 
 
 def test_a_busy_sqlite_is_asked_again_and_a_full_disk_is_not() -> None:
-    from jobs.db.faults import may_pass
+    from jobs.db.faults import is_transient
 
     def refusal(code: int) -> DBAPIError:
         error = sqlite3.OperationalError("made by the test")
         error.sqlite_errorcode = code
         return OperationalError("x", {}, error)
 
-    assert may_pass(refusal(sqlite3.SQLITE_BUSY))
-    assert may_pass(refusal(sqlite3.SQLITE_BUSY_SNAPSHOT))
-    assert not may_pass(refusal(sqlite3.SQLITE_FULL))
+    assert is_transient(refusal(sqlite3.SQLITE_BUSY))
+    assert is_transient(refusal(sqlite3.SQLITE_BUSY_SNAPSHOT))
+    assert not is_transient(refusal(sqlite3.SQLITE_FULL))
 
 
 def test_it_waits_longer_each_time_and_gives_up(db: Database) -> None:

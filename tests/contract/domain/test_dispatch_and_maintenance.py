@@ -24,15 +24,15 @@ def test_jobs_are_published_for_free_slots_alone_best_first(steps: Steps, queue:
     for number in range(8):
         jobs.append(steps.submit(priority="high" if number == 7 else "normal"))
         clock.advance(1)
-    assert dispatch(steps.db, queue) == 0  # nobody is there to take one
+    assert dispatch(steps.db, queue).published == 0  # nobody is there to take one
     steps.add_worker(slots=3)
-    assert dispatch(steps.db, queue) == 3
+    assert dispatch(steps.db, queue).published == 3
     assert queue.published == [jobs[7].id, jobs[0].id, jobs[1].id]
-    assert dispatch(steps.db, queue) == 0
+    assert dispatch(steps.db, queue).published == 0
     claims = [steps.claimed(job.id) for job in (jobs[7], jobs[0], jobs[1])]
-    assert dispatch(steps.db, queue) == 0  # all slots are busy now
+    assert dispatch(steps.db, queue).published == 0  # all slots are busy now
     steps.complete(claims[1])
-    assert dispatch(steps.db, queue) == 1
+    assert dispatch(steps.db, queue).published == 1
     assert queue.published[-1] == jobs[2].id
 
 
@@ -43,13 +43,13 @@ def test_slots_count_while_their_worker_is_heard(steps: Steps, queue: FakeQueue,
         steps.add_worker(f"w{number}", variants=("tiny_16k",))
     with steps.db.transaction() as tx:
         mark_worker_stopped(tx, "w2")
-    assert dispatch(steps.db, queue) == 8
+    assert dispatch(steps.db, queue).published == 8
     clock.advance(13)
     assert run_maintenance(steps.db, queue, MaintenancePolicy(lost_after_s=12)).lost_workers == 2
     with steps.db.transaction() as tx:
         assert capacities(tx, heard_within_s=60) == {}
         record_heartbeat(tx, "w0", state="ready", variants_loaded=[], memory_bytes=None)
-        assert capacities(tx, heard_within_s=60) == {"tiny_16k": Capacity(slots=4, free=4, busy_here=0)}
+        assert capacities(tx, heard_within_s=60) == {"tiny_16k": Capacity(slots=4, free=4, busy_with_variant=0)}
     clock.advance(61)  # and nobody sweeps
     with steps.db.reading() as tx:
         assert capacities(tx, heard_within_s=60) == {}
@@ -63,7 +63,7 @@ def test_a_worker_that_shall_drain_has_no_free_slots(steps: Steps, queue: FakeQu
         assert record_heartbeat(tx, "w0", state="ready", variants_loaded=[], memory_bytes=None) is True
         with pytest.raises(WorkerNotFoundError):
             request_drain(tx, "w1")
-    assert dispatch(steps.db, queue) == 0
+    assert dispatch(steps.db, queue).published == 0
 
 
 def test_a_variant_stands_in_line_when_others_keep_all_slots_busy(steps: Steps, queue: FakeQueue) -> None:
@@ -100,7 +100,7 @@ def test_a_broker_that_is_down_loses_nothing(steps: Steps, queue: FakeQueue, clo
     steps.add_worker(slots=8)
     job_id = steps.submit().id
     queue.down = True
-    assert dispatch(steps.db, queue) == 0
+    assert dispatch(steps.db, queue).published == 0
     assert run_maintenance(steps.db, queue).dispatched == 0
     assert steps.job(job_id).published_at is None
     queue.down = False

@@ -29,7 +29,7 @@ from sqlalchemy import select
 from jobs.db.database import Database
 from jobs.db.tables import Artifact, Base, Job, JobAttempt, JobEvent
 from jobs.errors import Failure, JobEndedError, LeaseLostError
-from jobs.lifecycle import TRANSITIONS, Stage, State
+from jobs.lifecycle import TRANSITIONS, ArtifactKind, Stage, State
 from jobs.request import JobRequest
 from jobs.service import attempts
 from jobs.service.attempts import Claim, NewArtifact, Progress
@@ -37,13 +37,13 @@ from jobs.service.cancellation import cancel
 from jobs.service.maintenance import MaintenancePolicy, run_maintenance
 from jobs.service.scheduling import quotas
 from jobs.service.scheduling.dispatch import dispatch
-from jobs.service.scheduling.queue_counters import recount, stored_counts
 from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.workers import record_heartbeat, register_worker
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue
 from tests.databases import migrated_sqlite
+from tests.queue_counts import recount, stored_counts
 
 STEPS = 4_000
 STEPS_A_RUN = 50
@@ -264,7 +264,7 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     def _complete(self, claim: Claim) -> None:
         artifact = NewArtifact(
-            name="audio.flac", kind="audio", format="flac", content_type="audio/flac",
+            name="audio.flac", kind=ArtifactKind.AUDIO, format="flac", content_type="audio/flac",
             storage_key=f"jobs/{claim.job_id}/{claim.attempt}/audio.flac", size_bytes=1, sha256="0" * 64,
             duration_s=8.0, sample_index=0, seed=7,
         )  # fmt: skip

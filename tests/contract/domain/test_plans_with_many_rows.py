@@ -97,8 +97,8 @@ def test_what_is_looked_at_does_not_grow_with_the_rows(db: Database) -> None:
     event.listen(db.engine, "before_cursor_execute", explain)
     queue, policy = FakeQueue(), SubmitPolicy(variants=("tiny_16k",))
     submit_and_commit(db, JobRequest(prompt="rain"), tenant="tenant_1", policy=policy)
-    assert dispatch(db, queue) == 8
-    assert dispatch(db, queue) == 0
+    assert dispatch(db, queue).published == 8
+    assert dispatch(db, queue).published == 0
     claims = []
     for job_id in queue.published:
         with db.transaction() as tx:

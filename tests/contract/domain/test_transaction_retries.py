@@ -21,11 +21,11 @@ from jobs.service.maintenance import rescue
 from jobs.service.queries import job_events
 from jobs.service.retention import ATTEMPT_GRACE_S, prune
 from jobs.service.scheduling.dispatch import dispatch, republish_lost
-from jobs.service.scheduling.queue_counters import recount, stored_counts
 from jobs.service.submission import SubmitPolicy
 from jobs.storage.local import LocalStore
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue, Steps
+from tests.queue_counts import recount, stored_counts
 from workers.runner.active_jobs import ActiveJob, ActiveJobs
 from workers.runner.reporter import Reporter
 

@@ -11,12 +11,12 @@ from psycopg.errors import DeadlockDetected
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from jobs.service.queries import job_events
-from jobs.service.scheduling.queue_counters import recount, stored_counts
 from jobs.triggers import ingestion as ingestion_module
 from jobs.triggers import service
 from tests.bucket_events import FORMS
 from tests.contract.triggers.conftest import Harness
 from tests.in_memory_bucket import BUCKET
+from tests.queue_counts import recount, stored_counts
 
 KEYS = ["red flower.mp4", "a+b.mp4", "100%.mp4", "50%25.mp4", "ü 日本.mp4", "two\nlines.mp4", "&?#=.mp4", "deep/er.mp4"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from api.circuit_breaker import OPEN_S
 from jobs.service import attempts
 from jobs.service.submission import MAX_DRAWN_SEED
 from tests.unit.api.conftest import Harness
@@ -153,6 +154,9 @@ def test_a_broker_that_is_down_does_not_lose_the_job(harness: Harness) -> None:
     job = harness.submit()
     assert job["state"] == "queued"
     harness.queue.down = False
+    harness.submit()
+    assert harness.queue.published == [], "the breaker is open"
+    harness.monotonic.advance(OPEN_S)
     harness.submit()
     assert job["id"] in harness.queue.published
 

@@ -158,8 +158,8 @@ def test_a_dry_run_says_why_nothing_would_happen(harness: Harness) -> None:
 
     assert dry(event=event) == ("submit", None, True)
     assert dry(key="in/own.mp4")[:2] == ("skip", "the object is an output of job_1")
-    assert dry(key="in/missing.mp4")[:2] == ("hold", "the object is not there")
-    assert dry(key="in/a.txt")[:2] == ("ignore", "prefix or suffixes leave it out")
+    assert dry(key="in/missing.mp4")[:2] == ("hold", "the object does not exist")
+    assert dry(key="in/a.txt")[:2] == ("ignore", "the key does not match prefix and suffixes")
     assert dry(event=aws("other", "in/a.mp4", etag="e"))[:2] == ("ignore", "the trigger is for bucket videos")
     harness.bucket_contents.down = True
     assert dry(key="in/known.mp4")[:2] == ("hold", "the object store did not answer")

@@ -20,7 +20,7 @@ from jobs.service.artifacts import artifacts_by_job
 from jobs.service.maintenance import run_maintenance
 from jobs.service.queries import job_attempts, job_events
 from jobs.service.retention import ATTEMPT_GRACE_S, prune
-from jobs.service.scheduling.queue_counters import recount, stored_counts
+from tests.queue_counts import recount, stored_counts
 from jobs.service.submission import SubmitPolicy, submit_and_commit
 from jobs.service.workers import record_heartbeat, register_worker
 from jobs.settings import Settings
