@@ -171,7 +171,7 @@ class WorkerProcess:
             consumer,
             worker_id=self.worker_id,
             variants=self._variants,
-            held=lambda: self._models.loaded,
+            loaded=lambda: self._models.loaded,
             load_s=self._models.load_s,
         )
         self._heap_trimmer.start()

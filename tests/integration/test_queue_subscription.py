@@ -38,7 +38,7 @@ def test_a_message_of_a_cold_variant_stays_for_others_until_the_worker_takes_it(
             worker,
             worker_id="w1",
             variants=[WARM, COLD],
-            held=list,
+            loaded=list,
             load_s=lambda variant: None,
         )
         broker = Broker(url)

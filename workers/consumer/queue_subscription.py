@@ -27,25 +27,25 @@ USUAL_LOAD_S = 5.0
 def variants_to_take(
     variants: Iterable[str],
     *,
-    held: Iterable[str],
-    held_by_others: Iterable[str],
+    loaded: Iterable[str],
+    loaded_elsewhere: Iterable[str],
     waited_s: Mapping[str, float],
     load_s: Callable[[str], float | None],
 ) -> set[str]:
     """Return the variants whose jobs a worker takes now.
 
     Args:
-        held: variants in this worker's memory.
-        held_by_others: variants that another living worker has in memory.
+        loaded: variants in this worker's memory.
+        loaded_elsewhere: variants that another living worker has in memory.
         waited_s: how long the oldest job on each variant's queue has been there.
         load_s: how long loading a variant took here.
     """
-    held, held_by_others = set(held), set(held_by_others)
+    loaded, loaded_elsewhere = set(loaded), set(loaded_elsewhere)
     return {
         variant
         for variant in variants
-        if variant in held
-        or variant not in held_by_others  # nobody is warm, so nobody is worth waiting for
+        if variant in loaded
+        or variant not in loaded_elsewhere  # nobody is warm, so nobody is worth waiting for
         or waited_s.get(variant, 0.0) > (load_s(variant) or USUAL_LOAD_S)
     }
 
@@ -55,7 +55,7 @@ class QueueSubscription:
 
     Args:
         consumer: the Celery worker, which may not have started yet.
-        held, load_s: see `ModelCache.loaded` and `ModelCache.load_s`.
+        loaded, load_s: see `ModelCache.loaded` and `ModelCache.load_s`.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class QueueSubscription:
         *,
         worker_id: str,
         variants: list[str],
-        held: Callable[[], list[str]],
+        loaded: Callable[[], list[str]],
         load_s: Callable[[str], float | None],
     ) -> None:
         self._db, self._consumer, self._worker_id, self._variants = db, consumer, worker_id, variants
-        self._held, self._load_s = held, load_s
+        self._loaded, self._load_s = loaded, load_s
         self._taken = set(variants)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="queue-choice", daemon=True)
@@ -99,8 +99,8 @@ class QueueSubscription:
         with self._db.reading() as tx:
             return variants_to_take(
                 self._variants,
-                held=self._held(),
-                held_by_others=variants_loaded_elsewhere(tx, self._worker_id),
+                loaded=self._loaded(),
+                loaded_elsewhere=variants_loaded_elsewhere(tx, self._worker_id),
                 waited_s=oldest_enqueued_age_s(tx),
                 load_s=self._load_s,
             )

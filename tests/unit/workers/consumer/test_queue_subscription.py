@@ -8,10 +8,10 @@ BOTH = ["small_16k", "large_44k"]
 
 
 def take(
-    active_job: list[str], others: list[str], waited_s: dict[str, float] | None = None, load_s: float | None = None
+    loaded: list[str], others: list[str], waited_s: dict[str, float] | None = None, load_s: float | None = None
 ) -> set[str]:
     return variants_to_take(
-        BOTH, active_job=active_job, held_by_others=others, waited_s=waited_s or {}, load_s=lambda variant: load_s
+        BOTH, loaded=loaded, loaded_elsewhere=others, waited_s=waited_s or {}, load_s=lambda variant: load_s
     )
 
 

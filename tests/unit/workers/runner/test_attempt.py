@@ -76,7 +76,7 @@ class AttemptHarness:
             self.report,
             FeatureCache(DiskFeatureStore(self.settings.data_dir / "features", max_bytes=10**6), store, ttl_s=3600),
             lambda variant, parts: "revision 1",
-            self.pace,
+            self.eta,
         )
         return AttemptPipeline(active_job, context)
 

@@ -110,7 +110,7 @@ class AttemptHarness:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, clock: FakeClock) -> Iterator[AttemptHarness]:
+def harness(tmp_path: Path, clock: FakeClock) -> Iterator[AttemptHarness]:
     settings = Settings(data_dir=tmp_path, scratch_dir=tmp_path / "scratch", max_batch=1)
     upgrade(settings.database_url)
     db = Database(settings.database_url, clock=clock)
@@ -213,7 +213,7 @@ def test_a_worker_that_dies_in_every_attempt_ends_the_job_with_its_history(harne
         pytest.param(_dies_before(submission, "append_event"), False, id="row, no event"),
         pytest.param(_dies_after(submission, "append_event"), False, id="event, not committed"),
         pytest.param(_dies_after(submission, "commit_once"), True, id="committed, not published"),
-        pytest.param(_dies_before("belt", "publish"), True, id="marked, no message"),
+        pytest.param(_dies_before("queue", "publish"), True, id="marked, no message"),
     ],
 )
 def test_a_submit_that_dies_anywhere_is_whole_or_not_there(harness: AttemptHarness, die: Die, accepted: bool) -> None:

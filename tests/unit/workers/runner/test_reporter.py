@@ -111,7 +111,7 @@ class ReporterHarness:
 
 
 @pytest.fixture
-def post(tmp_path: Path, clock: FakeClock) -> Iterator[ReporterHarness]:
+def harness(tmp_path: Path, clock: FakeClock) -> Iterator[ReporterHarness]:
     url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
     upgrade(url)
     db = UnsteadyDatabase(url, clock)
@@ -171,7 +171,7 @@ def test_a_cancel_is_heard_at_the_next_tick_and_by_its_own_job_alone(harness: Re
 def test_a_job_that_somebody_else_has_by_now_is_stopped(harness: ReporterHarness) -> None:
     active_job = harness.hold()
     with harness.db.transaction() as tx:
-        attempts.lose(tx, tx.session.get_one(Job, active_job.claim.job_id))
+        attempts.rescue_expired(tx, tx.session.get_one(Job, active_job.claim.job_id))
     harness.later(0.05)
 
     assert active_job.reason is StopReason.CANCELED
