@@ -15,7 +15,8 @@ from jobs.lifecycle import Stage
 from mmaudio_model.errors import RequestInvalidError
 from mmaudio_model.features import Features
 from mmaudio_model.pipeline import GenerationRequest
-from workers.engine.batch_limit import BatchLimit, DeviceMemory, UnknownMemory
+from workers.engine.batch_limit import BatchLimit
+from workers.engine.device_memory import DeviceMemory, UnknownMemory
 from workers.engine.engine import Engine, EngineRequest, LoadedModel
 from workers.engine.model_cache import ModelCache
 from workers.engine.watchdog import Watchdog

@@ -60,7 +60,7 @@ def test_a_worker_with_full_hands_is_well(scene: Scene, watch: StallDetector) ->
 def test_each_message_that_comes_begins_the_time_anew(scene: Scene, watch: StallDetector) -> None:
     for _ in range(10):
         assert not any(looks(scene, watch, 15))
-        watch.took()
+        watch.message_received()
     assert any(looks(scene, watch, 22))
 
 

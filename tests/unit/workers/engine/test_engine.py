@@ -110,7 +110,7 @@ def test_takes_of_one_job_are_encoded_once_however_many_batches_they_need() -> N
     model, kept = CountingModel(), [Features()]
     takes = [asking(seed, prompt="rain") for seed in range(3)]
     for take in takes:
-        take.known, take.learned = (lambda: kept[0]), lambda features: kept.__setitem__(0, features)
+        take.cached_features, take.on_encoded = (lambda: kept[0]), lambda features: kept.__setitem__(0, features)
 
     run(model, takes, max_batch=1)
 

@@ -25,7 +25,7 @@ def _held_before_and_after() -> tuple[int, int]:
     kept = pieces[::64]
     del pieces
     active_job = process.memory_info().rss - before
-    freed = HeapTrimmer(after_s=0)
+    freed = HeapTrimmer(delay_s=0)
     freed.start()
     freed.request()
     with contextlib.suppress(AssertionError):
@@ -46,7 +46,7 @@ def test_what_lies_freed_below_something_that_lives_goes_back_to_the_system() ->
 
 def test_it_is_done_once_for_all_that_was_freed_in_a_while_and_not_again() -> None:
     trims: list[None] = []
-    freed = HeapTrimmer(after_s=0.5, trim=lambda: trims.append(None))
+    freed = HeapTrimmer(delay_s=0.5, trim=lambda: trims.append(None))
     freed.start()
     for wanted in (1, 2):
         for _ in range(50):
@@ -59,7 +59,7 @@ def test_it_is_done_once_for_all_that_was_freed_in_a_while_and_not_again() -> No
 
 def test_a_worker_that_ends_does_not_wait_for_it() -> None:
     trims: list[None] = []
-    freed = HeapTrimmer(after_s=600, trim=lambda: trims.append(None))
+    freed = HeapTrimmer(delay_s=600, trim=lambda: trims.append(None))
     freed.start()
     freed.request()
     freed.close()

@@ -24,7 +24,7 @@ def test_each_file_has_a_process_of_its_own_and_none_stays(
     anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
 ) -> None:
     doing("return {'error': 'MediaInvalidError', 'message': f'{os.getpid()} {os.getppid()}'}")
-    box, told = sandbox(scratch, ahead=True), []
+    box, told = sandbox(scratch, prestart=True), []
     for _ in range(3):
         with pytest.raises(MediaInvalidError) as refused:
             box.probe(anything, owner="job_1")
@@ -79,7 +79,7 @@ def test_a_fork_server_that_has_served_long_is_replaced_and_what_it_forked_ends_
     monkeypatch: pytest.MonkeyPatch,
     sandbox: OpenSandbox,
 ) -> None:
-    monkeypatch.setattr("workers.media.sandbox_client.FORKS_A_SERVER", 1)
+    monkeypatch.setattr("workers.media.sandbox_client.FORKS_PER_SERVER", 1)
     doing(
         "pathlib.Path(str(os.getpid())).touch()\n"
         f"while not os.path.exists({str(tmp_path / 'go on')!r}): time.sleep(0.01)\n"

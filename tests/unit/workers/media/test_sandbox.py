@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -162,6 +163,26 @@ def test_a_process_that_breaks_is_an_error_of_its_job_and_the_next_call_works(
 
 
 @pytest.mark.parametrize(
+    "fails",
+    [
+        "raise OSError(28, 'No space left on device')",
+        "raise OSError(122, 'Disk quota exceeded')",
+        "from mmaudio_model.errors import MediaInvalidError\n"
+        "raise MediaInvalidError('cannot be read') from OSError(28, 'No space left on device')",
+    ],
+    ids=["disk", "quota", "behind an error of the decoder"],
+)
+def test_a_full_disk_in_the_process_is_not_blamed_on_the_file(
+    anything: Path, scratch: Path, doing: Callable[[str], None], fails: str, sandbox: OpenSandbox
+) -> None:
+    doing(fails)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        sandbox(scratch).probe(anything, owner="job_1")
+
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(scratch))
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         "return {}",
@@ -210,7 +231,7 @@ def test_pixels_of_another_form_are_an_error_of_their_job(
     arrays: str,
     sandbox: OpenSandbox,
 ) -> None:
-    box = sandbox(scratch, ahead=True)
+    box = sandbox(scratch, prestart=True)
     before = len(list(Path("/proc/self/fd").iterdir()))
     doing(f"{arrays}\nreturn {{}}")
 

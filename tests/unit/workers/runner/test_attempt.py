@@ -116,17 +116,17 @@ def test_a_job_that_is_stopped_while_the_device_is_busy_with_others_ends_at_once
 
 def test_a_job_waits_for_the_device_until_the_device_takes_it(harness: AttemptHarness) -> None:
     run, seen = harness.job(), list[bool]()
-    harness.model.during_step = lambda step: seen.append(run.held.waits_for_device)
+    harness.model.during_step = lambda step: seen.append(run.active_job.waits_for_device)
     with ThreadPoolExecutor(1) as pool:
         output = pool.submit(run.run)
         # The engine has not begun: it is as busy as can be.
-        wait_until(lambda: run.held.waits_for_device, within_s=30, what="a job that waits for the device")
+        wait_until(lambda: run.active_job.waits_for_device, within_s=30, what="a job that waits for the device")
         harness.engine.start()
         output.result(timeout=30)
     harness.engine.close()
 
     assert seen == [False] * 4
-    assert not run.held.waits_for_device
+    assert not run.active_job.waits_for_device
 
 
 @pytest.mark.timeout(30)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job, Worker
-from jobs.lifecycle import Stage, State, overall_progress
+from jobs.lifecycle import EventKind, Stage, State, WorkerState, overall_progress
 from jobs.request import JobRequest
 from jobs.service import attempts
 from jobs.service.cancellation import cancel
@@ -22,7 +22,6 @@ from jobs.service.queries import get_job, job_events
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.workers import register_worker, request_drain
 from local_services.commands import wait_until
-from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
 from workers.runner.active_jobs import ActiveJob, ActiveJobs, StopReason
 from workers.runner.reporter import FLUSH_S, Reporter
@@ -39,6 +38,7 @@ class UnsteadyDatabase(Database):
         self.away = self.writes_away = False
         self.refused = threading.Event()
         self.when_refused: Callable[[], None] = lambda: None
+        self.error: Exception = ConnectionError("switched off by the test")
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -56,7 +56,7 @@ class UnsteadyDatabase(Database):
         if away:
             self.refused.set()
             self.when_refused()
-            raise OperationalError("anything", {}, ConnectionError("switched off by the test"))
+            raise OperationalError("anything", {}, self.error)
 
 
 @dataclass
@@ -76,7 +76,7 @@ class ReporterHarness:
             worker_id=WORKER,
             lease_s=LEASE_S,
             heartbeat_s=HEARTBEAT_S,
-            state=lambda: "ready",
+            state=lambda: WorkerState.READY,
             loaded=lambda: ["tiny_16k"],
             memory=lambda: 123,
             gpu=lambda: {"temperature_c": 61},
@@ -107,14 +107,12 @@ class ReporterHarness:
 
     def stages(self, active_job: ActiveJob) -> list[str]:
         with self.db.reading() as tx:
-            return [e.data["stage"] for e in job_events(tx, active_job.claim.job_id) if e.kind == "stage"]
+            return [e.data["stage"] for e in job_events(tx, active_job.claim.job_id) if e.kind == EventKind.STAGE]
 
 
 @pytest.fixture
-def harness(tmp_path: Path, clock: FakeClock) -> Iterator[ReporterHarness]:
-    url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
-    upgrade(url)
-    db = UnsteadyDatabase(url, clock)
+def harness(sqlite_url: str, clock: FakeClock) -> Iterator[ReporterHarness]:
+    db = UnsteadyDatabase(sqlite_url, clock)
     with db.transaction() as tx:
         register_worker(
             tx, worker_id=WORKER, hostname="here", pid=1, device="cpu:0", slots=4, variants=["tiny_16k", "small_16k"]
@@ -199,7 +197,7 @@ def test_jobs_are_dropped_when_their_leases_could_not_be_renewed_in_time(harness
     with pytest.raises(OperationalError):
         harness.later(0.1)
 
-    assert (active_job.reason, other.reason) == (StopReason.SILENT, StopReason.SILENT)
+    assert (active_job.reason, other.reason) == (StopReason.LEASE_EXPIRED, StopReason.LEASE_EXPIRED)
 
 
 def test_a_job_that_is_there_when_the_reporter_starts_late_is_not_dropped(harness: ReporterHarness) -> None:
@@ -298,3 +296,19 @@ def test_the_thread_outlives_a_database_that_is_away(harness: ReporterHarness) -
     harness.db.away = False
     wait_until(lambda: state() == "ready", within_s=10, what="a heartbeat")
     harness.reporter.close()
+
+
+def test_a_full_database_disk_is_logged_once_and_not_as_a_database_that_is_away(
+    harness: ReporterHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("workers.runner.reporter.RETRY_S", 0.0)
+    refusals: list[None] = []
+    harness.db.error = sqlite3.OperationalError("database or disk is full")
+    harness.db.error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    harness.db.when_refused = lambda: refusals.append(None)
+    harness.db.away = True
+    harness.reporter.start()
+    wait_until(lambda: len(refusals) > 3, within_s=20, what="several refusals")
+    harness.reporter.close()
+
+    assert [record.getMessage()[:11] for record in caplog.records] == ["disk full: "]
