@@ -201,7 +201,7 @@ def _http_error(exc: HTTPException) -> Response:
     detail = {
         404: f"There is nothing at {request.path}.",
         405: f"{request.method} is not possible at {request.path}.",
-        413: "The body is larger than allowed ctx.",
+        413: "The body is larger than allowed here.",
     }.get(status, exc.description or "")
     response = problem(status, codes.get(status, f"http_{status}"), detail)
     for name, value in exc.get_headers():

@@ -40,8 +40,8 @@ def _is_fault(message: ConsoleMessage) -> bool:
 
 def test_a_video_is_sent_watched_and_played(page: Page, demo_video: Path) -> None:
     page.get_by_label("Choose a video").set_input_files(str(demo_video))
-    page.get_by_label("What it should sound like").fill("a ball in the browser")
-    page.get_by_role("button", name="Make sound").click()
+    page.get_by_label("Prompt", exact=True).fill("a ball in the browser")
+    page.get_by_role("button", name="Create job").click()
     job = page.locator("#jobs > li", has_text="a ball in the browser")
     expect(job.locator(".state")).to_have_text("succeeded", timeout=60_000)
     expect(job.locator("video")).to_have_count(1)
@@ -56,11 +56,11 @@ def test_a_video_is_sent_watched_and_played(page: Page, demo_video: Path) -> Non
 
 def test_text_of_strangers_never_becomes_markup(page: Page) -> None:
     hostile = "<img src=x onerror=document.title='owned'>"
-    page.get_by_label("What it should sound like").fill(hostile)
-    page.get_by_text("More", exact=True).click()
-    page.get_by_label("Seconds").fill("0.64")
+    page.get_by_label("Prompt", exact=True).fill(hostile)
+    page.get_by_text("Options", exact=True).click()
+    page.get_by_label("Duration (s)").fill("0.64")
     page.get_by_label("Steps").fill("1")
-    page.get_by_role("button", name="Make sound").click()
+    page.get_by_role("button", name="Create job").click()
     job = page.locator("#jobs > li", has_text=hostile)
     expect(job.locator(".state")).to_have_text("succeeded", timeout=60_000)
     assert page.title() == "mmaudio"
@@ -68,22 +68,22 @@ def test_text_of_strangers_never_becomes_markup(page: Page) -> None:
 
 
 def test_a_running_job_is_canceled_by_its_button(page: Page) -> None:
-    page.get_by_label("What it should sound like").fill("long one")
-    page.get_by_text("More", exact=True).click()
-    page.get_by_label("Seconds").fill("30")
+    page.get_by_label("Prompt", exact=True).fill("long one")
+    page.get_by_text("Options", exact=True).click()
+    page.get_by_label("Duration (s)").fill("30")
     page.get_by_label("Steps").fill("100")
-    page.get_by_label("Takes").fill("8")
-    page.get_by_role("button", name="Make sound").click()
+    page.get_by_label("Samples").fill("8")
+    page.get_by_role("button", name="Create job").click()
     job = page.locator("#jobs > li", has_text="long one").first
     job.get_by_role("button", name="Cancel").click()
     expect(job.locator(".state")).to_have_text("canceled", timeout=60_000)
-    expect(job.get_by_role("button", name="again")).to_be_visible()
+    expect(job.get_by_role("button", name="Retry")).to_be_visible()
 
 
 def test_a_refusal_of_the_server_is_shown(page: Page) -> None:
-    page.get_by_text("More", exact=True).click()
+    page.get_by_text("Options", exact=True).click()
     page.locator("#new").evaluate("form => form.noValidate = true")
     page.get_by_label("Steps").fill("1000")
     with page.expect_response(lambda response: response.status == 422):
-        page.get_by_role("button", name="Make sound").click()
+        page.get_by_role("button", name="Create job").click()
     expect(page.get_by_role("alert")).to_contain_text("num_steps")

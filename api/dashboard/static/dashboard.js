@@ -1,5 +1,5 @@
-// The dashboard: asks the API each second while somebody looks, and shows what it says. All text goes through
-// textContent, so nothing a stranger wrote (a prompt, a file name) can become markup.
+// The dashboard polls the API once a second while the page is visible. All text is set through textContent, so
+// user input (a prompt, a file name) cannot become markup.
 
 const POLL_MS = 1000;
 const $ = (id) => document.getElementById(id);
@@ -85,7 +85,7 @@ async function submit(event) {
 
 function chosen() {
   const file = $("video").files[0];
-  $("drop-text").textContent = file ? `${file.name} (${(file.size / 1e6).toFixed(1)} MB)` : "Choose a video, or drop one ctx.";
+  $("drop-text").textContent = file ? `${file.name} (${(file.size / 1e6).toFixed(1)} MB)` : "Choose a video, or drop one here.";
 }
 
 function noteVariant() {
@@ -97,12 +97,12 @@ function noteVariant() {
 
 // ---- the list
 
-const title = (job) => job.request.prompt || (job.request.video ? "Video without words" : "Without words");
+const title = (job) => job.request.prompt || (job.request.video ? "Video without prompt" : "No prompt");
 
 function facts(job) {
   const parts = [job.request.variant, `seed ${job.request.seed}`];
   if (job.request.duration_s) parts.push(`${Number(job.request.duration_s.toFixed(2))} s`);
-  if (job.state === "queued" && job.queue_position) parts.push(`place ${job.queue_position} in the queue`);
+  if (job.state === "queued" && job.queue_position) parts.push(`position ${job.queue_position} in the queue`);
   if (job.state === "running") parts.push(job.cancel_requested ? "stopping" : job.stage + (job.step ? ` ${job.step}/${job.request.num_steps}` : ""));
   if (job.state === "running" && job.eta_s !== null) parts.push(`${Math.ceil(job.eta_s)} s left`);
   if (job.timings.total_s) parts.push(`took ${job.timings.total_s.toFixed(1)} s`);
@@ -155,7 +155,7 @@ function actions(job) {
     nodes.push(button("Cancel", `Cancel ${title(job)}`, () => call("POST", job.links.cancel)));
   }
   if (job.links.retry) {
-    nodes.push(button("Do it again", `Do ${title(job)} again`, async () => show(await call("POST", job.links.retry), true)));
+    nodes.push(button("Retry", `Retry ${title(job)}`, async () => show(await call("POST", job.links.retry), true)));
   }
   return nodes;
 }
@@ -170,7 +170,7 @@ function show(job, first = false) {
     if (first) $("jobs").prepend(node); else insert(node, job.id);
   }
   const seen = JSON.stringify({ ...job, artifacts: job.artifacts.map((a) => [a.name, a.expired]) });
-  if (seen === row.seen) return; // a player that plays is left alone
+  if (seen === row.seen) return; // keeps a playing player untouched
   row.seen = seen;
   const part = (selector) => row.node.querySelector(selector);
   row.node.className = `card job ${job.state}`;
@@ -193,7 +193,7 @@ function insert(node, id) {
   $("jobs").insertBefore(node, next ?? null);
 }
 
-// ---- asking
+// ---- polling
 
 async function poll() {
   if (document.hidden) return;
@@ -228,7 +228,7 @@ async function older() {
 async function refreshStats() {
   const [queue, workers] = await Promise.all([call("GET", "/v1/queue"), call("GET", "/v1/workers")]);
   const alive = workers.data.filter((w) => w.state !== "lost").length;
-  $("stats").textContent = `${queue.running} running · ${queue.queued} waiting · ${alive} worker${alive === 1 ? "" : "s"}`;
+  $("stats").textContent = `${queue.running} running · ${queue.queued} queued · ${alive} worker${alive === 1 ? "" : "s"}`;
 }
 
 async function loadVariants() {

@@ -31,10 +31,9 @@ from jobs.service.workers import register_worker
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
-from local_services.postgres import postgres_database
 from local_services.s3 import CREDENTIALS
 from local_services.valkey import valkey_server
-from migrations.upgrade import upgrade
+from tests.databases import migrated_postgres, migrated_sqlite
 
 
 @dataclass
@@ -91,6 +90,7 @@ class Harness:
 def harness(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     monkeypatch.setenv("MMAUDIO_DATA_DIR", str(tmp_path / "data"))
     if request.param == "sqlite+folder":
+        migrated_sqlite(tmp_path / "data" / "mmaudio.db")
         yield from _house(tmp_path, monkeypatch)
         return
     endpoint, bucket = request.getfixturevalue("s3_endpoint"), f"house-{uuid.uuid4().hex}"
@@ -100,7 +100,7 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         "MMAUDIO_S3_ENDPOINT_URL": endpoint,
         "MMAUDIO_S3_ADDRESSING_STYLE": "path",
     }
-    with postgres_database(request.getfixturevalue("postgres_uri")) as url:
+    with migrated_postgres(request.getfixturevalue("postgres_uri")) as url:
         for name, value in {**more, **CREDENTIALS, "MMAUDIO_DATABASE_URL": url}.items():
             monkeypatch.setenv(name, value)
         yield from _house(tmp_path, monkeypatch)
@@ -110,7 +110,6 @@ def _house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]
     with valkey_server(tmp_path / "valkey") as broker_url:
         monkeypatch.setenv("MMAUDIO_BROKER_URL", broker_url)
         settings = Settings()
-        upgrade(settings.database_url)
         db, broker = Database(settings.database_url), Broker(broker_url)
         with db.transaction() as tx:  # jobs are published for workers that are there
             register_worker(tx, worker_id="w", hostname="h", pid=1, device="cpu:0", slots=4, variants=["tiny_16k"])

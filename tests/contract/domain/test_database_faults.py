@@ -18,8 +18,7 @@ from jobs.db.tables import Job
 from jobs.request import JobRequest
 from jobs.service.attempts import claim
 from jobs.service.submission import Idempotency, SubmitPolicy, submit, submit_and_commit
-from local_services.postgres import postgres_database
-from migrations.upgrade import upgrade
+from tests.databases import migrated_postgres, migrated_sqlite
 
 POLICY = SubmitPolicy(variants=("tiny_16k",), draw_seed=lambda: 7)
 RAIN = JobRequest(prompt="rain")
@@ -55,9 +54,8 @@ class ForgetfulDatabase(Database):
 
 
 @pytest.fixture
-def forgetful(database_url: str) -> Iterator[ForgetfulDatabase]:
-    upgrade(database_url)
-    db = ForgetfulDatabase(database_url)
+def forgetful(migrated_url: str) -> Iterator[ForgetfulDatabase]:
+    db = ForgetfulDatabase(migrated_url)
     db._sleep = lambda seconds: None
     yield db
     db.close()
@@ -132,8 +130,7 @@ def test_a_submit_with_a_key_gets_its_answer_although_it_was_lost(forgetful: For
 
 @pytest.fixture
 def postgres_db(postgres_uri: str) -> Iterator[Database]:
-    with postgres_database(postgres_uri) as url:
-        upgrade(url)
+    with migrated_postgres(postgres_uri) as url:
         database = Database(url, sleep=lambda seconds: None)
         yield database
         database.close()
@@ -173,8 +170,7 @@ def test_a_frozen_process_cannot_hold_its_row_locks_for_ever(postgres_db: Databa
 
 
 def test_a_full_sqlite_disk_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
-    upgrade(url)
+    url = migrated_sqlite(tmp_path / "mmaudio.db")
     db = Database(url)
     with db.transaction() as tx:
         kept = submit_rain(tx)

@@ -20,9 +20,8 @@ from jobs.service.scheduling.dispatch import dispatch, republish_lost
 from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.submission import SubmitPolicy, submit_and_commit
 from jobs.service.workers import register_worker
-from local_services.postgres import postgres_database
-from migrations.upgrade import upgrade
 from tests.contract.domain.conftest import FakeQueue
+from tests.databases import migrated_postgres
 
 ENDED, WAITING, TENANTS = 12_000, 6_000, 6
 BIG_TABLES = {"jobs", "job_events", "job_attempts"}
@@ -46,8 +45,7 @@ SELECT variant, priority, tenant, 0, count(*) FROM jobs WHERE state = 'queued' G
 
 @pytest.fixture
 def db(postgres_uri: str) -> Iterator[Database]:
-    with postgres_database(postgres_uri) as url:
-        upgrade(url)
+    with migrated_postgres(postgres_uri) as url:
         database = Database(url)
         with database.transaction() as tx:
             tx.session.execute(text(FILL), {"ended": ENDED, "waiting": WAITING, "tenants": TENANTS})

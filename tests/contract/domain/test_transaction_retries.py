@@ -24,7 +24,6 @@ from jobs.service.scheduling.dispatch import dispatch, republish_lost
 from jobs.service.scheduling.queue_counters import recount, stored_counts
 from jobs.service.submission import SubmitPolicy
 from jobs.storage.local import LocalStore
-from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue, Steps
 from workers.runner.active_jobs import ActiveJob, ActiveJobs
@@ -136,12 +135,11 @@ ACTS = [Scene.dispatch, Scene.republish, Scene.mend, Scene.retain, Scene.report]
 
 
 @pytest.fixture
-def make_scene(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Scene]]:
+def make_scene(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Scene]]:
     """Return what makes the same scene again and again, on the same emptied database."""
-    upgrade(database_url)
     clock = FakeClock()
     began = clock.time
-    db = BreakingDatabase(database_url, clock)
+    db = BreakingDatabase(migrated_url, clock)
     tables = ("jobs", "workers", "queued_counts", "variant_queues", "tenant_virtual_times")
 
     def make() -> Scene:

@@ -22,7 +22,7 @@ from jobs.triggers.event_parsers.event import ObjectCreated
 from jobs.triggers.ingestion import EventIngestion
 from jobs.triggers.rule import NewTrigger
 from jobs.triggers.service import create_trigger
-from migrations.upgrade import upgrade
+from tests.databases import migrated_sqlite
 
 
 @dataclass
@@ -74,8 +74,7 @@ def make_platform(tmp_path: Path, s3_endpoint: str) -> Iterator[Callable[[], Har
     made: list[Harness] = []
 
     def make() -> Harness:
-        url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
-        upgrade(url)
+        url = migrated_sqlite(tmp_path / "mmaudio.db")
         platform = Harness(Database(url), s3_endpoint, f"bucket-{uuid.uuid4().hex}")
         platform.s3.create_bucket(Bucket=platform.bucket)
         made.append(platform)

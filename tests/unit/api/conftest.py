@@ -20,8 +20,8 @@ from jobs.service.attempts import Claim, NewArtifact
 from jobs.service.workers import register_worker
 from jobs.settings import Settings
 from jobs.storage.local import LocalStore
-from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
+from tests.databases import migrated_sqlite
 from tests.in_memory_bucket import InMemoryBucket
 
 EVENTS_TOKEN = "a shared token"
@@ -113,8 +113,7 @@ def harness(tmp_path: Path, clock: FakeClock) -> Iterator[Harness]:
         output_buckets=["videos", "sounds"],
         s3_events_token=SecretStr(EVENTS_TOKEN),
     )
-    upgrade(settings.database_url)
-    db = Database(settings.database_url, clock=clock)
+    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"), clock=clock)
     store, queue = LocalStore(tmp_path / "objects"), FakeBroker()
     bucket_contents = InMemoryBucket()
     yield Harness(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from api.schemas.health import HealthView, ReadyView
-from api.schemas.variants import VariantList
-from api.schemas.workers import GpuView, WorkerList, WorkerView
 from openapi_spec_validator import validate
 from pydantic import BaseModel
 
 from api.cli import refuse_open_network
+from api.schemas.health import HealthView, ReadyView
+from api.schemas.variants import VariantList
+from api.schemas.workers import GpuView, WorkerList, WorkerView
 from api.server import serve
 from jobs.service.workers import mark_worker_stopped, record_heartbeat, register_worker
 from jobs.settings import Settings

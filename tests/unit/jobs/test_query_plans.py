@@ -22,17 +22,16 @@ from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.submission import SubmitPolicy, submit_and_commit
 from jobs.service.workers import register_worker
 from jobs.storage.local import LocalStore
-from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue
+from tests.databases import migrated_sqlite
 
 BIG_TABLES = ("jobs", "job_events", "job_attempts", "artifacts", "uploads")
 
 
 @pytest.fixture
 def db(tmp_path: Path, clock: FakeClock) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
-    upgrade(url)
+    url = migrated_sqlite(tmp_path / "mmaudio.db")
     database = Database(url, clock=clock)
     yield database
     database.close()

@@ -14,6 +14,7 @@ from jobs.db.tables import Job
 from jobs.service.submission import SubmitPolicy
 from jobs.settings import Settings
 from jobs.storage.local import LocalStore
+from tests.databases import migrated_sqlite
 from workers.event_sources import inbox as module
 from workers.event_sources.inbox import InboxSource
 
@@ -61,8 +62,8 @@ class Harness:
 
 
 @pytest.fixture
-def harness(tmp_path: Path, sqlite_url: str) -> Iterator[Harness]:
-    db = Database(sqlite_url)
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"))
     yield Harness(tmp_path, db)
     db.close()
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -23,6 +24,7 @@ from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.workers import register_worker, request_drain
 from local_services.commands import wait_until
 from tests.conftest import FakeClock
+from tests.databases import migrated_sqlite
 from workers.runner.active_jobs import ActiveJob, ActiveJobs, StopReason
 from workers.runner.reporter import FLUSH_S, Reporter
 
@@ -111,8 +113,8 @@ class ReporterHarness:
 
 
 @pytest.fixture
-def harness(sqlite_url: str, clock: FakeClock) -> Iterator[ReporterHarness]:
-    db = UnsteadyDatabase(sqlite_url, clock)
+def harness(tmp_path: Path, clock: FakeClock) -> Iterator[ReporterHarness]:
+    db = UnsteadyDatabase(migrated_sqlite(tmp_path / "mmaudio.db"), clock)
     with db.transaction() as tx:
         register_worker(
             tx, worker_id=WORKER, hostname="here", pid=1, device="cpu:0", slots=4, variants=["tiny_16k", "small_16k"]

@@ -41,9 +41,9 @@ from jobs.service.scheduling.queue_counters import recount, stored_counts
 from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.workers import record_heartbeat, register_worker
-from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue
+from tests.databases import migrated_sqlite
 
 STEPS = 10_000
 STEPS_A_RUN = 50
@@ -318,8 +318,7 @@ def life_of_jobs() -> Any:
     """The machine, on a database that lies in memory where the system has such a folder."""
     memory = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="mmaudio-life-", dir=memory if memory.is_dir() else None))
-    url = f"sqlite:///{folder / 'life.db'}"
-    upgrade(url)
+    url = migrated_sqlite(folder / "life.db")
     LifeOfJobs.clock = FakeClock()
     LifeOfJobs.db = Database(url, clock=LifeOfJobs.clock)
     LifeOfJobs.steps_taken = 0
