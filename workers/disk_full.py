@@ -32,14 +32,14 @@ POSTGRES_DISK_FULL = "53100"
 
 def is_disk_full(exc: BaseException) -> bool:
     """Return whether an error, or one that caused it, says that a disk or a quota is full."""
-    return any(_says_full(link) for link in _chain(exc))
+    return any(_is_full_error(link) for link in _chain(exc))
 
 
 class DiskFullLog:
     """Logs `disk full: PATH, N bytes free`, once per file system and minute. Thread-safe.
 
     Args:
-        scratch: folder of temporary files; blamed when an error names no other place.
+        scratch: folder of temporary files; used when an error names no other path.
         objects: folder of the object store; None for a bucket.
         database: file of the database; None for a server.
         monotonic: clock of the limit.
@@ -93,7 +93,7 @@ class DiskFullLog:
         return self._scratch or Path(tempfile.gettempdir())
 
     def _is_due(self, path: Path | None) -> bool:
-        """Say whether a line is due, and count it as logged."""
+        """Return whether a line is due, and record that it is logged now."""
         key, now = _file_system(path), self._monotonic()
         with self._lock:
             last = self._logged_at.get(key)
@@ -105,18 +105,18 @@ class DiskFullLog:
 
 def _chain(exc: BaseException) -> Iterator[BaseException]:
     """Give an error, the driver's error inside it, and what caused it, outermost first."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     waiting: list[object] = [exc]
     while waiting:
         link = waiting.pop(0)
-        if not isinstance(link, BaseException) or id(link) in seen:
+        if not isinstance(link, BaseException) or id(link) in visited:
             continue
-        seen.add(id(link))
+        visited.add(id(link))
         yield link
         waiting += [getattr(link, "orig", None), link.__cause__, link.__context__]
 
 
-def _says_full(link: BaseException) -> bool:
+def _is_full_error(link: BaseException) -> bool:
     if isinstance(link, StorageFullError):
         return True
     if isinstance(link, sqlite3.Error):

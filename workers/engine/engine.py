@@ -264,7 +264,7 @@ class Engine:
 
         def after_step(step: int, steps: int) -> list[int]:
             self._watchdog.progressed()
-            # The job of a stopped request hears of it now and not when the batch ends, perhaps a minute later.
+            # Resolve a stopped request now: its batch may end a minute later.
             stopped = [row for row, item in enumerate(batch) if _resolve_stopped(item)]
             for row, item in enumerate(batch):
                 if row not in stopped:

@@ -17,7 +17,7 @@ class StopReason(StrEnum):
     """Why a running job should stop."""
 
     CANCELED = "canceled"
-    """Cancel was requested, or the attempt is no longer current; the database tells which when the end is recorded."""
+    """Cancel was requested, or the attempt is no longer current; recording the end finds out which."""
     LEASE_EXPIRED = "lease_expired"
     """The lease could not be renewed in time, so another worker may have the job; if none has, it is requeued."""
     DRAINED = "drained"
