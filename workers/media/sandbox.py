@@ -25,7 +25,7 @@ import numpy as np
 from mmaudio_model.errors import MediaError, MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.media.mux import MuxResult
-from mmaudio_model.media.probe import MediaLimits, VideoInfo
+from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
 from workers.media.sandbox_child import DISK_FULL
 from workers.media.sandbox_client import ChildExitedError, MediaProcess, MediaProcesses
@@ -90,15 +90,10 @@ class MediaSandbox:
         self._stopped: set[str] = set()
         self._logged_missing = False
 
-    def probe(self, path: Path, *, owner: str) -> VideoInfo:
-        """Return the properties in the container of a video; `owner` names the call for `stop`."""
-        with self._answer("probe", path, owner, {}) as answer:
-            return VideoInfo(**answer.facts)
-
     def read_frames(
         self, path: Path, *, owner: str, start_s: float, duration_s: float, clip_size: int, sync_size: int
     ) -> VideoFrames:
-        """See `mmaudio_model.media.frames.read_video_frames`."""
+        """Read a video: see `mmaudio_model.media.frames.read_video_frames`; `owner` names the call for `stop`."""
         arguments = {"start_s": start_s, "duration_s": duration_s, "clip_size": clip_size, "sync_size": sync_size}
         with self._answer("frames", path, owner, arguments) as answer:
             clip, sync = answer.arrays
@@ -110,7 +105,7 @@ class MediaSandbox:
             )
 
     def read_image(self, path: Path, *, owner: str, clip_size: int) -> ImageFrame:
-        """See `mmaudio_model.media.image.read_image`."""
+        """Read an image: see `mmaudio_model.media.image.read_image`."""
         with self._answer("image", path, owner, {"clip_size": clip_size}) as answer:
             (clip,) = answer.arrays
             return ImageFrame(clip=_pixels(clip, clip_size, 1))
@@ -127,7 +122,7 @@ class MediaSandbox:
         duration_s: float,
         original_gain_db: float | None,
     ) -> MuxResult:
-        """See `mmaudio_model.media.mux.mux_video`."""
+        """Add sound to a video: see `mmaudio_model.media.mux.mux_video`."""
         arguments = {
             "sample_rate_hz": sample_rate_hz,
             "start_s": start_s,

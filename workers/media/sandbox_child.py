@@ -91,7 +91,7 @@ def _work(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     from mmaudio_model.media.frames import read_video_frames
     from mmaudio_model.media.image import read_image
     from mmaudio_model.media.mux import mux_video
-    from mmaudio_model.media.probe import MediaLimits, probe_video
+    from mmaudio_model.media.probe import MediaLimits
     from workers.media.shared_memory import mapped, share
 
     limits = MediaLimits(**instruction["limits"])
@@ -99,8 +99,6 @@ def _work(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     descriptor, *arrays = instruction["descriptors"]
     with os.fdopen(descriptor, "rb") as file:
         match instruction["action"]:
-            case "probe":
-                return vars(probe_video(file, limits)), []
             case "frames":
                 frames = read_video_frames(file, limits=limits, **arguments)
                 return (
