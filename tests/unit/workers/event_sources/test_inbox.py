@@ -1,4 +1,4 @@
-"""The watched folder: whole files become jobs once; half ones are left alone; refused ones say why."""
+"""The watched folder: complete files become one job each, incomplete ones are ignored, refused ones have a reason."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_a_full_queue_leaves_the_file_until_there_is_room(harness: Harness) -> N
     assert (len(harness.jobs()), harness.names()) == (1, ["b.mp4"])
     stored = list(harness.store.list_keys("uploads/"))
     harness.scan(2)
-    assert list(harness.store.list_keys("uploads/")) == stored, "waiting costs no room"
+    assert list(harness.store.list_keys("uploads/")) == stored, "waiting stores no second copy"
     harness.policy = SubmitPolicy(variants=("tiny_16k",))
     harness.scan(1)
     assert (len(harness.jobs()), harness.names()) == (2, [])

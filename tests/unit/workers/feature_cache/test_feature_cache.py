@@ -1,4 +1,4 @@
-"""Features are found again, on disk and in the store, and whatever is wrong with the cache costs only time."""
+"""Cached features are found on disk and in the store; a fault of the cache only costs time."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_the_folder_stays_within_its_bound_and_the_least_recently_used_goes(harn
     assert keys[1] not in kept
 
 
-def test_jobs_in_hand_share_what_one_of_them_has_encoded(harness: Harness) -> None:
+def test_running_jobs_share_what_one_of_them_has_encoded(harness: Harness) -> None:
     cache = harness.cache()
     (one,), (two,) = cache.find([KEY]), cache.find([KEY])
 

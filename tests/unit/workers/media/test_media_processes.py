@@ -1,4 +1,4 @@
-"""The fork server and the processes it forks: how each begins and ends, and who else notices."""
+"""The fork server and its children: how each starts and exits, and what that does to the others."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_each_file_has_a_process_of_its_own_and_none_stays(
     anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
 ) -> None:
     doing("return {'error': 'MediaInvalidError', 'message': f'{os.getpid()} {os.getppid()}'}")
-    box, told = sandbox(scratch, prestart=True), []
+    box, messages = sandbox(scratch, prestart=True), []
     for _ in range(3):
         with pytest.raises(MediaInvalidError) as refused:
             box.read_image(anything, owner="job_1", clip_size=32)
-        told.append(str(refused.value).split())
-    children, parents = zip(*told, strict=True)
+        messages.append(str(refused.value).split())
+    children, parents = zip(*messages, strict=True)
 
     assert len(set(children)) == 3
     assert media_pids() == set(map(int, parents)), "one fork server, and nothing else"
@@ -132,7 +132,7 @@ def test_no_process_outlives_its_worker(anything: Path, tmp_path: Path) -> None:
     root = Path(__file__).parents[4]
     scratch = tmp_path / "scratch"
     (tmp_path / "code").write_text(
-        # One that was taken over: it hears no signal that can be ignored, nor the kernel when its parent dies.
+        # A process that was taken over: it ignores all signals that it can, and clears its parent-death signal.
         "for one in (signal.SIGTERM, signal.SIGHUP): signal.signal(one, signal.SIG_IGN)\n"
         "import ctypes\nctypes.CDLL(None).prctl(1, 0, 0, 0, 0)\n"
         "pathlib.Path(str(os.getpid())).touch()\ntime.sleep(600)"

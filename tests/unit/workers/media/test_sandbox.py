@@ -1,4 +1,4 @@
-"""Strangers' files in a process of their own: what it may use, how its end is told, and what it may answer."""
+"""Untrusted files in sandboxed processes: their limits, the errors of their exits, and the checks of their answers."""
 
 from __future__ import annotations
 
@@ -269,10 +269,10 @@ def test_the_process_has_nothing_of_the_workers_environment_and_only_its_own_fil
         "found = dict(os.environ), os.read(instruction['descriptors'][0], 99), sum(map(is_open, range(3, 4096)))\n"
         "return {'error': 'MediaInvalidError', 'message': repr(found)}"
     )
-    with anything.open() as another, pytest.raises(MediaInvalidError) as told:
+    with anything.open() as another, pytest.raises(MediaInvalidError) as raised:
         os.set_inheritable(another.fileno(), True)
         sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
-    environment, content, descriptors = eval(str(told.value))  # what our own code above has written
+    environment, content, descriptors = eval(str(raised.value))  # written by the code above
 
     assert "AWS_SECRET_ACCESS_KEY" not in environment
     assert set(environment) <= {"PATH", "LANG", "LC_CTYPE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
@@ -309,14 +309,14 @@ def test_a_process_that_was_taken_over_gets_nowhere(
             canary=str(tmp_path / "canary"), folder=str(tmp_path), address=("127.0.0.1", listener.getsockname()[1])
         )
         doing(
-            f"try: {attempt}\nexcept OSError as exc: said = type(exc).__name__\nelse: said = 'got there'\n"
-            "return {'error': 'MediaInvalidError', 'message': said}"
+            f"try: {attempt}\nexcept OSError as exc: result = type(exc).__name__\nelse: result = 'got there'\n"
+            "return {'error': 'MediaInvalidError', 'message': result}"
         )
-        with pytest.raises(MediaInvalidError) as told:
+        with pytest.raises(MediaInvalidError) as raised:
             sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
 
-    # A kernel or container that does not have the layer is said in the log; there the attempt may succeed.
-    assert (str(told.value) != "got there") or layer in caplog.text
+    # Without support of the kernel or container for the layer, which the log names, the attempt may succeed.
+    assert (str(raised.value) != "got there") or layer in caplog.text
     assert not (tmp_path / "made").exists() or layer in caplog.text
 
 

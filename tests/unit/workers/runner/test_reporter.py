@@ -93,7 +93,7 @@ class ReporterHarness:
         self.reporter.tick()
 
     def hold(self) -> ActiveJob:
-        """Submit a job, claim it, and take it in hand."""
+        """Submit a job, claim it, and register it as running."""
         policy = SubmitPolicy(variants=("tiny_16k",))
         with self.db.transaction() as tx:
             job_id = submit(tx, JobRequest(prompt="rain", run_timeout_s=60), tenant=TENANT, policy=policy).job.id
