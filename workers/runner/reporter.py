@@ -117,8 +117,10 @@ class Reporter:
         if not jobs:
             self._renewed_at = now
         elif now - self._renewed_at > self._lease_s:
-            log.error("leases could not be renewed for %.0f s; stopping %d jobs", self._lease_s, len(jobs))
-            for job in jobs:
+            running = [job for job in jobs if not job.stopped]
+            if running:
+                log.error("leases could not be renewed for %.0f s; stopping %d jobs", self._lease_s, len(running))
+            for job in running:
                 job.stop(StopReason.LEASE_EXPIRED)
         if now - self._heartbeat_at >= self._heartbeat_s:
             self._send_heartbeat(jobs)

@@ -33,13 +33,13 @@ def test_an_engine_that_progresses_or_is_idle_is_not_killed() -> None:
     ended = run(
         "watchdog = Watchdog(5.0)\nbegan = time.monotonic()\n"
         "while time.monotonic() - began < 6.0:\n    watchdog.progressed()\n    time.sleep(0.05)\n"
-        "watchdog = Watchdog(0.1)\ndog.progressed()\ndog.idle()\ntime.sleep(0.5)\nprint('alive')\n"
+        "watchdog = Watchdog(0.1)\nwatchdog.progressed()\nwatchdog.idle()\ntime.sleep(0.5)\nprint('alive')\n"
     )
 
     assert (ended.returncode, ended.stdout) == (0, "alive\n"), ended.stderr
 
 
 def test_a_watchdog_without_a_limit_never_fires() -> None:
-    ended = run("watchdog = Watchdog(0)\ndog.progressed()\ntime.sleep(0.3)\ndog.idle()\nprint('alive')\n")
+    ended = run("watchdog = Watchdog(0)\nwatchdog.progressed()\ntime.sleep(0.3)\nwatchdog.idle()\nprint('alive')\n")
 
     assert ended.stdout == "alive\n", ended.stderr
