@@ -9,6 +9,10 @@ BIN := $(VENV)/bin
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu to get the small CPU build.
 STAMP := $(VENV)/.installed
 
+# Tests run in this many processes; many of them wait for processes of their own more than they compute.
+TEST_PROCESSES ?= 3
+SIDE_BY_SIDE := -n $(TEST_PROCESSES) --dist worksteal
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test unit lint format up chaos bench clean
 
@@ -30,10 +34,10 @@ up: $(STAMP) ## start everything on this machine (Ctrl-C stops it)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/mmaudio up
 
 test: $(STAMP) lint browser ## run every check and every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
-unit: $(STAMP) ## run only the fast tests that need no server
-	$(BIN)/python -m pytest tests/unit
+unit: $(STAMP) ## run only the fast tests: no server, no child process, no training
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit
 
 lint: $(STAMP) ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .

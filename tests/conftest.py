@@ -26,6 +26,19 @@ if RUN:
     os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 
+SLOW_FIRST = ("e2e", "integration", "parity", "contract", "processes")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the folders whose tests take longest, so that no process ends with one while the others are idle."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        return SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST)
+
+    items.sort(key=place)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Remove the PostgreSQL folder that pytest-xdist's processes shared, once they have all ended."""
     manager = session.config.pluginmanager.getplugin("dsession")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmaudio_model.media.probe import MediaLimits
-from tests.unit.workers.media.sandbox_processes import FPS, HEIGHT, WIDTH, boot
+from tests.processes.workers.media.sandbox_processes import FPS, HEIGHT, WIDTH, boot
 from workers.media.sandbox import MediaSandbox, SandboxLimits
 
 

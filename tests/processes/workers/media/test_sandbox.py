@@ -19,8 +19,8 @@ from PIL import Image
 from local_services.commands import wait_until
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError, ModelError
 from mmaudio_model.media.probe import MediaLimits
-from tests.unit.workers.media.conftest import OpenSandbox
-from tests.unit.workers.media.sandbox_processes import (
+from tests.processes.workers.media.conftest import OpenSandbox
+from tests.processes.workers.media.sandbox_processes import (
     AN_IMAGE,
     FPS,
     IMAGE_SHAPE,

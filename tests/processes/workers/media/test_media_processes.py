@@ -15,8 +15,8 @@ import pytest
 
 from local_services.commands import wait_until
 from mmaudio_model.errors import MediaInvalidError
-from tests.unit.workers.media.conftest import OpenSandbox
-from tests.unit.workers.media.sandbox_processes import (
+from tests.processes.workers.media.conftest import OpenSandbox
+from tests.processes.workers.media.sandbox_processes import (
     PATIENCE_S,
     SIZES,
     SYNC_SHAPE,
