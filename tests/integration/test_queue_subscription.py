@@ -40,13 +40,13 @@ def test_a_message_of_a_cold_variant_stays_for_others_until_the_worker_takes_it(
         def run_job(job_id: str) -> None:
             ran.append(job_id)
 
-        worker: Any = make_celery_worker(app, worker_id="w1", slots=2, variants=[WARM, COLD])
+        worker: Any = make_celery_worker(app, worker_id="w1", slots=2, variants=[WARM, COLD], log_level="WARNING")
         choice = QueueSubscription(
             cast(Database, None),  # what to take is said by the test
             worker,
             worker_id="w1",
             variants=[WARM, COLD],
-            held=list,
+            loaded=list,
             load_s=lambda variant: None,
         )
         broker = Broker(url)

@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system; in a process of its own."""
+"""Freed memory returns to the operating system; in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ MIB = 1024**2
 PATIENCE_S = 20.0
 
 
-def _held_before_and_after() -> tuple[int, int]:
-    """Return by how many bytes this process has grown when much was freed, and when it was given back."""
+def _growth_before_and_after() -> tuple[int, int]:
+    """Return by how many bytes this process has grown after a free, and after the trim."""
     process = psutil.Process()
     before = process.memory_info().rss
     # Too small for pages of their own; every 64th stays, so that the heap cannot simply be cut at its end.
     pieces = [np.ones(MIB // 16, dtype=np.uint8) for _ in range(16 * 200)]
     kept = pieces[::64]
     del pieces
-    active_job = process.memory_info().rss - before
-    freed = HeapTrimmer(after_s=0)
-    freed.start()
-    freed.request()
+    grown = process.memory_info().rss - before
+    trimmer = HeapTrimmer(delay_s=0)
+    trimmer.start()
+    trimmer.request()
     with contextlib.suppress(AssertionError):
-        wait_until(lambda: process.memory_info().rss - before < active_job / 2, within_s=PATIENCE_S, what="the memory")
-    freed.close()
+        wait_until(lambda: process.memory_info().rss - before < grown / 2, within_s=PATIENCE_S, what="the memory")
+    trimmer.close()
     assert len(kept) == 50
-    return active_job, process.memory_info().rss - before
+    return grown, process.memory_info().rss - before
 
 
-def test_what_lies_freed_below_something_that_lives_goes_back_to_the_system() -> None:
-    # In a process of its own: the heap of this one has room left by whatever ran before.
+def test_memory_freed_below_a_live_block_returns_to_the_system() -> None:
+    # In a process of its own: the heap of this one has gaps left by earlier tests.
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
-        active_job, held_after = fresh.submit(_held_before_and_after).result()
+        grown, grown_after = fresh.submit(_growth_before_and_after).result()
 
-    assert active_job > 100 * MIB, "the C library keeps it by itself"
-    assert held_after < active_job / 2
+    assert grown > 100 * MIB, "the C library keeps it by itself"
+    assert grown_after < grown / 2

@@ -1,4 +1,4 @@
-"""An engine that stands still ends its process, with its stack; in processes of their own."""
+"""An engine without progress ends its process with a stack trace; each test uses a process of its own."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     "hang", ["time.sleep(600)", "ctypes.PyDLL(None).sleep(600)"], ids=["waits", "holds the lock of Python"]
 )
 def test_an_engine_that_hangs_ends_the_process_and_says_where(hang: str) -> None:
-    ended = run(f"import ctypes\ndef the_place():\n    {hang}\nWatchdog(0.2).progressed()\nthe_place()\n")
+    ended = run(f"import ctypes\ndef hanging_function():\n    {hang}\nWatchdog(0.2).progressed()\nhanging_function()\n")
 
     assert ended.returncode == 1
-    assert "in the_place" in ended.stderr
+    assert "in hanging_function" in ended.stderr
 
 
-def test_an_engine_that_moves_or_rests_is_left_alone() -> None:
+def test_an_engine_that_progresses_or_is_idle_is_not_killed() -> None:
     ended = run(
-        "dog = Watchdog(5.0)\nbegan = time.monotonic()\n"
-        "while time.monotonic() - began < 6.0:\n    dog.progressed()\n    time.sleep(0.05)\n"
-        "dog = Watchdog(0.1)\ndog.progressed()\ndog.idle()\ntime.sleep(0.5)\nprint('well')\n"
+        "watchdog = Watchdog(5.0)\nbegan = time.monotonic()\n"
+        "while time.monotonic() - began < 6.0:\n    watchdog.progressed()\n    time.sleep(0.05)\n"
+        "watchdog = Watchdog(0.1)\nwatchdog.progressed()\nwatchdog.idle()\ntime.sleep(0.5)\nprint('alive')\n"
     )
 
-    assert (ended.returncode, ended.stdout) == (0, "well\n"), ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, "alive\n"), ended.stderr
 
 
-def test_a_watchdog_without_a_limit_never_bites() -> None:
-    ended = run("dog = Watchdog(0)\ndog.progressed()\ntime.sleep(0.3)\ndog.idle()\nprint('well')\n")
+def test_a_watchdog_without_a_limit_never_fires() -> None:
+    ended = run("watchdog = Watchdog(0)\nwatchdog.progressed()\ntime.sleep(0.3)\nwatchdog.idle()\nprint('alive')\n")
 
-    assert ended.stdout == "well\n", ended.stderr
+    assert ended.stdout == "alive\n", ended.stderr

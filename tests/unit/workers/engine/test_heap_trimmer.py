@@ -8,32 +8,32 @@ from workers.engine.heap_trimmer import HeapTrimmer
 PATIENCE_S = 60.0
 
 
-def test_it_is_done_once_for_all_that_was_freed_in_a_while_and_not_again() -> None:
+def test_requests_within_the_delay_cause_one_trim() -> None:
     trims: list[None] = []
 
     def free_much() -> None:
         for _ in range(50):
-            freed.request()
+            trimmer.request()
 
     def trim() -> None:
         trims.append(None)
         if len(trims) == 1:
-            free_much()  # on the trimmer's own thread: all of it lies between two trims, however busy the machine is
+            free_much()  # on the trimmer's thread, so all requests fall between two trims
 
-    freed = HeapTrimmer(after_s=0.01, trim=trim)
+    trimmer = HeapTrimmer(delay_s=0.01, trim=trim)
     free_much()
-    freed.start()
+    trimmer.start()
     wait_until(lambda: len(trims) == 2, within_s=PATIENCE_S, what="the trims")
-    freed.close()
+    trimmer.close()
 
     assert len(trims) == 2
 
 
-def test_a_worker_that_ends_does_not_wait_for_it() -> None:
+def test_close_does_not_wait_for_the_delay() -> None:
     trims: list[None] = []
-    freed = HeapTrimmer(after_s=600, trim=lambda: trims.append(None))
-    freed.start()
-    freed.request()
-    freed.close()
+    trimmer = HeapTrimmer(delay_s=600, trim=lambda: trims.append(None))
+    trimmer.start()
+    trimmer.request()
+    trimmer.close()
 
     assert trims == []
