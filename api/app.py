@@ -26,8 +26,9 @@ from api.routes.workers import workers_api
 from api.schemas.responses import Problem
 from jobs.db.database import Database
 from jobs.queue import Broker
+from jobs.secret_key import load_secret_key
 from jobs.service.scheduling.dispatch import Publisher
-from jobs.settings import Settings, load_secret_key
+from jobs.settings import Settings
 from jobs.storage.bucket_reader import BucketReader, LazyBucketReader
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.cli.configuration import load_settings_or_exit
 from jobs.db.database import Database, Transaction
 from jobs.service.scheduling import quotas
 from jobs.service.scheduling.queue_stats import queue_stats
-from jobs.settings import load_settings
 from jobs.variants import VARIANTS
 
 
@@ -22,7 +22,7 @@ def queue() -> None:
 
 @contextmanager
 def _transaction() -> Iterator[Transaction]:
-    db = Database(load_settings().database_url)
+    db = Database(load_settings_or_exit().database_url)
     try:
         with db.transaction() as tx:
             yield tx

@@ -33,7 +33,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_platform(folder: Path) -> Iterator[RunningPlatform]:
+def running_platform(folder: Path, current_folder: Path | None = None) -> Iterator[RunningPlatform]:
     """Run `mmaudio up` until it is ready; end it afterwards."""
     url = f"http://127.0.0.1:{free_port()}"
     environment = {
@@ -41,9 +41,12 @@ def running_platform(folder: Path) -> Iterator[RunningPlatform]:
         "MMAUDIO_API_BIND": url.removeprefix("http://"),
         "MMAUDIO_DEVICES": "cpu",
         "MMAUDIO_CPU_THREADS": "1",
+        # Nothing answers there: what talks to this machine must not use a proxy.
+        "http_proxy": "http://127.0.0.1:9",
+        "all_proxy": "http://127.0.0.1:9",
     }
     (folder / "logs").mkdir()
-    commands = Commands(environment, folder / "logs")
+    commands = Commands(environment, folder / "logs", current_folder)
     try:
         process = commands.start("up")
         wait_until(lambda: process.poll() is not None or is_ready(url), within_s=PATIENCE_S, what="a ready platform")

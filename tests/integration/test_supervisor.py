@@ -1,4 +1,4 @@
-"""The supervisor with real, small child processes; a child and what it starts must never outlive it."""
+"""The supervisor with real, small child processes; a child and what it starts must not outlive it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ import pytest
 from local_services.commands import wait_until
 from workers.host.supervisor import (
     CRASHES_ALLOWED,
+    EXIT_CONFIGURATION,
     EXIT_DEVICE_UNUSABLE,
     EXIT_RESTART,
     HEALTHY_AFTER_S,
+    ChildConfigurationError,
     ChildSpec,
     CrashLoopError,
     Supervisor,
@@ -48,27 +50,27 @@ class PatientClock:
 
 @dataclass
 class Harness:
-    """A folder in which children leave word, and the supervisors that a test has made."""
+    """A folder in which children write lines, and the supervisors that a test has made."""
 
     folder: Path
-    told: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
     supervisors: list[Supervisor] = field(default_factory=list)
 
     def supervisor(
         self, *, grace_s: float = PATIENCE_S, clock: PatientClock | None = None, **options: bool
     ) -> Supervisor:
         if clock is None:
-            supervisor = Supervisor(grace_s=grace_s, tell=self.told.append, **options)
+            supervisor = Supervisor(grace_s=grace_s, tell=self.lines.append, **options)
         else:
             supervisor = Supervisor(
-                grace_s=grace_s, tell=self.told.append, monotonic=clock.monotonic, sleep=clock.sleep, **options
+                grace_s=grace_s, tell=self.lines.append, monotonic=clock.monotonic, sleep=clock.sleep, **options
             )
             clock.children = supervisor.pids
         self.supervisors.append(supervisor)
         return supervisor
 
     def child(self, name: str, code: str, **environment: str) -> ChildSpec:
-        """Return a child that runs `code`, in which `say(word)` appends a line to the house's book."""
+        """Return a child that runs `code`, in which `say(word)` appends a line to the harness's book."""
         begin = f"def say(word):\n    with open({str(self._book)!r}, 'a') as book: book.write(str(word) + '\\n')\n"
         return ChildSpec(name, [sys.executable, "-I", "-S", "-c", begin + code], environment)
 
@@ -112,10 +114,6 @@ def runs(pid: int) -> bool:
         return False
 
 
-def wait_until_gone(pid: int) -> None:
-    wait_until(lambda: not runs(pid), within_s=PATIENCE_S, what=f"the end of {pid}")
-
-
 def answers_sigterm(name: str, then: str = "sys.exit(0)") -> str:
     """Return the code of a child that says `NAME ready`, and `NAME stops` when it is asked to stop."""
     return (
@@ -151,7 +149,7 @@ def test_a_child_that_dies_is_said_and_started_again(harness: Harness) -> None:
     os.kill(first, signal.SIGKILL)
     supervisor.run(until=another_pid(supervisor, "api", first))
 
-    assert harness.told == ["api was ended by SIGKILL; starting it again in 0.5 s"]
+    assert harness.lines == ["api was killed by SIGKILL; restarting it in 0.5 s"]
     assert not runs(first)
     assert runs(supervisor.pids()["api"])
 
@@ -161,7 +159,7 @@ def test_the_others_go_on_while_one_is_started_again(harness: Harness) -> None:
     well = supervisor.start(harness.child("control", LIVES))
     first = supervisor.start(harness.child("api", LIVES))
     os.kill(first, signal.SIGKILL)
-    supervisor.run(until=lambda: bool(harness.told))
+    supervisor.run(until=lambda: bool(harness.lines))
 
     assert supervisor.pids() == {"control": well}
 
@@ -177,12 +175,12 @@ def test_pauses_grow_in_a_crash_loop_until_it_is_given_up(harness: Harness) -> N
         return False
 
     supervisor.start(harness.child("worker cpu:0", "say('begun'); raise SystemExit(3)"))
-    with pytest.raises(CrashLoopError, match="worker cpu:0 ended with status 3, 6 times in a row; giving up"):
+    with pytest.raises(CrashLoopError, match="worker cpu:0 exited with status 3, 6 times in a row; giving up"):
         supervisor.run(until=note_starts)
     note_starts()
 
     pauses = [0.5, 1.0, 2.0, 4.0, 8.0]
-    assert harness.told == [f"worker cpu:0 ended with status 3; starting it again in {pause:g} s" for pause in pauses]
+    assert harness.lines == [f"worker cpu:0 exited with status 3; restarting it in {pause:g} s" for pause in pauses]
     assert len(begun) == CRASHES_ALLOWED + 1
     waited = [after - before for before, after in pairwise(begun)]
     # A look every 0.1 s of this clock: one to see the death, one to see that the pause is over.
@@ -200,7 +198,7 @@ def test_a_child_that_was_well_for_long_begins_a_new_count(harness: Harness) -> 
         supervisor.run(until=another_pid(supervisor, "api", pid))
         pid = supervisor.pids()["api"]
 
-    assert [line.rpartition(" in ")[2] for line in harness.told] == ["0.5 s", "1 s", "0.5 s"]
+    assert [line.rpartition(" in ")[2] for line in harness.lines] == ["0.5 s", "1 s", "0.5 s"]
 
 
 def test_a_child_that_cannot_be_started_at_all_is_an_error(harness: Harness) -> None:
@@ -230,7 +228,7 @@ def test_stop_asks_the_last_started_first_and_waits_for_it(harness: Harness) -> 
     assert harness.said()[3:] == ["worker stops", "gone", "api stops", "gone", "broker stops", "gone"]
     assert not any(runs(pid) for pid in pids)
     assert supervisor.pids() == {}
-    assert harness.told == []
+    assert harness.lines == []
 
 
 def test_equals_are_asked_to_stop_together(harness: Harness) -> None:
@@ -243,7 +241,7 @@ def test_equals_are_asked_to_stop_together(harness: Harness) -> None:
     supervisor.stop()
 
     assert not any(runs(pid) for pid in pids)
-    assert harness.told == []
+    assert harness.lines == []
 
 
 def test_a_child_that_ignores_the_request_is_killed_after_the_grace_with_what_it_started(harness: Harness) -> None:
@@ -256,9 +254,9 @@ def test_a_child_that_ignores_the_request_is_killed_after_the_grace_with_what_it
     grandchild = harness.pid_said("grandchild")
     supervisor.stop()
 
-    assert harness.told == ["worker did not stop in time; killing it"]
+    assert harness.lines == ["worker did not stop in time; killing it"]
     assert not runs(pid)
-    wait_until_gone(grandchild)
+    wait_until(lambda: not runs(grandchild), within_s=PATIENCE_S, what="the end of the grandchild")
 
 
 def test_a_child_that_stops_when_asked_leaves_nothing_that_it_started(harness: Harness) -> None:
@@ -270,16 +268,16 @@ def test_a_child_that_stops_when_asked_leaves_nothing_that_it_started(harness: H
     supervisor.stop()
 
     assert "api stops" in harness.said()
-    wait_until_gone(grandchild)
+    wait_until(lambda: not runs(grandchild), within_s=PATIENCE_S, what="the end of the grandchild")
 
 
 def test_a_child_that_dies_leaves_nothing_that_it_started(harness: Harness) -> None:
     supervisor = harness.supervisor(clock=PatientClock())
     supervisor.start(harness.child("api", starts_a_grandchild(harness, "os.kill(os.getpid(), signal.SIGKILL)")))
     grandchild = harness.pid_said("grandchild")
-    supervisor.run(until=lambda: bool(harness.told))
+    supervisor.run(until=lambda: bool(harness.lines))
 
-    wait_until_gone(grandchild)
+    wait_until(lambda: not runs(grandchild), within_s=PATIENCE_S, what="the end of the grandchild")
 
 
 def test_a_stop_signal_ends_the_watch_and_a_second_one_is_passed_on(harness: Harness) -> None:
@@ -290,7 +288,7 @@ def test_a_stop_signal_ends_the_watch_and_a_second_one_is_passed_on(harness: Har
         time.sleep(0.01)
 
     hurried: list[bool] = []
-    supervisor = Supervisor(grace_s=600, tell=harness.told.append, sleep=hurry)
+    supervisor = Supervisor(grace_s=600, tell=harness.lines.append, sleep=hurry)
     harness.supervisors.append(supervisor)
     supervisor.install_signal_handlers()
     second_stop = f"if open({str(harness.folder / 'book')!r}).read().count('worker stops') == 2: sys.exit(0)"
@@ -302,9 +300,49 @@ def test_a_stop_signal_ends_the_watch_and_a_second_one_is_passed_on(harness: Har
     assert runs(pid)
     supervisor.stop()
 
-    assert harness.said() == ["worker ready", "worker stops", "worker stops"]
-    assert harness.told == []
+    assert harness.said()[:3] == ["worker ready", "worker stops", "worker stops"]
+    assert harness.lines == []
     assert not runs(pid)
+
+
+def test_a_second_stop_signal_that_was_lost_is_repeated(harness: Harness) -> None:
+    # Two signals of one kind that are pending at once reach a process as one.
+    supervisor = harness.supervisor(grace_s=600)
+    supervisor.install_signal_handlers()
+    busy_until_a_signal_is_pending = (
+        "import signal, sys, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\nsay('worker ready')\n"
+        "while signal.SIGTERM not in signal.sigpending(): time.sleep(0.01)\ntime.sleep(0.3)\n"
+        "for word in ('first', 'second'):\n    signal.sigwait([signal.SIGTERM])\n    say(word)\n"
+    )
+    pid = supervisor.start(harness.child("worker", busy_until_a_signal_is_pending))
+    harness.wait_for("worker ready")
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+    supervisor.run()
+    supervisor.stop()
+
+    assert harness.said() == ["worker ready", "first", "second"]
+    assert not runs(pid)
+
+
+def test_a_stop_that_waits_says_for_whom_and_how_long(harness: Harness) -> None:
+    reports: list[tuple[list[str], float]] = []
+    word = harness.folder / "reported"
+
+    def report(names: list[str], seconds_left: float) -> None:
+        reports.append((names, seconds_left))
+        word.touch()
+
+    supervisor = Supervisor(grace_s=600, tell=harness.lines.append, stopping_report=report)
+    harness.supervisors.append(supervisor)
+    until_reported = f"import os\n    while not os.path.exists({str(word)!r}): time.sleep(0.01)\n    sys.exit(0)"
+    supervisor.start(harness.child("worker", answers_sigterm("worker", then=until_reported)))
+    harness.wait_for("worker ready")
+    supervisor.stop()
+
+    names, seconds_left = reports[0]
+    assert names == ["worker"]
+    assert 0 < seconds_left < 600
 
 
 def test_a_worker_that_has_ended_well_is_not_started_again_and_the_last_one_ends_the_watch(harness: Harness) -> None:
@@ -314,7 +352,7 @@ def test_a_worker_that_has_ended_well_is_not_started_again_and_the_last_one_ends
         supervisor.start(ChildSpec(spec.name, spec.command, may_end=True))
     supervisor.run()
 
-    assert sorted(harness.told) == ["worker cpu:0 has ended", "worker cpu:1 has ended"]
+    assert sorted(harness.lines) == ["worker cpu:0 exited", "worker cpu:1 exited"]
     assert sorted(harness.said()) == ["worker cpu:0", "worker cpu:1"]
 
 
@@ -323,7 +361,7 @@ def test_another_child_that_ends_is_started_again_however_well_it_did(harness: H
     supervisor.start(harness.child("api", "say('ran')"))
     supervisor.run(until=lambda: len(harness.said()) > 1)
 
-    assert harness.told[0] == "api ended with status 0; starting it again in 0.5 s"
+    assert harness.lines[0] == "api exited with status 0; restarting it in 0.5 s"
 
 
 def test_a_child_that_wants_to_start_afresh_does_so_as_often_as_it_likes(harness: Harness) -> None:
@@ -331,17 +369,26 @@ def test_a_child_that_wants_to_start_afresh_does_so_as_often_as_it_likes(harness
     supervisor.start(harness.child("worker cpu:0", f"say('ran'); raise SystemExit({EXIT_RESTART})"))
     supervisor.run(until=lambda: len(harness.said()) > CRASHES_ALLOWED + 2)
 
-    assert set(harness.told) == {"worker cpu:0 starts afresh"}
+    assert set(harness.lines) == {"worker cpu:0 asked for a restart; restarting it"}
 
 
 def test_a_device_that_was_refused_is_left_out_and_the_others_go_on(harness: Harness) -> None:
     supervisor = harness.supervisor(clock=PatientClock())
     well = supervisor.start(harness.child("worker cuda:0", LIVES))
     supervisor.start(harness.child("worker cuda:1", f"raise SystemExit({EXIT_DEVICE_UNUSABLE})"))
-    supervisor.run(until=lambda: bool(harness.told))
+    supervisor.run(until=lambda: bool(harness.lines))
 
-    assert harness.told == ["worker cuda:1 cannot use its device (the reason stands above); going on without it"]
+    assert harness.lines == ["worker cuda:1 cannot use its device (the reason is above); continuing without it"]
     assert supervisor.pids() == {"worker cuda:0": well}
+
+
+def test_a_child_that_cannot_use_its_settings_is_not_restarted(harness: Harness) -> None:
+    supervisor = harness.supervisor(clock=PatientClock())
+    supervisor.start(harness.child("api", f"say('ran'); raise SystemExit({EXIT_CONFIGURATION})"))
+    with pytest.raises(ChildConfigurationError, match="api cannot use its settings"):
+        supervisor.run()
+
+    assert harness.said() == ["ran"]
 
 
 def test_a_worker_whose_devices_were_all_refused_ends_with_that(harness: Harness) -> None:

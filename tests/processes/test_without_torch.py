@@ -52,7 +52,7 @@ def test_the_api_migrates_and_answers_without_torch(tmp_path: Path) -> None:
     out = run_without(
         """
         from migrations.upgrade import upgrade
-        from jobs.settings import load_settings
+        from jobs.settings_loading import load_settings
         from api.app import create_app
         settings = load_settings()
         upgrade(settings.database_url)
