@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,16 +13,14 @@ import numpy as np
 import torch
 
 from mmaudio_model.errors import RequestInvalidError
-from mmaudio_model.local_run import GenerationOptions, read_request, write_result
-from mmaudio_model.pipeline import GenerationRequest, Pipeline, text_is_cut
+from mmaudio_model.local_run import GenerationOptions, read_request, request_warnings, write_result
+from mmaudio_model.pipeline import GenerationRequest, Pipeline
 
 RANDOM_SEED = -1
 # Integers are exact in a browser up to this value, and the displayed seed must be the one used.
 MAX_SEED = 2**53 - 1
 MAX_STEPS = 100
 MAX_GUIDANCE = 20.0
-SHORTFALL_TOLERANCE_S = 0.05
-"""A video may be this much shorter than requested without a warning."""
 
 ProgressCallback = Callable[[str, int, int], None]
 """Called with (activity, steps done, total)."""
@@ -83,12 +81,11 @@ class SoundGenerator:
         written = write_result(
             self._output, unique_stem(), waveform, self.variant, video=video, duration_s=request.duration_s
         )
-        sound, *videos = written.paths
         return GeneratedFiles(
-            sound=sound,
-            video=videos[0] if videos else None,
+            sound=written.sound,
+            video=written.video,
             seed=generation_options.seed,
-            warnings=(*_warnings(request, duration_s), *written.warnings),
+            warnings=(*request_warnings(request, duration_s), *written.warnings),
         )
 
     def _generate(self, request: GenerationRequest, report_progress: ProgressCallback) -> np.ndarray:
@@ -140,16 +137,6 @@ def _in_range(name: str, value: float | None, least: float, most: float) -> floa
     if not least <= value <= most:
         raise RequestInvalidError(f"Got a {name} of {value}; it must be from {least} to {most}.")
     return value
-
-
-def _warnings(request: GenerationRequest, asked_s: float) -> Iterator[str]:
-    if request.video is not None:
-        yield from request.video.warnings
-        if request.duration_s < asked_s - SHORTFALL_TOLERANCE_S:
-            yield f"The video has {request.duration_s:.2f} s of the requested {asked_s:g} s; so has the sound."
-    for name, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
-        if text and text_is_cut(text):
-            yield f"The {name} was truncated to its first 75 tokens."
 
 
 def _ignore(_doing: str, _done: int, _of: int) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from mmaudio_model.checkpoints.bundled import bundled_file
-from mmaudio_model.checkpoints.files import FLOW, find_file, needed_files, require_file
+from mmaudio_model.checkpoints.files import find_file, require_file
 from mmaudio_model.checkpoints.loading import fill_from_file, load_bundled_part, load_networks
 from mmaudio_model.checkpoints.parts import new_network, part_sources
+from mmaudio_model.checkpoints.published import FLOW, needed_files
 from mmaudio_model.errors import TrainingDataError
 from mmaudio_model.networks.flow import FlowNetwork
 from mmaudio_model.training.data.clip import ClipShape

@@ -81,7 +81,7 @@ def test_mistakes_are_sentences(folder: Path, tmp_path: Path) -> None:
     assert "which contains no shards" in nothing.stderr
 
     long = run("prepare", "--variant", "tiny_16k", "--videos", tmp_path, "--clips", tmp_path / "c", "--duration", 99)
-    assert long.exit_code == 1
+    assert long.exit_code == 2
     assert "makes 0.32 to 30 s" in long.stderr
 
     no_adapter = run("merge-lora", *common, "--adapter", tmp_path, "--output", tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import av
@@ -10,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mmaudio_model import local_run
+from mmaudio_model.checkpoints.bundled import SHIPPED, read_part, write_part
+from mmaudio_model.checkpoints.layout import PARTS
 from mmaudio_model.cli.generate import generate
 from mmaudio_model.pipeline import Pipeline
 
@@ -141,29 +144,72 @@ def test_full_precision_wins_over_another(tmp_path: Path, monkeypatch: pytest.Mo
         return load(*args, precision=precision, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Pipeline, "load", noted)
+    short = ("--prompt", "", "--duration", "0.4")
     for precision in ("bf16", "fp16", "fp32"):
-        assert run(tmp_path, "--duration", "0.4", "--precision", precision).exit_code == 0
-    assert run(tmp_path, "--duration", "0.4", "--precision", "bf16", "--full-precision").exit_code == 0
+        assert run(tmp_path, *short, "--precision", precision).exit_code == 0
+    assert run(tmp_path, *short, "--precision", "bf16", "--full-precision").exit_code == 0
 
     assert asked == ["bf16", "fp16", "fp32", "fp32"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("--video", str(VIDEO), "--image", str(IMAGE)), "not both"),
-        (("--duration", "99"), "tiny_16k makes"),
-        (("--variant", "small_16k", "--weights", "."), "mmaudio weights fetch small_16k"),
-        (("--video", str(Path(__file__))), "not a readable video"),
-    ],
-)
-def test_what_cannot_be_done_is_said_in_a_sentence(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
-    result = run(tmp_path / "output", *arguments)
+def test_a_later_run_keeps_earlier_results(tmp_path: Path) -> None:
+    arguments = ("--prompt", "rain", "--duration", "1")
+    runs = [run(tmp_path, *arguments, *more) for more in ((), (), ("--overwrite",))]
 
-    assert result.exit_code in {1, 2}
-    assert sentence in result.stderr.replace("\n", " ")
-    assert "Traceback" not in result.output
-    assert names(tmp_path / "output") == []
+    assert [result.stdout for result in runs] == [
+        f"{tmp_path / name}\n" for name in ("rain.flac", "rain-2.flac", "rain.flac")
+    ]
+    assert names(tmp_path) == ["rain-2.flac", "rain.flac"]
+
+
+def test_json_has_the_result_and_the_warnings(tmp_path: Path) -> None:
+    result = run(tmp_path, "--video", str(VIDEO), "--duration", "8", "--num-samples", "2", "--json")
+
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    document = json.loads(result.stdout)
+    assert document["variant"] == "tiny_16k"
+    duration_s = document["results"][0]["duration_s"]
+    assert document["results"] == [
+        {
+            "sound": str(tmp_path / f"v25-{take}.flac"),
+            "video": str(tmp_path / f"v25-{take}.mp4"),
+            "seed": 41 + take,
+            "duration_s": duration_s,
+        }
+        for take in (1, 2)
+    ]
+    assert len(sound(tmp_path / "v25-1.flac")) == round(duration_s * 16_000)
+    (warning,) = document["warnings"]
+    assert "s of the requested 8 s" in warning
+    assert set(document["weights"]) == set(PARTS)
+
+
+def test_a_fine_tuned_part_is_used_and_named(tmp_path: Path) -> None:
+    weights_dir = tmp_path / "weights"
+    flow = weights_dir / "tiny_16k" / "flow.safetensors"
+    arguments = ("--prompt", "rain", "--duration", "1")
+    tensors = read_part(SHIPPED / "tiny_16k" / "flow.safetensors")
+    write_part(flow, {name: tensor * 0.9 for name, tensor in tensors.items()}, {})
+    assert run(tmp_path / "bundled", *arguments).exit_code == 0
+    tuned = run(tmp_path / "tuned", *arguments, "--weights", str(weights_dir))
+
+    assert tuned.exit_code == 0, tuned.output
+    assert (
+        f"Weights: flow from {weights_dir}; clip_text, clip_image, sync, vae, vocoder from the package." in tuned.stderr
+    )
+    assert distance(sound(tmp_path / "tuned" / "rain.flac"), sound(tmp_path / "bundled" / "rain.flac")) > 0.01
+
+
+def test_the_dumped_file_is_replaced_only_on_request(tmp_path: Path) -> None:
+    dump = tmp_path / "intermediates.npz"
+    dump.write_bytes(b"earlier")
+    arguments = ("--prompt", "rain", "--duration", "1", "--dump-intermediates", str(dump))
+
+    assert run(tmp_path / "output", *arguments).exit_code == 2
+    assert dump.read_bytes() == b"earlier"
+    assert run(tmp_path / "output", *arguments, "--overwrite").exit_code == 0
+    assert dump.read_bytes() != b"earlier"
 
 
 def sound(path: Path) -> np.ndarray:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from mmaudio_model.checkpoints.files import CLIP_REPOSITORY, REVISIONS, find_file, is_installed, needed_files
+from mmaudio_model.checkpoints.files import find_file, is_installed
 from mmaudio_model.checkpoints.loading import load_networks
 from mmaudio_model.checkpoints.parts import PARTS, needed_parts, new_network
+from mmaudio_model.checkpoints.published import CLIP_REPOSITORY, REVISIONS, needed_files
 from mmaudio_model.checkpoints.random_init import fill_from_seed
 from mmaudio_model.errors import WeightsMismatchError, WeightsMissingError
 from mmaudio_model.pipeline import GenerationRequest, Pipeline

@@ -1,4 +1,4 @@
-"""Progress bars of `mmaudio train`, one a step."""
+"""Progress bars of `mmaudio train`, one per step of a run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 
-class Bars:
-    """Shows how much of each step is done, on standard error.
+class ProgressBars:
+    """Shows the progress of each step on the standard error output.
 
     Args:
-        quiet: nothing is shown; of several processes, one shows.
+        quiet: show nothing; of several processes, one shows the bars.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -20,12 +20,12 @@ class Bars:
         self._progress = Progress(*columns, console=Console(stderr=True, quiet=quiet))
         self._tasks: dict[str, TaskID] = {}
 
-    def tell(self, step: str, done: int, total: int) -> None:
+    def update(self, step: str, done: int, total: int) -> None:
         if step not in self._tasks:
             self._tasks[step] = self._progress.add_task(step, total=total)
         self._progress.update(self._tasks[step], completed=done)
 
-    def __enter__(self) -> Bars:
+    def __enter__(self) -> ProgressBars:
         self._progress.start()
         return self
 
