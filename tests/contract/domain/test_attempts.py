@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs.db.tables import Job
 from jobs.errors import Failure, JobEndedError, JobNotEndedError, JobNotFoundError, LeaseLostError
-from jobs.lifecycle import ArtifactKind, Stage, State
+from jobs.lifecycle import ArtifactKind, AttemptOutcome, Stage, State
 from jobs.service import attempts
 from jobs.service.artifacts import get_artifact
 from jobs.service.attempts import Claim, NewArtifact, Progress
@@ -171,6 +171,9 @@ def test_a_job_handed_back_is_queued_at_once_and_loses_no_attempt(steps: Steps) 
         with steps.db.transaction() as tx:
             assert attempts.release(tx, claim) is State.QUEUED
     assert steps.complete(steps.claimed(job_id))
+    with steps.db.reading() as tx:
+        outcomes = [(one.outcome, (one.error or {}).get("code")) for one in job_attempts(tx, job_id)]
+    assert outcomes == [(AttemptOutcome.REQUEUED, "worker_stopped")] * 5 + [(AttemptOutcome.SUCCEEDED, None)]
 
 
 def test_cancel_of_a_queued_job_is_immediate_and_idempotent(steps: Steps) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.service.scheduling.fairness import AGING_INTERVAL, FairOrder, TenantSlots, QueuedJob, select_in_order
+from jobs.service.scheduling.fairness import AGING_INTERVAL, FairOrder, QueuedJob, TenantSlots, select_in_order
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HIGH, NORMAL, LOW = 0, 1, 2
