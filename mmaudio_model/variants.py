@@ -203,7 +203,7 @@ _ALL = (
         sync=SyncSizes(frame_size=80, width=128, layers=2, heads=2, token_a_frame=True),
         licence="MIT",
         bundled=True,
-        note="small, and trained on a made-up world of 13 kinds of sound only: it knows no others",
+        note="small, and trained only on a procedural world of 13 kinds of sound",
     ),
     Variant("small_16k", MODE_16K, FlowSizes(heads=7, joint_blocks=4, fused_blocks=8), NONCOMMERCIAL),
     Variant("small_44k", MODE_44K, FlowSizes(heads=7, joint_blocks=4, fused_blocks=8), NONCOMMERCIAL),

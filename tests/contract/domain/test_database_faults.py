@@ -1,4 +1,4 @@
-"""Transactions when the database breaks under them: what may pass is done again, what is unknown is not doubled."""
+"""Transactions during database faults: transient errors are retried, commits with unknown result are not doubled."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def forgetful(migrated_url: str) -> Iterator[ForgetfulDatabase]:
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01", "57P01", "57P03", "08006", "25006", "55P03"])
-def test_a_refusal_that_passes_is_tried_again_as_a_whole(db: Database, code: str) -> None:
+def test_a_transient_error_repeats_the_whole_transaction(db: Database, code: str) -> None:
     refusals = [code, code]
 
     def step(tx: Transaction) -> str:

@@ -52,7 +52,7 @@ def test_slots_count_while_their_worker_is_heard(steps: Steps, queue: FakeQueue,
         assert capacities(tx, heard_within_s=60) == {}
         record_heartbeat(tx, "w0", state="ready", variants_loaded=[], memory_bytes=None)
         assert capacities(tx, heard_within_s=60) == {"tiny_16k": Capacity(slots=4, free=4, busy_with_variant=0)}
-    clock.advance(61)  # and nobody sweeps
+    clock.advance(61)  # without maintenance
     with steps.db.reading() as tx:
         assert capacities(tx, heard_within_s=60) == {}
 
@@ -191,17 +191,17 @@ def test_a_job_that_waits_too_long_fails_with_queue_timeout(steps: Steps, queue:
 
 def test_pages_hold_every_job_once_newest_first_while_jobs_arrive(steps: Steps, db: Database) -> None:
     jobs = [steps.submit().id for _ in range(7)]
-    seen: list[str] = []
+    listed: list[str] = []
     cursor = None
     while True:
         with db.reading() as tx:
             page = list_jobs(tx, tenant=TENANT, wanted=JobFilter(), cursor=cursor, limit=3)
-        seen += [job.id for job in page.jobs]
+        listed += [job.id for job in page.jobs]
         steps.submit()  # arrives while somebody turns the pages
         cursor = page.next_cursor
         if cursor is None:
             break
-    assert seen == jobs[::-1]
+    assert listed == jobs[::-1]
 
 
 def test_lists_filter_by_state_variant_time_and_metadata(steps: Steps, db: Database, clock: FakeClock) -> None:

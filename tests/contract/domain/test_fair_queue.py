@@ -1,4 +1,4 @@
-"""Who is next when it comes to running: tenants, priorities, limits, pauses, places in the queue."""
+"""The fair queue: tenants, priorities, limits, pauses, queue positions."""
 
 from __future__ import annotations
 
@@ -83,9 +83,7 @@ def test_ten_jobs_of_a_late_tenant_end_before_the_fortieth_of_a_thousand(
         assert queued_of_tenant(tx, "a") == 1000 - len([claim for claim in harness.started if claim.tenant == "a"])
 
 
-def test_who_has_less_than_its_share_of_the_slots_gets_the_next_free_ones(
-    steps: Steps, queue: FakeQueue, clock: FakeClock
-) -> None:
+def test_a_tenant_below_its_share_gets_the_next_free_slots(steps: Steps, queue: FakeQueue, clock: FakeClock) -> None:
     with steps.db.transaction() as tx:
         steps.submit_many(tx, 60, tenant="a")
         quotas.set_quota(tx, "b", weight=3)

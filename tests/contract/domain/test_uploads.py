@@ -123,6 +123,6 @@ def test_content_sent_directly_to_the_store_is_found(db: Database, store: LocalS
     assert state(db, upload.id) is UploadState.READY
 
 
-def test_an_upload_of_another_tenant_is_not_there(db: Database, store: LocalStore) -> None:
+def test_an_upload_of_another_tenant_is_not_found(db: Database, store: LocalStore) -> None:
     with pytest.raises(RequestInvalidError, match="there is no upload"):
         check_upload(db, store, JobRequest(video=announce(db).id), tenant="another")

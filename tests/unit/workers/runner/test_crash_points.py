@@ -20,7 +20,6 @@ from jobs.service.artifacts import artifacts_by_job
 from jobs.service.maintenance import run_maintenance
 from jobs.service.queries import job_attempts, job_events
 from jobs.service.retention import ATTEMPT_GRACE_S, prune
-from tests.queue_counts import recount, stored_counts
 from jobs.service.submission import SubmitPolicy, submit_and_commit
 from jobs.service.workers import record_heartbeat, register_worker
 from jobs.settings import Settings
@@ -30,6 +29,7 @@ from mmaudio_model.media.probe import MediaLimits
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue
 from tests.databases import migrated_sqlite
+from tests.queue_counts import recount, stored_counts
 from tests.unit.workers.models import CountingModel, engine_of
 from workers.engine.engine import Engine
 from workers.feature_cache.cache import FeatureCache
