@@ -1,5 +1,5 @@
-"""PostgreSQL with many rows, most of them of ended jobs: no statement of a job's life reads more rows than it needs. The
-server counts them itself (EXPLAIN ANALYZE); no time is measured."""
+"""PostgreSQL with many rows, most of them of ended jobs: no statement of a job's life reads more rows than it needs.
+The server counts them itself (EXPLAIN ANALYZE); no time is measured."""
 
 from __future__ import annotations
 

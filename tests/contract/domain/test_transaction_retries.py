@@ -65,7 +65,7 @@ class BreakingDatabase(Database):
 
 @dataclass
 class Scene:
-    """A platform in the middle of its work; `act` is one call of what is tested, `outcome` describes what it changed."""
+    """A platform in the middle of its work; an act is one tested call, `outcome` describes what it changed."""
 
     db: BreakingDatabase
     clock: FakeClock
