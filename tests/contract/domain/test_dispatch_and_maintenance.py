@@ -11,7 +11,7 @@ from jobs.errors import Failure, InvalidCursorError, WorkerNotFoundError
 from jobs.lifecycle import State
 from jobs.queue import BrokerUnavailableError
 from jobs.service.attempts import fail
-from jobs.service.maintenance import MaintenancePolicy, run_maintenance
+from jobs.service.maintenance import MaintenancePolicy
 from jobs.service.queries import JobFilter, list_jobs
 from jobs.service.scheduling.dispatch import DispatchResult, dispatch, republish_lost
 from jobs.service.scheduling.queue_stats import queue_position, queue_stats
@@ -19,6 +19,7 @@ from jobs.service.scheduling.selection import DispatchLockBusyError
 from jobs.service.workers import Capacity, capacities, mark_worker_stopped, record_heartbeat, request_drain
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import TENANT, FakeQueue, Steps
+from tests.maintenance import run_maintenance
 
 
 def test_jobs_are_published_for_free_slots_alone_best_first(steps: Steps, queue: FakeQueue, clock: FakeClock) -> None:

@@ -15,7 +15,6 @@ from jobs.queue import BrokerUnavailableError
 from jobs.service import attempts
 from jobs.service.attempts import Claim
 from jobs.service.cancellation import cancel
-from jobs.service.maintenance import run_maintenance
 from jobs.service.scheduling import quotas
 from jobs.service.scheduling.dispatch import dispatch
 from jobs.service.scheduling.queue_counters import queued_of_tenant
@@ -24,6 +23,7 @@ from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.service.workers import record_heartbeat
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue, Steps
+from tests.maintenance import run_maintenance
 from tests.queue_counts import recount, stored_counts
 
 

@@ -27,14 +27,14 @@ from hypothesis.stateful import (
 from sqlalchemy import select
 
 from jobs.db.database import Database
-from jobs.db.tables import Artifact, Base, Job, JobAttempt, JobEvent
+from jobs.db.tables import Artifact, Job, JobAttempt, JobEvent
 from jobs.errors import Failure, JobEndedError, LeaseLostError
 from jobs.lifecycle import TRANSITIONS, ArtifactKind, Stage, State
 from jobs.request import JobRequest
 from jobs.service import attempts
 from jobs.service.attempts import Claim, NewArtifact, Progress
 from jobs.service.cancellation import cancel
-from jobs.service.maintenance import MaintenancePolicy, run_maintenance
+from jobs.service.maintenance import MaintenancePolicy
 from jobs.service.scheduling import quotas
 from jobs.service.scheduling.dispatch import dispatch
 from jobs.service.scheduling.selection import DispatchPolicy
@@ -43,6 +43,7 @@ from jobs.service.workers import record_heartbeat, register_worker
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue
 from tests.databases import migrated_sqlite
+from tests.maintenance import run_maintenance
 from tests.queue_counts import recount, stored_counts
 
 STEPS = 10_000
@@ -84,7 +85,7 @@ class LifeOfJobs(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         with self.db.transaction() as tx:
-            for table in reversed(Base.metadata.sorted_tables):
+            for table in reversed(Job.metadata.sorted_tables):
                 tx.session.execute(table.delete())
             for name in WORKERS:
                 register_worker(tx, worker_id=name, hostname="h", pid=1, device="cpu:0", slots=2, variants=[VARIANT])

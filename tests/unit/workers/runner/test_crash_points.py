@@ -17,7 +17,6 @@ from jobs.queue import Broker
 from jobs.request import JobRequest
 from jobs.service import attempts, submission, transitions
 from jobs.service.artifacts import artifacts_by_job
-from jobs.service.maintenance import run_maintenance
 from jobs.service.queries import job_attempts, job_events
 from jobs.service.retention import ATTEMPT_GRACE_S, prune
 from jobs.service.submission import SubmitPolicy, submit_and_commit
@@ -29,6 +28,7 @@ from mmaudio_model.media.probe import MediaLimits
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue
 from tests.databases import migrated_sqlite
+from tests.maintenance import run_maintenance
 from tests.queue_counts import recount, stored_counts
 from tests.unit.workers.models import CountingModel, engine_of
 from workers.engine.engine import Engine
