@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import text
 
 from jobs.db.database import Database
-from jobs.db.tables import Base
+from jobs.db.tables import Job
 
 # An arbitrary constant that identifies this project's migrations among PostgreSQL's advisory locks.
 ADVISORY_LOCK = 0x6D6D6175
@@ -21,7 +21,7 @@ def run() -> None:
     with engine.connect() as connection:
         context.configure(
             connection=connection,
-            target_metadata=Base.metadata,
+            target_metadata=Job.metadata,
             render_as_batch=database.is_sqlite,  # SQLite changes a table by copying it
             compare_type=True,
             compare_server_default=True,

@@ -6,7 +6,6 @@ Columns named `*_at` are UTC times; names of numbers end in their unit.
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -16,17 +15,16 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
-    Integer,
-    MetaData,
     String,
     Text,
     and_,
     literal,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-from jobs.db.types import JsonDocument, UtcDateTime, enum_column
+from jobs.db.base import SERIAL, Base, one_of, partial_index
+from jobs.db.types import enum_column
 from jobs.lifecycle import (
     TERMINAL_STATES,
     ArtifactKind,
@@ -38,34 +36,7 @@ from jobs.lifecycle import (
     WorkerState,
 )
 
-
-class Base(DeclarativeBase):
-    """Base of all tables: one metadata with named constraints, so that Alembic can drop them by name."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JsonDocument, list[Any]: JsonDocument}  # noqa: RUF012
-
-
-def _one_of(column: str, values: type[StrEnum] | frozenset[State]) -> str:
-    names = ", ".join(f"'{value}'" for value in sorted(values))
-    return f"{column} IN ({names})"
-
-
-def _partial(name: str, *columns: str, where: str) -> Index:
-    return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
-
-
-_ENDED = _one_of("state", TERMINAL_STATES)
-# SQLite makes an alias of the rowid only of INTEGER; PostgreSQL needs a bigint for that many events.
-_Serial = BigInteger().with_variant(Integer(), "sqlite")
+_ENDED = one_of("state", TERMINAL_STATES)
 
 
 class Job(Base):
@@ -73,8 +44,8 @@ class Job(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        CheckConstraint(_one_of("state", State), name="state_known"),
-        CheckConstraint(f"stage IS NULL OR {_one_of('stage', Stage)}", name="stage_known"),
+        CheckConstraint(one_of("state", State), name="state_known"),
+        CheckConstraint(f"stage IS NULL OR {one_of('stage', Stage)}", name="stage_known"),
         CheckConstraint(f"({_ENDED}) = (finished_at IS NOT NULL)", name="finished_when_ended"),
         CheckConstraint("(state = 'running') = (lease_expires_at IS NOT NULL)", name="lease_while_running"),
         CheckConstraint("(state = 'running') = (stage IS NOT NULL)", name="stage_while_running"),
@@ -88,17 +59,19 @@ class Job(Base):
         ),
         # One partial index for each query that runs periodically, so that it holds only the rows of that query.
         # The dispatcher's lanes (variant, priority, tenant), each ordered by age.
-        _partial(
+        partial_index(
             "ix_jobs_waiting", "variant", "priority", "tenant", "created_at", "id",
             where="state = 'queued' AND published_at IS NULL AND retry_at IS NULL",
         ),
-        _partial("ix_jobs_oldest", "variant", "created_at", where="state = 'queued'"),
-        _partial("ix_jobs_published", "variant", "published_at", where="published_at IS NOT NULL"),
-        _partial("ix_jobs_retry", "retry_at", where="retry_at IS NOT NULL"),
-        _partial("ix_jobs_queue_expiry", "queue_expires_at", where="state = 'queued' AND queue_expires_at IS NOT NULL"),
-        _partial("ix_jobs_lease", "lease_expires_at", where="state = 'running'"),
-        _partial("ix_jobs_finished", "variant", "finished_at", where="finished_at IS NOT NULL"),
-        _partial("ix_jobs_input", "input_key", where="finished_at IS NULL AND input_key IS NOT NULL"),
+        partial_index("ix_jobs_oldest", "variant", "created_at", where="state = 'queued'"),
+        partial_index("ix_jobs_published", "variant", "published_at", where="published_at IS NOT NULL"),
+        partial_index("ix_jobs_retry", "retry_at", where="retry_at IS NOT NULL"),
+        partial_index(
+            "ix_jobs_queue_expiry", "queue_expires_at", where="state = 'queued' AND queue_expires_at IS NOT NULL"
+        ),
+        partial_index("ix_jobs_lease", "lease_expires_at", where="state = 'running'"),
+        partial_index("ix_jobs_finished", "variant", "finished_at", where="finished_at IS NOT NULL"),
+        partial_index("ix_jobs_input", "input_key", where="finished_at IS NULL AND input_key IS NOT NULL"),
         Index("ix_jobs_tenant_page", "tenant", "id"),
         Index("ix_jobs_tenant_state", "tenant", "state", "id"),
     )  # fmt: skip
@@ -160,11 +133,11 @@ class JobEvent(Base):
 
     __tablename__ = "job_events"
     __table_args__ = (
-        CheckConstraint(_one_of("kind", EventKind), name="kind_known"),
+        CheckConstraint(one_of("kind", EventKind), name="kind_known"),
         Index("ix_job_events_job", "job_id", "id"),
     )
 
-    id: Mapped[int] = mapped_column(_Serial, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(SERIAL, primary_key=True, autoincrement=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     kind: Mapped[EventKind] = mapped_column(enum_column(EventKind, length=32))
     attempt: Mapped[int]
@@ -177,8 +150,8 @@ class JobAttempt(Base):
 
     __tablename__ = "job_attempts"
     __table_args__ = (
-        CheckConstraint(f"outcome IS NULL OR {_one_of('outcome', AttemptOutcome)}", name="outcome_known"),
-        _partial(
+        CheckConstraint(f"outcome IS NULL OR {one_of('outcome', AttemptOutcome)}", name="outcome_known"),
+        partial_index(
             "ix_job_attempts_to_clean_up", "finished_at", where="outcome <> 'succeeded' AND cleaned_up_at IS NULL"
         ),
     )
@@ -200,8 +173,8 @@ class Artifact(Base):
 
     __tablename__ = "artifacts"
     __table_args__ = (
-        CheckConstraint(_one_of("kind", ArtifactKind), name="kind_known"),
-        _partial("ix_artifacts_expires_at", "expires_at", where="deleted_at IS NULL"),
+        CheckConstraint(one_of("kind", ArtifactKind), name="kind_known"),
+        partial_index("ix_artifacts_expires_at", "expires_at", where="deleted_at IS NULL"),
     )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
@@ -227,7 +200,7 @@ class Upload(Base):
     __tablename__ = "uploads"
     __table_args__ = (
         CheckConstraint("size_bytes > 0", name="not_empty"),
-        _partial("ix_uploads_expires_at", "expires_at", where="deleted_at IS NULL"),
+        partial_index("ix_uploads_expires_at", "expires_at", where="deleted_at IS NULL"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -247,7 +220,7 @@ class Worker(Base):
     """One worker process: its device, its variants and its last heartbeat."""
 
     __tablename__ = "workers"
-    __table_args__ = (CheckConstraint(_one_of("state", WorkerState), name="state_known"),)
+    __table_args__ = (CheckConstraint(one_of("state", WorkerState), name="state_known"),)
 
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
     hostname: Mapped[str] = mapped_column(String(255))
@@ -325,7 +298,7 @@ class TriggerEvent(Base):
             postgresql_where=text("outcome = 'held'"),
             sqlite_where=text("outcome = 'held'"),
         ),
-        CheckConstraint(_one_of("outcome", TriggerOutcome), name="outcome_known"),
+        CheckConstraint(one_of("outcome", TriggerOutcome), name="outcome_known"),
         CheckConstraint("(outcome = 'held') = (retry_at IS NOT NULL)", name="retry_while_held"),
     )
 

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnCollection
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from jobs.db.tables import Base
+from jobs.db.base import Base
 
 Row = dict[str, Any]
 Update = Callable[[ColumnCollection[str, Any]], Row]

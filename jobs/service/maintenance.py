@@ -14,9 +14,8 @@ from jobs.db.database import Database, Transaction
 from jobs.db.tables import QUEUED, RUNNING, IdempotencyKey, Job
 from jobs.errors import Failure
 from jobs.lifecycle import State
-from jobs.queue import BrokerUnavailableError
 from jobs.service.attempts import fail_overdue, rescue_expired
-from jobs.service.scheduling.dispatch import EVERYBODY_EQUAL, Publisher, dispatch, republish_lost
+from jobs.service.scheduling.dispatch import DEFAULT_DISPATCH_POLICY, Publisher, dispatch, republish_lost
 from jobs.service.scheduling.queue_counters import prune_empty_lanes
 from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.service.transitions import change_state
@@ -36,7 +35,7 @@ class MaintenancePolicy:
 
     lost_after_s: float = 12.0
     overdue_grace_s: float = 30.0
-    dispatch: DispatchPolicy = EVERYBODY_EQUAL
+    dispatch: DispatchPolicy = DEFAULT_DISPATCH_POLICY
 
     @classmethod
     def from_settings(cls, settings: Settings) -> MaintenancePolicy:
@@ -56,21 +55,6 @@ class MaintenanceReport:
     lost_workers: int = 0
     republished: int = 0
     dispatched: int = 0
-
-
-def run_maintenance(
-    db: Database, publisher: Publisher, policy: MaintenancePolicy = DEFAULT_POLICY
-) -> MaintenanceReport:
-    """Rescue stuck jobs, then dispatch the backlog. Several processes may run it at once, and stop at any point."""
-    rescued = rescue(db, policy)
-    try:
-        dispatched = dispatch_backlog(db, publisher, policy)
-    except BrokerUnavailableError as exc:
-        log.warning("%s; queued jobs are dispatched when it answers again", exc)
-        return rescued
-    return MaintenanceReport(
-        **(vars(rescued) | {"republished": dispatched.republished, "dispatched": dispatched.dispatched})
-    )
 
 
 def rescue(db: Database, policy: MaintenancePolicy = DEFAULT_POLICY) -> MaintenanceReport:

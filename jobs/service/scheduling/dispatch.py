@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 HEARD_WITHIN_S = 60.0
 # A message younger than this may still be on its way to the queue.
 SETTLING_S = 2.0
-EVERYBODY_EQUAL = DispatchPolicy()
+DEFAULT_DISPATCH_POLICY = DispatchPolicy()
 
 
 class Publisher(Protocol):
@@ -71,7 +71,11 @@ class DispatchResult:
 
 
 def dispatch(
-    db: Database, publisher: Publisher, *, variants: tuple[str, ...] = (), policy: DispatchPolicy = EVERYBODY_EQUAL
+    db: Database,
+    publisher: Publisher,
+    *,
+    variants: tuple[str, ...] = (),
+    policy: DispatchPolicy = DEFAULT_DISPATCH_POLICY,
 ) -> DispatchResult:
     """Publish jobs for the free slots of each variant.
 
@@ -105,7 +109,7 @@ def dispatch(
     return DispatchResult(published, broker_ok)
 
 
-def republish_lost(db: Database, publisher: Publisher, *, policy: DispatchPolicy = EVERYBODY_EQUAL) -> int:
+def republish_lost(db: Database, publisher: Publisher, *, policy: DispatchPolicy = DEFAULT_DISPATCH_POLICY) -> int:
     """Publish again the jobs that are marked as published but have no message (the broker lost it); return how many.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Who is next when it comes to running: tenants, priorities, limits, pauses, places in the queue."""
+"""The fair queue: tenants, priorities, limits, pauses, queue positions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from jobs.queue import BrokerUnavailableError
 from jobs.service import attempts
 from jobs.service.attempts import Claim
 from jobs.service.cancellation import cancel
-from jobs.service.maintenance import run_maintenance
 from jobs.service.scheduling import quotas
 from jobs.service.scheduling.dispatch import dispatch
 from jobs.service.scheduling.queue_counters import queued_of_tenant
@@ -24,6 +23,7 @@ from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.service.workers import record_heartbeat
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue, Steps
+from tests.maintenance import run_maintenance
 from tests.queue_counts import recount, stored_counts
 
 
@@ -83,9 +83,7 @@ def test_ten_jobs_of_a_late_tenant_end_before_the_fortieth_of_a_thousand(
         assert queued_of_tenant(tx, "a") == 1000 - len([claim for claim in harness.started if claim.tenant == "a"])
 
 
-def test_who_has_less_than_its_share_of_the_slots_gets_the_next_free_ones(
-    steps: Steps, queue: FakeQueue, clock: FakeClock
-) -> None:
+def test_a_tenant_below_its_share_gets_the_next_free_slots(steps: Steps, queue: FakeQueue, clock: FakeClock) -> None:
     with steps.db.transaction() as tx:
         steps.submit_many(tx, 60, tenant="a")
         quotas.set_quota(tx, "b", weight=3)

@@ -1,4 +1,4 @@
-"""What is removed from the store when its time is over, and what is not."""
+"""Retention: which objects are deleted when, and which are kept."""
 
 from __future__ import annotations
 

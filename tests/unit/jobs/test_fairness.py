@@ -1,4 +1,4 @@
-"""Who is next: the arithmetic alone, no database."""
+"""The order of dispatch: the arithmetic alone, without a database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.service.scheduling.fairness import AGING_INTERVAL, FairOrder, TenantSlots, QueuedJob, select_in_order
+from jobs.service.scheduling.fairness import AGING_INTERVAL, FairOrder, QueuedJob, TenantSlots, select_in_order
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HIGH, NORMAL, LOW = 0, 1, 2
@@ -60,7 +60,7 @@ class Backlog:
 def test_a_tenant_that_comes_late_takes_every_other_turn() -> None:
     backlog, order = Backlog(), FairOrder()
     backlog.add("a", 1000)
-    backlog.pick(order, 16)  # what runs before the other one comes
+    backlog.pick(order, 16)  # running before the other tenant submits
     backlog.add("b", 10)
     tenants = [job.tenant for job in backlog.pick(order, 60)]
     last_of_b = max(place for place, tenant in enumerate(tenants) if tenant == "b")
@@ -83,7 +83,7 @@ def slots_over_time(order: FairOrder, *, slots: int, waiting: dict[str, TenantSl
     return started
 
 
-def test_who_comes_to_a_full_house_gets_the_next_free_slots_up_to_its_share() -> None:
+def test_a_new_tenant_gets_the_next_free_slots_up_to_its_share() -> None:
     backlog, order = Backlog(), FairOrder()
     backlog.add("a", 1000)
     backlog.pick(order, 32)
@@ -114,7 +114,7 @@ def test_turns_follow_the_weights() -> None:
     assert picked == {"heavy": 300, "light": 100}
 
 
-def test_idling_saves_up_nothing() -> None:
+def test_idling_earns_no_credit() -> None:
     backlog, order = Backlog(), FairOrder()
     backlog.add("busy", 500)
     backlog.pick(order, 300)

@@ -12,10 +12,10 @@ from jobs.db.tables import Job
 from jobs.lifecycle import AttemptOutcome, EventKind, State, WorkerState
 from jobs.service import attempts, submission, transitions
 from jobs.service.artifacts import artifacts_by_job
-from jobs.service.maintenance import run_maintenance
 from jobs.service.queries import job_attempts, job_events
 from jobs.service.retention import ATTEMPT_GRACE_S, prune
 from jobs.service.workers import record_heartbeat
+from tests.maintenance import run_maintenance
 from tests.queue_counts import recount, stored_counts
 from tests.unit.workers.runner.executor_harness import ExecutorHarness
 from workers.runner.executor import JobExecutor
