@@ -138,7 +138,9 @@ def test_ctrl_c_waits_for_a_running_job_and_a_second_one_returns_it_to_the_queue
     long = {"prompt": "x", "num_steps": 100, "duration_s": 30, "num_samples": 4}
     job = httpx.post(f"{own_platform.url}/v1/jobs", json=long, trust_env=False).raise_for_status().json()["id"]
     # A job that waits for the device is returned at the first Ctrl-C; this one occupies it.
-    wait_until(lambda: state_of(own_platform, job) == ("running", "sample", [None]), within_s=PATIENCE_S, what="a sampling job")
+    wait_until(
+        lambda: state_of(own_platform, job) == ("running", "sample", [None]), within_s=PATIENCE_S, what="a sampling job"
+    )
     os.kill(own_platform.pid, signal.SIGINT)
     up = next(process for process in own_platform.commands.started if process.pid == own_platform.pid)
     said = "s for 1 running job to finish; Ctrl-C again returns them to the queue"

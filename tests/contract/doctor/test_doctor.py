@@ -1,4 +1,4 @@
-"""`mmaudio doctor` on each kind of database and store: it finds inconsistencies, repairs them and touches nothing else."""
+"""`mmaudio doctor` on each database and store: it finds inconsistencies, repairs them and touches nothing else."""
 
 from __future__ import annotations
 
