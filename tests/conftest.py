@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,18 @@ if RUN:
     # Several test processes share the cores: more threads in each would only wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+
+def pytest_configure() -> None:
+    """Do not search for garbage while modules are imported and tests collected: nothing of that goes away."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every later search; that takes a tenth off a run's time."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 SLOW_FIRST = ("e2e", "integration", "training", "parity", "contract", "processes")
