@@ -241,6 +241,7 @@ class Settings(BaseSettings):
         3, ge=0.1, description="How long a file in that folder must be unchanged before it is taken."
     )
     log_level: str = Field("INFO", description="Level of the log: `DEBUG`, `INFO`, `WARNING` or `ERROR`.")
+    access_log: bool = Field(False, description="Log method, path, status and duration of every HTTP request.")
 
     @classmethod
     def settings_customise_sources(

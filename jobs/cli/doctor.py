@@ -15,7 +15,7 @@ from jobs.db.database import Database
 from jobs.doctor.finding import Finding
 from jobs.doctor.objects import ObjectsCheck
 from jobs.doctor.queue import QueueCheck
-from jobs.doctor.unfinished_writes import unfinished_write_findings
+from jobs.doctor.unfinished_writes import find_unfinished_writes
 from jobs.queue import Broker, BrokerUnavailableError
 from jobs.settings import BrokerUnknownError
 from jobs.storage.errors import StorageError
@@ -27,54 +27,67 @@ Check = Callable[[], Iterator[Finding]]
 
 
 @click.command()
-@click.option("--fix", is_flag=True, help="Mend what disagrees.")
-@click.option("--grace", "grace_s", default=GRACE_S, show_default=True, help="Leave objects younger than this, in s.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON document a line.")
+@click.option("--fix", is_flag=True, help="Repair what is inconsistent.")
+@click.option(
+    "--grace",
+    "grace_s",
+    metavar="SECONDS",
+    default=GRACE_S,
+    show_default=True,
+    help="Skip objects younger than this; their row may not be committed yet.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document per line.")
 def doctor(fix: bool, grace_s: float, as_json: bool) -> None:
-    """Compare database, broker and object store; say (and with --fix mend) what disagrees.
+    """Compare database, queue and object store; report and repair inconsistencies.
 
-    Safe while the platform runs. Status 0: all agrees, or was mended. 1: something disagrees or does not answer.
+    Safe to run while the platform works. Exit status 0: consistent, or all inconsistencies were fixed. 1: some remain,
+    or a check could not finish.
     """
     settings = load_settings_or_exit()
     logging.basicConfig(level="ERROR")
     try:
-        broker = Broker(settings.resolved_broker_url())
-    except BrokerUnknownError as exc:
+        broker, store = Broker(settings.resolved_broker_url()), open_store(settings)
+    except (BrokerUnknownError, ValueError) as exc:
         raise click.ClickException(str(exc)) from exc
     with closing(Database(settings.database_url)) as db, closing(broker):
-        store = open_store(settings)
         checks: dict[str, Check] = {
-            "rows and objects": ObjectsCheck(db, store, grace_s=grace_s).findings,
-            "unfinished uploads": lambda: unfinished_write_findings(store),
-            "rows and belt": QueueCheck(db, broker).findings,
+            "rows and objects": ObjectsCheck(db, store, grace_s=grace_s).run,
+            "unfinished writes": lambda: find_unfinished_writes(store),
+            "rows and queue": QueueCheck(db, broker).run,
         }
-        found, unanswered = _examine(checks, fix=fix, show=lambda finding: click.echo(_shown(finding, as_json)))
-    mended = sum(finding.mended for finding in found)
+        findings, failures = _run(checks, fix=fix, show=lambda finding: click.echo(_format(finding, as_json)))
+    for name, reason in failures.items():
+        click.echo(
+            json.dumps({"check": name, "error": reason}) if as_json else f"check failed: {name}: {reason}", err=True
+        )
+    fixed = sum(finding.fixed for finding in findings)
     if not as_json:
-        click.echo(f"{len(found)} disagreements, {mended} mended" if found else "nothing disagrees")
-    if unanswered or len(found) > mended:
+        noun = "inconsistency" if len(findings) == 1 else "inconsistencies"
+        click.echo(f"{len(findings)} {noun} found, {fixed} fixed" if findings else "no inconsistencies found")
+    if failures or len(findings) > fixed:
         raise SystemExit(1)
 
 
-def _examine(checks: dict[str, Check], *, fix: bool, show: Callable[[Finding], None]) -> tuple[list[Finding], int]:
-    """Make every check; return what was found, and how many checks could not be made to the end."""
-    found, unanswered = [], 0
+def _run(
+    checks: dict[str, Check], *, fix: bool, show: Callable[[Finding], None]
+) -> tuple[list[Finding], dict[str, str]]:
+    """Run every check; return the findings, and why a check could not finish, by its name."""
+    findings: list[Finding] = []
+    failures: dict[str, str] = {}
     for name, check in checks.items():
         try:
             for finding in check():
-                found.append(finding)
+                findings.append(finding)
                 if fix:
-                    finding.mend()
-                    finding.mended = True
+                    finding.fix()
+                    finding.fixed = True
                 show(finding)
         except (DBAPIError, StorageError, BrokerUnavailableError) as exc:
-            unanswered += 1
-            reason = str(getattr(exc, "orig", exc)).strip().splitlines()[0]
-            click.echo(f"{name}: not compared to the end: {reason}", err=True)
-    return found, unanswered
+            failures[name] = str(getattr(exc, "orig", exc)).strip().splitlines()[0]
+    return findings, failures
 
 
-def _shown(finding: Finding, as_json: bool) -> str:
+def _format(finding: Finding, as_json: bool) -> str:
     if as_json:
         return json.dumps(finding.as_json())
-    return f"{finding.kind}: {finding.subject}: {finding.detail}{' (mended)' if finding.mended else ''}"
+    return f"{finding.kind}: {finding.subject}: {finding.detail}{' (fixed)' if finding.fixed else ''}"

@@ -1,1 +1,1 @@
-"""`mmaudio doctor`: compares SQL, belt and object store, says where they disagree, and mends it when asked to."""
+"""Consistency checks of database, queue and object store, and their repairs: `mmaudio doctor`."""

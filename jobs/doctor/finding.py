@@ -1,4 +1,4 @@
-"""One place where two truths disagree, and what mends it."""
+"""One inconsistency between database, queue and object store, with its repair."""
 
 from __future__ import annotations
 
@@ -8,31 +8,38 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """What can disagree; each says what `--fix` does about it."""
+    """The kinds of inconsistency; each documents what `--fix` does about it."""
 
     ARTIFACT_MISSING = "artifact_missing"
-    """A row points at an object that is gone. Fix: the artifact is marked as deleted, so that callers are told."""
+    """An artifact's row points at an object that does not exist. Fix: mark the artifact as deleted."""
     UPLOAD_MISSING = "upload_missing"
-    """A checked upload's object is gone. Fix: the upload is marked as deleted; a job for it is refused by name."""
-    OBJECT_UNKNOWN = "object_unknown"
-    """An object that no row points at: an attempt died between upload and row. Fix: it is deleted."""
+    """A checked upload's object does not exist. Fix: mark the upload as deleted; new jobs for it are refused."""
+    OBJECT_ORPHANED = "object_orphaned"
+    """An object that no row points at: an attempt died between upload and commit. Fix: delete the object."""
     MESSAGE_MISSING = "message_missing"
-    """A job is marked as published and has no message. Fix: it is published again."""
+    """A published job has no message in the queue. Fix: publish it again."""
     LEASE_EXPIRED = "lease_expired"
-    """A running job's lease ran out and nobody took it back: no control worker runs? Fix: taken back."""
-    WRITE_UNFINISHED = "parts_unfinished"
-    """Parts of an upload that was never finished, which the store keeps and charges for. Fix: taken back."""
+    """A running job's lease expired and no control worker rescued it. Fix: rescue it."""
+    WRITE_UNFINISHED = "write_unfinished"
+    """Leftovers of a write that never finished: parts in a bucket (which cost money), drafts in a folder.
+    Fix: discard them."""
 
 
 @dataclass
 class Finding:
-    """A disagreement. `mend` repairs it; `mended` says that it did."""
+    """One inconsistency.
+
+    Attributes:
+        fix: repairs it; may be called once.
+        fixed: set by the caller of `fix`.
+    """
 
     kind: Kind
     subject: str
     detail: str
-    mend: Callable[[], None] = field(repr=False)
-    mended: bool = False
+    fix: Callable[[], None] = field(repr=False)
+    fixed: bool = False
 
     def as_json(self) -> dict[str, str | bool]:
-        return {"kind": str(self.kind), "subject": self.subject, "detail": self.detail, "mended": self.mended}
+        """Return the finding as one JSON document."""
+        return {"kind": str(self.kind), "subject": self.subject, "detail": self.detail, "fixed": self.fixed}

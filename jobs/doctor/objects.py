@@ -1,4 +1,4 @@
-"""Rows against objects. Both are read in order of their keys and in ranges, so neither is ever whole in memory."""
+"""Compares rows with stored objects. Both are read in key order and in ranges, so neither is ever whole in memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RANGE = 200
 
 @dataclass(frozen=True)
 class _Owner:
-    """The objects of one job or upload, by the id that stands in their keys."""
+    """The objects of one job or upload, grouped by the id in their keys."""
 
     id: str
     keys: tuple[str, ...]
@@ -34,13 +34,14 @@ class ObjectsCheck:
     """Finds artifacts and uploads without objects, and objects without rows.
 
     Args:
-        grace_s: objects younger than this may still be on their way into a row.
+        grace_s: skip objects younger than this; their row may not be committed yet.
     """
 
     def __init__(self, db: Database, store: ObjectStore, *, grace_s: float) -> None:
         self._db, self._store, self._grace_s = db, store, grace_s
 
-    def findings(self) -> Iterator[Finding]:
+    def run(self) -> Iterator[Finding]:
+        """Yield the inconsistencies between rows and objects."""
         yield from self._compare("jobs/", Artifact.job_id, self._artifacts)
         yield from self._compare("uploads/", Upload.id, self._uploads)
 
@@ -50,7 +51,7 @@ class ObjectsCheck:
         owner_id: Any,
         check: Callable[[list[_Owner], ColumnElement[bool]], Iterator[Finding]],
     ) -> Iterator[Finding]:
-        """Walk through the listing in ranges of owners' ids; each range is compared with the rows of the same range."""
+        """Read the listing in ranges of owner ids and compare each with the rows of the same range."""
         after = ""
         for owners in _ranges(_owners(self._store.list_keys(prefix))):
             last = owners[-1].id
@@ -68,14 +69,14 @@ class ObjectsCheck:
             now = tx.now
         listed = {key for owner in owners for key in owner.keys}
         for row in rows:
-            if row.storage_key not in listed and self._is_gone(row.storage_key):
+            if row.storage_key not in listed and self._is_missing(row.storage_key):
                 yield self._artifact_missing(row)
         known = {row.storage_key for row in rows}
         for owner in owners:
             current = f"jobs/{owner.id}/{running[owner.id]}/" if owner.id in running else None
             for key in owner.keys:
                 if key not in known and not (current and key.startswith(current)):
-                    yield from self._unknown(key, now)
+                    yield from self._orphaned(key, now)
 
     def _uploads(self, owners: list[_Owner], of_range: ColumnElement[bool]) -> Iterator[Finding]:
         with self._db.reading() as tx:
@@ -83,35 +84,35 @@ class ObjectsCheck:
             now = tx.now
         listed = {key for owner in owners for key in owner.keys}
         for row in rows:
-            if row.checked_at is not None and row.storage_key not in listed and self._is_gone(row.storage_key):
+            if row.checked_at is not None and row.storage_key not in listed and self._is_missing(row.storage_key):
                 yield self._upload_missing(row)
         known = {row.storage_key for row in rows}
         for key in sorted(listed - known):
-            yield from self._unknown(key, now)
+            yield from self._orphaned(key, now)
 
     def _artifact_missing(self, row: Artifact) -> Finding:
-        def mend() -> None:
+        def fix() -> None:
             self._db.run(lambda tx: mark_artifact_missing(tx, row.job_id, row.name), repeatable=True)
 
-        return Finding(Kind.ARTIFACT_MISSING, f"{row.job_id}/{row.name}", f"{row.storage_key} is gone", mend)
+        return Finding(Kind.ARTIFACT_MISSING, f"{row.job_id}/{row.name}", f"{row.storage_key} does not exist", fix)
 
     def _upload_missing(self, row: Upload) -> Finding:
-        def mend() -> None:
+        def fix() -> None:
             self._db.run(lambda tx: mark_upload_missing(tx, row.id), repeatable=True)
 
-        return Finding(Kind.UPLOAD_MISSING, row.id, f"{row.storage_key} is gone", mend)
+        return Finding(Kind.UPLOAD_MISSING, row.id, f"{row.storage_key} does not exist", fix)
 
-    def _unknown(self, key: str, now: datetime) -> Iterator[Finding]:
+    def _orphaned(self, key: str, now: datetime) -> Iterator[Finding]:
         try:
             found = self._store.head(key)
         except ObjectNotFoundError:
             return
         if found.last_modified < now - timedelta(seconds=self._grace_s):
-            detail = f"{found.size_bytes} bytes of {found.last_modified:%Y-%m-%d %H:%M} that no row points at"
-            yield Finding(Kind.OBJECT_UNKNOWN, key, detail, lambda: self._store.delete([key]))
+            detail = f"{found.size_bytes} bytes, written {found.last_modified:%Y-%m-%d %H:%M}, no row points at it"
+            yield Finding(Kind.OBJECT_ORPHANED, key, detail, lambda: self._store.delete([key]))
 
-    def _is_gone(self, key: str) -> bool:
-        """Look once more: the row may be younger than the listing."""
+    def _is_missing(self, key: str) -> bool:
+        """Check again with a HEAD: the row may be younger than the listing."""
         try:
             self._store.head(key)
         except ObjectNotFoundError:

@@ -1,4 +1,4 @@
-"""Rows against the queue: what is marked as published must have a message, what runs must have a living lease."""
+"""Compares rows with the queue: a published job needs a message, a running job needs a valid lease."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from jobs.lifecycle import State
 from jobs.service.maintenance import rescue_expired_leases
 from jobs.service.scheduling.dispatch import Publisher, republish_lost
 
-# The control worker mends these by itself within seconds; what is older tells that none runs, or that it cannot.
+# The control worker repairs these within seconds; older ones mean that none runs, or that it cannot.
 OVERDUE_S = 10.0
 
 
 class QueueCheck:
-    """Finds published jobs without a message and running jobs without a lease."""
+    """Finds published jobs without a message and running jobs with an expired lease."""
 
     def __init__(self, db: Database, publisher: Publisher) -> None:
         self._db, self._publisher = db, publisher
 
-    def findings(self) -> Iterator[Finding]:
+    def run(self) -> Iterator[Finding]:
+        """Yield the inconsistencies between rows and queue."""
         with self._db.reading() as tx:
             overdue = tx.now - timedelta(seconds=OVERDUE_S)
             published = list(
@@ -40,14 +41,14 @@ class QueueCheck:
         enqueued = {variant: self._publisher.enqueued_job_ids(variant) for variant in {row[0] for row in published}}
         for variant, job_id in published:
             if job_id not in enqueued[variant]:
-                detail = f"published for {variant}, and no message lies there"
+                detail = f"published for {variant}, but the queue has no message for it"
                 yield Finding(Kind.MESSAGE_MISSING, job_id, detail, self._republish)
         for job_id, worker_id in expired:
-            detail = f"worker {worker_id} was lost and nobody took the job back"
-            yield Finding(Kind.LEASE_EXPIRED, job_id, detail, self._take_back)
+            detail = f"the lease of worker {worker_id} expired and no control worker rescued the job"
+            yield Finding(Kind.LEASE_EXPIRED, job_id, detail, self._rescue)
 
     def _republish(self) -> None:
         republish_lost(self._db, self._publisher)
 
-    def _take_back(self) -> None:
+    def _rescue(self) -> None:
         rescue_expired_leases(self._db)

@@ -37,9 +37,9 @@ def test_every_accepted_job_ends_once_whatever_breaks(parts: str, faults: set[st
     done = subprocess.run(command, capture_output=True, text=True, timeout=840, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
-    verdict = json.loads((tmp_path / "verdict.json").read_text())
-    assert (verdict["lost"], verdict["duplicated"], verdict["unexpected"]) == ([], [], [])
-    assert verdict["accepted"] == verdict["submitted"] == SHORT.jobs
-    assert verdict["faults"] == dict.fromkeys(faults, 1), said
+    check_result = json.loads((tmp_path / "check_result.json").read_text())
+    assert (check_result["lost"], check_result["duplicated"], check_result["unexpected"]) == ([], [], [])
+    assert check_result["accepted"] == check_result["submitted"] == SHORT.jobs
+    assert check_result["faults"] == dict.fromkeys(faults, 1), said
     # A run that no fault has hit shows nothing.
-    assert verdict["recovered"] > 0, said
+    assert check_result["recovered"] > 0, said

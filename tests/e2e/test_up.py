@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from local_services.commands import children_of, wait_until
-from tests.e2e.conftest import RunningPlatform, is_ready, running_platform
+from tests.e2e.conftest import PATIENCE_S, RunningPlatform, is_ready, running_platform
 
 OUR_PACKAGES = ("api", "jobs", "migrations", "mmaudio_client", "mmaudio_model", "workers")
 # Modules that our libraries import by name, some of them only if they exist.
@@ -44,7 +44,7 @@ def hostile_folder(parent: Path) -> Path:
 def output_of(platform: RunningPlatform, *arguments: str) -> tuple[int, str]:
     """Run a command beside a platform; return its exit status and what it printed."""
     process = platform.commands.start(*arguments)
-    status = process.wait(60)
+    status = process.wait(PATIENCE_S)
     log = platform.commands.folder / f"{arguments[0]}-{platform.commands.started.index(process)}.log"
     return status, log.read_text()
 
@@ -98,15 +98,15 @@ def test_a_part_that_crashes_is_restarted(own_platform: RunningPlatform, part: s
     victim.kill()
     wait_until(
         lambda: own_platform.commands.output().count("restarting it in") > said_before,
-        within_s=20,
+        within_s=PATIENCE_S,
         what="a line about it",
     )
 
     def works_again() -> bool:
         return submit_words(own_platform).returncode == 0
 
-    wait_until(lambda: is_ready(own_platform.url), within_s=40, what="a ready platform")
-    wait_until(works_again, within_s=60, what="a job that succeeds")
+    wait_until(lambda: is_ready(own_platform.url), within_s=PATIENCE_S, what="a ready platform")
+    wait_until(works_again, within_s=PATIENCE_S, what="a job that succeeds")
 
 
 def submit_words(platform: RunningPlatform, *options: str) -> subprocess.CompletedProcess[str]:
@@ -114,18 +114,18 @@ def submit_words(platform: RunningPlatform, *options: str) -> subprocess.Complet
         "submit", "--prompt", "x", "--duration", "0.64", "--num-steps", "2", "--api-url", platform.url,
         "--output", str(platform.data_dir / "out"), *options,
     )  # fmt: skip
-    return subprocess.CompletedProcess([], process.wait(60))
+    return subprocess.CompletedProcess([], process.wait(PATIENCE_S))
 
 
 def test_killing_up_itself_stops_its_children(own_platform: RunningPlatform) -> None:
     children = children_of(own_platform.pid)
     os.kill(own_platform.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(children, timeout=30)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert [child.cmdline() for child in alive] == []
     # and the folder and the port are free again
     again = own_platform.commands.start("up")
     own_platform.pid = again.pid
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not is_ready(own_platform.url) and time.monotonic() < deadline:
         assert again.poll() is None, own_platform.commands.output()
         time.sleep(0.2)
@@ -138,17 +138,19 @@ def test_ctrl_c_waits_for_a_running_job_and_a_second_one_returns_it_to_the_queue
     long = {"prompt": "x", "num_steps": 100, "duration_s": 30, "num_samples": 4}
     job = httpx.post(f"{own_platform.url}/v1/jobs", json=long, trust_env=False).raise_for_status().json()["id"]
     # A job that waits for the device is returned at the first Ctrl-C; this one occupies it.
-    wait_until(lambda: state_of(own_platform, job) == ("running", "sample", [None]), within_s=60, what="a sampling job")
+    wait_until(
+        lambda: state_of(own_platform, job) == ("running", "sample", [None]), within_s=PATIENCE_S, what="a sampling job"
+    )
     os.kill(own_platform.pid, signal.SIGINT)
     up = next(process for process in own_platform.commands.started if process.pid == own_platform.pid)
     said = "s for 1 running job to finish; Ctrl-C again returns them to the queue"
-    wait_until(lambda: said in own_platform.commands.output(), within_s=20, what="a line about the running job")
+    wait_until(lambda: said in own_platform.commands.output(), within_s=PATIENCE_S, what="a line about the running job")
     assert up.poll() is None
     os.kill(own_platform.pid, signal.SIGINT)
 
-    assert up.wait(30) == 0
+    assert up.wait(PATIENCE_S) == 0
     assert state_of(own_platform, job) == ("queued", None, ["requeued"])
-    _, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=PATIENCE_S)
     assert alive == []
     assert not (own_platform.data_dir / "broker.url").exists()
     with pytest.raises(httpx.ConnectError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ from jobs.service.artifacts import artifacts_by_job
 from jobs.service.queries import JobFilter, get_job, job_attempts, job_events, list_jobs, list_workers
 from jobs.service.scheduling.dispatch import dispatch
 from jobs.service.submission import SubmitPolicy, submit
-from jobs.service.uploads import announce_upload, mark_upload_checked
+from jobs.service.uploads import store_upload
 from jobs.service.workers import request_drain
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
@@ -66,13 +65,9 @@ class PlatformHarness:
         return ids
 
     def upload(self, data: bytes) -> str:
-        with self.db.transaction() as tx:
-            upload = announce_upload(
-                tx, tenant=TENANT, filename="v", content_type="video/mp4", size_bytes=len(data), sha256=None, ttl_s=3600
-            )
-            mark_upload_checked(tx, upload.id)
-        self.store.put_stream(upload.storage_key, io.BytesIO(data), content_type="video/mp4", max_bytes=len(data))
-        return upload.id
+        return store_upload(
+            self.db, self.store, data, tenant=TENANT, filename="v", content_type="video/mp4", ttl_s=3600
+        )
 
     def job(self, job_id: str) -> Job:
         with self.db.reading() as tx:

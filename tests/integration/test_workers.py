@@ -17,7 +17,7 @@ from tests.integration.conftest import PATIENCE_S, TENANT, PlatformHarness
 
 
 def test_two_workers_finish_many_jobs_each_once(serving: PlatformHarness) -> None:
-    ids = serving.submit(24)
+    ids = serving.submit(16)
     jobs = serving.wait_for(ids)
     assert {job.state for job in jobs} == {State.SUCCEEDED}
     assert len({job.worker_id for job in jobs}) == 2
@@ -31,7 +31,7 @@ def test_two_workers_finish_many_jobs_each_once(serving: PlatformHarness) -> Non
 def test_a_broker_that_is_wiped_while_jobs_run_loses_none(serving: PlatformHarness) -> None:
     import redis
 
-    ids = serving.submit(12)
+    ids = serving.submit(8)
     wait_until(lambda: serving.states()["running"] > 0, within_s=PATIENCE_S, what="a running job")
     redis.Redis.from_url(serving.settings.broker_url).flushall()
     assert {job.state for job in serving.wait_for(ids)} == {State.SUCCEEDED}
@@ -43,7 +43,7 @@ def test_a_message_delivered_twice_runs_once(platform: PlatformHarness) -> None:
     assert platform.broker.enqueued_job_ids("tiny_16k") == set(ids)
     platform.commands.start("worker", "--devices", "cpu:0")
     platform.wait_for(ids)
-    wait_until(lambda: not platform.broker.enqueued_job_ids("tiny_16k"), within_s=PATIENCE_S, what="an empty belt")
+    wait_until(lambda: not platform.broker.enqueued_job_ids("tiny_16k"), within_s=PATIENCE_S, what="an empty queue")
     for job_id in ids:
         assert platform.outcomes(job_id) == ["succeeded"]
 
@@ -122,7 +122,7 @@ def test_a_draining_worker_hands_back_what_waits_for_the_device_before_its_batch
     }
     worker = platform.commands.start("worker", "--devices", "cpu:0")
     platform.wait_for_workers(1)
-    (sampled,) = platform.submit(duration_s=8, num_steps=100)
+    (sampled,) = platform.submit(duration_s=4, num_steps=100)
     wait_until(lambda: platform.job(sampled).stage is Stage.SAMPLE, within_s=PATIENCE_S, what="sampling")
     (waiting,) = platform.submit()
     wait_until(
@@ -144,7 +144,7 @@ def test_a_worker_that_is_drained_by_the_api_lets_go_of_its_jobs_ends_and_is_not
 ) -> None:
     command = platform.commands.start("worker", "--devices", "cpu:0")
     platform.wait_for_workers(1)
-    ids = platform.submit(2, duration_s=8, num_steps=100)
+    ids = platform.submit(2, duration_s=2, num_steps=100)
     wait_until(lambda: platform.states()["running"] == 2, within_s=PATIENCE_S, what="two running jobs")
     platform.drain()
     wait_until(
@@ -199,8 +199,8 @@ def test_an_object_of_a_listed_bucket_is_read_from_there(serving: PlatformHarnes
 
 def test_a_killed_worker_loses_no_job(serving: PlatformHarness) -> None:
     """It is the last one on this platform: its workers are not the ones that began."""
-    (long,) = serving.submit(duration_s=8, num_steps=60)
-    ids = [long, *serving.submit(12, num_steps=8)]
+    (long,) = serving.submit(duration_s=4, num_steps=60)
+    ids = [long, *serving.submit(6, num_steps=8)]
     wait_until(lambda: serving.job(long).stage is Stage.SAMPLE, within_s=PATIENCE_S, what="sampling")
     killed = serving.pid_of_worker(serving.job(long))
     os.kill(killed, signal.SIGKILL)

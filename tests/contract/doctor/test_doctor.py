@@ -1,4 +1,4 @@
-"""`mmaudio doctor` on each kind of database and store: it finds what disagrees, mends it, and touches nothing else."""
+"""`mmaudio doctor` on each database and store: it finds inconsistencies, repairs them and touches nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jobs.cli.doctor import doctor
 from jobs.db.database import Database
 from jobs.db.tables import Artifact, Job, Upload
 from jobs.doctor.objects import ObjectsCheck
-from jobs.lifecycle import State
+from jobs.lifecycle import ArtifactKind, State
 from jobs.queue import Broker
 from jobs.request import JobRequest
 from jobs.service import attempts
@@ -60,7 +60,7 @@ class Harness:
         job_id = self.submit()
         claim, key = self.claim(job_id), f"jobs/{job_id}/1/audio.flac"
         self.put(key)
-        artifact = NewArtifact("audio.flac", "audio", "flac", "audio/flac", key, 5, "0" * 64, 8.0, 0, 7)
+        artifact = NewArtifact("audio.flac", ArtifactKind.AUDIO, "flac", "audio/flac", key, 5, "0" * 64, 8.0, 0, 7)
         with self.db.transaction() as tx:
             assert attempts.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=3600)
         return job_id
@@ -78,11 +78,12 @@ class Harness:
         return CliRunner().invoke(doctor, ["--grace", "-60", *options])
 
     def found(self, *options: str) -> dict[str, list[str]]:
-        """Return the subjects of what it says, by kind."""
+        """Return the subjects of the findings, by kind."""
         kinds: dict[str, list[str]] = {}
         for line in self.doctor("--json", *options).stdout.splitlines():
-            said = json.loads(line)
-            kinds.setdefault(said["kind"], []).append(said["subject"])
+            finding = json.loads(line)
+            assert finding["fixed"] is ("--fix" in options)
+            kinds.setdefault(finding["kind"], []).append(finding["subject"])
         return kinds
 
 
@@ -91,9 +92,9 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("MMAUDIO_DATA_DIR", str(tmp_path / "data"))
     if request.param == "sqlite+folder":
         migrated_sqlite(tmp_path / "data" / "mmaudio.db")
-        yield from _house(tmp_path, monkeypatch)
+        yield from _harness(tmp_path, monkeypatch)
         return
-    endpoint, bucket = request.getfixturevalue("s3_endpoint"), f"house-{uuid.uuid4().hex}"
+    endpoint, bucket = request.getfixturevalue("s3_endpoint"), f"doctor-{uuid.uuid4().hex}"
     boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=bucket)
     more = {
         "MMAUDIO_STORAGE_URL": f"s3://{bucket}/p",
@@ -103,22 +104,22 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     with migrated_postgres(request.getfixturevalue("postgres_uri")) as url:
         for name, value in {**more, **CREDENTIALS, "MMAUDIO_DATABASE_URL": url}.items():
             monkeypatch.setenv(name, value)
-        yield from _house(tmp_path, monkeypatch)
+        yield from _harness(tmp_path, monkeypatch)
 
 
-def _house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
+def _harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     with valkey_server(tmp_path / "valkey") as broker_url:
         monkeypatch.setenv("MMAUDIO_BROKER_URL", broker_url)
         settings = Settings()
         db, broker = Database(settings.database_url), Broker(broker_url)
-        with db.transaction() as tx:  # jobs are published for workers that are there
+        with db.transaction() as tx:  # only variants with a live worker are published
             register_worker(tx, worker_id="w", hostname="h", pid=1, device="cpu:0", slots=4, variants=["tiny_16k"])
         yield Harness(db, open_store(settings), broker)
         broker.close()
         db.close()
 
 
-def test_a_house_in_order_is_said_to_be(harness: Harness) -> None:
+def test_a_consistent_platform_has_no_findings(harness: Harness) -> None:
     harness.succeeded()
     harness.upload()
     running = harness.submit()
@@ -127,10 +128,10 @@ def test_a_house_in_order_is_said_to_be(harness: Harness) -> None:
     harness.submit()
     dispatch(harness.db, harness.broker)
     done = harness.doctor()
-    assert (done.exit_code, done.stdout) == (0, "nothing disagrees\n")
+    assert (done.exit_code, done.stdout) == (0, "no inconsistencies found\n")
 
 
-def test_rows_without_objects_and_objects_without_rows_are_found_and_mended(harness: Harness) -> None:
+def test_rows_without_objects_and_objects_without_rows_are_found_and_fixed(harness: Harness) -> None:
     whole, broken = harness.succeeded(), harness.succeeded()
     harness.store.delete([f"jobs/{broken}/1/audio.flac"])
     harness.put(f"jobs/{whole}/2/audio.flac")
@@ -141,7 +142,7 @@ def test_rows_without_objects_and_objects_without_rows_are_found_and_mended(harn
     wanted = {
         "artifact_missing": [f"{broken}/audio.flac"],
         "upload_missing": [lost.id],
-        "object_unknown": [f"jobs/{whole}/2/audio.flac", "jobs/job_nobody/1/audio.flac", "uploads/upl_nobody/content"],
+        "object_orphaned": [f"jobs/{whole}/2/audio.flac", "jobs/job_nobody/1/audio.flac", "uploads/upl_nobody/content"],
     }
     assert {kind: sorted(subjects) for kind, subjects in harness.found().items()} == wanted
     assert {kind: sorted(subjects) for kind, subjects in harness.found("--fix").items()} == wanted
@@ -154,18 +155,18 @@ def test_rows_without_objects_and_objects_without_rows_are_found_and_mended(harn
         assert tx.session.get_one(Job, broken).state is State.SUCCEEDED
 
 
-def test_without_fix_nothing_is_changed_and_the_status_tells(harness: Harness) -> None:
+def test_without_fix_nothing_is_changed_and_the_exit_status_is_1(harness: Harness) -> None:
     harness.put("jobs/job_nobody/1/audio.flac")
     done = harness.doctor()
     assert done.exit_code == 1
-    assert "object_unknown: jobs/job_nobody/1/audio.flac: 5 bytes of" in done.stdout
-    assert done.stdout.endswith("1 disagreements, 0 mended\n")
+    assert "object_orphaned: jobs/job_nobody/1/audio.flac: 5 bytes, written" in done.stdout
+    assert done.stdout.endswith("1 inconsistency found, 0 fixed\n")
     assert list(harness.store.list_keys("")) == ["jobs/job_nobody/1/audio.flac"]
 
 
-def test_young_objects_are_left_alone(harness: Harness) -> None:
+def test_objects_younger_than_the_grace_are_skipped(harness: Harness) -> None:
     harness.put("jobs/job_nobody/1/audio.flac")
-    assert list(ObjectsCheck(harness.db, harness.store, grace_s=3600).findings()) == []
+    assert list(ObjectsCheck(harness.db, harness.store, grace_s=3600).run()) == []
 
 
 def test_more_rows_and_objects_than_a_range_are_compared(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +193,7 @@ def test_published_without_a_message_and_running_without_a_lease(harness: Harnes
     assert wiped in harness.broker.enqueued_job_ids("tiny_16k")
 
 
-def test_writes_that_never_ended_are_taken_back(harness: Harness) -> None:
+def test_unfinished_writes_are_discarded(harness: Harness) -> None:
     if harness.store.backend == "local":
         harness.store.check()
         (harness.store._drafts / "tmpabc").write_bytes(b"half")  # type: ignore[attr-defined]
@@ -208,7 +209,7 @@ def test_writes_that_never_ended_are_taken_back(harness: Harness) -> None:
     assert list(harness.store.unfinished_writes(older_than_s=-60)) == []
 
 
-def test_a_part_that_does_not_answer_is_named_and_the_others_are_compared(
+def test_an_unreachable_service_is_named_and_the_other_checks_run(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness.put("jobs/job_nobody/1/audio.flac")
@@ -218,5 +219,5 @@ def test_a_part_that_does_not_answer_is_named_and_the_others_are_compared(
         tx.session.get_one(Job, job_id).published_at = tx.now - timedelta(seconds=60)
     done = harness.doctor()
     assert done.exit_code == 1
-    assert "object_unknown" in done.stdout
-    assert "rows and queue: not compared to the end" in done.stderr
+    assert "object_orphaned" in done.stdout
+    assert "check failed: rows and queue: " in done.stderr

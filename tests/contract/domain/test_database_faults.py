@@ -1,8 +1,7 @@
-"""Transactions when the database breaks under them: what may pass is done again, what is unknown is not doubled."""
+"""Transactions during database faults: transient errors are retried, commits with unknown result are not doubled."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, tzinfo
@@ -14,6 +13,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from jobs.db.database import Database, Transaction
+from jobs.db.faults import is_disk_full
 from jobs.db.tables import Job
 from jobs.request import JobRequest
 from jobs.service.attempts import claim
@@ -62,7 +62,7 @@ def forgetful(migrated_url: str) -> Iterator[ForgetfulDatabase]:
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01", "57P01", "57P03", "08006", "25006", "55P03"])
-def test_a_refusal_that_passes_is_tried_again_as_a_whole(db: Database, code: str) -> None:
+def test_a_transient_error_repeats_the_whole_transaction(db: Database, code: str) -> None:
     refusals = [code, code]
 
     def step(tx: Transaction) -> str:
@@ -75,19 +75,6 @@ def test_a_refusal_that_passes_is_tried_again_as_a_whole(db: Database, code: str
     assert count(db) == 1  # what the first two tries wrote was rolled back
 
 
-def test_a_busy_sqlite_is_asked_again_and_a_full_disk_is_not() -> None:
-    from jobs.db.faults import may_pass
-
-    def refusal(code: int) -> DBAPIError:
-        error = sqlite3.OperationalError("made by the test")
-        error.sqlite_errorcode = code
-        return OperationalError("x", {}, error)
-
-    assert may_pass(refusal(sqlite3.SQLITE_BUSY))
-    assert may_pass(refusal(sqlite3.SQLITE_BUSY_SNAPSHOT))
-    assert not may_pass(refusal(sqlite3.SQLITE_FULL))
-
-
 def test_it_waits_longer_each_time_and_gives_up(db: Database) -> None:
     pauses: list[float] = []
     db._sleep, db._rng = pauses.append, lambda: 0.5
@@ -98,6 +85,20 @@ def test_it_waits_longer_each_time_and_gives_up(db: Database) -> None:
     with pytest.raises(OperationalError):
         db.run(step, repeatable=True)
     assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6])
+
+
+def test_steps_after_the_commit_run_once_and_only_after_it(db: Database) -> None:
+    done: list[int] = []
+    refusals = ["40001"]
+
+    def step(tx: Transaction) -> None:
+        tx.after_commit.append(lambda: done.append(count(db)))
+        submit_rain(tx)
+        if refusals:
+            raise OperationalError("x", {}, psycopg.errors.lookup(refusals.pop())("made by the test"))
+
+    quick(db).run(step, repeatable=False)
+    assert done == [1]
 
 
 def test_what_never_passes_is_raised_at_once(db: Database) -> None:
@@ -178,8 +179,10 @@ def test_a_full_sqlite_disk_refuses_and_keeps_what_it_has(tmp_path: Path) -> Non
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     big = JobRequest(prompt="x" * 20_000)
-    with pytest.raises(OperationalError, match="full"):
+    with pytest.raises(OperationalError) as caught:
         db.run(lambda tx: [submit(tx, big, tenant="t", policy=POLICY) for _ in range(9)], repeatable=True)
+    assert is_disk_full(caught.value)
+    assert "xxx" not in str(caught.value), "prompts are not for logs"
     with db.reading() as tx:
         assert list(tx.session.scalars(select(Job.id))) == [kept]
     db.close()

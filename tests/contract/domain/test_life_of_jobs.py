@@ -1,6 +1,6 @@
-"""Whatever happens in whatever order, an accepted job ends once and is published once: ten thousand random steps of
-submit, publish, deliver (twice), claim, heartbeat, cancel, crash, sweep, late result. SQLite in memory-backed
-files, a clock that the machine moves, a belt in memory; the same steps in every run."""
+"""In whatever order things happen, an accepted job ends once and is published once: four thousand random steps of
+submit, publish, deliver (twice), claim, heartbeat, cancel, crash, maintenance and late results, with SQLite, a clock
+that the state machine moves and a queue in memory; the same steps in every run."""
 
 from __future__ import annotations
 
@@ -27,32 +27,33 @@ from hypothesis.stateful import (
 from sqlalchemy import select
 
 from jobs.db.database import Database
-from jobs.db.tables import Artifact, Base, Job, JobAttempt, JobEvent
+from jobs.db.tables import Artifact, Job, JobAttempt, JobEvent
 from jobs.errors import Failure, JobEndedError, LeaseLostError
-from jobs.lifecycle import TRANSITIONS, Stage, State
+from jobs.lifecycle import TRANSITIONS, ArtifactKind, Stage, State
 from jobs.request import JobRequest
 from jobs.service import attempts
 from jobs.service.attempts import Claim, NewArtifact, Progress
 from jobs.service.cancellation import cancel
-from jobs.service.maintenance import MaintenancePolicy, run_maintenance
+from jobs.service.maintenance import MaintenancePolicy
 from jobs.service.scheduling import quotas
 from jobs.service.scheduling.dispatch import dispatch
-from jobs.service.scheduling.queue_counters import recount, stored_counts
 from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.workers import record_heartbeat, register_worker
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue
 from tests.databases import migrated_sqlite
+from tests.maintenance import run_maintenance
+from tests.queue_counts import recount, stored_counts
 
-STEPS = 10_000
+STEPS = 4_000
 STEPS_A_RUN = 50
 LEASE_S = 12.0
 VARIANT = "tiny_16k"
 WORKERS = ("w1", "w2")
 TENANTS = ("a", "b", "c")
 POLICY = SubmitPolicy(variants=(VARIANT,), default_run_timeout_s=60, draw_seed=lambda: 7)
-SWEEP = MaintenancePolicy(lost_after_s=LEASE_S, overdue_grace_s=20, dispatch=DispatchPolicy(priority_aging_s=30))
+MAINTENANCE = MaintenancePolicy(lost_after_s=LEASE_S, overdue_grace_s=20, dispatch=DispatchPolicy(priority_aging_s=30))
 HICCUP = Failure("storage_unavailable", "No answer.", "fetch", retryable=True)
 BROKEN = Failure("media_invalid", "Not a video.", "decode", retryable=False)
 
@@ -84,14 +85,14 @@ class LifeOfJobs(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         with self.db.transaction() as tx:
-            for table in reversed(Base.metadata.sorted_tables):
+            for table in reversed(Job.metadata.sorted_tables):
                 tx.session.execute(table.delete())
             for name in WORKERS:
                 register_worker(tx, worker_id=name, hostname="h", pid=1, device="cpu:0", slots=2, variants=[VARIANT])
         self.queue = FakeQueue()
         self.accepted: set[str] = set()
         self.published: dict[str, int] = {}
-        """Which attempt was told that its outputs are the job's."""
+        """The attempt whose `complete` returned True."""
 
     # What callers do.
 
@@ -125,18 +126,18 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     @rule()
     def publish(self) -> None:
-        dispatch(self.db, self.queue, policy=SWEEP.dispatch)
+        dispatch(self.db, self.queue, policy=MAINTENANCE.dispatch)
 
     @rule()
     def die_between_mark_and_message(self) -> None:
         with contextlib.suppress(ProcessDiedError):
-            dispatch(self.db, DyingQueue(), policy=SWEEP.dispatch)
+            dispatch(self.db, DyingQueue(), policy=MAINTENANCE.dispatch)
 
     @rule(target=held, worker=st.sampled_from(WORKERS), twice=st.booleans())
     def deliver(self, worker: str, twice: bool) -> Any:
         self.heartbeat_of_idle_workers()
         if not self.queue.down:
-            dispatch(self.db, self.queue, policy=SWEEP.dispatch)
+            dispatch(self.db, self.queue, policy=MAINTENANCE.dispatch)
         job_id = self.queue.take(VARIANT)
         if job_id is None:
             return multiple()
@@ -212,8 +213,8 @@ class LifeOfJobs(RuleBasedStateMachine):
         self.clock.advance(seconds)
 
     @rule()
-    def sweep(self) -> None:
-        run_maintenance(self.db, self.queue, SWEEP)
+    def maintain(self) -> None:
+        run_maintenance(self.db, self.queue, MAINTENANCE)
 
     @rule(paused=st.sampled_from([False, False, False, True]))
     def pause_or_resume(self, paused: bool) -> None:
@@ -247,7 +248,7 @@ class LifeOfJobs(RuleBasedStateMachine):
                 quotas.clear_quota(tx, tenant)
         for _ in range(60):
             self.heartbeat([])
-            run_maintenance(self.db, self.queue, SWEEP)
+            run_maintenance(self.db, self.queue, MAINTENANCE)
             while (job_id := self.queue.take(VARIANT)) is not None:
                 claim = self._claim(job_id, "w1")
                 if claim is not None:
@@ -264,7 +265,7 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     def _complete(self, claim: Claim) -> None:
         artifact = NewArtifact(
-            name="audio.flac", kind="audio", format="flac", content_type="audio/flac",
+            name="audio.flac", kind=ArtifactKind.AUDIO, format="flac", content_type="audio/flac",
             storage_key=f"jobs/{claim.job_id}/{claim.attempt}/audio.flac", size_bytes=1, sha256="0" * 64,
             duration_s=8.0, sample_index=0, seed=7,
         )  # fmt: skip
@@ -276,7 +277,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         self._end(claim, step)
 
     def _end(self, claim: Claim, step: Any) -> None:
-        """End an attempt; one that is not held any more is told so, and changes nothing."""
+        """End an attempt; one whose lease was lost gets `LeaseLostError` and changes nothing."""
         with self.db.reading() as tx:
             job = tx.session.get_one(Job, claim.job_id)
             current = (job.state, job.attempt, job.worker_id) == (State.RUNNING, claim.attempt, claim.worker_id)
@@ -296,15 +297,15 @@ class LifeOfJobs(RuleBasedStateMachine):
 
     def _check_stories(self) -> None:
         with self.db.reading() as tx:
-            stories: dict[str, list[str]] = {job_id: [] for job_id in self.accepted}
+            histories: dict[str, list[str]] = {job_id: [] for job_id in self.accepted}
             for event in tx.session.scalars(select(JobEvent).order_by(JobEvent.id)):
                 if event.kind in set(State):
-                    stories[event.job_id].append(event.kind)
-            for story in stories.values():
-                assert story[0] == State.QUEUED
-                for current, following in itertools.pairwise(story):
-                    assert State(following) in TRANSITIONS[State(current)], story
-                assert State(story[-1]).is_terminal
+                    histories[event.job_id].append(event.kind)
+            for history in histories.values():
+                assert history[0] == State.QUEUED
+                for current, following in itertools.pairwise(history):
+                    assert State(following) in TRANSITIONS[State(current)], history
+                assert State(history[-1]).is_terminal
             outcomes = Counter(tx.session.scalars(select(JobAttempt.outcome)))
             assert None not in outcomes
             assert outcomes["succeeded"] == len(self.published)
@@ -329,7 +330,7 @@ def life_of_jobs() -> Any:
 
 
 @pytest.mark.timeout(900)
-def test_ten_thousand_random_steps_lose_nothing_and_publish_nothing_twice(life_of_jobs: type[LifeOfJobs]) -> None:
+def test_thousands_of_random_steps_lose_nothing_and_publish_nothing_twice(life_of_jobs: type[LifeOfJobs]) -> None:
     run_state_machine_as_test(
         life_of_jobs,
         settings=settings(

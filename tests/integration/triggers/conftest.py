@@ -1,4 +1,4 @@
-"""A database, a belt and real servers around the sources of bucket events."""
+"""A database, a queue and real servers around the sources of bucket events."""
 
 from __future__ import annotations
 
@@ -86,5 +86,5 @@ def make_platform(tmp_path: Path, s3_endpoint: str) -> Iterator[Callable[[], Har
 
 
 @pytest.fixture
-def platform(make_house: Callable[[], Harness]) -> Harness:
+def platform(make_platform: Callable[[], Harness]) -> Harness:
     return make_platform()

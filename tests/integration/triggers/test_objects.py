@@ -28,15 +28,15 @@ def test_a_look_into_a_versioned_bucket_sees_each_version(platform: Harness) -> 
     platform.s3.put_bucket_versioning(Bucket=platform.bucket, VersioningConfiguration={"Status": "Enabled"})
     first = platform.s3.put_object(Bucket=platform.bucket, Key="a", Body=b"1")
     platform.s3.put_object(Bucket=platform.bucket, Key="a", Body=b"2")
-    seen = S3BucketReader(platform.s3).look(platform.bucket, "a", first["VersionId"])
+    seen = S3BucketReader(platform.s3).head_object(platform.bucket, "a", first["VersionId"])
     assert seen is not None
     assert (f'"{seen.etag}"', seen.version_id) == (first["ETag"], first["VersionId"])
-    assert S3BucketReader(platform.s3).look(platform.bucket, "a", "never-was") is None
+    assert S3BucketReader(platform.s3).head_object(platform.bucket, "a", "never-was") is None
 
 
 def test_a_store_that_does_not_answer_is_told_apart_from_absence() -> None:
     with pytest.raises(StorageUnavailableError):
-        S3BucketReader(s3_client(endpoint_url="http://127.0.0.1:9", addressing_style="path")).look("bucket", "a")
+        S3BucketReader(s3_client(endpoint_url="http://127.0.0.1:9", addressing_style="path")).head_object("bucket", "a")
 
 
 @pytest.mark.parametrize("size", [5, 9 * 1024**2])

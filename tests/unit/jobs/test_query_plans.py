@@ -1,4 +1,4 @@
-"""No statement that is run for each job, or again and again, reads the whole table: the plans say so."""
+"""No statement that runs per job or periodically scans a whole table, by its query plan."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def plans_of(db: Database, statements: list[tuple[str, Any]]) -> Iterator[tuple[
 def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
     db: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
-    seen: dict[str, Any] = {}
+    statements: dict[str, Any] = {}
 
     def remember(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
         if statement.lstrip().startswith(("SELECT", "UPDATE", "DELETE", "WITH")) and not many:
-            seen.setdefault(statement, parameters)
+            statements.setdefault(statement, parameters)
 
     event.listen(db.engine, "before_cursor_execute", remember)
     policy, queue = SubmitPolicy(variants=("tiny_16k",)), FakeQueue()
@@ -81,10 +81,10 @@ def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
     prune(db, LocalStore(tmp_path / "objects"), lambda output, job_id, attempt: 0)
     event.remove(db.engine, "before_cursor_execute", remember)
 
-    assert len(seen) > 30
+    assert len(statements) > 30
     whole = [
         (line, statement)
-        for statement, line in plans_of(db, list(seen.items()))
+        for statement, line in plans_of(db, list(statements.items()))
         for table in BIG_TABLES
         if line.startswith(f"SCAN {table}") and "INDEX" not in line
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import json
-import socket
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -258,16 +257,14 @@ def test_a_server_that_is_away_is_named_at_once(monkeypatch: pytest.MonkeyPatch,
     naps: list[float] = []
     monkeypatch.setattr("mmaudio_client.cli.session.Client", functools.partial(Client, sleep=naps.append))
     (tmp_path / "clip.mp4").write_bytes(b"video")
-    with socket.socket() as taken:  # bound and not listening: nobody else can answer there
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        for arguments in (["list"], ["status", JOB_ID], ["submit", "--prompt", "x"], ["submit", "clip.mp4"]):
-            result = run(*arguments, "--api-url", url)
-            assert (result.exit_code, result.stdout, naps) == (ExitCode.UNREACHABLE, "", [])
-            assert result.stderr.startswith(f"Error: Cannot connect to {url}: Connection refused. ")
-            assert "`mmaudio up`" in result.stderr
-        error = json.loads(run("list", "--api-url", url, "--json").stderr)["error"]
-        assert (error["code"], url in error["message"]) == ("server_unreachable", True)
+    url = "http://127.0.0.1:9"  # the discard service, which no machine runs any more
+    for arguments in (["list"], ["status", JOB_ID], ["submit", "--prompt", "x"], ["submit", "clip.mp4"]):
+        result = run(*arguments, "--api-url", url)
+        assert (result.exit_code, result.stdout, naps) == (ExitCode.UNREACHABLE, "", [])
+        assert result.stderr.startswith(f"Error: Cannot connect to {url}: Connection refused. ")
+        assert "`mmaudio up`" in result.stderr
+    error = json.loads(run("list", "--api-url", url, "--json").stderr)["error"]
+    assert (error["code"], url in error["message"]) == ("server_unreachable", True)
 
 
 def test_a_server_error_is_not_a_refusal(mmaudio: Command, server: ScriptedServer) -> None:

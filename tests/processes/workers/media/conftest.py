@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmaudio_model.media.probe import MediaLimits
-from tests.unit.workers.media.sandbox_processes import FPS, HEIGHT, WIDTH, boot
+from tests.processes.workers.media.sandbox_processes import FPS, HEIGHT, WIDTH, boot
 from workers.media.sandbox import MediaSandbox, SandboxLimits
 
 
@@ -45,7 +45,7 @@ def anything(tmp_path: Path) -> Path:
 
 class OpenSandbox(Protocol):
     def __call__(
-        self, scratch: Path, media: MediaLimits | None = None, *, ahead: bool = False, **limits: float
+        self, scratch: Path, media: MediaLimits | None = None, *, prestart: bool = False, **limits: float
     ) -> MediaSandbox: ...
 
 
@@ -55,9 +55,9 @@ def sandbox() -> Iterator[OpenSandbox]:
     with contextlib.ExitStack() as stack:
 
         def made(
-            scratch: Path, media: MediaLimits | None = None, *, ahead: bool = False, **limits: float
+            scratch: Path, media: MediaLimits | None = None, *, prestart: bool = False, **limits: float
         ) -> MediaSandbox:
-            box = MediaSandbox(media or MediaLimits(), SandboxLimits(**limits), scratch, ahead=ahead)
+            box = MediaSandbox(media or MediaLimits(), SandboxLimits(**limits), scratch, prestart=prestart)
             stack.callback(box.close)
             return box
 

@@ -1,4 +1,4 @@
-"""Artifacts say where else they were delivered to
+"""Location of an artifact that was delivered to a caller's bucket
 
 Revision: 0005
 Revises: 0002

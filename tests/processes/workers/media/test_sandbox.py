@@ -1,7 +1,8 @@
-"""Strangers' files in a process of their own: what it may use, how its end is told, and what it may answer."""
+"""Untrusted files in sandboxed processes: their limits, the errors of their exits, and the checks of their answers."""
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import threading
@@ -18,15 +19,15 @@ from PIL import Image
 from local_services.commands import wait_until
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError, ModelError
 from mmaudio_model.media.probe import MediaLimits
-from tests.unit.workers.media.conftest import OpenSandbox
-from tests.unit.workers.media.sandbox_processes import (
+from tests.processes.workers.media.conftest import OpenSandbox
+from tests.processes.workers.media.sandbox_processes import (
+    AN_IMAGE,
     FPS,
-    HEIGHT,
+    IMAGE_SHAPE,
     MIB,
     PATIENCE_S,
     RATE_HZ,
     SIZES,
-    WIDTH,
     media_pids,
     pids_left_in,
 )
@@ -53,13 +54,6 @@ def test_a_picture_comes_back_as_one_frame(tmp_path: Path, scratch: Path, sandbo
 
     assert (image.clip.shape, image.clip.dtype) == ((1, 32, 32, 3), np.uint8)
     assert image.clip[0, 16, 16].tolist() == [200, 100, 50]
-
-
-def test_a_video_says_what_it_is(video: Path, scratch: Path, sandbox: OpenSandbox) -> None:
-    info = sandbox(scratch).probe(video, owner="job_1")
-
-    assert (info.width, info.height, info.codec, info.has_audio) == (WIDTH, HEIGHT, "mpeg4", False)
-    assert info.duration_s == pytest.approx(1.0)
 
 
 def test_a_video_gets_its_sound_where_it_is_wanted(
@@ -89,7 +83,7 @@ def test_a_file_that_is_no_video_is_refused_in_words(tmp_path: Path, scratch: Pa
 
 def test_the_limits_of_media_hold_in_the_process(video: Path, scratch: Path, sandbox: OpenSandbox) -> None:
     with pytest.raises(MediaTooLargeError, match="64x48 pixels"):
-        sandbox(scratch, MediaLimits(max_pixels=1000)).probe(video, owner="job_1")
+        sandbox(scratch, MediaLimits(max_pixels=1000)).read_frames(video, owner="job_1", **SIZES)
 
 
 def test_a_picture_that_needs_more_memory_than_is_allowed_is_too_large(
@@ -107,7 +101,7 @@ def test_memory_is_limited(anything: Path, scratch: Path, doing: Callable[[str],
     doing(f"return {{'size': len(bytearray({400 * MIB}))}}")
 
     with pytest.raises(MediaTooLargeError, match="more memory than is allowed"):
-        sandbox(scratch, memory_bytes=300 * MIB).probe(anything, owner="job_1")
+        sandbox(scratch, memory_bytes=300 * MIB).read_image(anything, owner="job_1", clip_size=32)
 
 
 def test_processor_time_is_limited(
@@ -116,7 +110,7 @@ def test_processor_time_is_limited(
     doing("while True: pass")
 
     with pytest.raises(MediaTooLargeError, match="more time or memory than is allowed"):
-        sandbox(scratch, cpu_s=1).probe(anything, owner="job_1")
+        sandbox(scratch, cpu_s=1).read_image(anything, owner="job_1", clip_size=32)
 
 
 def test_wall_time_is_limited_and_the_process_is_gone(
@@ -127,7 +121,7 @@ def test_wall_time_is_limited_and_the_process_is_gone(
 ) -> None:
     doing("time.sleep(600)")
     with pytest.raises(MediaTooLargeError, match=r"longer than the allowed 0\.3 s"):
-        sandbox(scratch, wall_s=0.3).probe(anything, owner="job_1")
+        sandbox(scratch, wall_s=0.3).read_image(anything, owner="job_1", clip_size=32)
     assert len(media_pids()) == 1, "the fork server alone"
     assert list(scratch.iterdir()) == []
 
@@ -138,7 +132,7 @@ def test_the_size_of_files_is_limited(
     doing(f"pathlib.Path('out.video').write_bytes(bytes({2 * MIB}))\nreturn {{}}")
 
     with pytest.raises(MediaTooLargeError, match="more time or memory than is allowed"):
-        sandbox(scratch, array_bytes=MIB).probe(anything, owner="job_1")
+        sandbox(scratch, array_bytes=MIB).read_image(anything, owner="job_1", clip_size=32)
 
 
 @pytest.mark.parametrize(
@@ -154,11 +148,31 @@ def test_a_process_that_breaks_is_an_error_of_its_job_and_the_next_call_works(
     box = sandbox(scratch)
     doing(end)
     with pytest.raises(MediaInvalidError, match="breaks its decoder"):
-        box.probe(anything, owner="job_1")
+        box.read_image(anything, owner="job_1", clip_size=32)
     assert list(scratch.iterdir()) == []
 
-    doing("return dict(duration_s=1, width=2, height=3, codec='c', container='d', has_audio=False)")
-    assert box.probe(anything, owner="job_1").width == 2
+    doing(AN_IMAGE)
+    assert box.read_image(anything, owner="job_1", clip_size=32).clip.shape == IMAGE_SHAPE
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [
+        "raise OSError(28, 'No space left on device')",
+        "raise OSError(122, 'Disk quota exceeded')",
+        "from mmaudio_model.errors import MediaInvalidError\n"
+        "raise MediaInvalidError('cannot be read') from OSError(28, 'No space left on device')",
+    ],
+    ids=["disk", "quota", "behind an error of the decoder"],
+)
+def test_a_full_disk_in_the_process_is_not_blamed_on_the_file(
+    anything: Path, scratch: Path, doing: Callable[[str], None], fails: str, sandbox: OpenSandbox
+) -> None:
+    doing(fails)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
+
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(scratch))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +224,7 @@ def test_pixels_of_another_form_are_an_error_of_their_job(
     arrays: str,
     sandbox: OpenSandbox,
 ) -> None:
-    box = sandbox(scratch, ahead=True)
+    box = sandbox(scratch, prestart=True)
     before = len(list(Path("/proc/self/fd").iterdir()))
     doing(f"{arrays}\nreturn {{}}")
 
@@ -255,10 +269,10 @@ def test_the_process_has_nothing_of_the_workers_environment_and_only_its_own_fil
         "found = dict(os.environ), os.read(instruction['descriptors'][0], 99), sum(map(is_open, range(3, 4096)))\n"
         "return {'error': 'MediaInvalidError', 'message': repr(found)}"
     )
-    with anything.open() as another, pytest.raises(MediaInvalidError) as told:
+    with anything.open() as another, pytest.raises(MediaInvalidError) as raised:
         os.set_inheritable(another.fileno(), True)
-        sandbox(scratch).probe(anything, owner="job_1")
-    environment, content, descriptors = eval(str(told.value))  # what our own code above has written
+        sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
+    environment, content, descriptors = eval(str(raised.value))  # written by the code above
 
     assert "AWS_SECRET_ACCESS_KEY" not in environment
     assert set(environment) <= {"PATH", "LANG", "LC_CTYPE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
@@ -295,14 +309,14 @@ def test_a_process_that_was_taken_over_gets_nowhere(
             canary=str(tmp_path / "canary"), folder=str(tmp_path), address=("127.0.0.1", listener.getsockname()[1])
         )
         doing(
-            f"try: {attempt}\nexcept OSError as exc: said = type(exc).__name__\nelse: said = 'got there'\n"
-            "return {'error': 'MediaInvalidError', 'message': said}"
+            f"try: {attempt}\nexcept OSError as exc: result = type(exc).__name__\nelse: result = 'got there'\n"
+            "return {'error': 'MediaInvalidError', 'message': result}"
         )
-        with pytest.raises(MediaInvalidError) as told:
-            sandbox(scratch).probe(anything, owner="job_1")
+        with pytest.raises(MediaInvalidError) as raised:
+            sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
 
-    # A kernel or container that does not have the layer is said in the log; there the attempt may succeed.
-    assert (str(told.value) != "got there") or layer in caplog.text
+    # Without support of the kernel or container for the layer, which the log names, the attempt may succeed.
+    assert (str(raised.value) != "got there") or layer in caplog.text
     assert not (tmp_path / "made").exists() or layer in caplog.text
 
 
@@ -316,12 +330,12 @@ def test_stop_ends_what_runs_for_its_owner_and_nothing_else(
     doing(
         "pathlib.Path(str(os.getpid())).touch()\n"
         f"while not os.path.exists({str(tmp_path / 'go on')!r}): time.sleep(0.01)\n"
-        "return dict(duration_s=1, width=2, height=3, codec='c', container='d', has_audio=False)"
+        f"{AN_IMAGE}"
     )
     box = sandbox(scratch)
     with ThreadPoolExecutor(2) as pool:
-        stopped = pool.submit(box.probe, anything, owner="job_1")
-        other = pool.submit(box.probe, anything, owner="job_2")
+        stopped = pool.submit(box.read_image, anything, owner="job_1", clip_size=32)
+        other = pool.submit(box.read_image, anything, owner="job_2", clip_size=32)
         try:
             wait_until(lambda: len(pids_left_in(scratch)) == 2, within_s=PATIENCE_S, what="two processes")
             pids = pids_left_in(scratch)
@@ -331,7 +345,7 @@ def test_stop_ends_what_runs_for_its_owner_and_nothing_else(
             assert not other.done()
         finally:
             (tmp_path / "go on").touch()
-        assert other.result(timeout=PATIENCE_S).width == 2
+        assert other.result(timeout=PATIENCE_S).clip.shape == IMAGE_SHAPE
     assert not any(psutil.pid_exists(pid) for pid in pids)
     assert not issubclass(SandboxStoppedError, ModelError), "a stop is no fault of the file"
 
@@ -349,8 +363,8 @@ def test_an_owner_that_was_stopped_may_call_again(
     )
     stopper.start()
     with pytest.raises(SandboxStoppedError):
-        box.probe(anything, owner="job_1")
+        box.read_image(anything, owner="job_1", clip_size=32)
     stopper.join()
 
-    doing("return dict(duration_s=1, width=2, height=3, codec='c', container='d', has_audio=False)")
-    assert box.probe(anything, owner="job_1").width == 2
+    doing(AN_IMAGE)
+    assert box.read_image(anything, owner="job_1", clip_size=32).clip.shape == IMAGE_SHAPE

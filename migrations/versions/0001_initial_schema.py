@@ -1,4 +1,4 @@
-"""The first tables
+"""Initial schema
 
 Revision: 0001
 Revises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -11,7 +12,11 @@ MIB = 1024**2
 WIDTH, HEIGHT, FPS = 64, 48, 25
 RATE_HZ = 16_000
 # Frames as `read_frames` of these tests asks for them; real ones are larger.
-SIZES = {"start_s": 0.0, "duration_s": 1.0, "clip_size": 32, "sync_size": 16}
+SIZES: dict[str, Any] = {"start_s": 0.0, "duration_s": 1.0, "clip_size": 32, "sync_size": 16}
+SYNC_SHAPE = (FPS, 16, 16, 3)
+# Code with which a process answers `read_image` of clip size 32.
+AN_IMAGE = "arrays.append(share(numpy.zeros((1, 32, 32, 3), dtype='uint8')))\nreturn {}"
+IMAGE_SHAPE = (1, 32, 32, 3)
 
 
 def boot(code: Path) -> str:

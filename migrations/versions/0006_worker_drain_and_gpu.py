@@ -1,4 +1,4 @@
-"""Workers: drain asked for, and the figures of their GPU
+"""Workers: requested drain and GPU figures
 
 Revision: 0006
 Revises: 0005
