@@ -9,6 +9,12 @@ BIN := $(VENV)/bin
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu to get the small CPU build.
 STAMP := $(VENV)/.installed
 
+# Tests run in this many processes: unit tests compute, others wait for processes of their own as well.
+UNIT_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
+# Tests start hundreds of Python processes: without compiled files on the disk each would compile the project again.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --dist worksteal
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test unit lint format up chaos bench clean
 
@@ -30,10 +36,10 @@ up: $(STAMP) ## start everything on this machine (Ctrl-C stops it)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/mmaudio up
 
 test: $(STAMP) lint browser ## run every check and every test
-	$(BIN)/python -m pytest
+	$(PYTEST) -n $(TEST_PROCESSES)
 
-unit: $(STAMP) ## run only the fast tests that need no server
-	$(BIN)/python -m pytest tests/unit
+unit: $(STAMP) ## run only the fast tests: no server, no child process, no training
+	$(PYTEST) -n $(UNIT_PROCESSES) tests/unit
 
 lint: $(STAMP) ## formatting, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -1,1 +1,1 @@
-"""Flask: HTTP in, HTTP out. Stores jobs through `jobs.service`, serves the dashboard; imports no torch."""
+"""The HTTP API and the dashboard, in Flask. Uses `jobs.service`; imports no torch."""

@@ -9,6 +9,7 @@ from flask import Flask, Response, request
 from flask_openapi3 import Info, OpenAPI
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
+from api.access_log import register_access_log
 from api.auth import current_tenant
 from api.context import EXTENSION, AppContext
 from api.dashboard.views import dashboard
@@ -25,8 +26,9 @@ from api.routes.workers import workers_api
 from api.schemas.responses import Problem
 from jobs.db.database import Database
 from jobs.queue import Broker
+from jobs.secret_key import load_secret_key
 from jobs.service.scheduling.dispatch import Publisher
-from jobs.settings import Settings, load_secret_key
+from jobs.settings import Settings
 from jobs.storage.bucket_reader import BucketReader, LazyBucketReader
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
@@ -44,17 +46,21 @@ def create_app(
     broker: Broker | Publisher | None = None,
     buckets: BucketReader | None = None,
 ) -> Flask:
-    """Make the app.
+    """Return the app.
 
     Args:
         db, store, broker, buckets: used instead of those that the settings name.
 
     Raises:
-        BrokerUnknownError: nothing says where the broker is.
+        BrokerUnknownError: the settings do not name a broker, and no `mmaudio up` runs.
     """
     app = OpenAPI(
         "api",
-        info=Info(title="mmaudio-platform", version="1", description="Hand in a video, get back sound that fits it."),
+        info=Info(
+            title="mmaudio-platform",
+            version="1",
+            description="Generates audio for videos, images and text with MMAudio models.",
+        ),
         security_schemes={},
         doc_prefix="/docs",
         validation_error_model=Problem,
@@ -72,12 +78,14 @@ def create_app(
         signer=LinkSigner(load_secret_key(settings)),
         buckets=buckets or LazyBucketReader(settings),
     )
+    if settings.access_log:
+        register_access_log(app)
     register_error_handlers(app)
     if settings.listens_on_loopback and not settings.trust_network:
-        app.before_request(_refuse_foreign_name)
+        app.before_request(_refuse_foreign_host)
     app.before_request(_refuse_nul)
     app.before_request(_expect_json)
-    app.after_request(_harden)
+    app.after_request(_add_security_headers)
     for blueprint in (
         jobs_api,
         artifacts_api,
@@ -95,16 +103,16 @@ def create_app(
     return app
 
 
-def _refuse_foreign_name() -> Response | None:
-    """A web page that makes its own name point at 127.0.0.1 (DNS rebinding) comes with its own Host."""
+def _refuse_foreign_host() -> Response | None:
+    """Refuse DNS rebinding: a web page that lets its own name point at 127.0.0.1 sends that name as Host."""
     # Not Flask's TRUSTED_HOSTS, which knows no IPv6 address.
     if urlsplit(f"//{request.host}").hostname in LOOPBACK_NAMES:
         return None
-    return problem(400, "bad_request", f"This server is called localhost, not {request.host!r}.")
+    return problem(400, "bad_request", f"Got Host {request.host!r}; allowed are localhost, 127.0.0.1 and [::1].")
 
 
 def _refuse_nul() -> Response | None:
-    """No id and no filter holds a NUL character; PostgreSQL would not even look for one."""
+    """Refuse NUL characters: no id and no filter has one, and PostgreSQL accepts none in a query."""
     if "\x00" in request.path:
         raise NotFound
     for name, value in request.args.items(multi=True):
@@ -115,20 +123,20 @@ def _refuse_nul() -> Response | None:
 
 
 def _expect_json() -> Response | None:
-    """Refuse bodies that are not JSON before anything looks at them; a form cannot post across sites that way."""
+    """Refuse bodies that are not a JSON object before they are parsed; so no form can post from another site."""
     current_tenant()
     if request.method != "POST" or not request.path.startswith("/v1/") or request.routing_exception is not None:
         return None
     if request.endpoint == EVENTS_ENDPOINT:
-        return None  # object stores send what they like; the token there is what no other site has
+        return None  # object stores send other types; the shared token keeps other sites out
     if not request.content_length and request.endpoint in {"jobs.cancel_job", "jobs.retry_job", "workers.drain_worker"}:
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
-            return problem(403, "cross_site", "This call may not come from another site.")
+            return problem(403, "cross_site", "Calls from other sites are not allowed.")
         return None
     if request.mimetype != "application/json":
         return problem(415, "wrong_media_type", f"Got {request.mimetype or 'no content type'}; send application/json.")
     if request.content_length is None and len(request.get_data()) >= MAX_JSON_BYTES:
-        raise RequestEntityTooLarge  # it came in chunks, and what lies behind the limit was not read
+        raise RequestEntityTooLarge  # a chunked body was read up to the limit only
     try:
         body: Any = request.get_json()
     except (BadRequest, RecursionError):
@@ -143,7 +151,7 @@ def _expect_json() -> Response | None:
     return None
 
 
-def _harden(response: Response) -> Response:
+def _add_security_headers(response: Response) -> Response:
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "no-referrer")
     return response

@@ -1,4 +1,4 @@
-"""Whose request it is. Keys come with a later issue; until then everybody is the tenant `default`."""
+"""The tenant of a request. There are no API keys yet: every request belongs to the tenant `default`."""
 
 from __future__ import annotations
 

@@ -2,41 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import socket
+from pathlib import Path
 
 import click
 
-from jobs.settings import BrokerUnknownError, Settings, load_settings
+from jobs.cli.configuration import configuration_errors
+from jobs.cli.options import bind_option, data_dir_option, load_with_port, port_option
+from jobs.listen_address import PortTakenError, refuse_open_network, reserved_port
+from jobs.writable_folders import check_folders
 
 
 @click.command()
-@click.option("--bind", help="Address and port, such as 127.0.0.1:8000.  [default: MMAUDIO_API_BIND]")
-def api(bind: str | None) -> None:
+@bind_option
+@port_option
+@data_dir_option
+@click.option("--under-up", is_flag=True, hidden=True, help="Started by `mmaudio up`, which has reserved the port.")
+def api(api_bind: str | None, port: int | None, data_dir: Path | None, under_up: bool) -> None:
     """Serve the HTTP API and the dashboard."""
-    settings = load_settings(**({"api_bind": bind} if bind else {}))
+    settings = load_with_port(port, api_bind=api_bind, data_dir=data_dir)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel("WARNING")
-    refuse_open_network(settings)
-    from api.server import serve
+    with configuration_errors():
+        settings.resolved_broker_url()
+        refuse_open_network(settings)
+        check_folders(settings, "api")
+        try:
+            with contextlib.nullcontext() if under_up else reserved_port(settings):
+                from api.server import serve
 
-    try:
-        serve(settings)
-    except BrokerUnknownError as exc:
-        raise click.ClickException(str(exc)) from exc
-    except socket.gaierror as exc:
-        raise click.ClickException(f"Cannot listen on {settings.api_bind}: {exc.strerror}.") from exc
-
-
-def refuse_open_network(settings: Settings) -> None:
-    """Refuse to listen where strangers are while there is nothing that keeps them out.
-
-    Raises:
-        click.ClickException: the address is not loopback and the operator has not said that a gateway guards it.
-    """
-    if settings.listens_on_loopback or settings.trust_network:
-        return
-    raise click.ClickException(
-        f"Refusing to listen on {settings.api_bind}: there are no API keys yet, so anybody there could use it. "
-        "Bind 127.0.0.1, or set MMAUDIO_TRUST_NETWORK=true if a gateway in front authenticates every request."
-    )
+                serve(settings)
+        except PortTakenError as exc:
+            raise click.ClickException(str(exc)) from exc

@@ -1,11 +1,8 @@
-"""What the routes work with, made once a process by `create_app` and kept with the app."""
+"""The app's dependencies, made once per process by `create_app`."""
 
 from __future__ import annotations
 
 import logging
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import cast
@@ -13,6 +10,9 @@ from typing import cast
 from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.circuit_breaker import CircuitBreaker
+from api.links import LinkBuilder
+from api.log_limit import LogLimit
 from api.sns import SnsGate
 from jobs.db.database import Database, Transaction
 from jobs.queue import Broker
@@ -29,30 +29,11 @@ from jobs.triggers.ingestion import EventIngestion
 log = logging.getLogger(__name__)
 
 EXTENSION = "mmaudio"
-BREAKER_OPEN_S = 5.0
-
-
-@dataclass
-class CircuitBreaker:
-    """After the broker did not answer, leaves it alone for a while: a submit should not wait for it each time."""
-
-    monotonic: Callable[[], float] = time.monotonic
-    _until: float = float("-inf")
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def over(self) -> bool:
-        with self._lock:
-            return self.monotonic() >= self._until
-
-    def begin(self) -> None:
-        with self._lock:
-            self._until = self.monotonic() + BREAKER_OPEN_S
 
 
 @dataclass
 class AppContext:
-    """Database, store, broker and what signs links."""
+    """Settings, database, object store, broker, link signer, and readers of buckets and SNS messages."""
 
     settings: Settings
     db: Database
@@ -62,21 +43,30 @@ class AppContext:
     buckets: BucketReader
     sns: SnsGate = field(default_factory=SnsGate)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    log_limit: LogLimit = field(default_factory=LogLimit)
 
     def publish(self, variant: str) -> None:
-        """Put what waits for `variant` on the queue. Never fails a request: what stays behind, the sweep publishes."""
-        if not self.breaker.over:
+        """Dispatch the variant's jobs. Never fails a request: maintenance publishes what was not published.
+
+        While the breaker is open the broker is not called: a submit should not wait for its timeouts each time.
+        """
+        if self.breaker.is_open:
             return
-        began = self.breaker.monotonic()
         try:
-            dispatch(self.db, self.broker, variants=(variant,), policy=self.dispatch_policy)
+            result = dispatch(self.db, self.broker, variants=(variant,), policy=self.dispatch_policy)
         except SQLAlchemyError as exc:
-            log.warning("the jobs wait for the sweep: the database did not answer (%s)", type(exc).__name__)
-        if self.breaker.monotonic() - began > 1.0:
-            self.breaker.begin()
+            log.warning("jobs wait for maintenance: the database did not answer (%s)", type(exc).__name__)
+        else:
+            if not result.broker_ok:
+                self.breaker.record_failure()
+
+    def links(self, tx: Transaction) -> LinkBuilder:
+        """Return the builder of URLs for a transaction's documents."""
+        return LinkBuilder.from_settings(self.settings, self.signer, tx.now)
 
     @cached_property
     def dispatch_policy(self) -> DispatchPolicy:
+        """The settings' policy of dispatch."""
         return DispatchPolicy.from_settings(self.settings)
 
     def offered_variants(self, tx: Transaction) -> tuple[str, ...]:
@@ -84,21 +74,22 @@ class AppContext:
         return offered_variants(tx, self.settings)
 
     def served_variants(self, tx: Transaction) -> list[str]:
-        """Return the variants that a living worker takes jobs for."""
+        """Return the variants that live workers run."""
         return served_variants(tx, self.settings)
 
     @property
     def lost_after_s(self) -> float:
+        """Seconds without a heartbeat after which a worker is shown as lost."""
         return self.settings.lease_s * LOST_AFTER_LEASES
 
     def policy(self) -> SubmitPolicy:
-        """Return what is accepted now."""
+        """Return the policy for submits at this moment."""
         with self.db.reading() as tx:
             return current_policy(tx, self.settings)
 
     @property
     def ingestion(self) -> EventIngestion:
-        """What turns bucket events into jobs."""
+        """The ingestion of bucket events."""
         return EventIngestion(self.db, self.buckets, self.policy, jobs_per_hour=self.settings.trigger_jobs_per_hour)
 
 

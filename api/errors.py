@@ -1,4 +1,4 @@
-"""From errors to answers: one table, and problem documents (RFC 9457). The only place that knows both."""
+"""Maps errors to problem documents (RFC 9457). The only module that knows both."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, request
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
 from api.context import current_context
-from api.presentation import present_job
-from api.sns import SnsRefusedError, SnsUnreachableError
+from api.presentation import job_document
+from api.sns import SnsUnreachableError
 from jobs import errors as domain
+from jobs.db.faults import is_disk_full
 from jobs.queue import BrokerUnavailableError
 from jobs.request import FieldAtFaultError
 from jobs.storage import errors as storage
@@ -31,6 +32,12 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     domain.WorkerNotFoundError: HTTPStatus.NOT_FOUND,
     domain.ArtifactNotFoundError: HTTPStatus.NOT_FOUND,
     domain.ArtifactExpiredError: HTTPStatus.GONE,
+    domain.LinkRefusedError: HTTPStatus.FORBIDDEN,
+    domain.UploadMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    domain.UploadCompleteError: HTTPStatus.CONFLICT,
+    domain.UploadExpiredError: HTTPStatus.GONE,
+    domain.EventsRefusedError: HTTPStatus.FORBIDDEN,
+    domain.EventUnreadableError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.JobEndedError: HTTPStatus.CONFLICT,
     domain.JobNotEndedError: HTTPStatus.CONFLICT,
     domain.QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
@@ -45,55 +52,10 @@ QUEUE_FULL_RETRY_S = 30
 UNAVAILABLE_RETRY_S = 5
 
 
-class LinkRefusedError(domain.DomainError):
-    """Raised for a signed link that is forged or has expired."""
-
-    code = "link_refused"
-
-
-class UploadMismatchError(domain.DomainError):
-    """Raised when other bytes come than were announced."""
-
-    code = "upload_mismatch"
-
-
-class UploadCompleteError(domain.DomainError):
-    """Raised when bytes come for an upload that has them already."""
-
-    code = "upload_complete"
-
-
-class UploadExpiredError(domain.DomainError):
-    """Raised when bytes come for an upload whose time is over."""
-
-    code = "upload_expired"
-
-
-class EventsRefusedError(domain.DomainError):
-    """Raised for bucket events without the shared token, or where none is set."""
-
-    code = "events_refused"
-
-
-class EventUnreadableError(domain.DomainError):
-    """Raised for a body that is no bucket event of a known form."""
-
-    code = "event_unreadable"
-
-
-STATUS[SnsRefusedError] = HTTPStatus.FORBIDDEN
-STATUS[EventsRefusedError] = HTTPStatus.FORBIDDEN
-STATUS[EventUnreadableError] = HTTPStatus.UNPROCESSABLE_ENTITY
-STATUS[LinkRefusedError] = HTTPStatus.FORBIDDEN
-STATUS[UploadMismatchError] = HTTPStatus.UNPROCESSABLE_ENTITY
-STATUS[UploadCompleteError] = HTTPStatus.CONFLICT
-STATUS[UploadExpiredError] = HTTPStatus.GONE
-
-
 def problem(
     status: int, code: str, detail: str, *, fields: list[dict[str, str]] | None = None, **members: Any
 ) -> Response:
-    """Make a problem document."""
+    """Return a response with a problem document."""
     body: dict[str, Any] = {
         "type": f"/problems/{code}",
         "title": HTTPStatus(status).phrase,
@@ -118,11 +80,11 @@ def register_error_handlers(app: Flask) -> None:
     app.register_error_handler(SnsUnreachableError, lambda _: _unavailable("sns"))
     app.register_error_handler(SQLAlchemyError, _database_error)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _unforeseen)
+    app.register_error_handler(Exception, _unexpected)
 
 
 def invalid_fields(exc: ValidationError) -> Response:
-    """Answer what pydantic found, field by field."""
+    """Return the response for a request that pydantic refused: one entry per field."""
     fields = [{"field": _field_name(error), "message": _message(error)} for error in exc.errors()]
     names = ", ".join(sorted({field["field"] for field in fields}))
     return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", f"Not allowed: {names}.", fields=fields)
@@ -156,7 +118,7 @@ def _domain_error(exc: domain.DomainError) -> Response:
     if isinstance(exc, domain.InvalidCursorError):
         fields = [{"field": "cursor", "message": exc.message}]
     if isinstance(exc, domain.JobEndedError | domain.JobNotEndedError):
-        members["job"] = present_job(current_context(), exc.job_id)
+        members["job"] = job_document(current_context(), exc.job_id)
     response = problem(_status(exc), exc.code, exc.message, fields=fields, **members)
     if isinstance(exc, domain.QueueFullError):
         response.headers["Retry-After"] = str(QUEUE_FULL_RETRY_S)
@@ -169,17 +131,35 @@ def _domain_error(exc: domain.DomainError) -> Response:
 def _storage_error(exc: storage.StorageError) -> Response:
     status = _status(exc)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        log.warning("storage: %s", exc)
+        _log_fault("storage", exc)
         return _unavailable("storage")
+    if status is HTTPStatus.INSUFFICIENT_STORAGE:
+        _log_fault("disk full (storage)", exc)
     codes = {413: "too_large", 422: "checksum_mismatch", 410: "object_gone", 507: "storage_full"}
     return problem(status, codes[status], str(exc))
 
 
 def _database_error(exc: SQLAlchemyError) -> Response:
-    if isinstance(exc, DBAPIError) and not exc.connection_invalidated and "Operational" not in type(exc).__name__:
-        return _unforeseen(exc)
-    log.warning("database: %s", exc)
+    if isinstance(exc, DBAPIError):
+        cause = exc.orig or exc  # without the statement
+        if is_disk_full(exc):
+            _log_fault("disk full (database)", cause)
+            detail = (
+                "The disk of the database is full; nothing was stored. Try again when the operator has freed space."
+            )
+            return problem(HTTPStatus.INSUFFICIENT_STORAGE, "database_full", detail)
+        if not exc.connection_invalidated and not isinstance(exc, OperationalError):
+            return _unexpected(exc)
+        _log_fault("database", cause)
+    else:
+        _log_fault("database", exc)
     return _unavailable("database")
+
+
+def _log_fault(name: str, exc: BaseException) -> None:
+    """Log a fault that every request may meet, once a minute."""
+    if current_context().log_limit.allows(name):
+        log.warning("%s: %s", name, str(exc).strip())
 
 
 def _unavailable(name: str) -> Response:
@@ -194,14 +174,14 @@ def _unavailable(name: str) -> Response:
 
 
 def _http_error(exc: HTTPException) -> Response:
-    if exc.response is not None:  # an answer made elsewhere, such as that of a failed validation
+    if exc.response is not None:  # a ready response, such as that of a failed validation
         return exc.response  # type: ignore[return-value]
     status = exc.code or 500
     codes = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "wrong_media_type"}
     detail = {
         404: f"There is nothing at {request.path}.",
-        405: f"{request.method} is not possible at {request.path}.",
-        413: "The body is larger than allowed here.",
+        405: f"{request.method} is not allowed at {request.path}.",
+        413: "The body is larger than allowed.",
     }.get(status, exc.description or "")
     response = problem(status, codes.get(status, f"http_{status}"), detail)
     for name, value in exc.get_headers():
@@ -210,10 +190,10 @@ def _http_error(exc: HTTPException) -> Response:
     return response
 
 
-def _unforeseen(exc: Exception) -> Response:
+def _unexpected(exc: Exception) -> Response:
     log.error("%s %s failed", request.method, request.path, exc_info=exc)
     return problem(
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "internal_error",
-        "Something went wrong here; the server's log has the details.",
+        "The server failed unexpectedly; its log has the details.",
     )

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import select
-import socket
 import sys
 import threading
 
 from flask import Flask
 
 from api.app import create_app
-from jobs.settings import Settings, load_settings
+from jobs.listen_address import listen_addresses
+from jobs.settings import Settings
+from jobs.settings_loading import load_settings
 
 STOP_WITHIN_S = 10
 
 
 def app_from_environment() -> Flask:
-    """Make the app in the server's process; its settings come by the environment, as they do for every process."""
-    _exit_with_parent(os.getppid())
+    """Return the app for another WSGI server, with the settings of the environment."""
     return create_app(load_settings())
+
+
+def _load_app(settings: Settings) -> Flask:
+    """Return the app in the server's own process."""
+    _exit_with_parent(os.getppid())
+    return create_app(settings)
 
 
 def _exit_with_parent(parent_pid: int) -> None:
@@ -29,30 +36,26 @@ def _exit_with_parent(parent_pid: int) -> None:
     parent = os.pidfd_open(parent_pid)
 
     def wait() -> None:
-        select.select([parent], [], [])  # readable when the process has ended
+        select.select([parent], [], [])  # readable when the process has exited
         os._exit(1)
 
     threading.Thread(target=wait, name="parent-exit", daemon=True).start()
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT; then finish what is being answered and return.
+    """Serve until SIGTERM or SIGINT; then finish the requests in progress and return.
 
     Raises:
-        BrokerUnknownError: nothing says where the broker is.
-        OSError: the name to listen on is no name of this machine.
+        SettingsError: the host name has no address.
     """
     from granian.constants import Interfaces
     from granian.log import LogLevels
     from granian.server import Server
 
-    settings.resolved_broker_url()  # said here, at once, and not by a child that dies again and again
-    os.environ["MMAUDIO_API_BIND"] = settings.api_bind
-    os.environ["MMAUDIO_DATA_DIR"] = str(settings.data_dir)
+    _, address = listen_addresses(settings)[0]
     Server(
-        "api.server:app_from_environment",
-        factory=True,
-        address=_address(settings.api_host),
+        "api.server:app_from_environment",  # for the process title; the loader below makes the app
+        address=address,
         port=settings.api_port,
         interface=Interfaces.WSGI,
         workers=1,
@@ -64,10 +67,8 @@ def serve(settings: Settings) -> None:
         # Its warning is about more threads than cores; ours wait for SQL and for jobs, so that is meant.
         log_level=LogLevels.error,
         websockets=False,
-    ).serve()
-
-
-def _address(host: str) -> str:
-    """Return the address that a host name stands for, IPv4 first; granian takes addresses alone."""
-    found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
-    return str(min(found, key=lambda entry: entry[0] != socket.AF_INET)[4][0])
+    ).serve(
+        # granian's own loader would put the current folder first on the module path.
+        target_loader=functools.partial(_load_app, settings),
+        wrap_loader=False,
+    )

@@ -52,12 +52,12 @@ def main() -> None:
                 slots=settings.worker_slots,
                 variants=[VARIANT],
             )
-        clock = worker._engine.clock
-        worker._engine.start()
-        worker._engine.preload(VARIANT)
-        worker._reporter.start()
+        clock = worker.engine.clock
+        worker.engine.start()
+        worker.engine.preload(VARIANT)
+        worker.reporter.start()
         with ThreadPoolExecutor(settings.worker_slots) as pool:
-            futures = [pool.submit(worker._runner.run, job_id) for job_id in ids]
+            futures = [pool.submit(worker.executor.run, job_id) for job_id in ids]
             while clock.busy_s == 0 or not any(future.done() for future in futures):
                 time.sleep(0.01)
             busy_s, idle_s = clock.busy_s, clock.idle_s
@@ -65,8 +65,9 @@ def main() -> None:
                 time.sleep(0.01)
             busy_s, idle_s = clock.busy_s - busy_s, clock.idle_s - idle_s
         here.wait(ids)
-        worker._engine.close()
-        worker._reporter.close()
+        worker.engine.close()
+        worker.reporter.close()
+        worker.close()
         here.broker.close()
         db.close()
     print(f"device idle: {idle_s:.2f} s of {busy_s + idle_s:.2f} s while jobs wait: {idle_s / (busy_s + idle_s):.1%}")

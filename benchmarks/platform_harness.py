@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import os
 import signal
 import subprocess
@@ -26,7 +25,7 @@ from jobs.request import JobRequest
 from jobs.service.queries import get_job, list_workers
 from jobs.service.scheduling.dispatch import dispatch
 from jobs.service.submission import SubmitPolicy, submit
-from jobs.service.uploads import announce_upload, mark_upload_checked
+from jobs.service.uploads import store_upload
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
@@ -93,19 +92,9 @@ class PlatformHarness:
         """Upload a video; each seed is another file."""
         # A box that players skip makes it another file.
         data = _demo_video(seconds) + (8 + seed).to_bytes(4, "big") + b"free" + bytes(seed)
-        with self.db.transaction() as tx:
-            upload = announce_upload(
-                tx,
-                tenant=TENANT,
-                filename="v.mp4",
-                content_type="video/mp4",
-                size_bytes=len(data),
-                sha256=None,
-                ttl_s=3600,
-            )
-            mark_upload_checked(tx, upload.id)
-        self.store.put_stream(upload.storage_key, io.BytesIO(data), content_type="video/mp4", max_bytes=len(data))
-        return upload.id
+        return store_upload(
+            self.db, self.store, data, tenant=TENANT, filename="v.mp4", content_type="video/mp4", ttl_s=3600
+        )
 
 
 @functools.cache

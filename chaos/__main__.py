@@ -17,7 +17,7 @@ from chaos.run import LONG, SHORT, Result, run
 
 @click.command()
 @click.option("--parts", type=click.Choice(["production", "embedded"]), default="production", show_default=True)
-@click.option("--short", is_flag=True, help="24 jobs, 2 workers, each fault once.")
+@click.option("--short", is_flag=True, help="16 jobs, 2 workers, each fault once.")
 @click.option("--jobs", type=int, help="How many requests.")
 @click.option("--spread", "spread_s", type=float, help="Over how many seconds they come.")
 @click.option("--every", "every_s", type=float, help="Seconds between two faults, about.")

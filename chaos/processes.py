@@ -59,7 +59,7 @@ class Processes:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("MMAUDIO_")}
         with (self.logs / f"{name}.log").open("ab") as log:
             part.process = subprocess.Popen(
-                [sys.executable, "-m", "mmaudio_client", *part.arguments],
+                [sys.executable, "-P", "-m", "mmaudio_client", *part.arguments],
                 env={**inherited, **self.environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,

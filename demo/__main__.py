@@ -74,7 +74,7 @@ def _start_platform(data_dir: Path, port: int) -> subprocess.Popen[bytes]:
     # The demo is the same whatever this shell is set up for.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MMAUDIO_")}
     _say("starting the platform: broker, database, API, control, worker")
-    return subprocess.Popen([sys.executable, "-m", "mmaudio_client", "up"], env={**inherited, **settings})
+    return subprocess.Popen([sys.executable, "-P", "-m", "mmaudio_client", "up"], env={**inherited, **settings})
 
 
 def _run_job(url: str, video: Path, platform: subprocess.Popen[bytes]) -> tuple[Path, Path]:

@@ -1,4 +1,4 @@
-"""Where the time comes from. Leases are judged by one clock, the database's, so skewed workers cannot disagree."""
+"""The source of time. Leases are judged by one clock, the database's, so that workers with skewed clocks agree."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from sqlalchemy.orm import Session
 
 
 class Clock(Protocol):
-    """Says what time it is for a transaction (UTC, aware)."""
+    """Source of a transaction's time."""
 
-    def now(self, session: Session) -> datetime: ...
+    def now(self, session: Session) -> datetime:
+        """Return the current time (UTC, aware)."""
+        ...
 
 
 class DatabaseClock:
-    """The database server's clock. On SQLite the database is this machine, so its clock is read without a query."""
+    """The database server's clock. With SQLite that is this machine's clock, read without a query."""
 
     def now(self, session: Session) -> datetime:
+        """Return the current time (UTC, aware)."""
         if session.get_bind().dialect.name == "sqlite":
             return datetime.now(UTC)
         value = session.execute(text("SELECT clock_timestamp()")).scalar_one()

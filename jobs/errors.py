@@ -1,7 +1,7 @@
-"""Every way in which the domain says no, as classes: what happened, and whether trying again may help.
+"""The domain's errors, one class per cause, and whether a retry may help.
 
-Two families. `DomainError`: a caller asked for something that cannot be had; `api.errors` maps each to a status.
-`Failure`: why an attempt at a job ended badly; stored with the job. Nothing decides by the text of a message.
+Two families. `DomainError`: a caller's request is refused; `api.errors` maps each class to a status. `JobError`: why an
+attempt failed; stored with the job as a `Failure`. No code decides by the text of a message.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 
 class DomainError(Exception):
-    """Base of all refusals to a caller."""
+    """Base of all refusals."""
 
     code: ClassVar[str] = "domain_error"
 
@@ -22,14 +22,14 @@ class DomainError(Exception):
 
 @dataclass(frozen=True)
 class FieldProblem:
-    """One field of a request and what is wrong with it."""
+    """A field of a request and what is wrong with it."""
 
     field: str
     message: str
 
 
 class RequestInvalidError(DomainError):
-    """Raised when fields of a request cannot be served; names each field."""
+    """Raised when fields of a request are not valid; names each field."""
 
     code = "invalid_request"
 
@@ -39,47 +39,84 @@ class RequestInvalidError(DomainError):
 
     @classmethod
     def of(cls, field: str, message: str) -> RequestInvalidError:
+        """Return the error for one field."""
         return cls([FieldProblem(field, message)])
 
 
 class JobNotFoundError(DomainError):
-    """Raised for an id that this tenant has no job of (another tenant's job is not told apart from none)."""
+    """Raised when the tenant has no job of this id; another tenant's job gives the same answer."""
 
     code = "job_not_found"
 
 
 class UploadNotFoundError(DomainError):
-    """Raised for an id that this tenant has no upload of."""
+    """Raised when the tenant has no upload of this id."""
 
     code = "upload_not_found"
 
 
 class TriggerNotFoundError(DomainError):
-    """Raised for an id that this tenant has no trigger of."""
+    """Raised when the tenant has no trigger of this id."""
 
     code = "trigger_not_found"
 
 
 class WorkerNotFoundError(DomainError):
-    """Raised for an id that no worker has."""
+    """Raised when no worker has this id."""
 
     code = "worker_not_found"
 
 
 class ArtifactNotFoundError(DomainError):
-    """Raised when a job has no artifact of that name."""
+    """Raised when a job has no artifact of this name."""
 
     code = "artifact_not_found"
 
 
 class ArtifactExpiredError(DomainError):
-    """Raised when an artifact was there and its retention time has passed."""
+    """Raised when an artifact's retention time has passed."""
 
     code = "artifact_expired"
 
 
+class LinkRefusedError(DomainError):
+    """Raised for a signed link that is forged or has expired."""
+
+    code = "link_refused"
+
+
+class UploadMismatchError(DomainError):
+    """Raised when the uploaded bytes are not those that were announced."""
+
+    code = "upload_mismatch"
+
+
+class UploadCompleteError(DomainError):
+    """Raised when content is sent for an upload that already has it."""
+
+    code = "upload_complete"
+
+
+class UploadExpiredError(DomainError):
+    """Raised when content is sent for an upload that has expired."""
+
+    code = "upload_expired"
+
+
+class EventsRefusedError(DomainError):
+    """Raised for bucket events without the shared token, or when no token is set."""
+
+    code = "events_refused"
+
+
+class EventUnreadableError(DomainError):
+    """Raised for a body that is not a bucket event of a known form."""
+
+    code = "event_unreadable"
+
+
 class JobEndedError(DomainError):
-    """Raised when a job has already ended and so cannot be canceled."""
+    """Raised when canceling a job that has already ended."""
 
     code = "job_ended"
 
@@ -89,7 +126,7 @@ class JobEndedError(DomainError):
 
 
 class JobNotEndedError(DomainError):
-    """Raised when only an ended job can be retried."""
+    """Raised when retrying a job that has not ended."""
 
     code = "job_not_ended"
 
@@ -99,13 +136,13 @@ class JobNotEndedError(DomainError):
 
 
 class IdempotencyMismatchError(DomainError):
-    """Raised when an idempotency key comes again with another body."""
+    """Raised when an idempotency key is reused with another body."""
 
     code = "idempotency_key_reused"
 
 
 class QueueFullError(DomainError):
-    """Raised when a tenant already has as many queued jobs as it may have."""
+    """Raised when a tenant has as many queued jobs as allowed."""
 
     code = "queue_full"
 
@@ -115,18 +152,18 @@ class QueueFullError(DomainError):
 
 
 class LeaseLostError(Exception):
-    """Raised when a worker writes for an attempt it no longer holds. The write changed nothing; drop the work."""
+    """Raised when a worker writes for an attempt whose lease it lost. The write changed nothing; discard the work."""
 
 
 class InvalidCursorError(DomainError):
-    """Raised when a list cursor was not made by this API."""
+    """Raised when a list cursor was not issued by this API."""
 
     code = "invalid_cursor"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an attempt ended badly: a stable code, a sentence for the person, the stage, and whether a retry may help."""
+    """Why an attempt failed: a stable code, a message, the stage, and whether a retry may help."""
 
     code: str
     message: str
@@ -134,33 +171,35 @@ class Failure:
     retryable: bool = False
 
     def as_json(self) -> dict[str, Any]:
+        """Return the failure as it is stored and shown."""
         return {"code": self.code, "message": self.message, "stage": self.stage, "retryable": self.retryable}
 
 
 class JobError(Exception):
-    """Base of what a worker raises to end an attempt; the class says the code and whether a retry may help."""
+    """Base of what a worker raises to fail an attempt; the class sets the code and whether a retry may help."""
 
     code: ClassVar[str] = "internal_error"
     retryable: ClassVar[bool] = False
 
     def failure(self, stage: str | None) -> Failure:
+        """Return the failure to store, raised in `stage`."""
         return Failure(self.code, str(self), stage, self.retryable)
 
 
 class InputMissingError(JobError):
-    """Raised when the object a job names is gone or may not be read."""
+    """Raised when the input object does not exist or may not be read."""
 
     code = "input_missing"
 
 
 class InputChangedError(JobError):
-    """Raised when the object that made the job was overwritten before it was fetched; the new one has its own job."""
+    """Raised when the input object was overwritten before it was fetched; the new version has a job of its own."""
 
     code = "input_changed"
 
 
 class InputDamagedError(JobError):
-    """Raised when the input's bytes do not hash to what was announced."""
+    """Raised when the SHA-256 of the input is not the announced one."""
 
     code = "input_damaged"
 
@@ -172,45 +211,45 @@ class InputTooLargeError(JobError):
 
 
 class StorageFailedError(JobError):
-    """Raised when the object store did not answer; a later attempt may."""
+    """Raised when the object store does not answer; a later attempt may succeed."""
 
     code = "storage_unavailable"
     retryable = True
 
 
 class OutputRefusedError(JobError):
-    """Raised when the caller's bucket does not let this server write, or is not there."""
+    """Raised when the caller's bucket does not exist or does not allow this server to write."""
 
     code = "output_refused"
 
 
 class OutputTakenError(JobError):
-    """Raised when somebody else's object has the name that a delivery needs."""
+    """Raised when an object of another origin already has the name of a delivery."""
 
     code = "output_taken"
 
 
 class DiskFullError(JobError):
-    """Raised when the worker's own disk has no room; another worker, or a later attempt, may have some."""
+    """Raised when the worker's own disk is full; another worker, or a later attempt, may succeed."""
 
     code = "disk_full"
     retryable = True
 
 
 class RunTimeoutError(JobError):
-    """Raised when an attempt ran longer than the request's `run_timeout_s`."""
+    """Raised when an attempt runs longer than the request's `run_timeout_s`."""
 
     code = "run_timeout"
 
 
 class DeviceOutOfMemoryError(JobError):
-    """Raised when one request alone does not fit into the device's memory."""
+    """Raised when a request alone needs more memory than the device has."""
 
     code = "out_of_memory"
 
 
 class InternalError(JobError):
-    """Raised at the task boundary for anything unforeseen; the log has the details, the person gets a sentence."""
+    """Raised at the task boundary for any unexpected error; only the log has the details."""
 
     code = "internal_error"
     retryable = True

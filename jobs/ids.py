@@ -1,4 +1,4 @@
-"""Ids of rows: a prefix that says what it is and a UUIDv7, so that ids sort by time and index well."""
+"""Ids of rows: a prefix for the kind of row and a UUIDv7, so that ids sort by time and index well."""
 
 from __future__ import annotations
 

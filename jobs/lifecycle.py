@@ -1,6 +1,6 @@
-"""The life of a job as pure data: states, stages, and which change of state is allowed.
+"""Job states, stages and allowed transitions, and the other enums of the domain. Pure data.
 
-No database and no clock here; `jobs.service` is the only code that carries a change out.
+Uses no database and no clock; only `jobs.service` changes the state of a job.
 """
 
 from __future__ import annotations
@@ -9,28 +9,29 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a job stands. Each state says what it means, who enters it and who leaves it."""
+    """State of a job. Each member documents its meaning, who enters it and who leaves it."""
 
     QUEUED = "queued"
-    """Waits for a worker. Entered by submit, by a lost lease and by a retryable failure (the sweep, the worker);
-    left by a worker's claim, by cancel, and by the sweep when the job waited longer than its `queue_ttl_s`."""
+    """Waits for a worker. Entered by submit, and after an expired lease, a retryable failure or a release
+    (maintenance, the worker); left by a worker's claim, by cancel, and by maintenance after `queue_ttl_s`."""
 
     RUNNING = "running"
-    """A worker holds the lease of the current attempt. Entered by a claim alone; left by that worker (complete, fail,
-    canceled) or, when the lease has run out, by the sweep."""
+    """A worker holds the lease of the current attempt. Entered only by a claim; left by that worker (complete, fail,
+    release, acknowledge cancel) or, when the lease has expired or the attempt is overdue, by maintenance."""
 
     SUCCEEDED = "succeeded"
-    """Artifacts are published and the row points at them. Entered by the worker that holds the attempt. Final."""
+    """The artifacts are published. Entered by the worker that holds the attempt. Final."""
 
     FAILED = "failed"
-    """The job will not give a sound; `error` says why. Entered by the worker or the sweep. Final."""
+    """The job has no result; `error` tells why. Entered by the worker or by maintenance. Final."""
 
     CANCELED = "canceled"
-    """Somebody asked for the end and the device has let go. Entered by cancel (while queued), by the worker or the
-    sweep (while running). Final."""
+    """The job was canceled and occupies no device. Entered by cancel (while queued), by the worker or by maintenance
+    (while running). Final."""
 
     @property
     def is_terminal(self) -> bool:
+        """Whether no transition leaves this state."""
         return not TRANSITIONS[self]
 
 
@@ -46,7 +47,7 @@ TERMINAL_STATES = frozenset(state for state, following in TRANSITIONS.items() if
 
 
 class Stage(StrEnum):
-    """What a running job is doing, in the order in which it happens."""
+    """Processing stage of a running job, in order."""
 
     FETCH = "fetch"
     DECODE = "decode"
@@ -57,7 +58,7 @@ class Stage(StrEnum):
     UPLOAD = "upload"
 
 
-# Where each stage ends on the 0..1 bar. Sampling takes most of the time on every device we have measured.
+# Overall progress (0..1) at the end of each stage. Sampling takes most of the time on every device we have measured.
 STAGE_ENDS: dict[Stage, float] = {
     Stage.FETCH: 0.03,
     Stage.DECODE: 0.10,
@@ -70,7 +71,7 @@ STAGE_ENDS: dict[Stage, float] = {
 
 
 class AttemptOutcome(StrEnum):
-    """How one attempt at a job ended."""
+    """How an attempt at a job ended."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -92,16 +93,40 @@ class EventKind(StrEnum):
     STAGE = "stage"
     CANCEL_REQUESTED = "cancel_requested"
 
+    @classmethod
+    def entered(cls, state: State) -> EventKind:
+        """Return the kind of the event that records entering `state`."""
+        return cls(state.value)
+
 
 class ArtifactKind(StrEnum):
-    """What a file that a job made is."""
+    """Media kind of a file that a job made."""
 
     AUDIO = "audio"
     VIDEO = "video"
 
 
+class InputKind(StrEnum):
+    """What a job's sound is generated from."""
+
+    VIDEO = "video"
+    IMAGE = "image"
+    TEXT = "text"
+
+
+class UploadState(StrEnum):
+    """State of an uploaded file."""
+
+    PENDING = "pending"
+    """Announced; its content has not arrived, or did not match the announcement."""
+    READY = "ready"
+    """Its content matches the announcement; jobs may name it."""
+    EXPIRED = "expired"
+    """Its time to live has passed, or its object no longer exists."""
+
+
 class WorkerState(StrEnum):
-    """What a worker process reports about itself; maintenance alone sets `lost`."""
+    """State that a worker process reports about itself; only maintenance sets `lost`."""
 
     STARTING = "starting"
     READY = "ready"
@@ -110,8 +135,29 @@ class WorkerState(StrEnum):
     LOST = "lost"
 
 
+class DisplayedWorkerState(StrEnum):
+    """State of a worker as callers see it: `ready` is shown as `idle` or `busy`."""
+
+    STARTING = "starting"
+    IDLE = "idle"
+    BUSY = "busy"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    LOST = "lost"
+
+
+class TriggerState(StrEnum):
+    """State of a bucket trigger."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    """An operator disabled it; events are ignored."""
+    PAUSED = "paused"
+    """The rate breaker paused it; events are held."""
+
+
 class TriggerOutcome(StrEnum):
-    """What a trigger did with one object version."""
+    """What a trigger did with an object version."""
 
     SUBMITTED = "submitted"
     SKIPPED = "skipped"
@@ -120,21 +166,23 @@ class TriggerOutcome(StrEnum):
 
 
 class IllegalTransitionError(ValueError):
-    """Raised when code asks for a change of state that the table does not have. A programming error, never retried."""
+    """Raised for a transition that `TRANSITIONS` does not allow. A programming error, never retried."""
 
 
 def check_transition(current: State, following: State) -> None:
-    """Raise `IllegalTransitionError` unless `current -> following` stands in `TRANSITIONS`."""
+    """Check that a transition is allowed.
+
+    Raises:
+        IllegalTransitionError: `TRANSITIONS` does not allow `current -> following`.
+    """
     allowed = TRANSITIONS[current]
     if following not in allowed:
         names = ", ".join(sorted(allowed)) or "nothing, it is final"
-        raise IllegalTransitionError(
-            f"A job cannot go from {current} to {following}; from {current} it may go to {names}."
-        )
+        raise IllegalTransitionError(f"Got transition {current} -> {following}; from {current} allowed: {names}.")
 
 
 def overall_progress(stage: Stage, fraction: float) -> float:
-    """Return the progress in 0..1 of a job that has done `fraction` (0..1) of `stage`."""
+    """Return a job's overall progress (0..1) at `fraction` (0..1) of `stage`."""
     stages = list(Stage)
     index = stages.index(stage)
     start = STAGE_ENDS[stages[index - 1]] if index else 0.0

@@ -1,7 +1,7 @@
-"""What may be asked for: the body of `POST /v1/jobs`, checked field by field.
+"""The body of `POST /v1/jobs`, checked field by field.
 
-Only shape and ranges are judged here; what needs the database or the settings (does the upload exist, is the variant
-offered) is judged by `jobs.service.submission`.
+Checks form and ranges only; `jobs.service.submission` checks what needs the database or the settings (whether the
+upload exists, whether the variant is available).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ METADATA_BYTES = 512
 
 
 class Priority(StrEnum):
-    """How urgent a job is; the number in the table (`rank`) sorts high first."""
+    """Priority of a job; jobs of higher priority go first."""
 
     LOW = "low"
     NORMAL = "normal"
@@ -39,11 +39,12 @@ class Priority(StrEnum):
 
     @property
     def rank(self) -> int:
+        """The number in the table: the smallest goes first."""
         return {Priority.HIGH: 0, Priority.NORMAL: 1, Priority.LOW: 2}[self]
 
 
 class FieldAtFaultError(ValueError):
-    """Raised by a check that looks at several fields; says which one to change."""
+    """Raised by a check of several fields; names the one to change."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -51,7 +52,11 @@ class FieldAtFaultError(ValueError):
 
 
 def storable(text: str) -> str:
-    """Return `text`, or raise ValueError when a database or a file cannot hold it."""
+    """Return `text` if databases and files can store it.
+
+    Raises:
+        ValueError: it has a NUL character or half of a surrogate pair.
+    """
     if "\x00" in text:  # PostgreSQL text cannot hold it
         raise ValueError("a NUL character is not allowed")
     if any("\ud800" <= character <= "\udfff" for character in text):
@@ -65,71 +70,92 @@ Source = Annotated[str, StringConstraints(min_length=1, max_length=2048), AfterV
 
 
 class JobRequest(BaseModel):
-    """One request for sound. Times in seconds, gains in dB, loudness in LUFS."""
+    """A request to generate audio. Times are in seconds, gains in dB, loudness in LUFS."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     video: Source | None = Field(
-        None, description="An upload id or `s3://bucket/key`. Without video and image: text-to-audio."
+        None, description="Upload id or `s3://bucket/key` of a video. Without `video` and `image`: text-to-audio."
     )
     image: Source | None = Field(
-        None, description="An upload id or `s3://bucket/key` of a still picture (image-to-audio)."
+        None, description="Upload id or `s3://bucket/key` of a still image (image-to-audio). Excludes `video`."
     )
     prompt: Prompt = Field(
-        "", description="What it should sound like. CLIP reads 77 tokens; the rest is cut, with a warning."
+        "", description="Describes the sound. CLIP reads 77 tokens; longer text is truncated, with a warning."
     )
-    negative_prompt: Prompt = Field("", description="What it should not sound like.")
+    negative_prompt: Prompt = Field("", description="Describes sounds to avoid.")
     variant: str | None = Field(
-        None, description="Model variant; default: the server's default variant.", min_length=1, max_length=64
+        None, description="Model variant. Default: the first of `GET /v1/variants`.", min_length=1, max_length=64
     )
-    start_s: float = Field(0.0, ge=0, le=86_400, strict=True, description="Where the stretch of the video starts.")
+    start_s: float = Field(0.0, ge=0, le=86_400, strict=True, description="Start of the used part of the video.")
     duration_s: float | None = Field(
         None,
         gt=0,
         strict=True,
-        description="Length of the sound. Default: the whole video up to the variant's limit, else 8 s.",
+        description="Duration of the audio. Default: to the end of the video, at most the variant's limit; "
+        "without a video 8 s.",
     )
-    seed: int | None = Field(None, ge=0, le=MAX_SEED, strict=True, description="Absent: drawn and reported.")
-    num_steps: int = Field(25, ge=1, le=MAX_NUM_STEPS, strict=True, description="Sampling steps.")
+    seed: int | None = Field(
+        None, ge=0, le=MAX_SEED, strict=True, description="Random seed. Default: drawn, and reported with the job."
+    )
+    num_steps: int = Field(25, ge=1, le=MAX_NUM_STEPS, strict=True, description="Number of sampling steps.")
     cfg_strength: float = Field(4.5, ge=0, le=20, strict=True, description="Strength of classifier-free guidance.")
     num_samples: int = Field(
-        1, ge=1, le=MAX_NUM_SAMPLES, strict=True, description="Takes of the same request, with seeds seed, seed+1, ..."
+        1, ge=1, le=MAX_NUM_SAMPLES, strict=True, description="Number of results, with the seeds seed, seed+1, ..."
     )
-    mask_away_clip: bool = Field(False, strict=True, description="Use the motion only, not what the picture shows.")
-    audio_format: Literal["flac", "wav", "mp3", "opus", "m4a"] = "flac"
+    mask_away_clip: bool = Field(
+        False, strict=True, description="Ignore what the video shows (CLIP) and use its motion (Synchformer) only."
+    )
+    audio_format: Literal["flac", "wav", "mp3", "opus", "m4a"] = Field("flac", description="Format of the audio file.")
     mux: bool | None = Field(
-        None, strict=True, description="Also return the video with the new sound. Default: true with a video."
+        None, strict=True, description="Also return the video with the generated audio. Default: true with a video."
     )
-    original_audio: Literal["drop", "mix"] = "drop"
+    original_audio: Literal["drop", "mix"] = Field(
+        "drop", description="What to do with the video's own audio in the returned video: drop it or mix it in."
+    )
     original_gain_db: float | None = Field(
-        None, ge=-60, le=20, strict=True, description="Gain of the original sound in a mix; default 0."
+        None, ge=-60, le=20, strict=True, description="Gain of the original audio in the mix. Default: 0."
     )
     loudness_lufs: float | None = Field(
-        None, ge=-60, le=-5, strict=True, description="Normalise to this loudness (ITU BS.1770)."
+        None,
+        ge=-60,
+        le=-5,
+        strict=True,
+        description="Normalise the audio to this loudness (ITU-R BS.1770). Default: unchanged.",
     )
-    priority: Priority = Priority.NORMAL
+    priority: Priority = Field(Priority.NORMAL, description="Jobs of higher priority start first.")
     queue_ttl_s: int | None = Field(
-        None, ge=1, le=30 * 86_400, strict=True, description="How long it may wait for a worker."
+        None,
+        ge=1,
+        le=30 * 86_400,
+        strict=True,
+        description="Fail the job when it has waited this long for a worker. Default: it waits without limit.",
     )
-    run_timeout_s: int | None = Field(None, ge=1, le=86_400, strict=True, description="How long one attempt may run.")
+    run_timeout_s: int | None = Field(
+        None,
+        ge=1,
+        le=86_400,
+        strict=True,
+        description="Fail the job when an attempt runs this long. Default: the server's setting.",
+    )
     metadata: dict[Text, Text] = Field(
-        default_factory=dict, description="Up to 16 string pairs, 512 bytes each; given back as sent."
+        default_factory=dict, description="Up to 16 string pairs of 512 bytes each, returned unchanged."
     )
     deliver_to: Source | None = Field(
         None,
         description="`s3://bucket/prefix/`: also deliver the files there, as `prefix/JOB_ID/NAME`. "
-        "The operator must allow the bucket.",
+        "The bucket must be one of the server's output buckets.",
     )
-    # Agreed fields whose rooms are not built yet. They are known, so that the refusal can name what is the matter.
-    webhook_url: str | None = Field(None, description="Not available yet: refused when given.")
-    webhook_events: list[str] | None = Field(None, description="Not available yet: refused when given.")
-    preset: str | None = Field(None, description="Not available yet: refused when given.")
+    # Reserved fields. They are declared so that the refusal can give the reason.
+    webhook_url: str | None = Field(None, description="Reserved; not supported by this version.")
+    webhook_events: list[str] | None = Field(None, description="Reserved; not supported by this version.")
+    preset: str | None = Field(None, description="Reserved; not supported by this version.")
 
     @field_validator("webhook_url", "webhook_events", "preset")
     @classmethod
     def _not_yet(cls, value: Any) -> Any:
         if value is not None:
-            raise ValueError("this server's version does not offer it yet; leave the field out")
+            raise ValueError("this version does not support it; leave the field out")
         return value
 
     @field_validator("video", "image")
@@ -138,7 +164,7 @@ class JobRequest(BaseModel):
         if value is None or UPLOAD_ID.fullmatch(value) or OBJECT_URL.fullmatch(value):
             return value
         if value.startswith(("http://", "https://")):
-            raise ValueError("this server fetches no web addresses; upload the file (POST /v1/uploads) and give its id")
+            raise ValueError("this server does not fetch URLs; upload the file (POST /v1/uploads) and give its id")
         raise ValueError("give an upload id (upl_...) or s3://bucket/key")
 
     @field_validator("deliver_to")
@@ -160,7 +186,7 @@ class JobRequest(BaseModel):
             raise ValueError(f"got {len(value)} pairs, at most {METADATA_PAIRS} are allowed")
         for key, text in value.items():
             if not key or len(key.encode()) > METADATA_BYTES or len(text.encode()) > METADATA_BYTES:
-                raise ValueError(f"keys and values may have 1 to {METADATA_BYTES} bytes (key {key[:40]!r})")
+                raise ValueError(f"keys must have 1 to {METADATA_BYTES} bytes, values at most that (key {key[:40]!r})")
         return value
 
     @model_validator(mode="after")
@@ -179,8 +205,10 @@ class JobRequest(BaseModel):
 
     @property
     def source(self) -> str | None:
+        """The input, if any."""
         return self.video or self.image
 
     @property
     def wants_mux(self) -> bool:
+        """Whether to return the video with the generated audio."""
         return self.video is not None and self.mux is not False

@@ -1,7 +1,7 @@
-"""Where kept features lie in the object store, and when they go: two periods, the current one and the one before.
+"""Keys and expiry of cached features in the object store: the current period and the one before are kept.
 
-What is used is copied into the current period, so it stays; the rest is gone after one to two periods. Nobody has to
-know when an object was last read, and what has expired comes first in a list of keys.
+Entries that are used are copied into the current period; the others expire after one to two periods. So no last-read
+times are needed, and expired entries come first in a list of keys.
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ BATCH = 500
 
 
 def period_of(now_s: float, ttl_s: int) -> int:
+    """Return the number of the period of a time (Unix seconds)."""
     return int(now_s // ttl_s)
 
 
 def feature_key(period: int, key: str) -> str:
-    """Return the object's key; periods sort by name."""
+    """Return the key of an entry's object; periods sort by name."""
     return f"{PREFIX}{period:08d}/{key}"
 
 
 def expire_features(store: ObjectStore, *, now_s: float, ttl_s: int) -> int:
-    """Delete what no worker looks for any more; return how much that was.
+    """Delete the entries of expired periods; return how many.
 
     Raises:
-        StorageError: the store did not do it; what is left goes the next time.
+        StorageError: the store failed; the next call deletes the rest.
     """
-    alive, deleted = f"{PREFIX}{period_of(now_s, ttl_s) - 1:08d}/", 0
-    while expired := list(_before(store, alive)):
+    oldest_kept, deleted = f"{PREFIX}{period_of(now_s, ttl_s) - 1:08d}/", 0
+    while expired := list(_before(store, oldest_kept)):
         store.delete(expired)
         deleted += len(expired)
     return deleted
 
 
-def _before(store: ObjectStore, alive: str) -> Iterator[str]:
-    for place, key in enumerate(store.list_keys(PREFIX)):
-        if key >= alive or place == BATCH:
+def _before(store: ObjectStore, oldest_kept: str) -> Iterator[str]:
+    for count, key in enumerate(store.list_keys(PREFIX)):
+        if key >= oldest_kept or count == BATCH:
             return
         yield key

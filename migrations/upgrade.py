@@ -1,4 +1,4 @@
-"""Bring a database to a revision: what `mmaudio migrate`, `mmaudio up` and the tests call."""
+"""Migrates a database to a revision; `mmaudio migrate`, `mmaudio up` and the tests call it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def alembic_config(database_url: str) -> Config:
     """Return Alembic's configuration for one database, without an .ini file."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
-    # ConfigParser reads % as interpolation; a password may hold one.
+    # ConfigParser interpolates %, which a password may contain.
     config.set_main_option("sqlalchemy.url", database_url.replace("%", "%%"))
     return config
 
 
 def upgrade(database_url: str, revision: str = "head") -> None:
-    """Migrate up to `revision`; makes the folder of a SQLite file that is not there yet."""
+    """Migrate up to `revision`; create the folder of a SQLite file if it is missing."""
     _make_folder(database_url)
     command.upgrade(alembic_config(database_url), revision)
 

@@ -1,38 +1,59 @@
-"""The Python client of the platform and the `mmaudio` command for people who only talk HTTP.
+"""The Python client of the platform, and the `mmaudio` command.
 
-Light on purpose: httpx, click and rich, and nothing else of this project.
+Depends on httpx, click and rich, and on no other package of this project.
 """
+
+from importlib.metadata import version
 
 from mmaudio_client.client import Client
 from mmaudio_client.errors import (
+    AmbiguousJobIdError,
     ApiError,
     ClientError,
     ConflictError,
     DownloadError,
+    InvalidAddressError,
+    InvalidInputError,
+    InvalidJobIdError,
     InvalidRequestError,
     JobCanceledError,
     JobFailedError,
     NotFoundError,
     UnavailableError,
+    UnreachableError,
     WaitTimeoutError,
     WrongServerError,
 )
-from mmaudio_client.models import Artifact, Job, Page
+from mmaudio_client.models import Artifact, Attempt, Job, JobError, JobRequest, JobWarning, Page
+from mmaudio_client.submit_fields import SubmitFields
+
+__version__ = version("mmaudio-platform")
 
 __all__ = [
+    "AmbiguousJobIdError",
     "ApiError",
     "Artifact",
+    "Attempt",
     "Client",
     "ClientError",
     "ConflictError",
     "DownloadError",
+    "InvalidAddressError",
+    "InvalidInputError",
+    "InvalidJobIdError",
     "InvalidRequestError",
     "Job",
     "JobCanceledError",
+    "JobError",
     "JobFailedError",
+    "JobRequest",
+    "JobWarning",
     "NotFoundError",
     "Page",
+    "SubmitFields",
     "UnavailableError",
+    "UnreachableError",
     "WaitTimeoutError",
     "WrongServerError",
+    "__version__",
 ]

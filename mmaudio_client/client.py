@@ -1,70 +1,80 @@
-"""The client: submit, watch, cancel, download. Follows the links that the server gives and builds none."""
+"""The client: submit, watch, cancel, download. Follows the links of the server's answers and builds none."""
 
 from __future__ import annotations
 
-import hashlib
+import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Self, cast
+from typing import Any, Self, TypeVar, Unpack
 from urllib.parse import quote
 
 import httpx
 
+from mmaudio_client.connection import DEFAULT_URL, open_http
+from mmaudio_client.downloads import save_artifacts
 from mmaudio_client.errors import (
     DownloadError,
     JobCanceledError,
     JobFailedError,
-    UnavailableError,
+    NotFoundError,
     WaitTimeoutError,
     WrongServerError,
 )
-from mmaudio_client.models import Artifact, Job, Page
-from mmaudio_client.transport import KeyAuth, Transport, api_error
+from mmaudio_client.inputs import UNNAMED, UPLOAD_ID, Source, is_remote, open_input
+from mmaudio_client.job_ids import find_by_prefix, is_whole, normalized
+from mmaudio_client.models import Job, Page
+from mmaudio_client.result_names import stem_of_address, stem_of_filename, stem_of_prompt
+from mmaudio_client.submit_fields import SubmitFields
+from mmaudio_client.transport import Transport
 from mmaudio_client.triggers import Triggers
+from mmaudio_client.uploads import Progress, send_upload
 
-DEFAULT_URL = "http://127.0.0.1:8000"
-CHUNK_BYTES = 256 * 1024
 LONG_POLL_S = 30.0
-Progress = Callable[[int, int], None]
-"""Told (bytes done, bytes in all)."""
+MAX_PAGE = 200
+SWEEP_PAUSE_S = 0.02
+"""Pause per job between two looks at many, so that a large batch does not keep the server busy."""
+_Document = TypeVar("_Document", Job, Page)
 
 
 class Client:
-    """Talks to one platform; a context manager.
+    """A connection to one platform; a context manager.
 
     Args:
-        base_url: where the API is.
-        api_key: sent as a bearer token to that server, and to no other.
-        timeout_s: for one answer, beside what a wait adds.
+        base_url: address of the API; default: `MMAUDIO_API_URL`, else http://127.0.0.1:8000.
+        api_key: sent as a bearer token to that server, and to no other; default: `MMAUDIO_API_KEY`; "": none.
+        timeout_s: longest time for one answer, not counting what a wait adds.
+        wait_for_server: retry for some seconds when the server cannot be reached; False: raise at once.
         transport: replaces the network in tests.
         sleep: replaces waiting in tests.
 
     Raises:
-        WrongServerError: `base_url` is no http(s) address.
+        InvalidAddressError: `base_url` is not an http(s) URL.
     """
 
     def __init__(
         self,
-        base_url: str = DEFAULT_URL,
+        base_url: str | None = None,
         *,
         api_key: str | None = None,
         timeout_s: float = 30.0,
+        wait_for_server: bool = True,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        server = _address(base_url)
-        key = (api_key or "").strip()  # a line break at the end of a secret's file is not the key's
-        self._http = httpx.Client(
-            base_url=server,
-            auth=KeyAuth(key, server) if key else None,
-            timeout=httpx.Timeout(timeout_s, connect=10),
-            transport=transport,
-        )
-        self._calls = Transport(self._http, sleep=sleep)
+        if base_url is None:
+            base_url = os.environ.get("MMAUDIO_API_URL") or DEFAULT_URL
+        if api_key is None:
+            api_key = os.environ.get("MMAUDIO_API_KEY")
+        self._http = open_http(base_url, api_key=api_key, timeout_s=timeout_s, transport=transport)
+        self._calls = Transport(self._http, sleep=sleep, wait_for_server=wait_for_server)
         self.triggers = Triggers(self._calls)
         self._sleep, self._timeout_s = sleep, timeout_s
+
+    @property
+    def base_url(self) -> str:
+        return str(self._http.base_url)
 
     def __enter__(self) -> Self:
         return self
@@ -73,235 +83,224 @@ class Client:
         self.close()
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def submit(
         self,
         *,
-        video: str | Path | None = None,
-        image: str | Path | None = None,
+        video: Source | None = None,
+        image: Source | None = None,
         idempotency_key: str | None = None,
         on_upload: Progress | None = None,
-        **fields: Any,
+        **fields: Unpack[SubmitFields],
     ) -> Job:
-        """Ask for a sound; returns the queued job.
+        """Create a job and return it as queued; without video and image the prompt alone makes the sound.
 
         Args:
-            video, image: a file (a `Path`), or what the API takes: an upload id or `s3://bucket/key`.
-            idempotency_key: drawn when absent, so that a repeated send makes one job.
+            video, image: a file, which is uploaded (a path, bytes, or a file opened with 'rb'), or an upload id,
+                `s3://bucket/key` or an https URL, which the server fetches.
+            idempotency_key: two submissions with one key create one job; default: a random key.
+            on_upload: called with (bytes sent, bytes in total).
             fields: the other fields of the request, such as `prompt="rain"`, `seed=7`, `duration_s=4`.
 
         Raises:
+            InvalidInputError: the file is missing or empty; nothing was sent.
             InvalidRequestError: a field is not allowed.
-            UnavailableError: the server could not be reached.
+            UnavailableError: the server cannot be reached.
         """
-        body = {name: value for name, value in fields.items() if value is not None}
+        body: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
         for name, source in (("video", video), ("image", image)):
-            if isinstance(source, Path):
-                body[name] = self.upload(source, on_progress=on_upload)
-            elif source is not None:
-                body[name] = source
+            if source is not None:
+                body[name] = source if is_remote(source) else self.upload(source, on_progress=on_upload)
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
-        return self._job(self._calls.call("POST", "/v1/jobs", json=body, headers=headers, again=True))
+        return self._parsed(Job, self._calls.call("POST", "/v1/jobs", json=body, headers=headers, again=True))
 
-    def upload(self, path: Path, *, on_progress: Progress | None = None) -> str:
-        """Send a file, streamed from the disk, and return its upload id.
+    def upload(self, source: Source, *, filename: str | None = None, on_progress: Progress | None = None) -> str:
+        """Upload a file and return its upload id, which `submit` takes as `video` or `image`.
+
+        Args:
+            source: a path, bytes, or a file opened with 'rb', which is sent from its current position on.
+            filename: the name to store with it, after which results are named; default: that of the file.
+            on_progress: called with (bytes sent, bytes in total).
 
         Raises:
+            InvalidInputError: the file is missing or empty; nothing was sent.
             ApiError, UnavailableError: as `submit`.
-            OSError: the file cannot be read.
         """
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            announcement = {"filename": path.name, "size_bytes": size, "sha256": digest}
-            # Announcing twice leaves an empty upload behind, which expires.
-            announced = self._calls.call("POST", "/v1/uploads", json=announcement, again=True).json()
-            self._send(file, size, announced["upload"], on_progress)
-        return str(announced["id"])
+        with open_input(source, filename=filename) as opened:
+            return send_upload(self._calls, opened, on_progress)
 
-    def _send(self, file: IO[bytes], size: int, how: Mapping[str, Any], on_progress: Progress | None) -> None:
-        file.seek(0)
-        try:
-            if how["method"] == "PUT":
-                headers = {**how["headers"], "Content-Length": str(size)}
-                answer = self._http.put(how["url"], content=_told(file, size, on_progress), headers=headers)
-            else:
-                told = cast("IO[bytes]", _TellingFile(file, size, on_progress))
-                answer = self._http.post(
-                    how["url"], data=dict(how["fields"]), files={"file": told}, follow_redirects=True
-                )
-        except httpx.RequestError as exc:
-            raise UnavailableError(f"The upload was interrupted: {exc or type(exc).__name__}. Try again.") from exc
-        if not answer.is_success:
-            raise api_error(answer)
-
-    def get(self, job_id: str, *, wait_s: float = 0) -> Job:
-        """Return a job; with `wait_s` (at most 60) the server answers when it ends or the time is over.
+    def get(self, job: Job | str, *, wait_s: float = 0) -> Job:
+        """Return a job by its id; with `wait_s` (at most 60) once it has ended or the time is over.
 
         Raises:
-            NotFoundError: there is none of that id.
+            NotFoundError: there is no job of that id.
         """
-        return self._get(_path(job_id), wait_s)
-
-    def _get(self, link: str, wait_s: float) -> Job:
         params = {"wait": f"{wait_s:g}"} if wait_s else None
+        link = (job.link("self") if isinstance(job, Job) else None) or _path(_id(job))
         answer = self._calls.call("GET", link, params=params, again=True, timeout_s=wait_s + self._timeout_s)
-        return self._job(answer)
+        return self._parsed(Job, answer)
 
-    def watch(self, job: Job, *, every_s: float = 0.5) -> Iterator[Job]:
-        """Give the job again and again until it has ended; the last one given has."""
+    def resolve_id(self, text: str) -> str:
+        """Return the id of the job that `text` means: a whole id, or the beginning of one, with or without `job_`.
+
+        Raises:
+            InvalidJobIdError: it is not hexadecimal, or shorter than 4 digits.
+            AmbiguousJobIdError, NotFoundError: several jobs begin so, or none does.
+        """
+        prefix = normalized(text)
+        return prefix if is_whole(prefix) else find_by_prefix(prefix, self.list(limit=MAX_PAGE)).id
+
+    def watch(self, job: Job | str, *, every_s: float = 0.5) -> Iterator[Job]:
+        """Yield the job's current document every `every_s` seconds; the last one has ended."""
+        if isinstance(job, str):
+            job = self.get(job)
         while True:
             yield job
             if job.ended:
                 return
             self._sleep(every_s)
-            job = self._get(job.link("self") or _path(job.id), 0)
+            job = self.get(job)
 
-    def wait(self, job: Job, *, timeout_s: float | None = None, clock: Callable[[], float] = time.monotonic) -> Job:
-        """Return the job when it has succeeded.
+    def watch_all(self, jobs: Iterable[Job], *, every_s: float = 0.5) -> Iterator[Job]:
+        """Yield the current documents of several jobs, again and again; each until it has ended."""
+        pending = {job.id: job for job in jobs}
+        while pending:
+            for job in [*pending.values()]:
+                current = job if job.ended else self.get(job)
+                if current.ended:
+                    del pending[job.id]
+                yield current
+            if pending:
+                self._sleep(max(every_s, SWEEP_PAUSE_S * len(pending)))
+
+    def wait(
+        self, job: Job | str, *, timeout_s: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> Job:
+        """Wait until a job has succeeded, and return it.
 
         Raises:
             JobFailedError, JobCanceledError: it ended otherwise.
-            WaitTimeoutError: it had not ended in time; it goes on.
+            WaitTimeoutError: it has not ended in time; it continues.
         """
         deadline = clock() + timeout_s if timeout_s is not None else None
+        if isinstance(job, str):
+            job = self.get(job)
         while not job.ended:
             left = LONG_POLL_S if deadline is None else min(LONG_POLL_S, deadline - clock())
             if left <= 0:
-                raise WaitTimeoutError(f"Job {job.id} is still {job.state} after {timeout_s:g} s; it goes on.")
-            job = self._get(job.link("self") or _path(job.id), left)
+                raise WaitTimeoutError(f"Job {job.id} is still {job.state} after {timeout_s:g} s; it continues.")
+            job = self.get(job, wait_s=left)
         if job.state == "failed":
             raise JobFailedError(job)
         if job.state == "canceled":
             raise JobCanceledError(job)
         return job
 
-    def cancel(self, job_id: str) -> Job:
-        """Ask for the end of a job; idempotent.
+    def cancel(self, job: Job | str) -> Job:
+        """Cancel a job; idempotent. A running job stops within one sampling step.
 
         Raises:
-            ConflictError: it has ended already.
+            ConflictError: it has already ended.
         """
-        job = self.get(job_id)
-        return self._job(self._calls.call("POST", job.link("cancel") or f"{_path(job_id)}/cancel", again=True))
+        path = _path(_id(job))
+        link = self.get(_id(job)).link("cancel") or f"{path}/cancel"
+        return self._parsed(Job, self._calls.call("POST", link, again=True))
 
-    def retry(self, job_id: str) -> Job:
-        """Do an ended job again, as a new job.
+    def retry(self, job: Job | str, *, idempotency_key: str | None = None) -> Job:
+        """Run an ended job again, as a new job with the same request and seed.
+
+        Args:
+            idempotency_key: two retries with one key create one job; default: a random key.
 
         Raises:
             ConflictError: it has not ended.
         """
-        job = self.get(job_id)
-        # Not sent twice: each retry is a new job.
-        return self._job(self._calls.call("POST", job.link("retry") or f"{_path(job_id)}/retry", again=False))
+        path = _path(_id(job))
+        link = self.get(_id(job)).link("retry") or f"{path}/retry"
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        return self._parsed(Job, self._calls.call("POST", link, headers=headers, again=True))
 
     def list(self, *, limit: int = 50, **filters: str) -> Iterator[Job]:
-        """Give all jobs, newest first, page by page; filters are those of the API, such as `state="failed"`."""
+        """Yield all jobs, newest first, page by page.
+
+        Args:
+            limit: jobs per page, at most 200.
+            filters: those of the API: `state`, `variant`, `created_after`, `**{"metadata.KEY": "VALUE"}`.
+        """
         page = self.page(limit=limit, **filters)
         while True:
             yield from page.jobs
             if page.next_link is None:
                 return
-            page = self._page(self._calls.call("GET", page.next_link, again=True))
+            page = self._parsed(Page, self._calls.call("GET", page.next_link, again=True))
 
     def page(self, *, limit: int = 50, **filters: str) -> Page:
-        """Return the first page of jobs."""
-        return self._page(self._calls.call("GET", "/v1/jobs", params={"limit": limit, **filters}, again=True))
+        """Return the first page of jobs; arguments as `list`."""
+        params = {"limit": limit, **filters}
+        return self._parsed(Page, self._calls.call("GET", "/v1/jobs", params=params, again=True))
 
-    def download(self, job: Job, folder: Path, *, on_progress: Progress | None = None) -> tuple[Path, ...]:
-        """Save all files of a job as `<folder>/<job id>-<name>`; each appears whole and checked, or not at all.
+    def download(
+        self,
+        job: Job | str,
+        folder: str | os.PathLike[str] = ".",
+        *,
+        name: str | None = None,
+        on_progress: Progress | None = None,
+    ) -> tuple[Path, ...]:
+        """Save all files of a job and return their paths; each appears whole and checked, or not at all.
+
+        Files are named after the input: for `walk.mp4` they are `walk.flac` and `walk-sound.mp4`. No file is ever
+        replaced: a name that is taken gets a number. A file that is there already with the same bytes is kept.
+
+        Args:
+            folder: created where absent.
+            name: what to name the files after instead, such as "walk" or "walk.mp4".
+            on_progress: called with (bytes received, bytes in total) for each file.
 
         Raises:
-            DownloadError: a file has expired, or its bytes are not what the job says.
+            DownloadError: the job has no files, one has expired, or it did not arrive intact.
+            OSError: a file cannot be written.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        return tuple(self._download_one(job, artifact, folder, on_progress) for artifact in job.artifacts)
+        if isinstance(job, str):
+            job = self.get(job)
+        if not job.artifacts:
+            raise DownloadError(f"Job {job.id} has no files: it is {job.state}.")
+        stem = stem_of_filename(name) if name is not None else ""
+        return save_artifacts(self._http, job, Path(folder), stem or self.result_stem(job), on_progress)
 
-    def _download_one(self, job: Job, artifact: Artifact, folder: Path, on_progress: Progress | None) -> Path:
-        if artifact.url is None:
-            raise DownloadError(f"{artifact.name} of job {job.id} has expired on the server.")
-        # Id and name come from the server: only their last parts are used.
-        target = folder / f"{Path(job.id).name}-{Path(artifact.name).name}"
-        draft = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")  # another download may be under way
-        digest, done = hashlib.sha256(), 0
-        try:
-            with draft.open("wb") as file, self._http.stream("GET", artifact.url, follow_redirects=True) as answer:
-                if not answer.is_success:
-                    answer.read()
-                    raise api_error(answer)
-                for chunk in answer.iter_bytes(CHUNK_BYTES):
-                    digest.update(chunk)
-                    done += len(chunk)
-                    file.write(chunk)
-                    if on_progress is not None:
-                        on_progress(done, artifact.size_bytes)
-            if digest.hexdigest() != artifact.sha256:
-                raise DownloadError(f"{artifact.name} came damaged ({done} of {artifact.size_bytes} bytes); try again.")
-            draft.replace(target)
-        except httpx.RequestError as exc:
-            raise DownloadError(
-                f"The download of {artifact.name} was interrupted: {exc or type(exc).__name__}."
-            ) from exc
-        finally:
-            draft.unlink(missing_ok=True)
-        return target
+    def result_stem(self, job: Job) -> str:
+        """Return what a job's results are named after: its input's file name, else its prompt, else its id."""
+        source, stem = job.request.source, ""
+        if source is not None and UPLOAD_ID.fullmatch(source):
+            try:
+                answer = self._calls.call("GET", f"/v1/uploads/{quote(source, safe='')}", again=True)
+                filename = str(answer.json()["filename"])
+                stem = stem_of_filename(filename) if filename != UNNAMED else ""
+            except (NotFoundError, KeyError, TypeError):  # the record of the upload may be gone
+                stem = ""
+        elif source is not None:
+            stem = stem_of_address(source)
+        return stem or stem_of_prompt(job.request.prompt) or stem_of_filename(job.id) or "sound"
 
     def variants(self) -> tuple[Mapping[str, Any], ...]:
-        """Return the models that may be asked for."""
+        """Return the model variants of the server."""
         return tuple(self._calls.call("GET", "/v1/variants", again=True).json()["data"])
 
     @staticmethod
-    def _job(answer: httpx.Response) -> Job:
-        return Job.from_json(answer.json())
+    def _parsed(kind: type[_Document], answer: httpx.Response) -> _Document:
+        try:
+            return kind.from_json(answer.json())
+        except (KeyError, TypeError, ValueError) as exc:
+            raise WrongServerError(
+                f"{answer.url} answered with JSON that is not a {kind.__name__.lower()}; is it the address of mmaudio?"
+            ) from exc
 
-    @staticmethod
-    def _page(answer: httpx.Response) -> Page:
-        document = answer.json()
-        return Page(tuple(Job.from_json(item) for item in document["data"]), document["links"]["next"])
 
-
-def _address(base_url: str) -> httpx.URL:
-    try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL as exc:
-        raise WrongServerError(f"Got the server address {base_url!r}: {exc}.") from exc
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise WrongServerError(f"Got the server address {base_url!r}; give one like {DEFAULT_URL}.")
-    return url
+def _id(job: Job | str) -> str:
+    return job.id if isinstance(job, Job) else job
 
 
 def _path(job_id: str) -> str:
     return f"/v1/jobs/{quote(job_id, safe='')}"
-
-
-def _told(file: IO[bytes], size: int, on_progress: Progress | None) -> Iterator[bytes]:
-    done = 0
-    while chunk := file.read(CHUNK_BYTES):
-        done += len(chunk)
-        yield chunk
-        if on_progress is not None:
-            on_progress(done, size)
-
-
-class _TellingFile:
-    """A file that tells how much of it was read, for a multipart form."""
-
-    def __init__(self, file: IO[bytes], size: int, on_progress: Progress | None) -> None:
-        self._file, self._size, self._on_progress = file, size, on_progress
-        self.name = "file"
-
-    def read(self, amount: int = -1) -> bytes:
-        chunk = self._file.read(amount)
-        if self._on_progress is not None:
-            self._on_progress(self._file.tell(), self._size)
-        return chunk
-
-    def seek(self, place: int, whence: int = 0) -> int:
-        return self._file.seek(place, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def fileno(self) -> int:
-        return self._file.fileno()

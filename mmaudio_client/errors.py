@@ -1,4 +1,4 @@
-"""What the client raises; each class says when."""
+"""Exceptions of the client; each class says when it is raised."""
 
 from __future__ import annotations
 
@@ -9,27 +9,78 @@ if TYPE_CHECKING:
 
 
 class ClientError(Exception):
-    """Base of the client's errors."""
+    """Base of the client's exceptions. `code` names the problem for programs."""
+
+    code = "client_error"
 
 
 class UnavailableError(ClientError):
-    """Raised when the server could not be reached, or said that it cannot serve, after all tries."""
+    """Raised when the server gave no answer, or answered that it cannot serve, after all tries."""
+
+    code = "server_unavailable"
+
+
+class UnreachableError(UnavailableError):
+    """Raised when no connection to the server could be made."""
+
+    code = "server_unreachable"
 
 
 class WrongServerError(ClientError):
-    """Raised when the server's address is none, or what answers there is not the platform."""
+    """Raised when the answer is not one of an mmaudio server."""
+
+    code = "not_an_mmaudio_server"
+
+
+class InvalidAddressError(ClientError, ValueError):
+    """Raised when the server's address, or that of a proxy in the environment, cannot be used."""
+
+    code = "invalid_address"
+
+
+class InvalidInputError(ClientError, ValueError):
+    """Raised before anything is sent when a video or image is missing, empty or not readable as a file."""
+
+    code = "invalid_input"
+
+
+class InvalidJobIdError(ClientError, ValueError):
+    """Raised when a text can be neither a job id nor the beginning of one."""
+
+    code = "invalid_job_id"
+
+
+class AmbiguousJobIdError(ClientError):
+    """Raised when several jobs begin with the given prefix; `candidates` holds their ids."""
+
+    code = "ambiguous_job_id"
+
+    def __init__(self, message: str, candidates: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.candidates = candidates
 
 
 class DownloadError(ClientError):
-    """Raised when a downloaded file is not what the job says; nothing is kept."""
+    """Raised when a result has expired or did not arrive intact; no partial file is kept."""
+
+    code = "download_failed"
 
 
 class WaitTimeoutError(ClientError):
-    """Raised when a job had not ended in the time given. It goes on."""
+    """Raised when a job has not ended within the given time. The job continues."""
+
+    code = "wait_timeout"
 
 
 class ApiError(ClientError):
-    """Raised when the server refused a request; carries its problem document."""
+    """Raised when the server refused a request; carries its problem document.
+
+    Args:
+        status: HTTP status.
+        code: the server's error code, or "" where the answer has none.
+        detail: one sentence.
+        fields: what is wrong, by request field.
+    """
 
     def __init__(self, status: int, code: str, detail: str, fields: dict[str, str] | None = None) -> None:
         lines = (f"{name}: {message}" for name, message in (fields or {}).items())
@@ -38,7 +89,7 @@ class ApiError(ClientError):
 
 
 class NotFoundError(ApiError):
-    """Raised for a job, upload or file that is not there."""
+    """Raised when there is no such job, upload, trigger or file."""
 
 
 class ConflictError(ApiError):
@@ -46,19 +97,25 @@ class ConflictError(ApiError):
 
 
 class InvalidRequestError(ApiError):
-    """Raised when fields of a request are not allowed; `fields` names them."""
+    """Raised when request fields are not allowed; `fields` names them."""
 
 
 class JobFailedError(ClientError):
     """Raised when a job that was waited for has failed."""
 
+    code = "job_failed"
+
     def __init__(self, job: Job) -> None:
         super().__init__(job.error_message or "The job failed.")
         self.job = job
+        if job.error is not None:
+            self.code = job.error.code
 
 
 class JobCanceledError(ClientError):
     """Raised when a job that was waited for was canceled."""
+
+    code = "job_canceled"
 
     def __init__(self, job: Job) -> None:
         super().__init__(f"Job {job.id} was canceled.")

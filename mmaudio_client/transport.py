@@ -1,20 +1,25 @@
-"""One HTTP call with its tries: what may be sent again is, with pauses that grow and jitter."""
+"""One HTTP call and its retries, with growing, jittered pauses."""
 
 from __future__ import annotations
 
 import random
+import re
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
 
+from mmaudio_client.connection import CONNECT_TIMEOUT_S
 from mmaudio_client.errors import (
     ApiError,
+    ClientError,
     ConflictError,
+    InvalidInputError,
     InvalidRequestError,
     NotFoundError,
     UnavailableError,
+    UnreachableError,
     WrongServerError,
 )
 
@@ -22,32 +27,19 @@ TRIES = 5
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 20.0
 LONGEST_RETRY_AFTER_S = 120.0
-_TRY_AGAIN = frozenset({429, 502, 503, 504})
+TOO_MANY_REQUESTS = 429
+_RETRYABLE_STATUS = frozenset({TOO_MANY_REQUESTS, 502, 503, 504})
 _KINDS = {404: NotFoundError, 409: ConflictError, 422: InvalidRequestError}
 
 
-class KeyAuth(httpx.Auth):
-    """Shows a key to the server it belongs to, and to no other that a link leads to.
-
-    Links need not lead back to the address that was called: the server's public URL may be another, and so is an
-    object store's. httpx itself takes the header off when a redirect leaves the server.
-    """
-
-    def __init__(self, key: str, server: httpx.URL) -> None:
-        self._key, self._origin = key, _origin(server)
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        if _origin(request.url) == self._origin:
-            request.headers["Authorization"] = f"Bearer {self._key}"
-        yield request
-
-
 class Transport:
-    """Talks to one server.
+    """Sends requests to one server.
 
     Args:
         http: the client that sends; its base URL is the server's.
         sleep, rng: injected for tests.
+        wait_for_server: also retry when the server cannot be reached at all. False: that is an error at once, until
+            the server has answered for the first time; an outage after that is waited out.
     """
 
     def __init__(
@@ -56,8 +48,10 @@ class Transport:
         *,
         sleep: Callable[[float], None] = time.sleep,
         rng: Callable[[], float] = random.random,
+        wait_for_server: bool = True,
     ) -> None:
         self.http, self._sleep, self._rng = http, sleep, rng
+        self._retry_connecting = wait_for_server
 
     def call(
         self,
@@ -73,40 +67,54 @@ class Transport:
         """Send a request and return its answer, 2xx or 304.
 
         Args:
-            again: it may be sent twice (it is idempotent, or carries an idempotency key).
+            again: the request may be sent twice: it is idempotent, or carries an idempotency key.
 
         Raises:
             ApiError: the server refused it (by status: NotFoundError, ConflictError, InvalidRequestError).
+            UnreachableError: no connection could be made.
             UnavailableError: no answer after all tries.
-            WrongServerError: what answered is not the platform.
+            WrongServerError: the answer is not JSON.
+            InvalidInputError: a text of the request is not valid Unicode.
         """
-        timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=10)
-        trouble = ""
+        timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
+        error: ClientError = UnavailableError("")
         for attempt in range(TRIES):
             retry_after = None
             try:
                 answer = self.http.request(method, url, json=json, params=params, headers=headers, timeout=timeout)
+            except UnicodeEncodeError as exc:
+                raise InvalidInputError(
+                    f"The request contains text that is not valid Unicode: {exc.object!r}."
+                ) from exc
             except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-                trouble = f"no connection to {self.http.base_url}: {exc or type(exc).__name__}"
+                error = UnreachableError(f"Cannot connect to {self.http.base_url}: {_reason(exc)}")
+                if not self._retry_connecting:
+                    raise error from exc
             except httpx.RequestError as exc:
-                trouble = f"the connection to {self.http.base_url} broke: {exc or type(exc).__name__}"
+                error = UnavailableError(f"The connection to {self.http.base_url} broke: {_reason(exc)}")
                 if not again:
                     break
             else:
-                if answer.status_code not in _TRY_AGAIN or (not again and answer.status_code != 429):
+                self._retry_connecting = True
+                if answer.status_code not in _RETRYABLE_STATUS or (
+                    not again and answer.status_code != TOO_MANY_REQUESTS
+                ):
                     return _checked(answer)
-                trouble = str(api_error(answer))
+                error = api_error(answer)
+                if answer.status_code != TOO_MANY_REQUESTS:
+                    error = UnavailableError(str(error))
                 retry_after = _retry_after_s(answer)
             if attempt < TRIES - 1:
                 self._sleep(retry_after if retry_after is not None else self._pause(attempt))
-        raise UnavailableError(f"{trouble} (tried {attempt + 1} times)")
+        error.args = (f"{error} (tried {attempt + 1} times)",)
+        raise error
 
     def _pause(self, attempt: int) -> float:
         return float(min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S)) * (0.5 + 0.5 * self._rng())
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port
+def _reason(exc: Exception) -> str:
+    return re.sub(r"^\[Errno -?\d+\] ", "", str(exc)) or type(exc).__name__
 
 
 def _checked(answer: httpx.Response) -> httpx.Response:
@@ -114,14 +122,14 @@ def _checked(answer: httpx.Response) -> httpx.Response:
         return answer
     if not answer.is_success:
         raise api_error(answer)
-    kind = answer.headers.get("Content-Type", "nothing")
+    kind = answer.headers.get("Content-Type", "no content type")
     if "json" not in kind:
-        raise WrongServerError(f"{answer.url} answered with {kind} instead of JSON; is the platform there?")
+        raise WrongServerError(f"{answer.url} answered with {kind} instead of JSON; is it the address of mmaudio?")
     return answer
 
 
 def api_error(answer: httpx.Response) -> ApiError:
-    """Return the error that a refusal means; also for answers that are no problem documents (a proxy's page)."""
+    """Return the exception for a refusal, also where the answer is not a problem document (a proxy's page)."""
     try:
         document = answer.json()
     except ValueError:

@@ -1,9 +1,9 @@
-"""Triggers over HTTP: rules that turn new objects of a bucket into jobs."""
+"""Triggers over HTTP: rules that create a job for each new object of a bucket."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 from urllib.parse import quote
 
 from mmaudio_client.transport import Transport
@@ -18,7 +18,7 @@ class Triggers:
     Raises (all methods):
         NotFoundError: there is no trigger of that id.
         InvalidRequestError: a field is not allowed.
-        UnavailableError: the server could not be reached.
+        UnavailableError: the server cannot be reached.
     """
 
     def __init__(self, calls: Transport) -> None:
@@ -28,10 +28,41 @@ class Triggers:
         """Return all triggers, newest first."""
         return tuple(self._calls.call("GET", PATH, again=True).json()["data"])
 
-    def add(self, bucket: str, **fields: Any) -> Document:
-        """Make a trigger; `fields` are those of the API: `prefix`, `suffixes`, `request`, `output`, `name`, ..."""
-        body = {"bucket": bucket, **fields}
-        # Not sent twice: each would make jobs of its own.
+    def add(
+        self,
+        bucket: str,
+        *,
+        prefix: str | None = None,
+        suffixes: Sequence[str] | None = None,
+        source_field: Literal["video", "image"] | None = None,
+        request: Mapping[str, Any] | None = None,
+        deliver_to: str | None = None,
+        name: str | None = None,
+        enabled: bool | None = None,
+    ) -> Document:
+        """Create a trigger; None: the server's default.
+
+        Args:
+            bucket: the bucket whose new objects become jobs.
+            prefix, suffixes: match only keys that begin and end like this.
+            source_field: whether the objects are videos or images.
+            request: the other fields of the jobs, as `Client.submit` takes them.
+            deliver_to: `s3://bucket/prefix/` to which the results are also copied.
+            name: display name.
+            enabled: whether events create jobs from now on.
+        """
+        fields = {
+            "bucket": bucket,
+            "prefix": prefix,
+            "suffixes": suffixes if suffixes is None else [*suffixes],
+            "source_field": source_field,
+            "request": request,
+            "deliver_to": deliver_to,
+            "name": name,
+            "enabled": enabled,
+        }
+        body = {key: value for key, value in fields.items() if value is not None}
+        # Not sent twice: each trigger would create jobs of its own.
         return dict(self._calls.call("POST", PATH, json=body, again=False).json())
 
     def get(self, trigger_id: str) -> Document:
@@ -39,11 +70,11 @@ class Triggers:
         return dict(self._calls.call("GET", _path(trigger_id), again=True).json())
 
     def remove(self, trigger_id: str) -> None:
-        """Remove a trigger. Its jobs go on."""
+        """Remove a trigger. Jobs that it created continue."""
         self._calls.call("DELETE", _path(trigger_id), again=True)
 
     def dry_run(self, trigger_id: str, key: str) -> tuple[Document, ...]:
-        """Return what the trigger would do with an object of its bucket; makes nothing."""
+        """Return what the trigger would do with an object of its bucket, without doing it."""
         answer = self._calls.call("POST", f"{_path(trigger_id)}/dry-run", json={"key": key}, again=True)
         return tuple(answer.json()["data"])
 

@@ -1,4 +1,4 @@
 """The MMAudio family of models: networks, checkpoints, pipeline, media, local commands.
 
-Knows nothing of jobs, HTTP, SQL or S3. Importing this package imports neither torch nor anything else.
+Independent of jobs, HTTP, SQL and S3. Importing this package imports nothing else, torch included.
 """

@@ -1,6 +1,6 @@
-"""A small video of our own, rendered and encoded here: `make demo` and the tests use it.
+"""A small rendered video for `make demo` and the tests.
 
-It is a scene of the procedural world that no training saw, so when its ball hits is known exactly.
+It shows a held-out scene of the procedural world, so the exact times of its impacts are known.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ WIDTH, HEIGHT, FPS = 640, 360, 25
 
 
 def demo_scene(seconds: float = 6.0) -> Scene:
-    """Return the scene: a wooden ball that bounces."""
+    """Return the scene: a bouncing wooden ball."""
     return make_scene(SEED, duration_s=seconds, class_name="ball_wood")
 
 
 def render_demo_video(path: Path, seconds: float = 6.0) -> None:
-    """Write the video without sound: H.264, 640x360, 25 frames a second, the same bytes for the same FFmpeg."""
+    """Write the video without sound: H.264, 640x360, 25 fps; the same FFmpeg gives the same bytes."""
     write_video(demo_scene(seconds), path, fps=FPS, height=HEIGHT, width=WIDTH)

@@ -1,4 +1,4 @@
-"""What can go wrong in the model and with media. Each class says its code and whether trying again may help."""
+"""Errors of the model and of media. Each class has a stable code and states whether a retry may help."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import ClassVar
 
 
 class ModelError(Exception):
-    """Base of this package's errors; the message is a sentence for the person who asked."""
+    """Base of this package's errors; the message is a sentence for the caller."""
 
     code: ClassVar[str] = "model_error"
     retryable: ClassVar[bool] = False
 
 
 class MediaError(ModelError):
-    """Base of what is wrong with a file that somebody handed in. The same file fails the same way again."""
+    """Base of errors in an input file. The same file fails the same way again."""
 
     code = "media_error"
 
 
 class MediaInvalidError(MediaError):
-    """Raised when a file is not a video (or picture) that can be read."""
+    """Raised when a file is not a video (or image) that can be read."""
 
     code = "media_invalid"
 
@@ -42,10 +42,28 @@ class UnknownVariantError(ModelError):
     code = "unknown_variant"
 
 
+class DeviceUnavailableError(ModelError):
+    """Raised for a device name that is not allowed, or a device that this machine does not have."""
+
+    code = "device_unavailable"
+
+
+class OutputNotWritableError(ModelError):
+    """Raised before the model runs when its result could not be written."""
+
+    code = "output_not_writable"
+
+
 class WeightsMissingError(ModelError):
-    """Raised when a weights file is not where it should be."""
+    """Raised when a weights file is not installed."""
 
     code = "weights_missing"
+
+
+class WeightsFolderError(WeightsMissingError):
+    """Raised when a weights folder does not exist, is a file, or does not hold the weights that are asked for."""
+
+    code = "weights_folder_invalid"
 
 
 class WeightsMismatchError(ModelError):
@@ -54,14 +72,20 @@ class WeightsMismatchError(ModelError):
     code = "weights_mismatch"
 
 
+class WeightsBrokenError(WeightsMismatchError):
+    """Raised when a weights file is empty, a Git LFS pointer, a dangling link, or cannot be read."""
+
+    code = "weights_broken"
+
+
 class WeightsDownloadError(ModelError):
-    """Raised when a weights file cannot be fetched, or what came is not what was published."""
+    """Raised when a weights file cannot be fetched, or its checksum is not the published one."""
 
     code = "weights_download"
     retryable = True
 
 
 class TrainingDataError(ModelError):
-    """Raised when what training is to read is not there, is empty, or does not fit the variant."""
+    """Raised when training data does not exist, is empty, or does not fit the variant."""
 
     code = "training_data"

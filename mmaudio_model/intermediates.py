@@ -1,25 +1,26 @@
-"""What every stage of a generation gave, kept to be compared (`mmaudio generate --dump-intermediates`)."""
+"""Intermediate tensors of a generation, recorded for comparison (`mmaudio generate --dump-intermediates`)."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 IntermediateCallback = Callable[[str, Tensor], None]
-"""Told the name of a stage's result and its value for one request of the batch."""
+"""Called with the name and the value of an intermediate tensor, for one request of the batch."""
 
 
 class IntermediateRecorder:
-    """Keeps each request's results by name; `mmaudio_model.pipeline` says which there are.
+    """Records each request's intermediate tensors by name, as float32 arrays.
 
     - `clip_frames` (T, 3, H, W) in [0, 1], `sync_frames` (F, 3, H, W) in [-1, 1]
     - `clip_features`, `sync_features`, `text_features`, `negative_text_features`: (tokens, width); one CLIP feature for
-      an image; none of what was not encoded
-    - `noise`, `latent` (N, C): where the flow begins and ends; `latent_denormalised` is what the VAE decodes
+      an image; absent if not encoded
+    - `noise`, `latent` (N, C): start and end of the flow; `latent_denormalised` (N, C): input of the VAE
     - `mel` (bands, frames), `waveform` (samples,)
     """
 
@@ -34,13 +35,14 @@ class IntermediateRecorder:
         return {name: np.stack(values) for name, values in self._kept.items()}
 
     def save(self, path: Path) -> None:
-        """Write them as one npz file; a half written one never has the name.
+        """Write the arrays as one npz file; the file appears only when complete.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=".intermediates-") as folder:
             draft = Path(folder) / "intermediates.npz"
-            np.savez(draft, **self.arrays())
+            arrays: dict[str, Any] = {**self.arrays()}
+            np.savez(draft, **arrays)
             draft.replace(path)

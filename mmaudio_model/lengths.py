@@ -1,8 +1,8 @@
-"""How many tokens, frames and samples a duration means: pure functions, passed per call, nothing remembered.
+"""Numbers of tokens, frames and samples for a duration (`N`, `T`, `S` in the paper). Pure functions.
 
-The arithmetic follows the published model in double precision and in this order, since a token more or less is
-another sound (`N`, `T`, `S` of the paper's notation). Below 0.64 s the published formulas give no synchronisation
-token at all; there one segment is made from repeated frames.
+The arithmetic matches the published model, in double precision and in the same order, since one token more or less
+changes the sound. Below 0.64 s the published formulas give no synchronisation token; one segment of repeated frames is
+used instead.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class SequenceLengths:
     clip: int
     sync: int
     decoded_samples: int
-    """Samples that the vocoder gives: whole latent tokens, so up to one token more than asked for."""
+    """Samples returned by the vocoder: whole latent tokens, so up to one token more than requested."""
     samples: int
-    """Samples of the sound: the duration, to the sample."""
+    """Samples of the final sound: the exact duration."""
 
 
 def sequence_lengths(variant: Variant, duration_s: float) -> SequenceLengths:
@@ -54,7 +54,7 @@ def sequence_lengths(variant: Variant, duration_s: float) -> SequenceLengths:
 
 
 def segment_frames(variant: Variant, sync_tokens: int) -> list[list[int]]:
-    """Return which frames at 25 fps each segment sees, 16 of them; beyond the last frame, the last is repeated."""
+    """Return the indices of the 16 frames at 25 fps of each segment; callers repeat the last frame beyond the end."""
     if variant.sync.token_a_frame:
         starts = range(0, sync_tokens, SEGMENT_TOKENS)
         return [[start + token + later for token in range(SEGMENT_TOKENS) for later in (0, 1)] for start in starts]
@@ -63,5 +63,5 @@ def segment_frames(variant: Variant, sync_tokens: int) -> list[list[int]]:
 
 
 def frame_counts(duration_s: float) -> tuple[int, int]:
-    """Return how many frames the two encoders want of a stretch: (at 8 fps, at 25 fps), at least 1 and 16."""
+    """Return the numbers of frames for the two encoders, (at 8 fps, at 25 fps), at least (1, 16)."""
     return max(1, int(duration_s * CLIP_FPS)), max(SEGMENT_FRAMES, int(duration_s * SYNC_FPS))

@@ -1,6 +1,6 @@
-"""From requests to sound: encode what was seen and said, sample, vocode. A short sequence of named steps.
+"""The generation pipeline: encode the inputs, sample a latent, decode it to a waveform.
 
-A request's result does not depend on what shares its batch: features are encoded and noise is drawn per request.
+A request's result does not depend on its batch: features are encoded and noise is drawn per request.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +30,13 @@ from mmaudio_model.sampling import Guidance, StepCallback, draw_noise, euler
 from mmaudio_model.variants import TEXT_TOKENS, Variant
 
 EMPTY_KEPT = 16
-"""Of how many pairs of lengths and negative prompt the projected empty features are kept: a few MB each, at most."""
+"""Number of cached unconditional conditions, one per pair of lengths and negative prompt; a few MB each at most."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
 class GenerationRequest:
-    """One sound to make. At most one of `video` and `image`; neither is text-to-audio.
+    """One sound to generate. At most one of `video` and `image`; with neither it is text-to-audio.
 
     A negative prompt of None pushes away from the learned empty text; an empty one from the empty text CLIP reads.
     `reference_exact` repeats what the published program does and we think wrong: the sound is not trimmed to the
@@ -54,12 +55,12 @@ class GenerationRequest:
     image: ImageFrame | None = None
     reference_exact: bool = False
     features: Features = NOTHING_ENCODED
-    """What is known already of what would be encoded; where it says what was seen, no frames are needed."""
+    """Features that are known already; the inputs of these need not be given."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A batch that is ready to be sampled, and each request's features, so that they may be used again."""
+    """A batch ready for sampling, and each request's features for reuse."""
 
     requests: tuple[GenerationRequest, ...]
     lengths: SequenceLengths
@@ -69,7 +70,7 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Latents:
-    """Sampled latents, (B', N, C), which requests of the batch they belong to, and how long the sound shall be."""
+    """Sampled latents, (B', N, C), their rows in the batch, and the number of samples to return."""
 
     batch_size: int
     samples: int
@@ -78,7 +79,7 @@ class Latents:
 
 
 class Pipeline:
-    """A loaded variant on one device. Not thread-safe: one thread owns a device."""
+    """A loaded variant on one device. Not thread-safe: one thread owns the device."""
 
     def __init__(self, variant: Variant, networks: Networks, device: str, dtype: torch.dtype) -> None:
         self.variant, self.device = variant, device
@@ -102,9 +103,9 @@ class Pipeline:
 
         Args:
             precision: `fp32`, `bf16` or `fp16`.
-            parts: what is loaded now; the rest is loaded when it is first used.
-            on_part: told the name of each part before it is loaded.
-            shared: networks that variants of this device and precision have in common.
+            parts: networks to load now; the others are loaded at first use.
+            on_part: called with each network's name before it is loaded.
+            shared: networks shared by the variants on this device and precision.
 
         Raises:
             WeightsMissingError, WeightsMismatchError: see `checkpoints.loading`.
@@ -125,10 +126,10 @@ class Pipeline:
         return cls(variant, networks, device, dtype)
 
     def batch_key(self, request: GenerationRequest) -> tuple[SequenceLengths, int, bool, bool]:
-        """Return what must be equal for requests to share a batch.
+        """Return the batch key: requests with equal keys can share a batch.
 
         Raises:
-            RequestInvalidError: the request cannot be served at all.
+            RequestInvalidError: a value of the request is outside the limits.
         """
         _check(self.variant, request)
         lengths = sequence_lengths(self.variant, request.duration_s)
@@ -136,10 +137,10 @@ class Pipeline:
         return lengths, request.num_steps, request.cfg_strength >= 1, request.reference_exact
 
     def latent_tokens(self, request: GenerationRequest) -> int:
-        """Return how long a request's latent is: what its memory and most of its time grow with.
+        """Return the length of a request's latent in tokens, which determines memory and most of the run time.
 
         Raises:
-            RequestInvalidError: the variant cannot make that duration.
+            RequestInvalidError: the duration is outside the variant's limits.
         """
         return sequence_lengths(self.variant, request.duration_s).latent
 
@@ -147,21 +148,23 @@ class Pipeline:
     def encode(
         self, requests: Sequence[GenerationRequest], *, on_intermediate: IntermediateCallback | None = None
     ) -> Encoded:
-        """Encode what the requests show and say.
+        """Encode the inputs of a batch.
 
         Raises:
-            RequestInvalidError: there is none, or they cannot share a batch.
+            RequestInvalidError: there is no request, or they cannot share a batch.
         """
         keys = {self.batch_key(request) for request in requests}
         if len(keys) != 1:
-            raise RequestInvalidError(f"Got {len(requests)} requests of {len(keys)} kinds; a batch has one kind.")
+            raise RequestInvalidError(
+                f"Got {len(requests)} requests with {len(keys)} different batch keys; a batch needs exactly one."
+            )
         ((lengths, _, guided, _),) = keys
         flow = self._networks.flow
         features = self._features(requests, lengths, guided, on_intermediate)
         clip = torch.stack([_or_empty(own.clip, flow.empty_clip_feat, lengths.clip) for own in features])
-        # A still picture does not move, so it has the learned empty features, as words alone have.
+        # A still picture has no motion, so it gets the learned empty features, as text-to-audio does.
         sync = torch.stack([_or_empty(own.sync, flow.empty_sync_feat, lengths.sync) for own in features])
-        text = torch.stack([own.text for own in features])
+        text = torch.stack([_present(own.text) for own in features])
         conditional = flow.prepare(clip, sync, text, lengths.latent)
         empty = self._empty_conditions(requests, features, lengths) if guided else None
         strength = torch.tensor([request.cfg_strength for request in requests], device=self.device)
@@ -176,11 +179,11 @@ class Pipeline:
         on_step: StepCallback | None = None,
         on_intermediate: IntermediateCallback | None = None,
     ) -> Latents:
-        """Sample the latents of a batch; rows that `on_step` names leave it at once, the others go on unchanged."""
+        """Sample the latents of a batch. Rows returned by `on_step` are dropped; the other results do not change."""
         requests, lengths = encoded.requests, encoded.lengths
         shape = (lengths.latent, self.variant.mode.latent_channels)
         exact = requests[0].reference_exact
-        # Drawn in another precision, some values are others altogether: one seed shall be one sound in all of them.
+        # Always float32: drawn in another precision, the same seed would give different noise.
         dtype = self._dtype if exact else torch.float32
         noise = torch.cat([draw_noise(request.seed, shape, device=self.device, dtype=dtype) for request in requests])
         values, rows = euler(
@@ -197,7 +200,7 @@ class Pipeline:
     def vocode(
         self, latents: Latents, *, on_intermediate: IntermediateCallback | None = None
     ) -> list[np.ndarray | None]:
-        """Return each request's waveform, float32 (samples,), in [-1, 1]; None for those that left the batch."""
+        """Return each request's waveform, float32 (samples,), in [-1, 1]; None for dropped rows."""
         emit = on_intermediate or _ignore
         waveforms: list[np.ndarray | None] = [None] * latents.batch_size
         for row, value in zip(latents.rows, latents.values, strict=True):
@@ -218,9 +221,12 @@ class Pipeline:
         on_step: StepCallback | None = None,
         on_intermediate: IntermediateCallback | None = None,
     ) -> list[np.ndarray | None]:
-        """Do all three steps; `on_stage` is told `encode`, `sample` and `vocode` as they begin.
+        """Encode, sample and vocode a batch; return its waveforms as `vocode` does.
 
-        `on_intermediate` is told what every stage gave: see `intermediates.IntermediateRecorder`.
+        Args:
+            on_stage: called with `encode`, `sample` and `vocode` when the stage starts.
+            on_step: see `sampling.StepCallback`.
+            on_intermediate: called with intermediate tensors; see `intermediates.IntermediateRecorder`.
         """
         enter_stage = on_stage or (lambda _: None)
         enter_stage("encode")
@@ -237,18 +243,18 @@ class Pipeline:
         guided: bool,
         on_intermediate: IntermediateCallback | None,
     ) -> tuple[Features, ...]:
-        """Return each request's features. What is known is taken; what several show or say is encoded once."""
+        """Return each request's features. Given features are reused; inputs shared by requests are encoded once."""
         encoded: dict[Hashable, Tensor] = {}
 
-        def once(known: Tensor | None, key: Hashable, encode: Callable[[], Tensor]) -> Tensor:
+        def encode_once(known: Tensor | None, key: Hashable, encode: Callable[[], Tensor]) -> Tensor:
             if known is not None:
                 return known.to(self.device, self._dtype)
-            if key not in encoded or on_intermediate is not None:  # who records wants to see every request's own
+            if key not in encoded or on_intermediate is not None:  # recording needs every request's own tensors
                 encoded[key] = encode()
             return encoded[key]
 
-        def text(known: Tensor | None, name: str, words: str | None) -> Tensor:
-            features = once(known, words, lambda: self._text_features(words))
+        def text(known: Tensor | None, name: str, content: str | None) -> Tensor:
+            features = encode_once(known, content, lambda: self._text_features(content))
             emit(name, features)
             return features
 
@@ -256,13 +262,16 @@ class Pipeline:
         found = []
         for request in requests:
             known, video, image = request.features, request.video, request.image
-            clip = sync = negative = None
+            clip: Tensor | None = None
+            sync: Tensor | None = None
+            negative: Tensor | None = None
             if not request.mask_away_clip and (known.clip is not None or video is not None or image is not None):
-                key = ("clip", id(video), id(image))
-                clip = once(known.clip, key, lambda r=request: self._clip_features(r, lengths, emit))
+                shown = ("clip", id(video), id(image))
+                clip = encode_once(known.clip, shown, partial(self._clip_features, request, lengths, emit))
             if known.sync is not None or video is not None:
-                key = ("sync", id(video))
-                sync = once(known.sync, key, lambda r=request: self._sync_features(r, lengths, emit))
+                sync = encode_once(
+                    known.sync, ("sync", id(video)), partial(self._sync_features, request, lengths, emit)
+                )
             if guided:
                 negative = text(known.negative_text, "negative_text_features", request.negative_prompt)
             prompt = text(known.text, "text_features", request.prompt)
@@ -272,7 +281,7 @@ class Pipeline:
     def _empty_conditions(
         self, requests: Sequence[GenerationRequest], features: Sequence[Features], lengths: SequenceLengths
     ) -> Conditions:
-        """Return what guidance pushes away from: lengths and negative prompt make it, and most requests share both."""
+        """Return the unconditional conditions, cached by lengths and negative prompt, which most requests share."""
         flow, rows = self._networks.flow, []
         for request, own in zip(requests, features, strict=True):
             key = (lengths, request.negative_prompt)
@@ -280,7 +289,7 @@ class Pipeline:
                 self._empty[key] = flow.prepare(
                     flow.empty_clip_feat.expand(1, lengths.clip, -1),
                     flow.empty_sync_feat.expand(1, lengths.sync, -1),
-                    own.negative_text[None],
+                    _present(own.negative_text)[None],
                     lengths.latent,
                 )
             self._empty.move_to_end(key)
@@ -292,7 +301,7 @@ class Pipeline:
     def _clip_features(
         self, request: GenerationRequest, lengths: SequenceLengths, emit: IntermediateCallback
     ) -> Tensor:
-        """Return (T, clip_dim) of a video, (1, clip_dim) of a picture."""
+        """Return (T, clip_dim) for a video, (1, clip_dim) for a picture."""
         if request.image is not None:
             frames = self._pixels(request.image.clip, 1)
         else:
@@ -308,9 +317,9 @@ class Pipeline:
     ) -> Tensor:
         """Return (S, sync_dim)."""
         assert request.video is not None
-        seen = torch.tensor(segment_frames(self.variant, lengths.sync), device=self.device)  # (segments, 16)
-        frames = self._pixels(request.video.sync, max(int(seen.max()) + 1, len(request.video.sync))) * 2 - 1
-        features = self._networks.sync(frames.to(self._dtype)[seen]).flatten(0, 1)
+        frame_indices = torch.tensor(segment_frames(self.variant, lengths.sync), device=self.device)  # (segments, 16)
+        frames = self._pixels(request.video.sync, max(int(frame_indices.max()) + 1, len(request.video.sync))) * 2 - 1
+        features: Tensor = self._networks.sync(frames.to(self._dtype)[frame_indices]).flatten(0, 1)
         emit("sync_frames", frames)
         emit("sync_features", features)
         return features
@@ -322,23 +331,28 @@ class Pipeline:
         return encode_tokens(self._networks.clip_text, self._tokenizer([text]).to(self.device))[0]
 
     def _pixels(self, frames: np.ndarray, count: int) -> Tensor:
-        """Return float32 (count, 3, H, W) in [0, 1]; a stretch that ends early keeps its last frame."""
+        """Return float32 (count, 3, H, W) in [0, 1]; the last frame is repeated if there are too few."""
         chosen = np.minimum(np.arange(count), len(frames) - 1)
         pixels = torch.from_numpy(frames[chosen]).to(self.device).permute(0, 3, 1, 2)
         return pixels.float() * (1 / 255)
 
 
 def _ignore(_name: str, _value: Tensor) -> None:
-    """Nobody wants to see the stages."""
+    """Default callback: ignore intermediate tensors."""
+
+
+def _present(features: Tensor | None) -> Tensor:
+    assert features is not None, "the text of every request is encoded"
+    return features
 
 
 def _or_empty(features: Tensor | None, empty: Tensor, count: int) -> Tensor:
-    """Return (count, width); one feature stands for all of them."""
+    """Return (count, width); a single feature is repeated."""
     return (empty if features is None else features).expand(count, -1)
 
 
 def _check(variant: Variant, request: GenerationRequest) -> None:
-    """Refuse what no batch could serve; the duration is judged where lengths are made of it."""
+    """Check the request's values; the duration is checked by `sequence_lengths`."""
     if request.video is not None and request.image is not None:
         raise RequestInvalidError("Got a video and an image; give one of them, or neither.")
     if request.num_steps < 1:
@@ -377,6 +391,6 @@ def _check_features(variant: Variant, lengths: SequenceLengths, features: Featur
 
 
 def text_is_cut(text: str) -> bool:
-    """Say whether CLIP reads only the beginning of a text."""
+    """Return whether a text exceeds CLIP's 75 tokens and is truncated."""
     words = tokenizer().encode(text)
     return len(words) > 75

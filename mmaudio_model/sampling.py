@@ -1,4 +1,4 @@
-"""From noise to a latent: Euler's method along the flow, with classifier-free guidance. Plain functions."""
+"""Sampling: Euler's method along the flow from noise to a latent, with classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 from mmaudio_model.networks.flow import Conditions, FlowNetwork
 
 StepCallback = Callable[[int, int], Collection[int] | None]
-"""Called after each step with (steps done, steps in all); returns rows of the original batch that leave it now."""
+"""Called after each step with (steps done, total); returns the rows of the original batch to drop, if any."""
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """Conditions of a batch, the empty ones that guidance pushes away from, and how strongly, row by row.
+    """Conditions of a batch, the unconditional ones, and the guidance strength of each row.
 
-    `empty` is None when no row is guided (strength below 1): one pass a step instead of two.
+    `empty` is None if no row is guided (strength below 1): one pass per step instead of two.
     """
 
     conditional: Conditions
@@ -31,7 +31,7 @@ class Guidance:
 
 
 def draw_noise(seed: int, shape: tuple[int, int], *, device: str, dtype: torch.dtype) -> Tensor:
-    """Draw one request's noise, (1, N, C), from its own generator, so that nothing shares in it."""
+    """Draw one request's noise, (1, N, C), from its own generator, so it does not depend on the batch."""
     generator = torch.Generator(device).manual_seed(seed)
     return torch.randn((1, *shape), generator=generator, device=device, dtype=dtype)
 
@@ -47,17 +47,17 @@ def euler(
 ) -> tuple[Tensor, list[int]]:
     """Follow the flow from t = 0 to t = 1 in equal steps.
 
-    The latent and the time stay float32 whatever the network computes in: in bfloat16 a step of 1 / 25 is already off
-    by 0.1 %, and what small steps add to the latent is rounded away.
+    The latent and the time are float32 whatever the network's dtype: in bfloat16 a step of 1 / 25 is off by 0.1 %, and
+    small updates of the latent are rounded to zero.
 
     Args:
         noise: (B, N, C).
-        on_step: see `StepCallback`; what it raises goes through.
-        as_published: keep the latent and the time in the network's dtype instead, as the published program does. In
-            float32 it is the same.
+        on_step: see `StepCallback`; its exceptions propagate.
+        as_published: keep the latent and the time in the network's dtype, as the published program does. No difference
+            in float32.
 
     Returns:
-        The latents that are left, (B', N, C), and which rows of the batch they are.
+        The remaining latents, (B', N, C), and their rows in the original batch.
     """
     precision = network.dtype if as_published else torch.float32
     x, rows = noise.to(precision), list(range(len(noise)))
@@ -77,7 +77,7 @@ def euler(
 
 
 def _guided_velocity(network: FlowNetwork, x: Tensor, t: Tensor, guidance: Guidance) -> Tensor:
-    """Return the velocity as float32."""
+    """Return the guided velocity, float32 (B, N, C)."""
     cond = network.velocity(x, t, guidance.conditional).float()
     if guidance.empty is None:
         return cond

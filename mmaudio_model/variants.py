@@ -1,6 +1,6 @@
-"""Every size of the model, as data. A variant is one frozen value; the networks take their sizes from it.
+"""All sizes of the model as data. A variant is a frozen value from which the networks take their sizes.
 
-No torch here: the CLI lists variants, and workers register them, before anything heavy is loaded.
+Imports no torch: the CLI lists variants, and workers register them, before torch is loaded.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ TEXT_TOKENS = 77
 CLIP_FPS = 8
 SYNC_FPS = 25
 SEGMENT_FRAMES = 16
-"""Frames that the synchronisation encoder sees at once."""
+"""Frames per segment of the synchronisation encoder."""
 SEGMENT_STRIDE = 8
 SEGMENT_TOKENS = 8
 
@@ -30,9 +30,10 @@ class VaeSizes:
 
 @dataclass(frozen=True)
 class VocoderSizes:
-    """BigVGAN: rates and kernels of the upsampling stages, what lies behind each, and how the sound is bounded.
+    """BigVGAN: rates and kernels of the upsampling stages, their residual blocks, and the output layer.
 
-    A stage ends in the mean of one residual block for each of `block_kernels`, a pair of convolutions a dilation.
+    Each stage ends in the mean of one residual block per entry of `block_kernels`, each with a pair of convolutions per
+    dilation.
     """
 
     initial_channels: int
@@ -46,7 +47,7 @@ class VocoderSizes:
 
 @dataclass(frozen=True)
 class AudioMode:
-    """How sound is represented: sample rate in Hz, hop in samples, mel bands, latent channels."""
+    """The representation of sound: sample rate in Hz, hop in samples, mel bands, latent channels."""
 
     name: str
     sample_rate_hz: int
@@ -62,7 +63,7 @@ class AudioMode:
 
 @dataclass(frozen=True)
 class FlowSizes:
-    """Flow transformer. Width is 64 a head; `v2` picks the second form of projections and time embedding."""
+    """Flow transformer. The width is 64 per head; `v2` selects the second form of projections and time embedding."""
 
     heads: int
     joint_blocks: int
@@ -79,10 +80,10 @@ class FlowSizes:
 
 @dataclass(frozen=True)
 class ClipSizes:
-    """CLIP image and text towers (open_clip's own configuration, in its words)."""
+    """CLIP image and text towers, with the names of open_clip's configuration."""
 
     frame_size: int = 384
-    """Side in pixels of the square that frames are stretched to."""
+    """Side in pixels of the square that frames are resized to."""
     image_size: int = 378
     patch_size: int = 14
     embed_dim: int = 1024
@@ -104,8 +105,8 @@ class SyncSizes:
     layers: int = 12
     heads: int = 12
     token_a_frame: bool = False
-    """Each token sees one frame and the next, and stands for the time between (docs/adr/0004). As published, a
-    segment's eight tokens see sixteen frames and stand for about the time of eight of them."""
+    """Each token covers one frame and the next and stands for the time between them (docs/adr/0004). As published, the
+    eight tokens of a segment cover sixteen frames and stand for about the time of eight."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ class Variant:
     clip: ClipSizes = field(default=ClipSizes())
     sync: SyncSizes = field(default=SyncSizes())
     bundled: bool = False
-    """Ours: the weights are made by `mmaudio train world` (`checkpoints/bundled`) instead of being fetched."""
+    """Weights ship with the package (`checkpoints/bundled`), made by `mmaudio train world`; nothing is downloaded."""
     default_duration_s: float = 8.0
     min_duration_s: float = 0.32
     max_duration_s: float = 30.0
@@ -167,7 +168,7 @@ MODE_TINY_16K = AudioMode(
     mel_max_hz=8_000,
     log10_mel=True,
     latent_channels=20,
-    # As wide as there are mel bands throughout: a narrow first level cannot tell where thin, moving lines lie.
+    # As wide as the number of mel bands at all levels: a narrow first level cannot localise moving spectral lines.
     vae=VaeSizes(base_width=80, width_factors=(1, 1, 1)),
     # One stage at the frame rate, then two large steps; `training/initialisation` makes it an additive synthesiser.
     vocoder=VocoderSizes(
@@ -196,14 +197,14 @@ _ALL = (
             vision_width=128,
             vision_layers=3,
             vision_head_width=64,
-            text_width=32,  # three quarters of this tower are its vocabulary
+            text_width=32,  # three quarters of this tower's weights are the vocabulary
             text_layers=2,
             text_heads=2,
         ),
         sync=SyncSizes(frame_size=80, width=128, layers=2, heads=2, token_a_frame=True),
         licence="MIT",
         bundled=True,
-        note="small, and trained on a made-up world of 13 kinds of sound only: it knows no others",
+        note="small, and trained only on a procedural world of 13 kinds of sound",
     ),
     Variant("small_16k", MODE_16K, FlowSizes(heads=7, joint_blocks=4, fused_blocks=8), NONCOMMERCIAL),
     Variant("small_44k", MODE_44K, FlowSizes(heads=7, joint_blocks=4, fused_blocks=8), NONCOMMERCIAL),

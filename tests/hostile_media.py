@@ -17,7 +17,7 @@ from tests.unit.mmaudio_model.media.videos import numbered, regular, with_box, w
 
 DATA = Path(__file__).parent / "data"
 LISTENER_OF_THE_SAMPLES = b"127.0.0.1:18999"
-NO_VIDEO = "The file is not a video that can be read (MP4, MOV, MKV, WebM, AVI and MPEG-TS are)."
+NO_VIDEO = "The file is not a readable video; supported are MP4, MOV, MKV, WebM, AVI and MPEG-TS."
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Celery workers: the engine that owns a device, the tasks around it, and the processes that keep all running."""
+"""Worker and control processes: the engine that owns a device, the jobs around it, and the supervisor of both."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from jobs.settings import BrokerUnknownError, Settings, load_settings
+from jobs.cli.configuration import ConfigurationRefused, configuration_errors, load_settings_or_exit
+from jobs.cli.options import bind_option, data_dir_option, load_with_port, port_option
+from jobs.settings import Settings
 
 BYTE_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>([kmgt]i?)?b?)", re.IGNORECASE)
 
@@ -28,74 +32,104 @@ def _say(line: str) -> None:
     click.echo(f"mmaudio: {line}", err=True)
 
 
-class ByteSize(click.ParamType):
-    """A number of bytes, or of KiB, MiB, GiB, TiB."""
+def byte_size(text: str) -> int:
+    """Return a number of bytes, which may be written in KiB, MiB, GiB or TiB.
 
-    name = "size"
+    Raises:
+        click.BadParameter: the text is not a size.
+    """
+    match = BYTE_SIZE.fullmatch(text.strip())
+    if match is None:
+        raise click.BadParameter(f"got {text!r}; give bytes, or a number with KiB, MiB, GiB or TiB, such as 20GiB")
+    return int(float(match["number"]) * 1024 ** ("", "k", "m", "g", "t").index(match["unit"][:1].lower()))
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        match = BYTE_SIZE.fullmatch(str(value).strip())
-        if match is None:
-            self.fail(f"got {value!r}; give bytes, or a number with KiB, MiB, GiB or TiB, such as 20GiB", param, ctx)
-        return int(float(match["number"]) * 1024 ** ("", "k", "m", "g", "t").index(match["unit"][:1].lower()))
+
+devices_option = click.option(
+    "--devices",
+    metavar="LIST",
+    help="Devices to run the model on: auto, or a list such as cuda:0,cuda:1 or cpu:0,cpu:1.  "
+    "[default: MMAUDIO_DEVICES, else auto]",
+)
+variants_option = click.option(
+    "--variants",
+    metavar="LIST",
+    help="Model variants to offer, such as small_16k,large_44k_v2.  [default: MMAUDIO_VARIANTS, else all installed]",
+)
+preload_option = click.option(
+    "--preload",
+    metavar="LIST",
+    help="Variants to load at the start.  [default: MMAUDIO_PRELOAD, else the first variant]",
+)
 
 
 @click.command()
-@click.option("--devices", help="auto, or a list such as cuda:0,cuda:1 or cpu:0,cpu:1.  [default: MMAUDIO_DEVICES]")
+@devices_option
+@variants_option
+@preload_option
 @click.option(
-    "--variants", help="Variants to take jobs for, such as small_16k,large_44k_v2.  [default: MMAUDIO_VARIANTS]"
+    "--memory-budget",
+    "model_memory_bytes",
+    type=byte_size,
+    metavar="SIZE",
+    help="Memory for loaded variants per device, such as 20GiB.  [default: MMAUDIO_MODEL_MEMORY_BYTES]",
 )
-@click.option("--preload", help="Variants to load at once.  [default: MMAUDIO_PRELOAD, else the first]")
-@click.option("--memory-budget", type=ByteSize(), help="Memory for loaded variants on each device, such as 20GiB.")
-@click.option("--process-for", hidden=True, help="Run as the one process of this device (the supervisor says so).")
-@click.option("--drain-after", type=click.FloatRange(min=0), metavar="SECONDS", help="Drain and end by itself then.")
+@data_dir_option
+@click.option("--process-for", hidden=True, help="Run the worker process of this device (set by the supervisor).")
+@click.option("--under-up", is_flag=True, hidden=True, help="Started by `mmaudio up`, which has made the checks.")
+@click.option(
+    "--drain-after", type=click.FloatRange(min=0), metavar="SECONDS", help="Drain and exit after this many seconds."
+)
 def worker(
     devices: str | None,
     variants: str | None,
     preload: str | None,
-    memory_budget: int | None,
+    model_memory_bytes: int | None,
+    data_dir: Path | None,
     process_for: str | None,
+    under_up: bool,
     drain_after: float | None,
 ) -> None:
-    """Take jobs: one process a device, kept running by this one."""
-    # Its children read settings as this process does: from the environment.
-    chosen_here = {
-        "MMAUDIO_VARIANTS": variants,
-        "MMAUDIO_PRELOAD": preload,
-        "MMAUDIO_MODEL_MEMORY_BYTES": memory_budget,
-    }
-    os.environ.update({name: str(value) for name, value in chosen_here.items() if value is not None})
-    settings = load_settings()
-    _check_variants(settings)
+    """Run jobs: one worker process per device, restarted when it crashes."""
+    settings = load_settings_or_exit(
+        devices=devices,
+        variants=variants,
+        preload=preload,
+        model_memory_bytes=model_memory_bytes,
+        data_dir=data_dir,
+    )
     _start_logging(settings)
-    from workers.host.devices import DeviceError, parse_devices
-
     if process_for is not None:
         name, _, torch_device = process_for.partition("=")
-        _be_worker_process(settings, name, torch_device)
-    from workers.host.supervisor import ChildSpec, CrashLoopError, Supervisor, own_command
+        _run_worker_process(settings, name, torch_device)
+    from jobs.writable_folders import check_folders
+    from workers.host.preflight import check_weights, chosen_devices
+    from workers.host.supervisor import ChildSpec, Supervisor, own_command
 
-    try:
+    with configuration_errors():
+        chosen = chosen_devices(settings)
+        if not under_up:
+            check_weights(settings)
+            check_folders(settings, "worker")
         settings.resolved_broker_url()
-        chosen = parse_devices(
-            devices or settings.devices,
-            cpu_threads=settings.cpu_threads,
-            visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
-        )
-    except (DeviceError, BrokerUnknownError) as exc:
-        raise click.ClickException(str(exc)) from exc
-    # A little longer than a child's own grace, so that it can hand back and say so.
-    supervisor = Supervisor(grace_s=settings.drain_grace_s + 10, tell=_say, in_order=False)
+
+    def report_stopping(names: list[str], seconds_left: float) -> None:
+        if not under_up:
+            jobs = f"the running jobs of {', '.join(names)}"
+            _say(f"waiting at most {seconds_left:.0f} s for {jobs}; Ctrl-C again returns them to the queue")
+
+    # A little longer than a child's own grace, so that it can return its jobs and say so.
+    supervisor = Supervisor(
+        grace_s=settings.drain_grace_s + 10, tell=_say, in_order=False, stopping_report=report_stopping
+    )
     supervisor.install_signal_handlers()
-    try:
-        for device in chosen:
-            command = own_command("worker", "--process-for", f"{device.name}={device.torch_device}")
-            supervisor.start(ChildSpec(f"worker {device.name}", command, device.environment, may_end=True))
-        supervisor.run(until=_elapsed(drain_after))
-    except CrashLoopError as exc:
-        raise click.ClickException(str(exc)) from exc
-    finally:
-        supervisor.stop()
+    with _child_errors():
+        try:
+            for device in chosen:
+                command = own_command("worker", "--process-for", f"{device.name}={device.torch_device}")
+                supervisor.start(ChildSpec(f"worker {device.name}", command, device.environment, may_end=True))
+            supervisor.run(until=_elapsed(drain_after))
+        finally:
+            supervisor.stop()
 
 
 def _elapsed(seconds: float | None) -> Callable[[], bool]:
@@ -105,20 +139,20 @@ def _elapsed(seconds: float | None) -> Callable[[], bool]:
     return lambda: time.monotonic() >= deadline
 
 
-def _check_variants(settings: Settings) -> None:
-    """Say at once what would end every process of this worker again and again."""
-    from mmaudio_model.variants import VARIANTS
+@contextlib.contextmanager
+def _child_errors() -> Iterator[None]:
+    """Turn the end of a child that is not restarted into the end of the command."""
+    from workers.host.supervisor import ChildConfigurationError, CrashLoopError
 
-    for setting, names, allowed in (
-        ("variants", settings.variants, list(VARIANTS)),
-        ("preload", settings.preload, settings.variants or list(VARIANTS)),
-    ):
-        for name in names:
-            if name not in allowed:
-                raise click.ClickException(f"{setting} names {name!r}; there are {', '.join(allowed)}.")
+    try:
+        yield
+    except ChildConfigurationError as exc:
+        raise ConfigurationRefused(str(exc)) from exc
+    except CrashLoopError as exc:
+        raise click.ClickException(str(exc)) from exc
 
 
-def _be_worker_process(settings: Settings, name: str, torch_device: str) -> None:
+def _run_worker_process(settings: Settings, name: str, torch_device: str) -> NoReturn:
     from sqlalchemy.exc import SQLAlchemyError
 
     from mmaudio_model.errors import ModelError
@@ -127,48 +161,64 @@ def _be_worker_process(settings: Settings, name: str, torch_device: str) -> None
     from workers.worker_process import run_worker_process
 
     try:
-        status = run_worker_process(settings, device=name, torch_device=torch_device)
+        with configuration_errors():
+            status = run_worker_process(settings, device=name, torch_device=torch_device)
     except ModelError as exc:
-        raise click.ClickException(str(exc)) from exc
+        raise ConfigurationRefused(str(exc)) from exc
     except DeviceUnusableError as exc:
         _say(str(exc))
         sys.exit(EXIT_DEVICE_UNUSABLE)
     except SQLAlchemyError as exc:
         reason = str(getattr(exc, "orig", exc)).strip()
         raise click.ClickException(
-            f"The database does not let this worker in: {reason}. Is it running, and migrated (`mmaudio migrate`)?"
+            f"The database refused this worker: {reason}. Is it running, and migrated (`mmaudio migrate`)?"
         ) from exc
     sys.stdout.flush()
     sys.exit(status)
 
 
 @click.command()
-def control() -> None:
-    """Mend what is stuck: lost workers, lost messages, jobs that waited too long."""
-    settings = load_settings()
+@data_dir_option
+def control(data_dir: Path | None) -> None:
+    """Run maintenance: rescue jobs of lost workers, dispatch waiting jobs, delete what has expired."""
+    settings = load_settings_or_exit(data_dir=data_dir)
     _start_logging(settings)
+    from jobs.writable_folders import check_folders
     from workers.maintenance.control import run_control
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
+    with configuration_errors():
+        check_folders(settings, "control")
         run_control(settings, stop)
-    except BrokerUnknownError as exc:
-        raise click.ClickException(str(exc)) from exc
 
 
 @click.command()
-def up() -> None:
-    """Run everything on this machine: broker, database, API, dashboard, control, one worker a device."""
-    settings = load_settings()
+@bind_option
+@port_option
+@data_dir_option
+@devices_option
+@variants_option
+@preload_option
+def up(
+    api_bind: str | None,
+    port: int | None,
+    data_dir: Path | None,
+    devices: str | None,
+    variants: str | None,
+    preload: str | None,
+) -> None:
+    """Run everything on this machine: broker, database, API, dashboard, control worker, one worker per device."""
+    settings = load_with_port(
+        port, api_bind=api_bind, data_dir=data_dir, devices=devices, variants=variants, preload=preload
+    )
     _start_logging(settings)
-    from workers.host.supervisor import CrashLoopError
+    from jobs.listen_address import PortTakenError
     from workers.host.up import UpRefusedError, run_up
 
-    # Children read the same settings; a relative folder must not depend on where they run.
-    os.environ["MMAUDIO_DATA_DIR"] = str(settings.data_dir)
-    try:
-        run_up(settings, _say)
-    except (UpRefusedError, CrashLoopError) as exc:
-        raise click.ClickException(str(exc)) from exc
+    with configuration_errors(), _child_errors():
+        try:
+            run_up(settings, _say)
+        except (PortTakenError, UpRefusedError) as exc:
+            raise click.ClickException(str(exc)) from exc

@@ -1,4 +1,4 @@
-"""Serves the page and its files."""
+"""Serves the dashboard: one page and its static files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ dashboard = Blueprint(
 
 @dashboard.get("/")
 def index() -> Response:
-    """The page; uploads and media may go straight to the object store, so http(s) is open for those alone."""
+    """Return the page. Uploads and media may use the object store directly, so http(s) is allowed for these alone."""
     response = Response(render_template("index.html"), mimetype="text/html")
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     response.headers["Cache-Control"] = "no-cache"

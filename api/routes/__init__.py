@@ -1,1 +1,1 @@
-"""One module a resource; each view parses, calls the domain, presents."""
+"""One module per resource; each view parses the request, calls the domain and returns a document."""

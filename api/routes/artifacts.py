@@ -1,4 +1,4 @@
-"""`/v1/jobs/{id}/artifacts/{name}`: the files a job made, by signed link."""
+"""`/v1/jobs/{id}/artifacts/{name}`: the files that a job made, by signed URL."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from werkzeug.http import parse_range_header
 
 from api.auth import current_tenant
 from api.context import AppContext, current_context
-from api.errors import LinkRefusedError, problem
+from api.errors import problem
 from api.schemas.jobs import ArtifactPath
 from api.schemas.responses import files, problems
 from jobs.db.tables import Artifact
+from jobs.errors import LinkRefusedError
 from jobs.service.artifacts import get_artifact
 from jobs.service.queries import get_job
 
@@ -24,23 +25,26 @@ PRESIGNED_S = 600
 
 @artifacts_api.get(
     "/<job_id>/artifacts/<name>",
-    summary="Download a file",
+    summary="Download an artifact",
     responses={**files(200, 206), "302": None, "304": None, **problems(403, 404, 410, 416, 422, 503)},
 )
 def download(path: ArtifactPath) -> Response:
-    """The bytes (ranges work), or a redirect to the object store. `?download=1` asks for a file instead of a player."""
+    """Returns the content (ranges are supported), or a redirect to the object store.
+
+    With `?download=1` browsers save the file instead of playing it.
+    """
     ctx = current_context()
     with ctx.db.reading() as tx:
         expires, signature = request.args.get("expires"), request.args.get("signature")
         if (expires or signature) and not ctx.signer.is_valid(
             "GET", request.path, expires or "", signature or "", now=tx.now
         ):
-            raise LinkRefusedError("This link is not valid or has expired; get the job again for a new one.")
+            raise LinkRefusedError("This URL is not valid or has expired; get the job again for a new one.")
         get_job(tx, path.job_id, tenant=current_tenant())
         artifact = get_artifact(tx, path.job_id, path.name)
     inline = request.args.get("download") is None
-    if request.method == "HEAD":  # answered here: a presigned URL is good for GET alone
-        return _bytes(ctx, artifact, inline)
+    if request.method == "HEAD":  # not redirected: a presigned URL is valid for GET only
+        return _content(ctx, artifact, inline)
     url = ctx.store.presigned_get(
         artifact.storage_key,
         expires_s=PRESIGNED_S,
@@ -49,19 +53,19 @@ def download(path: ArtifactPath) -> Response:
         inline=inline,
     )
     if url is not None:
-        # Not kept by caches: the target expires.
+        # Not cached: the target expires.
         return Response(status=HTTPStatus.FOUND, headers={"Location": url, "Cache-Control": "no-store"})
-    return _bytes(ctx, artifact, inline)
+    return _content(ctx, artifact, inline)
 
 
-def _bytes(ctx: AppContext, artifact: Artifact, inline: bool) -> Response:
-    """Stream the object, or the part of it that a Range header asks for."""
+def _content(ctx: AppContext, artifact: Artifact, inline: bool) -> Response:
+    """Stream the object, or the part of it that the Range header requests."""
     size = artifact.size_bytes
     if request.if_none_match.contains_weak(artifact.sha256):
-        return _described(Response(status=HTTPStatus.NOT_MODIFIED), artifact, inline)
-    wanted = _wanted_range(artifact)
-    window = _window(wanted, size) if wanted is not None else None
-    if wanted is not None and window is None:
+        return _with_headers(Response(status=HTTPStatus.NOT_MODIFIED), artifact, inline)
+    requested = _requested_range(artifact)
+    window = _window(requested, size) if requested is not None else None
+    if requested is not None and window is None:
         response = problem(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range_not_satisfiable", f"The file has {size} bytes."
         )
@@ -77,31 +81,33 @@ def _bytes(ctx: AppContext, artifact: Artifact, inline: bool) -> Response:
         response.status_code = HTTPStatus.PARTIAL_CONTENT
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     response.headers["Content-Length"] = str(end - start)
-    return _described(response, artifact, inline)
+    return _with_headers(response, artifact, inline)
 
 
-def _described(response: Response, artifact: Artifact, inline: bool) -> Response:
+def _with_headers(response: Response, artifact: Artifact, inline: bool) -> Response:
     response.headers["Accept-Ranges"] = "bytes"
     response.headers["Cache-Control"] = "private, max-age=3600, immutable"
-    # Names are made by the worker: plain letters, digits, dot and dash.
+    # The worker makes the names, of letters, digits, dots and dashes only.
     response.headers["Content-Disposition"] = f'{"inline" if inline else "attachment"}; filename="{artifact.name}"'
     response.set_etag(artifact.sha256)
     return response
 
 
-def _wanted_range(artifact: Artifact) -> Range | None:
-    """Return the one range asked for; several ranges, other units and a stale If-Range mean the whole file."""
+def _requested_range(artifact: Artifact) -> Range | None:
+    """Return the requested range; None (the whole file) for several ranges, other units and a stale If-Range."""
     if request.method != "GET":
         return None
     if request.headers.get("If-Range") and artifact.sha256 not in request.headers["If-Range"]:
         return None
-    wanted = parse_range_header(request.headers.get("Range"))
-    return wanted if wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1 else None
+    requested = parse_range_header(request.headers.get("Range"))
+    if requested is None or requested.units != "bytes" or len(requested.ranges) != 1:
+        return None
+    return requested
 
 
-def _window(wanted: Range, size: int) -> tuple[int, int] | None:
-    """Return where the range starts and ends; None when the file has nothing there."""
-    start, _ = wanted.ranges[0]
-    if start is not None and start < -size:  # the last bytes, and more of them than there are: all
+def _window(requested: Range, size: int) -> tuple[int, int] | None:
+    """Return start and end of the range; None when it is outside the file."""
+    start, _ = requested.ranges[0]
+    if start is not None and start < -size:  # more of the last bytes than there are: all
         return (0, size) if size else None
-    return wanted.range_for_length(size)
+    return requested.range_for_length(size)

@@ -1,11 +1,12 @@
-"""`/v1/queue`: depth, age and throughput of each variant's queue."""
+"""`/v1/queue`: length, age and throughput of each variant's queue."""
 
 from __future__ import annotations
 
-from flask import Response, jsonify
+from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
 from api.context import current_context
+from api.presentation import answer
 from api.schemas.queues import QueueList
 from api.schemas.responses import problems
 from jobs.service.scheduling.queue_stats import queue_stats
@@ -15,14 +16,7 @@ queues_api = APIBlueprint("queues", __name__, abp_tags=[Tag(name="queues")])
 
 @queues_api.get("/v1/queue", summary="Queue statistics", responses={"200": QueueList, **problems(422, 503)})
 def list_queues() -> Response:
-    """One row per variant, summed over all tenants; read by autoscalers."""
+    """Returns the queue of each variant, over all tenants; for autoscalers."""
     ctx = current_context()
     with ctx.db.reading() as tx:
-        sums = queue_stats(tx, ctx.offered_variants(tx))
-    return jsonify(
-        {
-            "data": [vars(row) for row in sums],
-            "queued": sum(row.queued for row in sums),
-            "running": sum(row.running for row in sums),
-        }
-    )
+        return answer(QueueList.from_stats(queue_stats(tx, ctx.offered_variants(tx))))

@@ -1,4 +1,4 @@
-"""`/v1/s3-events`: where MinIO, Ceph RGW and SNS post bucket events. 2xx is said only when the events are committed."""
+"""`/v1/s3-events`: receives bucket events of MinIO, Ceph RGW and SNS; answers 2xx only once they are committed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import hmac
 import json
 from typing import Any
 
-from flask import Response, jsonify, request
+from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.context import current_context
-from api.errors import EventsRefusedError, EventUnreadableError
+from api.presentation import answer
 from api.schemas.health import HealthView
 from api.schemas.responses import problems
 from api.schemas.triggers import IngestionView
+from jobs.errors import EventsRefusedError, EventUnreadableError
 from jobs.triggers.event_parsers.event import UnreadableEventError
 from jobs.triggers.event_parsers.message import read_document
 from jobs.triggers.event_parsers.sns import SUBSCRIPTION, is_sns
@@ -22,30 +23,30 @@ from jobs.triggers.event_parsers.sns import SUBSCRIPTION, is_sns
 TOKEN_HEADER = "X-MMAudio-Events-Token"  # noqa: S105 - the name of a header
 MAX_EVENT_BYTES = 1024 * 1024
 
-s3_events_api = APIBlueprint("s3_events", __name__, url_prefix="/v1/s3-events", abp_tags=[Tag(name="triggers")])
+s3_events_api = APIBlueprint("s3_events", __name__, url_prefix="/v1/s3-events", abp_tags=[Tag(name="s3-events")])
 EVENTS_ENDPOINT = "s3_events.receive"
 
 
-@s3_events_api.get("", summary="Is somebody there?", responses={"200": HealthView, **problems(422)})
+@s3_events_api.get("", summary="Check the event endpoint", responses={"200": HealthView, **problems(422)})
 def probe() -> Response:
-    """MinIO asks so (also by HEAD) before it takes the address. Says nothing that needs the token."""
-    return jsonify({"status": "ok"})
+    """MinIO calls it (also by HEAD) before it accepts the URL. Needs no token."""
+    return answer(HealthView(status="ok"))
 
 
 @s3_events_api.post(
-    "", summary="Hand in bucket events", responses={"200": IngestionView, **problems(403, 413, 422, 503)}
+    "", summary="Receive bucket events", responses={"200": IngestionView, **problems(403, 413, 422, 503, 507)}
 )
 def receive() -> Response:
-    """Takes every form: S3 records, SNS envelopes, EventBridge, MinIO, Ceph RGW.
+    """Accepts S3 records, SNS messages, EventBridge events, and events of MinIO and Ceph RGW.
 
-    The shared token comes as `Authorization: Bearer TOKEN`, as the password of `Authorization: Basic`, in the header
-    `X-MMAudio-Events-Token`, or as `?token=TOKEN` where a sender knows only a URL.
+    Send the shared token as `Authorization: Bearer TOKEN`, as the password of `Authorization: Basic`, in the header
+    `X-MMAudio-Events-Token`, or, where only a URL can be configured, as `?token=TOKEN`.
     """
     ctx = current_context()
     _check_token(ctx.settings.s3_events_token.get_secret_value())
     body = request.get_data()
     if request.content_length is None and len(body) >= MAX_EVENT_BYTES:
-        raise RequestEntityTooLarge  # it came in chunks, and what lies behind the limit was not read
+        raise RequestEntityTooLarge  # a chunked body was read up to the limit only
     try:
         document: Any = json.loads(body)
     except (ValueError, RecursionError) as exc:
@@ -61,27 +62,20 @@ def receive() -> Response:
     result = ctx.ingestion.take(events)
     for variant in result.variants:
         ctx.publish(variant)
-    return jsonify(
-        {
-            "submitted": result.submitted,
-            "skipped": result.skipped,
-            "held": result.held,
-            "duplicates": result.duplicates,
-        }
-    )
+    return answer(IngestionView.from_result(result))
 
 
 def _check_token(expected: str) -> None:
-    """Compare in constant time whatever way the token came."""
+    """Compare the token in constant time, however it was sent."""
     if not expected:
-        raise EventsRefusedError("This server takes no bucket events: MMAUDIO_S3_EVENTS_TOKEN is not set.")
+        raise EventsRefusedError("This server accepts no bucket events: MMAUDIO_S3_EVENTS_TOKEN is not set.")
     given = [
         request.headers.get(TOKEN_HEADER, ""),
         request.args.get("token", ""),
-        request.headers.get("Authorization", ""),  # MinIO sends a token of two words as it is
+        request.headers.get("Authorization", ""),  # MinIO sends a token of two words without `Bearer`
     ]
     if request.authorization is not None:
         given += [request.authorization.token or "", request.authorization.password or ""]
     matching = [hmac.compare_digest(one.encode(errors="replace"), expected.encode()) for one in given]
     if not any(matching):
-        raise EventsRefusedError("The shared token is missing or is another one.")
+        raise EventsRefusedError("The shared token is missing or wrong.")

@@ -1,21 +1,26 @@
-"""`/v1/triggers`: rules that turn bucket events into jobs; made, seen, switched, tried, removed."""
+"""`/v1/triggers`: create, get, list, enable, try and delete the rules that turn bucket events into jobs."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any
 
-from flask import Response, jsonify
+from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
 from api.auth import current_tenant
 from api.context import current_context
-from api.errors import EventUnreadableError
-from api.presentation import iso
+from api.presentation import answer
 from api.schemas.responses import problems
-from api.schemas.triggers import DryRunBody, DryRunView, TriggerList, TriggerPath, TriggerUpdate, TriggerView
-from jobs.db.tables import Trigger, TriggerEvent
+from api.schemas.triggers import (
+    DryRunBody,
+    DryRunObject,
+    DryRunView,
+    TriggerList,
+    TriggerPath,
+    TriggerUpdate,
+    TriggerView,
+)
+from jobs.errors import EventUnreadableError
 from jobs.triggers.dry_run import dry_run_events
 from jobs.triggers.event_parsers.event import ObjectCreated, UnreadableEventError
 from jobs.triggers.event_parsers.message import read_document
@@ -36,9 +41,9 @@ SHOWN_EVENTS = 20
 triggers_api = APIBlueprint("triggers", __name__, url_prefix="/v1/triggers", abp_tags=[Tag(name="triggers")])
 
 
-@triggers_api.post("", summary="Make a trigger", responses={"201": TriggerView, **problems(400, 413, 415, 422, 503)})
+@triggers_api.post("", summary="Create a trigger", responses={"201": TriggerView, **problems(400, 413, 415, 422, 503)})
 def create(body: NewTrigger) -> Response:
-    """From now on each new object that it covers makes a job. One whose own outputs it would cover is refused."""
+    """From now on each new object that matches makes a job. 422: the jobs' own outputs would match."""
     ctx, tenant = current_context(), current_tenant()
     check_rule(
         body,
@@ -48,42 +53,44 @@ def create(body: NewTrigger) -> Response:
     )
     with ctx.db.transaction() as tx:
         trigger = create_trigger(tx, body, tenant=tenant)
-    response = jsonify(_present(trigger, EventCounts(), []))
-    response.status_code = HTTPStatus.CREATED
-    response.headers["Location"] = _path(trigger.id)
+        view = TriggerView.from_row(trigger, counts=EventCounts(), latest=[], links=ctx.links(tx))
+    response = answer(view, HTTPStatus.CREATED)
+    response.headers["Location"] = view.links.self_
     return response
 
 
 @triggers_api.get("", summary="List triggers", responses={"200": TriggerList, **problems(422, 503)})
 def list_all() -> Response:
-    """Newest first, with counts of what became of their events."""
-    with current_context().db.reading() as tx:
-        triggers = list_triggers(tx, tenant=current_tenant())
+    """Returns all triggers, newest first, with counts of the outcomes of their events."""
+    ctx = current_context()
+    with ctx.db.reading() as tx:
+        triggers, links = list_triggers(tx, tenant=current_tenant()), ctx.links(tx)
         counts = count_events(tx, [trigger.id for trigger in triggers])
-    return jsonify({"data": [_present(trigger, counts[trigger.id], None) for trigger in triggers]})
+    data = [TriggerView.from_row(one, counts=counts[one.id], latest=None, links=links) for one in triggers]
+    return answer(TriggerList(data=data))
 
 
-@triggers_api.get("/<trigger_id>", summary="See a trigger", responses={"200": TriggerView, **problems(404, 422, 503)})
+@triggers_api.get("/<trigger_id>", summary="Get a trigger", responses={"200": TriggerView, **problems(404, 422, 503)})
 def get_one(path: TriggerPath) -> Response:
-    """With its latest events: which jobs they made, or why none."""
+    """Returns the trigger with its latest events: which jobs they made, or why none."""
     return _answer(path.trigger_id)
 
 
 @triggers_api.patch(
     "/<trigger_id>",
-    summary="Switch a trigger on or off",
+    summary="Enable or disable a trigger",
     responses={"200": TriggerView, **problems(400, 404, 415, 422, 503)},
 )
 def switch(path: TriggerPath, body: TriggerUpdate) -> Response:
-    """Off: events are let go. On: also ends a pause, and what was held meanwhile becomes jobs."""
+    """Disabled: events are ignored. Enabling also ends a pause and retries held events."""
     with current_context().db.transaction() as tx:
         set_trigger_enabled(tx, path.trigger_id, tenant=current_tenant(), enabled=body.enabled)
     return _answer(path.trigger_id)
 
 
-@triggers_api.delete("/<trigger_id>", summary="Remove a trigger", responses={"204": None, **problems(404, 422, 503)})
+@triggers_api.delete("/<trigger_id>", summary="Delete a trigger", responses={"204": None, **problems(404, 422, 503)})
 def delete(path: TriggerPath) -> Response:
-    """Its jobs go on; the memory of its events is lost."""
+    """Deletes the trigger and its stored events. Its jobs continue."""
     with current_context().db.transaction() as tx:
         delete_trigger(tx, path.trigger_id, tenant=current_tenant())
     return Response(status=HTTPStatus.NO_CONTENT)
@@ -91,11 +98,11 @@ def delete(path: TriggerPath) -> Response:
 
 @triggers_api.post(
     "/<trigger_id>/dry-run",
-    summary="What would an event do?",
+    summary="Try a trigger",
     responses={"200": DryRunView, **problems(400, 404, 413, 415, 422, 503)},
 )
 def dry_run(path: TriggerPath, body: DryRunBody) -> Response:
-    """Looks at the object as a real event would have it looked at, and makes nothing."""
+    """Returns what the trigger would do with an event. Looks up the object as for a real event; makes no job."""
     ctx = current_context()
     with ctx.db.reading() as tx:
         trigger = get_trigger(tx, path.trigger_id, tenant=current_tenant())
@@ -106,46 +113,14 @@ def dry_run(path: TriggerPath, body: DryRunBody) -> Response:
             events = read_document(body.event)
         except UnreadableEventError as exc:
             raise EventUnreadableError(str(exc)) from exc
-    return jsonify({"data": [asdict(one) for one in dry_run_events(ctx.db, ctx.buckets, trigger, events)]})
+    results = dry_run_events(ctx.db, ctx.buckets, trigger, events)
+    return answer(DryRunView(data=[DryRunObject.from_result(result) for result in results]))
 
 
 def _answer(trigger_id: str) -> Response:
-    with current_context().db.reading() as tx:
+    ctx = current_context()
+    with ctx.db.reading() as tx:
         trigger = get_trigger(tx, trigger_id, tenant=current_tenant())
         counts = count_events(tx, [trigger_id])[trigger_id]
-        return jsonify(_present(trigger, counts, latest_events(tx, trigger_id, SHOWN_EVENTS)))
-
-
-def _present(trigger: Trigger, counts: EventCounts, latest: list[TriggerEvent] | None) -> dict[str, Any]:
-    state = "disabled" if not trigger.enabled else "paused" if trigger.paused_at is not None else "enabled"
-    return {
-        "id": trigger.id,
-        "name": trigger.name,
-        "state": state,
-        "pause_reason": trigger.pause_reason,
-        "bucket": trigger.bucket,
-        "prefix": trigger.prefix,
-        "suffixes": trigger.suffixes,
-        "source_field": trigger.source_field,
-        "request": trigger.request,
-        "deliver_to": trigger.deliver_to,
-        "events": asdict(counts),
-        "latest_events": None if latest is None else [_present_event(event) for event in latest],
-        "created_at": iso(trigger.created_at),
-        "links": {"self": _path(trigger.id), "dry_run": f"{_path(trigger.id)}/dry-run"},
-    }
-
-
-def _present_event(event: TriggerEvent) -> dict[str, Any]:
-    return {
-        "key": event.object_key,
-        "outcome": event.outcome,
-        "reason": event.reason,
-        "job_id": event.job_id,
-        "received_at": iso(event.received_at),
-        "retry_at": iso(event.retry_at),
-    }
-
-
-def _path(trigger_id: str) -> str:
-    return f"{current_context().settings.public_url.rstrip('/')}/v1/triggers/{trigger_id}"
+        latest = latest_events(tx, trigger_id, SHOWN_EVENTS)
+        return answer(TriggerView.from_row(trigger, counts=counts, latest=latest, links=ctx.links(tx)))

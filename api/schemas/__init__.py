@@ -1,1 +1,1 @@
-"""What goes in and comes out, as types: the source of the OpenAPI document. One module a resource."""
+"""Requests and responses as types, one module per resource. The OpenAPI document and all answers come from them."""

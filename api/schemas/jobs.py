@@ -1,22 +1,27 @@
-"""Jobs: what is asked for, what is told of one, its attempts and artifacts."""
+"""Jobs, their attempts and artifacts, and the parameters of the calls."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from jobs.lifecycle import Stage, State
+from api.links import LinkBuilder
+from api.schemas.view import Timestamp, View
+from jobs.db.tables import Artifact, Job, JobAttempt
+from jobs.lifecycle import ArtifactKind, AttemptOutcome, Stage, State
 from jobs.request import FieldAtFaultError
+from jobs.service.artifacts import artifact_expired
 
 
 class JobPath(BaseModel):
-    job_id: str = Field(max_length=64)
+    job_id: str = Field(max_length=64, description="Id of the job.")
 
 
 class ArtifactPath(JobPath):
-    name: str = Field(max_length=120)
+    name: str = Field(max_length=120, description="Name of the artifact.")
 
 
 class SubmitHeader(BaseModel):
@@ -25,29 +30,29 @@ class SubmitHeader(BaseModel):
         alias="Idempotency-Key",
         min_length=1,
         max_length=255,
-        description="The same key with the same body gives the same job, for 24 h.",
+        description="Repeating a request with the same key and body within 24 h returns the same job.",
     )
 
 
 class GetJobQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    wait: float = Field(0, ge=0, le=60, description="Answer when the job ends or this many seconds have passed.")
+    wait: float = Field(0, ge=0, le=60, description="Seconds to wait for the job to end before answering.")
 
 
 class ListJobsQuery(BaseModel):
-    """Filters; also `metadata.KEY=VALUE`, any number of times."""
+    """Filters; in addition `metadata.KEY=VALUE`, any number of times."""
 
     model_config = ConfigDict(extra="allow")
 
-    state: State | None = None
-    variant: str | None = None
-    created_after: AwareDatetime | None = None
-    cursor: str | None = Field(None, max_length=200)
-    limit: int = Field(50, ge=1, le=200)
+    state: State | None = Field(None, description="Only jobs in this state.")
+    variant: str | None = Field(None, description="Only jobs of this model variant.")
+    created_after: AwareDatetime | None = Field(None, description="Only jobs created after this time.")
+    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page.")
+    limit: int = Field(50, ge=1, le=200, description="Maximum number of jobs on the page.")
 
     @model_validator(mode="after")
-    def _only_metadata_beside(self) -> Self:
+    def _no_unknown_filters(self) -> Self:
         unknown = [name for name in self.model_extra or {} if not name.startswith("metadata.")]
         if unknown:
             raise FieldAtFaultError(unknown[0], f"there is no filter {', '.join(unknown)}")
@@ -55,100 +60,184 @@ class ListJobsQuery(BaseModel):
 
     @field_validator("created_after")
     @classmethod
-    def _within_the_calendar(cls, value: datetime | None) -> datetime | None:
+    def _representable_in_utc(cls, value: datetime | None) -> datetime | None:
         try:
             return value.astimezone(UTC) if value is not None else None
         except OverflowError:
-            raise ValueError("in UTC it lies outside the years 1 to 9999") from None
+            raise ValueError("in UTC it is outside the years 1 to 9999") from None
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata filters as (key, value) pairs."""
         return tuple((name.removeprefix("metadata."), str(value)) for name, value in (self.model_extra or {}).items())
 
 
-class ErrorView(BaseModel):
-    code: str
-    message: str
-    stage: str | None
-    retryable: bool
+class ErrorView(View):
+    code: str = Field(description="Stable error code.")
+    message: str = Field(description="What went wrong.")
+    stage: str | None = Field(description="Stage in which it went wrong.")
+    retryable: bool = Field(description="Whether a retry may succeed.")
 
 
-class WarningView(BaseModel):
-    code: str
-    message: str
+class WarningView(View):
+    code: str = Field(description="Stable warning code.")
+    message: str = Field(description="What to note about the result.")
 
 
-class ArtifactView(BaseModel):
-    name: str
-    kind: Literal["audio", "video"]
-    format: str
-    url: str | None
+class ArtifactView(View):
+    name: str = Field(description="File name, unique within the job.")
+    kind: ArtifactKind
+    format: str = Field(description="Container or codec, such as `flac` or `mp4`.")
+    url: str | None = Field(description="Signed URL of the content; null when expired.")
     size_bytes: int
     sha256: str
     duration_s: float
-    sample_index: int
-    seed: int
+    sample_index: int = Field(description="Which of the `num_samples` results it belongs to, from 0.")
+    seed: int = Field(description="Seed of this result.")
     delivered_to: str | None = Field(description="`s3://bucket/key` of the copy in the caller's own bucket.")
-    expires_at: datetime | None
-    expired: bool
+    expires_at: Timestamp | None = Field(description="When the content is deleted.")
+    expired: bool = Field(description="Whether the content has been deleted.")
+
+    @classmethod
+    def from_row(cls, row: Artifact, links: LinkBuilder) -> ArtifactView:
+        """Return the document of an artifact."""
+        expired = artifact_expired(row, links.now)
+        return cls(
+            name=row.name,
+            kind=row.kind,
+            format=row.format,
+            url=None if expired else links.artifact(row.job_id, row.name),
+            size_bytes=row.size_bytes,
+            sha256=row.sha256,
+            duration_s=row.duration_s,
+            sample_index=row.sample_index,
+            seed=row.seed,
+            delivered_to=row.delivered_to,
+            expires_at=row.expires_at,
+            expired=expired,
+        )
 
 
-class JobLinks(BaseModel):
-    """Where to go from here; null: that makes no sense now, or this version does not offer it."""
+class JobLinks(View):
+    """URLs of the job; null: not possible in its present state, or not supported by this version."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    self_: str = Field(alias="self", description="The job itself.")
+    events: str | None = Field(description="Event stream; not supported by this version.")
+    cancel: str | None = Field(description="POST cancels the job.")
+    retry: str | None = Field(description="POST submits the same request again.")
 
-    self_: str = Field(alias="self")
-    events: str | None
-    cancel: str | None
-    retry: str | None
+    @classmethod
+    def from_row(cls, row: Job, links: LinkBuilder) -> JobLinks:
+        """Return the URLs of a job."""
+        url, ended = links.job(row.id), row.state.is_terminal
+        return cls(
+            self_=url,
+            events=None,
+            cancel=None if ended else f"{url}/cancel",
+            retry=f"{url}/retry" if ended else None,
+        )
 
 
-class AttemptView(BaseModel):
-    attempt: int
-    worker: str
-    started_at: datetime
-    finished_at: datetime | None
-    outcome: Literal["succeeded", "failed", "canceled", "requeued", "lost"] | None = Field(
-        description="null while it runs; `lost`: the worker fell silent; `requeued`: it was stopped."
+class AttemptView(View):
+    attempt: int = Field(description="Number of the attempt, from 1.")
+    worker: str = Field(description="Id of its worker.")
+    started_at: Timestamp
+    finished_at: Timestamp | None
+    outcome: AttemptOutcome | None = Field(
+        description="null while it runs; `lost`: its worker's lease expired; `requeued`: its worker was stopped."
     )
     error: ErrorView | None
 
+    @classmethod
+    def from_row(cls, row: JobAttempt) -> AttemptView:
+        """Return the document of an attempt."""
+        return cls(
+            attempt=row.attempt,
+            worker=row.worker_id,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            outcome=row.outcome,
+            error=_error(row.error),
+        )
 
-class JobView(BaseModel):
+
+class JobView(View):
     id: str
     state: State
-    stage: Stage | None
-    progress: float
-    step: int | None
+    stage: Stage | None = Field(description="Stage of a running job.")
+    progress: float = Field(description="Progress of the current attempt, 0 to 1.")
+    step: int | None = Field(description="Sampling step of a running job.")
     eta_s: float | None = Field(
-        description="Seconds to the end when progress was last written, from what this variant took on this worker; "
-        "null while nothing was measured yet, and when it does not run."
+        description="Estimated seconds to the end, as of the last progress report; null when not running, or before "
+        "the worker has measured this variant."
     )
-    queue_position: int | None = Field(description="Place among the queued jobs of the variant; null in lists.")
-    attempt: int
-    max_attempts: int
-    attempts: list[AttemptView] = Field(description="Every try at it, first to last: who, when, how it ended and why.")
-    request: dict[str, Any] = Field(description="The request as resolved: what was left open is filled in.")
-    error: ErrorView | None
+    queue_position: int | None = Field(
+        description="Position among the queued jobs of the variant, from 1; null when not queued, and in lists."
+    )
+    attempt: int = Field(description="Number of the current or last attempt; 0 before the first.")
+    max_attempts: int = Field(description="Number of attempts after which a retryable failure is final.")
+    attempts: list[AttemptView] = Field(description="All attempts, first to last.")
+    request: dict[str, Any] = Field(description="The request with all defaults filled in.")
+    error: ErrorView | None = Field(description="Why the job failed.")
     warnings: list[WarningView]
-    timings: dict[str, float]
-    artifacts: list[ArtifactView]
-    preview: dict[str, Any] | None = Field(description="Waveform and spectrogram; this version makes none.")
-    worker: str | None
-    retry_of: str | None
+    timings: dict[str, float] = Field(description="Seconds spent in each part of the job.")
+    artifacts: list[ArtifactView] = Field(description="Files that the job made; empty until it succeeds.")
+    preview: dict[str, Any] | None = Field(description="Waveform and spectrogram; not supported by this version.")
+    worker: str | None = Field(description="Id of the worker of the current or last attempt.")
+    retry_of: str | None = Field(description="Id of the job that this one retries.")
     cancel_requested: bool
-    created_at: datetime
-    started_at: datetime | None
-    finished_at: datetime | None
+    created_at: Timestamp
+    started_at: Timestamp | None = Field(description="When the current or last attempt started.")
+    finished_at: Timestamp | None
     links: JobLinks
 
+    @classmethod
+    def from_row(
+        cls,
+        row: Job,
+        *,
+        artifacts: Sequence[Artifact],
+        attempts: Sequence[JobAttempt],
+        queue_position: int | None,
+        links: LinkBuilder,
+    ) -> JobView:
+        """Return the document of a job."""
+        return cls(
+            id=row.id,
+            state=row.state,
+            stage=row.stage,
+            progress=round(row.progress, 4),
+            step=row.step,
+            eta_s=row.eta_s if row.state is State.RUNNING else None,
+            queue_position=queue_position,
+            attempt=row.attempt,
+            max_attempts=row.max_attempts,
+            attempts=[AttemptView.from_row(attempt) for attempt in attempts],
+            request=row.request,
+            error=_error(row.error),
+            warnings=[WarningView.model_validate(warning) for warning in row.warnings],
+            timings=row.timings,
+            artifacts=[ArtifactView.from_row(artifact, links) for artifact in artifacts],
+            preview=None,
+            worker=row.worker_id,
+            retry_of=row.retry_of,
+            cancel_requested=row.cancel_requested_at is not None,
+            created_at=row.created_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            links=JobLinks.from_row(row, links),
+        )
 
-class PageLinks(BaseModel):
-    next: str | None
+
+def _error(stored: dict[str, Any] | None) -> ErrorView | None:
+    return ErrorView.model_validate(stored) if stored is not None else None
 
 
-class JobPage(BaseModel):
+class PageLinks(View):
+    next: str | None = Field(description="URL of the next page; null on the last one.")
+
+
+class JobPage(View):
     data: list[JobView]
-    next_cursor: str | None
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one.")
     links: PageLinks

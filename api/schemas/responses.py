@@ -1,34 +1,34 @@
-"""What every call may answer with: the problem document, and how the OpenAPI document tells of refusals and files."""
+"""The problem document, and how the OpenAPI document describes errors and files."""
 
 from __future__ import annotations
 
 from flask_openapi3.types import ResponseDict
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class FieldError(BaseModel):
-    field: str
-    message: str
+    field: str = Field(description="Name of the field; dots for nested fields.")
+    message: str = Field(description="What is wrong with it.")
 
 
 class Problem(BaseModel):
-    """RFC 9457 problem document. A 409 of a job also has `job`, a 503 also has `down`, the names of what is."""
+    """RFC 9457 problem document. A 409 about a job also has `job`; a 503 has `down`, the names of what is down."""
 
     type: str
     title: str
     status: int
     detail: str
-    code: str
+    code: str = Field(description="Stable error code.")
     errors: list[FieldError] | None = None
 
 
 def problems(*statuses: int) -> ResponseDict:
-    """Return the refusals of a call as the OpenAPI document tells them."""
+    """Return the error responses of a call for the OpenAPI document."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {str(status): {"content": content} for status in statuses}
 
 
 def files(*statuses: int) -> ResponseDict:
-    """Return answers that are the bytes of a file."""
+    """Return the responses with a file's content for the OpenAPI document."""
     content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     return {str(status): {"content": content} for status in statuses}

@@ -1,56 +1,75 @@
-"""Bucket triggers: the rule, what became of events, the dry run."""
+"""Bucket triggers: the rule, the outcomes of events, the dry run."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from api.links import LinkBuilder
+from api.schemas.view import Timestamp, View
+from jobs.db.tables import Trigger, TriggerEvent
+from jobs.lifecycle import TriggerOutcome, TriggerState
 from jobs.request import FieldAtFaultError, Text
+from jobs.triggers.decision import Action
+from jobs.triggers.dry_run import DryRunResult
+from jobs.triggers.ingestion import IngestionResult
+from jobs.triggers.service import EventCounts, trigger_state
 
 
 class TriggerPath(BaseModel):
-    trigger_id: str = Field(max_length=64)
+    trigger_id: str = Field(max_length=64, description="Id of the trigger.")
 
 
 class TriggerUpdate(BaseModel):
-    """`true` also ends a pause of the breaker: what it held is looked at again."""
-
     model_config = ConfigDict(extra="forbid")
 
-    enabled: bool = Field(strict=True)
+    enabled: bool = Field(
+        strict=True,
+        description="false: ignore events. true: process events; also ends a pause and retries held events.",
+    )
 
 
-class TriggerEventView(BaseModel):
-    """What became of one object version."""
+class TriggerEventView(View):
+    """The outcome of one object version."""
 
-    key: str
-    outcome: Literal["submitted", "skipped", "held"]
-    reason: str | None
-    job_id: str | None
-    received_at: datetime
-    retry_at: datetime | None
+    key: str = Field(description="Key of the object.")
+    outcome: TriggerOutcome
+    reason: str | None = Field(description="Why no job was made.")
+    job_id: str | None = Field(description="Id of the job that was made.")
+    received_at: Timestamp
+    retry_at: Timestamp | None = Field(description="When a held event is retried.")
+
+    @classmethod
+    def from_row(cls, row: TriggerEvent) -> TriggerEventView:
+        """Return the document of an event."""
+        return cls(
+            key=row.object_key,
+            outcome=row.outcome,
+            reason=row.reason,
+            job_id=row.job_id,
+            received_at=row.received_at,
+            retry_at=row.retry_at,
+        )
 
 
-class TriggerEventCounts(BaseModel):
-    submitted: int
-    skipped: int
-    held: int
+class TriggerEventCounts(View):
+    submitted: int = Field(description="Events that made a job.")
+    skipped: int = Field(description="Events that made no job.")
+    held: int = Field(description="Events that are retried later.")
 
 
-class TriggerLinks(BaseModel):
-    model_config = ConfigDict(populate_by_name=True)
-
-    self_: str = Field(alias="self")
-    dry_run: str
+class TriggerLinks(View):
+    self_: str = Field(alias="self", description="The trigger itself.")
+    dry_run: str = Field(description="POST shows what an event would do.")
 
 
-class TriggerView(BaseModel):
+class TriggerView(View):
     id: str
-    name: str | None
-    state: Literal["enabled", "disabled", "paused"] = Field(
-        description="`disabled`: events are let go. `paused`: by the breaker; events are held."
+    name: str | None = Field(description="Display name.")
+    state: TriggerState = Field(
+        description="`disabled`: events are ignored. `paused`: by the rate breaker; events are held."
     )
     pause_reason: str | None
     bucket: str
@@ -59,50 +78,91 @@ class TriggerView(BaseModel):
     source_field: Literal["video", "image"]
     request: dict[str, Any]
     deliver_to: str | None
-    events: TriggerEventCounts = Field(description="What became of the events that are remembered.")
-    latest_events: list[TriggerEventView] | None = Field(description="The latest, newest first; null in lists.")
-    created_at: datetime
+    events: TriggerEventCounts = Field(description="Outcomes of the stored events.")
+    latest_events: list[TriggerEventView] | None = Field(description="Latest events, newest first; null in lists.")
+    created_at: Timestamp
     links: TriggerLinks
 
+    @classmethod
+    def from_row(
+        cls, row: Trigger, *, counts: EventCounts, latest: Sequence[TriggerEvent] | None, links: LinkBuilder
+    ) -> TriggerView:
+        """Return the document of a trigger.
 
-class TriggerList(BaseModel):
+        Args:
+            latest: its latest events; None in lists.
+        """
+        url = links.trigger(row.id)
+        return cls.model_validate(
+            {
+                "id": row.id,
+                "name": row.name,
+                "state": trigger_state(row),
+                "pause_reason": row.pause_reason,
+                "bucket": row.bucket,
+                "prefix": row.prefix,
+                "suffixes": row.suffixes,
+                "source_field": row.source_field,
+                "request": row.request,
+                "deliver_to": row.deliver_to,
+                "events": vars(counts),
+                "latest_events": None if latest is None else [TriggerEventView.from_row(event) for event in latest],
+                "created_at": row.created_at,
+                "links": TriggerLinks(self_=url, dry_run=f"{url}/dry-run"),
+            }
+        )
+
+
+class TriggerList(View):
     data: list[TriggerView]
 
 
 class DryRunBody(BaseModel):
-    """Give `event`, a message of any form that is accepted, or `key`, an object that lies in the trigger's bucket."""
+    """Either `event` or `key`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    event: dict[str, Any] | list[Any] | None = None
-    key: Text | None = Field(None, min_length=1, max_length=1024)
+    event: dict[str, Any] | list[Any] | None = Field(None, description="A message in any form that is accepted.")
+    key: Text | None = Field(
+        None, min_length=1, max_length=1024, description="Key of an object in the trigger's bucket."
+    )
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
+    def _exactly_one(self) -> Self:
         if (self.event is None) == (self.key is None):
             raise FieldAtFaultError("event", "give either `event` or `key`")
         return self
 
 
-class DryRunObject(BaseModel):
+class DryRunObject(View):
     bucket: str
     key: str
-    action: Literal["submit", "skip", "hold", "ignore"]
-    reason: str | None
-    request: dict[str, Any] | None = Field(description="What the job would be asked for.")
+    action: Action = Field(description="What would be done; `ignore`: the trigger does not cover the object.")
+    reason: str | None = Field(description="Why no job would be made.")
+    request: dict[str, Any] | None = Field(description="Request of the job that would be made.")
     etag: str | None
     version_id: str | None
-    known: bool = Field(description="This object version was settled before: nothing would be done.")
+    known: bool = Field(description="Whether this object version was processed before; then nothing would be done.")
+
+    @classmethod
+    def from_result(cls, result: DryRunResult) -> DryRunObject:
+        """Return the document of a dry run's result."""
+        return cls(**vars(result))
 
 
-class DryRunView(BaseModel):
+class DryRunView(View):
     data: list[DryRunObject]
 
 
-class IngestionView(BaseModel):
-    """What became of the objects in a message."""
+class IngestionView(View):
+    """Outcomes of the objects in a message."""
 
-    submitted: int
-    skipped: int
-    held: int
-    duplicates: int
+    submitted: int = Field(description="Objects that made a job.")
+    skipped: int = Field(description="Objects that made no job.")
+    held: int = Field(description="Objects that are retried later.")
+    duplicates: int = Field(description="Objects that were processed before.")
+
+    @classmethod
+    def from_result(cls, result: IngestionResult) -> IngestionView:
+        """Return the document of an ingestion's result."""
+        return cls(submitted=result.submitted, skipped=result.skipped, held=result.held, duplicates=result.duplicates)

@@ -1,4 +1,4 @@
-"""Uploads: what is announced, and how the bytes are sent."""
+"""Uploads: the announcement, and how the content is sent."""
 
 from __future__ import annotations
 
@@ -7,41 +7,79 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.links import LinkBuilder
+from api.schemas.view import Timestamp, View
+from jobs.db.tables import Upload
+from jobs.lifecycle import UploadState
 from jobs.request import Text
+from jobs.service.uploads import upload_state
+from jobs.storage.protocol import UploadTarget
 
 
 class UploadPath(BaseModel):
-    upload_id: str = Field(max_length=64)
+    upload_id: str = Field(max_length=64, description="Id of the upload.")
 
 
 class NewUpload(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    filename: Text = Field(min_length=1, max_length=255, description="Only shown; the stored name is another.")
-    size_bytes: int = Field(ge=1, strict=True)
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    filename: Text = Field(
+        min_length=1, max_length=255, description="Display name; the stored object has another name."
+    )
+    size_bytes: int = Field(ge=1, strict=True, description="Size of the file.")
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 to check the content against.")
     content_type: str = Field(
-        "application/octet-stream", max_length=120, pattern=r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$"
+        "application/octet-stream",
+        max_length=120,
+        pattern=r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$",
+        description="Media type of the file.",
     )
 
 
-class UploadInstruction(BaseModel):
-    """How to send the bytes: `PUT` them to `url` with `headers`, or `POST` a form, `fields` first, then part `file`."""
+class UploadInstruction(View):
+    """How to send the content: `PUT` it to `url` with `headers`, or `POST` a form of `fields` and the part `file`."""
 
     method: Literal["PUT", "POST"]
     url: str
     headers: dict[str, str]
     fields: dict[str, str]
-    expires_at: datetime
+    expires_at: Timestamp = Field(description="When `url` stops working.")
+
+    @classmethod
+    def of(cls, upload: Upload, target: UploadTarget | None, links: LinkBuilder) -> UploadInstruction:
+        """Return how to send an upload's content.
+
+        Args:
+            target: the store's own address; None: the content is sent to this API.
+        """
+        if target is not None:
+            return cls.model_validate(vars(target))
+        url, expires_at = links.upload_content(upload.id)
+        headers = {"Content-Type": "application/octet-stream"}
+        return cls(method="PUT", url=url, headers=headers, fields={}, expires_at=expires_at)
 
 
-class UploadView(BaseModel):
-    id: str
-    state: Literal["pending", "ready", "expired"]
+class UploadView(View):
+    id: str = Field(description="A job's `video` or `image` may be this id.")
+    state: UploadState
     filename: str
     content_type: str
     size_bytes: int
     sha256: str | None
-    created_at: datetime
-    expires_at: datetime
-    upload: UploadInstruction | None = None
+    created_at: Timestamp
+    expires_at: Timestamp
+    upload: UploadInstruction | None = Field(None, description="How to send the content; only in the announcement.")
+
+    @classmethod
+    def from_row(cls, row: Upload, now: datetime) -> UploadView:
+        """Return the document of an upload, without `upload`."""
+        return cls(
+            id=row.id,
+            state=upload_state(row, now),
+            filename=row.filename,
+            content_type=row.content_type,
+            size_bytes=row.size_bytes,
+            sha256=row.sha256,
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+        )

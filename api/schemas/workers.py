@@ -2,41 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from api.schemas.view import Timestamp, View
+from jobs.db.tables import Worker
+from jobs.lifecycle import DisplayedWorkerState
+from jobs.service.queries import displayed_worker_state, is_lost
+
 
 class WorkerPath(BaseModel):
-    worker_id: str = Field(max_length=80)
+    worker_id: str = Field(max_length=80, description="Id of the worker.")
 
 
-class GpuView(BaseModel):
-    """As the driver says it; null: this device does not say."""
+class GpuView(View):
+    """Figures of the GPU's driver; null: the device does not report them."""
 
     memory_used_bytes: int | None
     memory_total_bytes: int | None
-    utilization: float | None = Field(description="Share of the last moment in which the GPU worked, 0 to 1.")
+    utilization: float | None = Field(description="Fraction of the last sample period in which the GPU was busy.")
     temperature_c: float | None
 
 
-class WorkerView(BaseModel):
+class WorkerView(View):
     id: str
     hostname: str
     pid: int
     device: str
-    state: Literal["starting", "idle", "busy", "draining", "stopped", "lost"]
+    state: DisplayedWorkerState
     drain_requested: bool
-    slots: int
-    variants: list[str]
-    variants_loaded: list[str]
-    memory_bytes: int | None
-    gpu: GpuView | None = Field(description="Null for a worker on a processor.")
-    running_jobs: list[str]
-    started_at: datetime
-    heartbeat_at: datetime
+    slots: int = Field(description="Maximum number of jobs that run at once.")
+    variants: list[str] = Field(description="Variants whose jobs it runs.")
+    variants_loaded: list[str] = Field(description="Variants in memory.")
+    memory_bytes: int | None = Field(description="Resident memory of the process.")
+    gpu: GpuView | None = Field(description="null for a worker without a GPU.")
+    running_jobs: list[str] = Field(description="Ids of its running jobs.")
+    started_at: Timestamp
+    heartbeat_at: Timestamp = Field(description="When it last sent a heartbeat.")
+
+    @classmethod
+    def from_row(cls, row: Worker, *, running_jobs: Sequence[str], now: datetime, lost_after_s: float) -> WorkerView:
+        """Return the document of a worker."""
+        return cls(
+            id=row.id,
+            hostname=row.hostname,
+            pid=row.pid,
+            device=row.device,
+            state=displayed_worker_state(row, busy=bool(running_jobs), lost=is_lost(row, now, lost_after_s)),
+            drain_requested=row.drain_requested_at is not None,
+            slots=row.slots,
+            variants=row.variants,
+            variants_loaded=row.variants_loaded,
+            memory_bytes=row.memory_bytes,
+            gpu=None if row.gpu is None else GpuView(**{name: row.gpu.get(name) for name in GpuView.model_fields}),
+            running_jobs=list(running_jobs),
+            started_at=row.started_at,
+            heartbeat_at=row.heartbeat_at,
+        )
 
 
-class WorkerList(BaseModel):
+class WorkerList(View):
     data: list[WorkerView]

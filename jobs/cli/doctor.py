@@ -10,13 +10,14 @@ from contextlib import closing
 import click
 from sqlalchemy.exc import DBAPIError
 
+from jobs.cli.configuration import load_settings_or_exit
 from jobs.db.database import Database
 from jobs.doctor.finding import Finding
 from jobs.doctor.objects import ObjectsCheck
 from jobs.doctor.queue import QueueCheck
 from jobs.doctor.unfinished_writes import find_unfinished_writes
 from jobs.queue import Broker, BrokerUnavailableError
-from jobs.settings import BrokerUnknownError, load_settings
+from jobs.settings import BrokerUnknownError
 from jobs.storage.errors import StorageError
 from jobs.storage.factory import open_store
 
@@ -42,7 +43,7 @@ def doctor(fix: bool, grace_s: float, as_json: bool) -> None:
     Safe to run while the platform works. Exit status 0: consistent, or all inconsistencies were fixed. 1: some remain,
     or a check could not finish.
     """
-    settings = load_settings()
+    settings = load_settings_or_exit()
     logging.basicConfig(level="ERROR")
     try:
         broker, store = Broker(settings.resolved_broker_url()), open_store(settings)

@@ -1,12 +1,11 @@
-"""The tables. What must always hold is said by the database itself, in CHECK constraints.
+"""The tables. CHECK constraints in the database enforce what must always hold.
 
-Names end as in the glossary: `*_at` is a UTC time, numbers carry their unit.
+Columns named `*_at` are UTC times; names of numbers end in their unit.
 """
 
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -16,17 +15,16 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
-    Integer,
-    MetaData,
     String,
     Text,
     and_,
     literal,
     text,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-from jobs.db.types import JsonDocument, UtcDateTime, enum_column
+from jobs.db.base import SERIAL, Base, one_of, partial_index
+from jobs.db.types import enum_column
 from jobs.lifecycle import (
     TERMINAL_STATES,
     ArtifactKind,
@@ -38,43 +36,16 @@ from jobs.lifecycle import (
     WorkerState,
 )
 
-
-class Base(DeclarativeBase):
-    """All tables share one metadata with named constraints, so that Alembic can drop them by name."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JsonDocument, list[Any]: JsonDocument}  # noqa: RUF012
-
-
-def _one_of(column: str, values: type[StrEnum] | frozenset[State]) -> str:
-    names = ", ".join(f"'{value}'" for value in sorted(values))
-    return f"{column} IN ({names})"
-
-
-def _partial(name: str, *columns: str, where: str) -> Index:
-    return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
-
-
-_ENDED = _one_of("state", TERMINAL_STATES)
-# SQLite grows a rowid only for INTEGER; PostgreSQL wants the room of a bigint.
-_Serial = BigInteger().with_variant(Integer(), "sqlite")
+_ENDED = one_of("state", TERMINAL_STATES)
 
 
 class Job(Base):
-    """One request and its life. `attempt` is the fencing token: every write of a worker names it."""
+    """One job: its request and its state. `attempt` is the fencing token: every write of a worker names it."""
 
     __tablename__ = "jobs"
     __table_args__ = (
-        CheckConstraint(_one_of("state", State), name="state_known"),
-        CheckConstraint(f"stage IS NULL OR {_one_of('stage', Stage)}", name="stage_known"),
+        CheckConstraint(one_of("state", State), name="state_known"),
+        CheckConstraint(f"stage IS NULL OR {one_of('stage', Stage)}", name="stage_known"),
         CheckConstraint(f"({_ENDED}) = (finished_at IS NOT NULL)", name="finished_when_ended"),
         CheckConstraint("(state = 'running') = (lease_expires_at IS NOT NULL)", name="lease_while_running"),
         CheckConstraint("(state = 'running') = (stage IS NOT NULL)", name="stage_while_running"),
@@ -86,19 +57,21 @@ class Job(Base):
         CheckConstraint(
             "retry_at IS NULL OR (state = 'queued' AND published_at IS NULL)", name="retry_while_queued"
         ),
-        # One index for each thing that is looked for again and again; partial, so that it holds only such rows.
-        # The lanes of the dispatcher: variant, priority, tenant; within a lane by age.
-        _partial(
+        # One partial index for each query that runs periodically, so that it holds only the rows of that query.
+        # The dispatcher's lanes (variant, priority, tenant), each ordered by age.
+        partial_index(
             "ix_jobs_waiting", "variant", "priority", "tenant", "created_at", "id",
             where="state = 'queued' AND published_at IS NULL AND retry_at IS NULL",
         ),
-        _partial("ix_jobs_oldest", "variant", "created_at", where="state = 'queued'"),
-        _partial("ix_jobs_published", "variant", "published_at", where="published_at IS NOT NULL"),
-        _partial("ix_jobs_retry", "retry_at", where="retry_at IS NOT NULL"),
-        _partial("ix_jobs_queue_expiry", "queue_expires_at", where="state = 'queued' AND queue_expires_at IS NOT NULL"),
-        _partial("ix_jobs_lease", "lease_expires_at", where="state = 'running'"),
-        _partial("ix_jobs_finished", "variant", "finished_at", where="finished_at IS NOT NULL"),
-        _partial("ix_jobs_input", "input_key", where="finished_at IS NULL AND input_key IS NOT NULL"),
+        partial_index("ix_jobs_oldest", "variant", "created_at", where="state = 'queued'"),
+        partial_index("ix_jobs_published", "variant", "published_at", where="published_at IS NOT NULL"),
+        partial_index("ix_jobs_retry", "retry_at", where="retry_at IS NOT NULL"),
+        partial_index(
+            "ix_jobs_queue_expiry", "queue_expires_at", where="state = 'queued' AND queue_expires_at IS NOT NULL"
+        ),
+        partial_index("ix_jobs_lease", "lease_expires_at", where="state = 'running'"),
+        partial_index("ix_jobs_finished", "variant", "finished_at", where="finished_at IS NOT NULL"),
+        partial_index("ix_jobs_input", "input_key", where="finished_at IS NULL AND input_key IS NOT NULL"),
         Index("ix_jobs_tenant_page", "tenant", "id"),
         Index("ix_jobs_tenant_state", "tenant", "state", "id"),
     )  # fmt: skip
@@ -110,9 +83,9 @@ class Job(Base):
     priority: Mapped[int]
     request: Mapped[dict[str, Any]]
     input_key: Mapped[str | None] = mapped_column(Text)
-    """Where the input lies: a key of the platform's store, or `s3://bucket/key`."""
+    """Location of the input: a key of the platform's store, or `s3://bucket/key`."""
     input_pin: Mapped[dict[str, Any] | None]
-    """Which version of the input is meant (`etag`, `version_id`); NULL: whatever lies there when it is fetched."""
+    """The version of the input (`etag`, `version_id`); NULL: the one that exists when it is fetched."""
     retry_of: Mapped[str | None] = mapped_column(String(40))
 
     attempt: Mapped[int] = mapped_column(default=0)
@@ -123,7 +96,7 @@ class Job(Base):
     progress: Mapped[float] = mapped_column(Float, default=0.0)
     step: Mapped[int | None]
     eta_s: Mapped[float | None] = mapped_column(Float)
-    """In how many seconds the running attempt may end, as its worker saw it when it last told of progress."""
+    """Estimated seconds to the end of the running attempt, as of its last progress report."""
     cancel_requested_at: Mapped[datetime | None]
 
     error_code: Mapped[str | None] = mapped_column(String(64))
@@ -133,38 +106,38 @@ class Job(Base):
 
     created_at: Mapped[datetime]
     available_at: Mapped[datetime]
-    """Not to be dispatched before; later than `created_at` when a retry backs off."""
+    """Earliest time of dispatch; later than `created_at` when a retry backs off."""
     retry_at: Mapped[datetime | None]
-    """Out of its lane until then, because a retry backs off; NULL: in its lane. The dispatcher clears it."""
+    """Not in its lane before this time, because a retry backs off; NULL: in its lane. The dispatcher clears it."""
     queue_expires_at: Mapped[datetime | None]
-    """Until when it may wait, if the request says so."""
+    """When waiting in the queue fails the job; NULL: never."""
     run_deadline_at: Mapped[datetime | None]
-    """Until when the current attempt may run."""
+    """When the current attempt exceeds its run timeout."""
     published_at: Mapped[datetime | None]
-    """When a message for the waiting job was put on the belt; NULL: only SQL knows of it."""
+    """When a message for the queued job was published to the broker; NULL: it has no message."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     version: Mapped[int] = mapped_column(default=1)
-    """Grows with every write; the ETag."""
+    """Incremented by every write."""
 
 
-# Conditions of the partial indexes. Their values stand in the statement itself: neither database uses a partial index
-# for a value that it is told only later.
+# Conditions of the partial indexes. Their values are literals in the statement: neither database uses a partial index
+# for a bound parameter.
 QUEUED = Job.state == literal(State.QUEUED, Job.__table__.c.state.type, literal_execute=True)
 RUNNING = Job.state == literal(State.RUNNING, Job.__table__.c.state.type, literal_execute=True)
 IN_LANE = and_(QUEUED, Job.published_at.is_(None), Job.retry_at.is_(None))
 
 
 class JobEvent(Base):
-    """What happened to a job, in order; written in the transaction that made it happen."""
+    """One change of a job, written in the transaction of the change; ordered by `id`."""
 
     __tablename__ = "job_events"
     __table_args__ = (
-        CheckConstraint(_one_of("kind", EventKind), name="kind_known"),
+        CheckConstraint(one_of("kind", EventKind), name="kind_known"),
         Index("ix_job_events_job", "job_id", "id"),
     )
 
-    id: Mapped[int] = mapped_column(_Serial, primary_key=True, autoincrement=True)
+    id: Mapped[int] = mapped_column(SERIAL, primary_key=True, autoincrement=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     kind: Mapped[EventKind] = mapped_column(enum_column(EventKind, length=32))
     attempt: Mapped[int]
@@ -173,12 +146,12 @@ class JobEvent(Base):
 
 
 class JobAttempt(Base):
-    """One try at a job: who tried, when, and how it ended."""
+    """One attempt at a job: its worker, its times and its outcome."""
 
     __tablename__ = "job_attempts"
     __table_args__ = (
-        CheckConstraint(f"outcome IS NULL OR {_one_of('outcome', AttemptOutcome)}", name="outcome_known"),
-        _partial(
+        CheckConstraint(f"outcome IS NULL OR {one_of('outcome', AttemptOutcome)}", name="outcome_known"),
+        partial_index(
             "ix_job_attempts_to_clean_up", "finished_at", where="outcome <> 'succeeded' AND cleaned_up_at IS NULL"
         ),
     )
@@ -192,16 +165,16 @@ class JobAttempt(Base):
     """NULL while it runs."""
     error: Mapped[dict[str, Any] | None]
     cleaned_up_at: Mapped[datetime | None]
-    """When what an attempt without success may have stored was removed."""
+    """When the objects of an unsuccessful attempt were removed; NULL: not yet, or it succeeded."""
 
 
 class Artifact(Base):
-    """A file a job made. Rows appear in the transaction that says `succeeded`, never before."""
+    """A file that a job made. Its row is inserted in the transaction that ends the job as `succeeded`."""
 
     __tablename__ = "artifacts"
     __table_args__ = (
-        CheckConstraint(_one_of("kind", ArtifactKind), name="kind_known"),
-        _partial("ix_artifacts_expires_at", "expires_at", where="deleted_at IS NULL"),
+        CheckConstraint(one_of("kind", ArtifactKind), name="kind_known"),
+        partial_index("ix_artifacts_expires_at", "expires_at", where="deleted_at IS NULL"),
     )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
@@ -218,16 +191,16 @@ class Artifact(Base):
     expires_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
     delivered_to: Mapped[str | None] = mapped_column(Text)
-    """`s3://bucket/key` of the copy in the caller's own bucket, which is theirs: never expired, never deleted here."""
+    """`s3://bucket/key` of the copy in the caller's own bucket; the platform never expires or deletes it."""
 
 
 class Upload(Base):
-    """A file a person hands in. `checked_at` is set when the stored bytes were seen to be what was announced."""
+    """An input file. `checked_at` is set when the stored object was found to match the announcement."""
 
     __tablename__ = "uploads"
     __table_args__ = (
         CheckConstraint("size_bytes > 0", name="not_empty"),
-        _partial("ix_uploads_expires_at", "expires_at", where="deleted_at IS NULL"),
+        partial_index("ix_uploads_expires_at", "expires_at", where="deleted_at IS NULL"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -244,10 +217,10 @@ class Upload(Base):
 
 
 class Worker(Base):
-    """One worker process: what it is, what it holds, and when it was last heard."""
+    """One worker process: its device, its variants and its last heartbeat."""
 
     __tablename__ = "workers"
-    __table_args__ = (CheckConstraint(_one_of("state", WorkerState), name="state_known"),)
+    __table_args__ = (CheckConstraint(one_of("state", WorkerState), name="state_known"),)
 
     id: Mapped[str] = mapped_column(String(80), primary_key=True)
     hostname: Mapped[str] = mapped_column(String(255))
@@ -256,11 +229,11 @@ class Worker(Base):
     state: Mapped[WorkerState] = mapped_column(enum_column(WorkerState))
     slots: Mapped[int]
     variants: Mapped[list[Any]]
-    """Variants it takes jobs for."""
+    """Variants whose jobs it runs."""
     variants_loaded: Mapped[list[Any]]
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     gpu: Mapped[dict[str, Any] | None]
-    """`memory_used_bytes`, `memory_total_bytes`, `utilization` (0..1) and `temperature_c`; NULL: it has none."""
+    """`memory_used_bytes`, `memory_total_bytes`, `utilization` (0..1) and `temperature_c`; NULL: no GPU."""
     drain_requested_at: Mapped[datetime | None]
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
@@ -268,7 +241,7 @@ class Worker(Base):
 
 
 class IdempotencyKey(Base):
-    """An answered `Idempotency-Key`: which job it made, from which body."""
+    """A used `Idempotency-Key` with the job that it created and the hash of its body."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"),)
@@ -302,16 +275,16 @@ class Trigger(Base):
     request: Mapped[dict[str, Any]]
     deliver_to: Mapped[str | None] = mapped_column(Text)
     enabled: Mapped[bool] = mapped_column(Boolean)
-    """Switched off by a person: events are let go. Not the breaker, which keeps them."""
+    """False: events are ignored. The rate breaker sets `paused_at` instead, and events are held."""
     paused_at: Mapped[datetime | None]
     pause_reason: Mapped[str | None] = mapped_column(Text)
     resumed_at: Mapped[datetime | None]
-    """The breaker counts from here."""
+    """The rate breaker counts jobs from this time on."""
     created_at: Mapped[datetime]
 
 
 class TriggerEvent(Base):
-    """What became of one object version at one trigger. The unique index is what makes redelivery harmless."""
+    """The outcome of one object version at one trigger. The unique index makes redelivered events harmless."""
 
     __tablename__ = "trigger_events"
     __table_args__ = (
@@ -325,7 +298,7 @@ class TriggerEvent(Base):
             postgresql_where=text("outcome = 'held'"),
             sqlite_where=text("outcome = 'held'"),
         ),
-        CheckConstraint(_one_of("outcome", TriggerOutcome), name="outcome_known"),
+        CheckConstraint(one_of("outcome", TriggerOutcome), name="outcome_known"),
         CheckConstraint("(outcome = 'held') = (retry_at IS NOT NULL)", name="retry_while_held"),
     )
 
@@ -334,7 +307,7 @@ class TriggerEvent(Base):
     bucket: Mapped[str] = mapped_column(String(255))
     object_key: Mapped[str] = mapped_column(Text)
     object_version: Mapped[str] = mapped_column(String(255))
-    """Which version of the key: see `jobs.triggers.object_version`."""
+    """The version of the object: see `jobs.triggers.object_version`."""
     outcome: Mapped[TriggerOutcome] = mapped_column(enum_column(TriggerOutcome))
     reason: Mapped[str | None] = mapped_column(Text)
     event: Mapped[dict[str, Any]]
@@ -345,10 +318,10 @@ class TriggerEvent(Base):
 
 
 class QueuedCount(Base):
-    """How many jobs a lane holds, counted in the transactions that change it, so that nobody has to count rows.
+    """The number of queued jobs of a lane, updated in the transactions that change it, so that no query counts rows.
 
-    A lane is (variant, priority, tenant). Its count is spread over shards (by job id), because a single row would make
-    every submit of a tenant wait for the commit of the one before.
+    A lane is (variant, priority, tenant). Its count is spread over shards (by job id), because with a single row each
+    submit of a tenant would wait for the commit of the previous one.
     """
 
     __tablename__ = "queued_counts"
@@ -362,19 +335,19 @@ class QueuedCount(Base):
 
 
 class VariantQueue(Base):
-    """What the dispatcher remembers of a variant, and whether an operator has paused it."""
+    """The dispatcher's state of a variant, and whether an operator has paused it."""
 
     __tablename__ = "variant_queues"
 
     variant: Mapped[str] = mapped_column(String(64), primary_key=True)
     paused_at: Mapped[datetime | None]
     virtual_time: Mapped[float] = mapped_column(Float, default=0.0)
-    """Where the fair order stands; a tenant that comes now starts here (jobs.service.scheduling.fairness)."""
+    """Virtual time of fair queueing; a new tenant starts here (jobs.service.scheduling.fairness)."""
     dispatch_count: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
 class TenantVirtualTime(Base):
-    """Where a tenant stands in the fair order of a variant. No row: at the variant's virtual time."""
+    """A tenant's virtual time within a variant. No row: the variant's virtual time."""
 
     __tablename__ = "tenant_virtual_times"
 
@@ -384,7 +357,7 @@ class TenantVirtualTime(Base):
 
 
 class TenantQuota(Base):
-    """What an operator has set for a tenant. No row: weight 1 and the limit of the settings."""
+    """An operator's limits for a tenant. No row: weight 1 and the limit from the settings."""
 
     __tablename__ = "tenant_quotas"
     __table_args__ = (
@@ -395,11 +368,11 @@ class TenantQuota(Base):
     tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
     weight: Mapped[float] = mapped_column(Float)
     max_running: Mapped[int | None]
-    """Jobs that may run at once; NULL: as the settings say."""
+    """How many of its jobs may run at once; NULL: the limit from the settings."""
 
 
 class Leadership(Base):
-    """Who does what only one process should do. Judged by the database's clock."""
+    """The process that currently leads a role, by the database's clock."""
 
     __tablename__ = "leaderships"
 

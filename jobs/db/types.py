@@ -1,4 +1,4 @@
-"""Column types that mean the same on SQLite and PostgreSQL."""
+"""Column types that behave the same on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sqlalchemy.types import TypeDecorator
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC time. SQLite keeps it without a zone, so the zone is put back on the way out.
+    """A timezone-aware UTC time. SQLite stores it without a zone, so reading adds the zone again.
 
     Raises:
-        ValueError: a naive time is bound; it would mean another instant on another machine.
+        ValueError: a naive time is bound; its instant would depend on the machine.
     """
 
     impl = DateTime(timezone=True)
@@ -41,7 +41,7 @@ JsonDocument = JSON().with_variant(JSONB(), "postgresql")
 
 
 def enum_column(kind: type[StrEnum], *, length: int = 16) -> Enum:
-    """A column that holds a member of `kind` by its value, as text; the CHECK constraints are the table's own."""
+    """Return a text column type for the values of `kind`; the tables declare the CHECK constraints."""
     return Enum(
         kind, native_enum=False, create_constraint=False, length=length, values_callable=lambda e: [m.value for m in e]
     )

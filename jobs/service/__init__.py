@@ -1,5 +1,5 @@
-"""The only writer of job state. Each module is one part of a job's life; each function one step in a transaction.
+"""The only writer of job state: each module is one part of a job's life.
 
-Functions take the running `Transaction` first, so that several steps can be one unit of work; they never commit,
-publish or touch the object store by themselves. `dispatch` is the exception that says so: it commits, then publishes.
+Functions that take a `Transaction` first are steps of a unit of work: they never commit, publish or use the object
+store. Use cases take a `Database`: they commit by themselves, and may publish (`dispatch`) or store (`uploads`).
 """

@@ -1,4 +1,4 @@
-"""The artifacts of jobs: list, get, and mark the ones whose object is missing."""
+"""The artifacts of jobs: list, get, mark as missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.errors import ArtifactExpiredError, ArtifactNotFoundError
 
 
 def artifacts_by_job(tx: Transaction, job_ids: list[str]) -> dict[str, list[Artifact]]:
-    """Return the artifacts of several jobs, by job id, in order of name."""
+    """Return the artifacts of several jobs, by job id, in order of sample and name."""
     found: dict[str, list[Artifact]] = {job_id: [] for job_id in job_ids}
     query = select(Artifact).where(Artifact.job_id.in_(job_ids)).order_by(Artifact.sample_index, Artifact.name)
     for artifact in tx.session.scalars(query):
@@ -21,21 +21,24 @@ def artifacts_by_job(tx: Transaction, job_ids: list[str]) -> dict[str, list[Arti
 
 
 def get_artifact(tx: Transaction, job_id: str, name: str) -> Artifact:
-    """Return an artifact that can be had now.
+    """Return an artifact that has not expired.
 
     Raises:
-        ArtifactNotFoundError: the job has none of that name.
-        ArtifactExpiredError: it had, and its time is over.
+        ArtifactNotFoundError: the job has none of this name.
+        ArtifactExpiredError: its retention time has passed.
     """
     artifact = tx.session.get(Artifact, (job_id, name))
     if artifact is None:
         raise ArtifactNotFoundError(f"Job {job_id} has no artifact {name!r}.")
     if artifact_expired(artifact, tx.now):
-        raise ArtifactExpiredError(f"Artifact {name!r} of job {job_id} was kept until {artifact.expires_at}.")
+        raise ArtifactExpiredError(
+            f"Artifact {name!r} of job {job_id} is no longer stored; retry the job to make it again."
+        )
     return artifact
 
 
 def artifact_expired(artifact: Artifact, now: datetime) -> bool:
+    """Return whether an artifact's retention time has passed, or its object no longer exists."""
     return artifact.deleted_at is not None or (artifact.expires_at is not None and artifact.expires_at <= now)
 
 

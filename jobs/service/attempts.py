@@ -1,4 +1,4 @@
-"""What a worker may do with a job: claim it, keep it, tell of it, end it.
+"""A worker's attempt at a job: claim, renew the lease, report progress, complete, fail, release.
 
 Every write names the attempt. A worker that lost its lease gets `LeaseLostError` and has changed nothing.
 """
@@ -16,7 +16,7 @@ from sqlalchemy import select, update
 from jobs.db.database import Transaction
 from jobs.db.tables import Artifact, Job, JobAttempt
 from jobs.errors import Failure, LeaseLostError, RunTimeoutError
-from jobs.lifecycle import Stage, State, overall_progress
+from jobs.lifecycle import ArtifactKind, AttemptOutcome, EventKind, Stage, State, overall_progress
 from jobs.service.scheduling.quotas import is_paused
 from jobs.service.transitions import append_event, change_state, update_where
 from jobs.storage.protocol import ObjectPin
@@ -27,7 +27,7 @@ RETRY_MAX_S = 300.0
 
 @dataclass(frozen=True)
 class Claim:
-    """A job that this worker holds, and the attempt that says so."""
+    """A job leased by this worker, and the number of the attempt."""
 
     job_id: str
     attempt: int
@@ -38,14 +38,14 @@ class Claim:
     input_key: str | None
     started_at: datetime
     queued_s: float
-    """How long it waited for this claim, in seconds."""
+    """Seconds from when the job could first be dispatched to this claim."""
     input_pin: ObjectPin | None = None
-    """Which version of the input is meant; None: whatever lies there."""
+    """The version of the input; None: the current one."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an attempt is: `fraction` (0..1) of `stage`, the sampling step where there is one, seconds to the end."""
+    """Progress of an attempt: `fraction` (0..1) of `stage`, the sampling step if any, the estimated seconds left."""
 
     job_id: str
     attempt: int
@@ -57,10 +57,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class NewArtifact:
-    """A stored file that the job will point at when it succeeds."""
+    """A stored file that becomes an artifact when the job succeeds."""
 
     name: str
-    kind: str
+    kind: ArtifactKind
     format: str
     content_type: str
     storage_key: str
@@ -70,14 +70,14 @@ class NewArtifact:
     sample_index: int
     seed: int
     delivered_to: str | None = None
-    """`s3://bucket/key` in the caller's own bucket, where the request wants it there too."""
+    """`s3://bucket/key` of the copy in the caller's own bucket, if the request has `deliver_to`."""
 
 
 def claim(tx: Transaction, job_id: str, *, worker_id: str, lease_s: float) -> Claim | None:
-    """Take a queued job; None when it is not there to take.
+    """Claim a queued job; return None when it cannot be claimed.
 
-    It is not after a message delivered twice, after a cancel, while it backs off, and while its variant is paused: then
-    the message is used up, and the job waits in its lane for another.
+    Reasons are a message delivered twice, a cancel, a retry that backs off, and a paused variant. In the last case the
+    message is consumed, and the job waits in its lane for another one.
     """
     job = tx.session.get(Job, job_id)
     if job is None or job.state is not State.QUEUED or job.available_at > tx.now:
@@ -121,10 +121,10 @@ def claim(tx: Transaction, job_id: str, *, worker_id: str, lease_s: float) -> Cl
     )
 
 
-def renew_leases(tx: Transaction, held: Iterable[tuple[str, int]], *, worker_id: str, lease_s: float) -> set[str]:
-    """Push the leases of the held (job, attempt) pairs on; return the ids of those that are no longer this worker's."""
+def renew_leases(tx: Transaction, leased: Iterable[tuple[str, int]], *, worker_id: str, lease_s: float) -> set[str]:
+    """Extend the leases of (job, attempt) pairs; return the ids of the jobs whose lease this worker has lost."""
     lost = set()
-    for job_id, attempt in held:
+    for job_id, attempt in leased:
         if not update_where(
             tx,
             job_id,
@@ -137,18 +137,18 @@ def renew_leases(tx: Transaction, held: Iterable[tuple[str, int]], *, worker_id:
     return lost
 
 
-def cancel_requests(tx: Transaction, held: Sequence[tuple[str, int]]) -> set[str]:
-    """Return the ids of held jobs whose work is in vain: cancel was asked for, or the attempt is no longer current."""
-    if not held:
+def cancel_requests(tx: Transaction, leased: Sequence[tuple[str, int]]) -> set[str]:
+    """Return the ids of the jobs to stop: a cancel was requested, or the attempt is no longer current."""
+    if not leased:
         return set()
     rows = tx.session.execute(
         select(Job.id, Job.attempt, Job.state, Job.cancel_requested_at).where(
-            Job.id.in_([job_id for job_id, _ in held])
+            Job.id.in_([job_id for job_id, _ in leased])
         )
     )
     current = {row.id: row for row in rows}
     stop = set()
-    for job_id, attempt in held:
+    for job_id, attempt in leased:
         row = current.get(job_id)
         if row is None or row.state is not State.RUNNING or row.attempt != attempt or row.cancel_requested_at:
             stop.add(job_id)
@@ -156,7 +156,7 @@ def cancel_requests(tx: Transaction, held: Sequence[tuple[str, int]]) -> set[str
 
 
 def record_progress(tx: Transaction, reports: Iterable[Progress]) -> None:
-    """Write how far attempts are. Never goes back within an attempt; a report of a lost attempt changes nothing."""
+    """Store progress. It never decreases within an attempt; a report of a lost attempt changes nothing."""
     for report in reports:
         progress = overall_progress(report.stage, report.fraction)
         before = tx.session.execute(
@@ -177,12 +177,16 @@ def record_progress(tx: Transaction, reports: Iterable[Progress]) -> None:
             },
         )
         if changed and before != report.stage:
-            append_event(tx, report.job_id, "stage", report.attempt, {"stage": str(report.stage)})
+            append_event(tx, report.job_id, EventKind.STAGE, report.attempt, {"stage": str(report.stage)})
 
 
 def record_resolved_request(tx: Transaction, claim: Claim, resolved: dict[str, Any]) -> None:
-    """Add to the reported request what only the worker could find out (the length of the video, say)."""
-    job = _held(tx, claim)
+    """Add fields that only the worker can resolve, such as the duration of the video, to the stored request.
+
+    Raises:
+        LeaseLostError: the attempt is no longer current.
+    """
+    job = _leased_job(tx, claim)
     if not update_where(
         tx,
         claim.job_id,
@@ -190,7 +194,7 @@ def record_resolved_request(tx: Transaction, claim: Claim, resolved: dict[str, A
         Job.attempt == claim.attempt,
         values={"request": {**job.request, **resolved}, "version": Job.version + 1},
     ):
-        raise LeaseLostError(f"Attempt {claim.attempt} of {claim.job_id} is no longer held by {claim.worker_id}.")
+        raise _lease_lost(claim)
 
 
 def complete(
@@ -202,13 +206,13 @@ def complete(
     timings: dict[str, float],
     artifact_ttl_s: int,
 ) -> bool:
-    """End a job well: state and artifacts in one transaction.
+    """End a job as succeeded: state and artifacts in one transaction.
 
-    Returns False when cancel was asked for meanwhile: cancel wins, the job is now canceled, and the caller deletes
+    Returns False when a cancel was requested meanwhile: cancel wins, the job is now canceled, and the caller deletes
     the stored objects.
 
     Raises:
-        LeaseLostError: the attempt is no longer held; the caller deletes the stored objects.
+        LeaseLostError: the attempt is no longer current; the caller deletes the stored objects.
     """
     total = (tx.now - claim.started_at).total_seconds()
     published = change_state(
@@ -226,12 +230,12 @@ def complete(
     )
     if not published:
         if _already_completed(tx, claim):
-            return True  # the commit went through and only its answer was lost; this is the second try
+            return True  # the first try was committed and only its answer was lost
         acknowledge_cancel(tx, claim)
         return False
     expires_at = tx.now + timedelta(seconds=artifact_ttl_s)
     tx.session.add_all(Artifact(job_id=claim.job_id, expires_at=expires_at, **vars(artifact)) for artifact in artifacts)
-    _end_attempt(tx, claim.job_id, claim.attempt, "succeeded", None)
+    _end_attempt(tx, claim.job_id, claim.attempt, AttemptOutcome.SUCCEEDED, None)
     return True
 
 
@@ -246,10 +250,10 @@ def _already_completed(tx: Transaction, claim: Claim) -> bool:
 
 
 def acknowledge_cancel(tx: Transaction, claim: Claim) -> None:
-    """Say that the device has let go of a job whose cancel was asked for.
+    """End a job as canceled after its cancel was requested and its work has stopped.
 
     Raises:
-        LeaseLostError: the attempt is no longer held, or nobody asked for a cancel.
+        LeaseLostError: the attempt is no longer current, or no cancel was requested.
     """
     done = change_state(
         tx,
@@ -260,67 +264,73 @@ def acknowledge_cancel(tx: Transaction, claim: Claim) -> None:
         where=(Job.worker_id == claim.worker_id, Job.cancel_requested_at.is_not(None)),
     )
     if not done:
-        raise LeaseLostError(f"Attempt {claim.attempt} of {claim.job_id} is no longer held by {claim.worker_id}.")
-    _end_attempt(tx, claim.job_id, claim.attempt, "canceled", None)
+        raise _lease_lost(claim)
+    _end_attempt(tx, claim.job_id, claim.attempt, AttemptOutcome.CANCELED, None)
 
 
 def fail(tx: Transaction, claim: Claim, failure: Failure, *, rng: Callable[[], float] = random.random) -> State:
-    """End an attempt badly; return where the job stands now.
+    """End an attempt as failed; return the job's new state.
 
-    A retryable failure goes back to the queue with a pause (exponential, with jitter) while attempts are left.
+    After a retryable failure the job is queued again with a backoff (exponential, with jitter) while attempts are left.
 
     Raises:
-        LeaseLostError: the attempt is no longer held.
+        LeaseLostError: the attempt is no longer current.
     """
-    job = _held(tx, claim)
-    return _finish_unsuccessful(tx, job, failure, outcome="failed", pause_s=_pause(job.attempt, rng))
+    job = _leased_job(tx, claim)
+    return _finish_unsuccessful(tx, job, failure, outcome=AttemptOutcome.FAILED, backoff_s=_backoff_s(job.attempt, rng))
 
 
 def release(tx: Transaction, claim: Claim) -> State:
-    """Return a job to the queue at once because its worker stops; the attempt does not count against it.
+    """Return a job to the queue at once because its worker stops; the attempt does not count.
 
     Raises:
-        LeaseLostError: the attempt is no longer held.
+        LeaseLostError: the attempt is no longer current.
     """
-    job = _held(tx, claim)
-    failure = Failure("mark_worker_stopped", "The worker was stopped while it ran this job.", retryable=True)
-    return _finish_unsuccessful(tx, job, failure, outcome="requeued", pause_s=0.0, counts=False)
+    job = _leased_job(tx, claim)
+    failure = Failure("worker_stopped", "The worker was stopped while it ran this job.", retryable=True)
+    return _finish_unsuccessful(tx, job, failure, outcome=AttemptOutcome.REQUEUED, counts=False)
 
 
 def rescue_expired(tx: Transaction, job: Job) -> State:
-    """Take a running job from a worker whose lease has run out."""
+    """Take a running job from a worker whose lease has expired; return the job's new state."""
     failure = Failure(
         "worker_lost",
         f"The worker that ran this job was lost in each of {job.attempt} attempts.",
         stage=str(job.stage) if job.stage else None,
         retryable=True,
     )
-    return _finish_unsuccessful(tx, job, failure, outcome="lost", pause_s=0.0)
+    return _finish_unsuccessful(tx, job, failure, outcome=AttemptOutcome.LOST)
 
 
 def fail_overdue(tx: Transaction, job: Job) -> State:
-    """End a running job that should have stopped long ago, because of its run timeout or a cancel, and has not.
+    """End a running job long after its run timeout or its cancel, because its worker has not stopped it.
 
-    Its worker still renews the lease, so the thread that runs the job hangs; whatever it writes later is fenced off.
+    The worker still renews the lease, so the thread that runs the job hangs; later writes of it are fenced off.
     """
     limit = job.request["run_timeout_s"]
     error = RunTimeoutError(f"The attempt ran longer than the {limit} s that the request allows, and did not stop.")
-    return _finish_unsuccessful(tx, job, error.failure(str(job.stage)), outcome="failed", pause_s=0.0)
+    return _finish_unsuccessful(tx, job, error.failure(str(job.stage)), outcome=AttemptOutcome.FAILED)
 
 
 def _finish_unsuccessful(
-    tx: Transaction, job: Job, failure: Failure, *, outcome: str, pause_s: float, counts: bool = True
+    tx: Transaction,
+    job: Job,
+    failure: Failure,
+    *,
+    outcome: AttemptOutcome,
+    backoff_s: float = 0.0,
+    counts: bool = True,
 ) -> State:
-    """The one way out of `running` that is not success: canceled, queued again, or failed."""
+    """End a running attempt other than by success: the job is canceled, queued again, or failed."""
     values: dict[str, Any] = {}
     event: dict[str, Any] = {"error": failure.as_json()}
     if job.cancel_requested_at is not None:
-        following, outcome, event = State.CANCELED, "canceled", {}
+        following, outcome, event = State.CANCELED, AttemptOutcome.CANCELED, {}
     elif failure.retryable and (job.attempt < job.max_attempts or not counts):
         following = State.QUEUED
-        available_at = tx.now + timedelta(seconds=pause_s)
-        # A job that does not have to back off keeps the place in its lane that its age gives it.
-        values = {"available_at": available_at, "retry_at": available_at if pause_s else None}
+        available_at = tx.now + timedelta(seconds=backoff_s)
+        # Without backoff the job keeps the place in its lane that its age gives it.
+        values = {"available_at": available_at, "retry_at": available_at if backoff_s else None}
         values |= {"progress": 0.0, "worker_id": None}
         if not counts:
             values["max_attempts"] = job.max_attempts + 1
@@ -338,18 +348,18 @@ def _finish_unsuccessful(
         event=event,
     )
     if not changed:
-        raise LeaseLostError(f"Attempt {job.attempt} of {job.id} was changed by somebody else meanwhile.")
+        raise LeaseLostError(f"Attempt {job.attempt} of {job.id} was changed by another process meanwhile.")
     _end_attempt(tx, job.id, job.attempt, outcome, failure)
     return following
 
 
-def _pause(attempt: int, rng: Callable[[], float]) -> float:
-    """Seconds before the next attempt: doubling, capped, with full jitter over the upper half."""
+def _backoff_s(attempt: int, rng: Callable[[], float]) -> float:
+    """Return the seconds before the next attempt: doubling, capped, with jitter over the upper half."""
     ceiling = min(RETRY_BASE_S * 2.0 ** (attempt - 1), RETRY_MAX_S)
     return ceiling * (0.5 + 0.5 * rng())
 
 
-def _held(tx: Transaction, claim: Claim) -> Job:
+def _leased_job(tx: Transaction, claim: Claim) -> Job:
     job = tx.session.get(Job, claim.job_id, populate_existing=True, with_for_update=True)
     if (
         job is None
@@ -357,11 +367,15 @@ def _held(tx: Transaction, claim: Claim) -> Job:
         or job.attempt != claim.attempt
         or job.worker_id != claim.worker_id
     ):
-        raise LeaseLostError(f"Attempt {claim.attempt} of {claim.job_id} is no longer held by {claim.worker_id}.")
+        raise _lease_lost(claim)
     return job
 
 
-def _end_attempt(tx: Transaction, job_id: str, attempt: int, outcome: str, failure: Failure | None) -> None:
+def _lease_lost(claim: Claim) -> LeaseLostError:
+    return LeaseLostError(f"Worker {claim.worker_id} no longer holds attempt {claim.attempt} of {claim.job_id}.")
+
+
+def _end_attempt(tx: Transaction, job_id: str, attempt: int, outcome: AttemptOutcome, failure: Failure | None) -> None:
     tx.session.execute(
         update(JobAttempt)
         .where(JobAttempt.job_id == job_id, JobAttempt.attempt == attempt)

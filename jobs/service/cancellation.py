@@ -1,11 +1,11 @@
-"""Cancel and retry: what a caller may still ask of a job that exists."""
+"""Cancels and retries existing jobs."""
 
 from __future__ import annotations
 
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job
 from jobs.errors import JobEndedError, JobNotEndedError
-from jobs.lifecycle import State
+from jobs.lifecycle import EventKind, State
 from jobs.request import JobRequest
 from jobs.service.queries import get_job
 from jobs.service.submission import Idempotency, SubmitPolicy, Submitted, commit_once, submit
@@ -14,11 +14,11 @@ from jobs.storage.protocol import ObjectPin
 
 
 def cancel(tx: Transaction, job_id: str, *, tenant: str) -> Job:
-    """Ask for the end of a job. A queued job ends at once; a running one when its device has let go. Idempotent.
+    """Cancel a job. A queued job ends at once, a running one when its worker has stopped it. Idempotent.
 
     Raises:
         JobNotFoundError: the tenant has no such job.
-        JobEndedError: it has ended otherwise.
+        JobEndedError: it has already succeeded or failed.
     """
     job = get_job(tx, job_id, tenant=tenant)
     if job.state is State.QUEUED and change_state(
@@ -30,12 +30,14 @@ def cancel(tx: Transaction, job_id: str, *, tenant: str) -> Job:
     if job.state is State.CANCELED:
         return job
     if job.state.is_terminal:
-        raise JobEndedError(f"Job {job_id} has already {job.state}; an ended job cannot be canceled.", job_id)
+        raise JobEndedError(
+            f"Job {job_id} has already {job.state}; only a job that has not ended can be canceled.", job_id
+        )
     if job.cancel_requested_at is None and update_where(
         tx, job_id, Job.state == State.RUNNING, Job.attempt == job.attempt, Job.cancel_requested_at.is_(None),
         values={"cancel_requested_at": tx.now, "version": Job.version + 1},
     ):  # fmt: skip
-        append_event(tx, job_id, "cancel_requested", job.attempt, {})
+        append_event(tx, job_id, EventKind.CANCEL_REQUESTED, job.attempt, {})
     return _fresh(tx, job)
 
 
@@ -47,7 +49,7 @@ def retry(
     Raises:
         JobNotFoundError: the tenant has no such job.
         JobNotEndedError: it has not ended.
-        RequestInvalidError: its input has expired meanwhile.
+        RequestInvalidError: its input has expired.
         IdempotencyMismatchError, QueueFullError: as `submit`.
     """
     job = get_job(tx, job_id, tenant=tenant)
@@ -61,7 +63,7 @@ def retry(
 def retry_and_commit(
     db: Database, job_id: str, *, tenant: str, policy: SubmitPolicy, idempotency: Idempotency | None = None
 ) -> Submitted:
-    """Retry in a transaction of its own; raises what `retry` raises."""
+    """Retry a job in a transaction of its own; raises what `retry` raises."""
     return commit_once(
         db,
         lambda tx: retry(tx, job_id, tenant=tenant, policy=policy, idempotency=idempotency),

@@ -1,7 +1,7 @@
-"""Who does what one process is enough for: a lease in SQL, judged by the database's clock.
+"""Leader election by a lease in SQL, for work that one process should do; judged by the database's clock.
 
-A leader that was stopped for long may go on for a moment beside its successor, so what leaders do must be safe to
-share. The lease saves work and noise; correctness does not hang on it.
+A leader that was suspended may continue for a moment beside its successor, so the work must be safe to do twice. The
+lease saves work; correctness does not depend on it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import case, or_, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.db.database import Transaction
 from jobs.db.tables import Leadership
+from jobs.db.upsert import insert_or_ignore
 
 
 def lead(tx: Transaction, role: str, *, holder: str, lease_s: float) -> bool:
-    """Become or stay the leader of a role for `lease_s` seconds; False when another one is."""
+    """Become or stay the leader of a role for `lease_s` seconds; return False when another process leads."""
     expires_at = tx.now + timedelta(seconds=lease_s)
     taking = (
         update(Leadership)
@@ -30,15 +30,12 @@ def lead(tx: Transaction, role: str, *, holder: str, lease_s: float) -> bool:
     )
     if _changed(tx, taking):
         return True
-    is_sqlite = tx.session.get_bind().dialect.name == "sqlite"
-    first = (sqlite.insert if is_sqlite else postgresql.insert)(Leadership).values(
-        role=role, holder=holder, elected_at=tx.now, expires_at=expires_at
-    )
-    return _changed(tx, first.on_conflict_do_nothing(index_elements=["role"]))
+    first = {"role": role, "holder": holder, "elected_at": tx.now, "expires_at": expires_at}
+    return insert_or_ignore(tx.session, Leadership, first)
 
 
 def resign(tx: Transaction, role: str, *, holder: str) -> None:
-    """Let go of a role at once, so that nobody has to wait for the lease to run out."""
+    """End the leadership of a role at once, so that a successor need not wait for the lease to expire."""
     _changed(
         tx,
         update(Leadership).where(Leadership.role == role, Leadership.holder == holder).values(expires_at=tx.now),

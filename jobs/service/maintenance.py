@@ -1,4 +1,4 @@
-"""What periodic maintenance mends. `mend` needs SQL alone, `fill` the broker too: one that is away never delays the
+"""Periodic maintenance. `rescue` needs only the database, `dispatch_backlog` also the broker: neither delays the
 other."""
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from jobs.db.database import Database, Transaction
 from jobs.db.tables import QUEUED, RUNNING, IdempotencyKey, Job
 from jobs.errors import Failure
 from jobs.lifecycle import State
-from jobs.queue import BrokerUnavailableError
 from jobs.service.attempts import fail_overdue, rescue_expired
-from jobs.service.scheduling.dispatch import EVERYBODY_EQUAL, Publisher, dispatch, republish_lost
+from jobs.service.scheduling.dispatch import DEFAULT_DISPATCH_POLICY, Publisher, dispatch, republish_lost
 from jobs.service.scheduling.queue_counters import prune_empty_lanes
 from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.service.transitions import change_state
@@ -32,11 +31,11 @@ BATCH = 200
 
 @dataclass(frozen=True)
 class MaintenancePolicy:
-    """The part of the settings that says when something is stuck."""
+    """The part of the settings that decides when a job or a worker is stuck."""
 
     lost_after_s: float = 12.0
     overdue_grace_s: float = 30.0
-    dispatch: DispatchPolicy = EVERYBODY_EQUAL
+    dispatch: DispatchPolicy = DEFAULT_DISPATCH_POLICY
 
     @classmethod
     def from_settings(cls, settings: Settings) -> MaintenancePolicy:
@@ -48,7 +47,7 @@ DEFAULT_POLICY = MaintenancePolicy()
 
 @dataclass(frozen=True)
 class MaintenanceReport:
-    """What one sweep did, as counts."""
+    """How many jobs and workers one round of maintenance changed."""
 
     lost: int = 0
     overdue: int = 0
@@ -58,46 +57,32 @@ class MaintenanceReport:
     dispatched: int = 0
 
 
-def run_maintenance(
-    db: Database, publisher: Publisher, policy: MaintenancePolicy = DEFAULT_POLICY
-) -> MaintenanceReport:
-    """Mend what is stuck, then fill the queue. Safe to run by several at once, and to die at any point of."""
-    rescued = rescue(db, policy)
-    try:
-        dispatched = dispatch_backlog(db, publisher, policy)
-    except BrokerUnavailableError as exc:
-        log.warning("%s; the queue is dispatched when it is back", exc)
-        return rescued
-    return MaintenanceReport(
-        **(vars(rescued) | {"republished": dispatched.republished, "dispatched": dispatched.dispatched})
-    )
-
-
 def rescue(db: Database, policy: MaintenancePolicy = DEFAULT_POLICY) -> MaintenanceReport:
-    """Put right in SQL what nobody else will."""
+    """Requeue or end jobs that their workers no longer will; mark lost workers; prune old rows."""
     lost = rescue_expired_leases(db)
-    overran = fail_overdue_jobs(db, policy.overdue_grace_s)
+    overdue = fail_overdue_jobs(db, policy.overdue_grace_s)
     timeouts = fail_expired_queued(db)
     silent = db.run(lambda tx: _tidy(tx, policy.lost_after_s), repeatable=True)
     for worker_id in silent:
-        log.warning("worker %s fell silent", worker_id)
-    return MaintenanceReport(lost=lost, overdue=overran, queue_timeouts=timeouts, lost_workers=len(silent))
+        log.warning("worker %s is lost: it sends no heartbeats", worker_id)
+    return MaintenanceReport(lost=lost, overdue=overdue, queue_timeouts=timeouts, lost_workers=len(silent))
 
 
 def dispatch_backlog(
     db: Database, publisher: Publisher, policy: MaintenancePolicy = DEFAULT_POLICY
 ) -> MaintenanceReport:
-    """Publish again what lost its message, and what fits beside it.
+    """Publish again the jobs whose message was lost, then jobs for the remaining free slots.
 
     Raises:
         BrokerUnavailableError: the broker does not answer.
     """
     republished = republish_lost(db, publisher, policy=policy.dispatch)
-    return MaintenanceReport(republished=republished, dispatched=dispatch(db, publisher, policy=policy.dispatch))
+    dispatched = dispatch(db, publisher, policy=policy.dispatch).published
+    return MaintenanceReport(republished=republished, dispatched=dispatched)
 
 
 def _tidy(tx: Transaction, lost_after_s: float) -> list[str]:
-    """Note silent workers, forget what is over; return the ids of the silent."""
+    """Mark lost workers and delete old rows; return the ids of the lost workers."""
     silent = mark_lost_workers(tx, lost_after_s=lost_after_s)
     prune_workers(tx, kept_s=WORKERS_KEPT_S)
     prune_empty_lanes(tx)
@@ -107,22 +92,22 @@ def _tidy(tx: Transaction, lost_after_s: float) -> list[str]:
 
 
 def rescue_expired_leases(db: Database) -> int:
-    """Take running jobs from workers that fell silent: queued again, or failed with `worker_lost`."""
+    """Requeue running jobs whose lease has expired, or fail them with `worker_lost`; return how many."""
     return _in_batches(db, _rescue_some_expired)
 
 
 def fail_expired_queued(db: Database) -> int:
-    """Fail queued jobs that waited longer than their `queue_ttl_s`."""
+    """Fail queued jobs that waited longer than their `queue_ttl_s`; return how many."""
     return _in_batches(db, _fail_some_expired_queued)
 
 
 def fail_overdue_jobs(db: Database, overdue_grace_s: float) -> int:
-    """End running jobs whose worker lives but has not stopped them, long after it should have."""
+    """End running jobs that a live worker has not stopped in time; return how many."""
     return _in_batches(db, lambda tx: _fail_some_overdue(tx, overdue_grace_s))
 
 
 def _in_batches(db: Database, step: Callable[[Transaction], int]) -> int:
-    """Do a step until it finds less than a batch. It may be done twice: what it has changed it does not find again."""
+    """Run a step until it changes less than a batch. It is repeatable: it does not find again what it has changed."""
     total = 0
     while True:
         changed = db.run(step, repeatable=True)
@@ -136,7 +121,7 @@ def _rescue_some_expired(tx: Transaction) -> int:
     expired = list(tx.session.scalars(query.limit(BATCH).with_for_update(skip_locked=True)))
     for job in expired:
         worker, attempt, state = job.worker_id, job.attempt, rescue_expired(tx, job)
-        log.warning("worker %s lost job %s in attempt %d; it is now %s", worker, job.id, attempt, state)
+        log.warning("worker %s lost job %s in attempt %d; the job is now %s", worker, job.id, attempt, state)
     return len(expired)
 
 
@@ -148,11 +133,11 @@ def _fail_some_overdue(tx: Transaction, overdue_grace_s: float) -> int:
         .limit(BATCH)
         .with_for_update(skip_locked=True)
     )
-    stuck = list(tx.session.scalars(query))
-    for job in stuck:
+    overdue = list(tx.session.scalars(query))
+    for job in overdue:
         worker, attempt, state = job.worker_id, job.attempt, fail_overdue(tx, job)
-        log.warning("worker %s does not stop job %s, attempt %d; it is now %s", worker, job.id, attempt, state)
-    return len(stuck)
+        log.warning("worker %s did not stop job %s in attempt %d; the job is now %s", worker, job.id, attempt, state)
+    return len(overdue)
 
 
 def _fail_some_expired_queued(tx: Transaction) -> int:

@@ -1,4 +1,4 @@
-"""Read jobs, their events and attempts, and the workers. Every query names the tenant or covers the whole platform."""
+"""Reads jobs, their events and attempts, and the workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, exists, func, select
 from jobs.db.database import Transaction
 from jobs.db.tables import RUNNING, Job, JobAttempt, JobEvent, Worker
 from jobs.errors import InvalidCursorError, JobNotFoundError
-from jobs.lifecycle import State
+from jobs.lifecycle import DisplayedWorkerState, State, WorkerState
 
 JOB_ID = re.compile(r"job_[0-9a-f]{32}")
 MAX_PAGE = 200
@@ -24,7 +24,7 @@ def get_job(tx: Transaction, job_id: str, *, tenant: str) -> Job:
     """Return the tenant's job.
 
     Raises:
-        JobNotFoundError: the tenant has none of that id.
+        JobNotFoundError: the tenant has none of this id.
     """
     job = tx.session.get(Job, job_id, populate_existing=True)
     if job is None or job.tenant != tenant:
@@ -34,7 +34,7 @@ def get_job(tx: Transaction, job_id: str, *, tenant: str) -> Job:
 
 @dataclass(frozen=True)
 class JobFilter:
-    """What a list shows; None means any."""
+    """Conditions of a list of jobs; None means any."""
 
     state: State | None = None
     variant: str | None = None
@@ -44,17 +44,17 @@ class JobFilter:
 
 @dataclass(frozen=True)
 class Page:
-    """Jobs, newest first, and the cursor of the next page (None: this is the last)."""
+    """Jobs, newest first, and the cursor of the next page (None: this is the last page)."""
 
     jobs: list[Job]
     next_cursor: str | None
 
 
 def list_jobs(tx: Transaction, *, tenant: str, wanted: JobFilter, cursor: str | None, limit: int) -> Page:
-    """Return one page by keyset: ids are UUIDv7, so their order is the order of creation.
+    """Return one page, by keyset: ids are UUIDv7, so their order is the order of creation.
 
     Raises:
-        InvalidCursorError: the cursor is not one of ours.
+        InvalidCursorError: the cursor was not issued by this function.
     """
     query: Select[Job] = select(Job).where(Job.tenant == tenant)
     if wanted.state is not None:
@@ -62,7 +62,7 @@ def list_jobs(tx: Transaction, *, tenant: str, wanted: JobFilter, cursor: str | 
     if wanted.variant is not None:
         query = query.where(Job.variant == wanted.variant)
     if wanted.created_after is not None:
-        # Ids begin with their time, by the clock of the host that made them: the index need not be read far beyond.
+        # Ids begin with their creation time, by the clock of the host that made them: this bounds the index scan.
         earliest_ms = max(0, int(wanted.created_after.timestamp() * 1000) - ID_CLOCK_SKEW_MS)
         query = query.where(Job.created_at > wanted.created_after, Job.id > f"job_{earliest_ms:012x}")
     for key, value in wanted.metadata:
@@ -77,7 +77,7 @@ def list_jobs(tx: Transaction, *, tenant: str, wanted: JobFilter, cursor: str | 
 
 def _metadata_is(tx: Transaction, key: str, value: str) -> ColumnElement[bool]:
     if tx.session.get_bind().dialect.name == "sqlite":
-        # A JSON path of SQLite cannot name every key (quotes, escapes), so the few pairs are looked through.
+        # A JSON path of SQLite cannot name every key (quotes, escapes), so the pairs are compared one by one.
         pair = func.json_each(Job.request, "$.metadata").table_valued("key", "value", name="pair")
         return exists().select_from(pair).where(pair.c.key == key, pair.c.value == value)
     same: ColumnElement[bool] = Job.request["metadata"][key].as_string() == value
@@ -92,25 +92,25 @@ def _decode_cursor(cursor: str) -> str:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
     except (binascii.Error, ValueError) as exc:
-        raise InvalidCursorError(f"Got cursor {cursor[:60]!r}; use `next_cursor` of a page as it came.") from exc
+        raise InvalidCursorError(f"Got cursor {cursor[:60]!r}; use `next_cursor` of a page unchanged.") from exc
     if not JOB_ID.fullmatch(text):
-        raise InvalidCursorError(f"Got cursor {cursor[:60]!r}; use `next_cursor` of a page as it came.")
+        raise InvalidCursorError(f"Got cursor {cursor[:60]!r}; use `next_cursor` of a page unchanged.")
     return text
 
 
 def job_events(tx: Transaction, job_id: str, *, after_id: int = 0) -> list[JobEvent]:
-    """Return the story of a job from behind event `after_id` on."""
+    """Return the events of a job after event `after_id`, oldest first."""
     query = select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.id > after_id).order_by(JobEvent.id)
     return list(tx.session.scalars(query))
 
 
 def job_attempts(tx: Transaction, job_id: str) -> list[JobAttempt]:
-    """Return the attempts at a job, first to last."""
+    """Return the attempts at a job, in order."""
     return attempts_by_job(tx, [job_id])[job_id]
 
 
 def attempts_by_job(tx: Transaction, job_ids: list[str]) -> dict[str, list[JobAttempt]]:
-    """Return the attempts at several jobs, by job id, first to last."""
+    """Return the attempts at several jobs, by job id, in order."""
     found: dict[str, list[JobAttempt]] = {job_id: [] for job_id in job_ids}
     query = select(JobAttempt).where(JobAttempt.job_id.in_(job_ids)).order_by(JobAttempt.attempt)
     for attempt in tx.session.scalars(query):
@@ -119,20 +119,37 @@ def attempts_by_job(tx: Transaction, job_ids: list[str]) -> dict[str, list[JobAt
 
 
 def list_workers(tx: Transaction, *, keep_s: float = 3600.0) -> list[Worker]:
-    """Return the workers that have not stopped by themselves and were heard within `keep_s` seconds."""
+    """Return the workers that have not stopped and sent a heartbeat within `keep_s` seconds, by start time."""
     horizon = tx.now - timedelta(seconds=keep_s)
     query = select(Worker).where(Worker.heartbeat_at > horizon, Worker.stopped_at.is_(None)).order_by(Worker.started_at)
     return list(tx.session.scalars(query))
 
 
 def is_lost(worker: Worker, now: datetime, lost_after_s: float) -> bool:
+    """Return whether a worker has sent no heartbeat for `lost_after_s` seconds."""
     return worker.heartbeat_at < now - timedelta(seconds=lost_after_s)
 
 
+def displayed_worker_state(worker: Worker, *, busy: bool, lost: bool) -> DisplayedWorkerState:
+    """Return a worker's state as callers see it.
+
+    Args:
+        busy: it has running jobs.
+        lost: see `is_lost`.
+    """
+    if worker.stopped_at is not None:
+        return DisplayedWorkerState.STOPPED
+    if lost:
+        return DisplayedWorkerState.LOST
+    if worker.state is WorkerState.READY:
+        return DisplayedWorkerState.BUSY if busy else DisplayedWorkerState.IDLE
+    return DisplayedWorkerState(worker.state.value)
+
+
 def running_jobs(tx: Transaction) -> dict[str, list[str]]:
-    """Return the running jobs' ids by worker."""
-    held: dict[str, list[str]] = {}
+    """Return the ids of the running jobs by worker, in order of start."""
+    found: dict[str, list[str]] = {}
     query = select(Job.worker_id, Job.id).where(RUNNING).order_by(Job.started_at)
     for row in tx.session.execute(query):
-        held.setdefault(row.worker_id, []).append(row.id)
-    return held
+        found.setdefault(row.worker_id, []).append(row.id)
+    return found

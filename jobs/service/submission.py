@@ -1,9 +1,10 @@
-"""From a request to a queued job: settings' limits, defaults, the upload it names, the idempotency key."""
+"""Turns a request into a queued job: limits, defaults, the input, the idempotency key."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -16,7 +17,7 @@ from jobs.db.database import Database, Transaction
 from jobs.db.tables import IdempotencyKey, Job, Upload
 from jobs.errors import FieldProblem, IdempotencyMismatchError, QueueFullError, RequestInvalidError
 from jobs.ids import new_id
-from jobs.lifecycle import State
+from jobs.lifecycle import EventKind, InputKind, State
 from jobs.request import JobRequest
 from jobs.s3_urls import DELIVERY_URL, OBJECT_URL
 from jobs.service.scheduling.queue_counters import Lane, adjust_count, queued_of_tenant
@@ -25,19 +26,22 @@ from jobs.settings import Settings
 from jobs.storage.protocol import ObjectPin
 from jobs.variants import VARIANTS
 
+log = logging.getLogger(__name__)
+
 MAX_DRAWN_SEED = 2**32
 
 
 def draw_seed() -> int:
+    """Return a random seed."""
     return secrets.randbelow(MAX_DRAWN_SEED)
 
 
 @dataclass(frozen=True)
 class SubmitPolicy:
-    """What this server accepts: the part of the settings that judges a request."""
+    """The part of the settings that a request is checked against."""
 
     variants: tuple[str, ...]
-    """Offered variants; the first is the default."""
+    """Variants that requests may name; the first is the default."""
     max_attempts: int = 3
     max_queued_per_tenant: int = 100_000
     default_run_timeout_s: int = 3600
@@ -59,7 +63,7 @@ class SubmitPolicy:
 
 @dataclass(frozen=True)
 class Idempotency:
-    """An `Idempotency-Key` as it came: where it was used, and the hash of what came with it."""
+    """An `Idempotency-Key` with its scope (method and path) and the hash of the request's body."""
 
     scope: str
     key: str
@@ -67,14 +71,14 @@ class Idempotency:
 
     @classmethod
     def of(cls, scope: str, key: str, request: JobRequest) -> Idempotency:
-        """Hash the parsed request, so that another order of the fields is the same body."""
+        """Hash the parsed request, so that the order of its fields does not matter."""
         text = json.dumps(request.model_dump(mode="json", exclude_unset=True), sort_keys=True)
         return cls(scope, key, hashlib.sha256(text.encode()).hexdigest())
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job that is now queued, or the one that the same idempotency key made before."""
+    """A queued job; `replayed`: the same idempotency key had created it before."""
 
     job: Job
     replayed: bool
@@ -90,14 +94,14 @@ def submit(
     retry_of: str | None = None,
     input_pin: ObjectPin | None = None,
 ) -> Submitted:
-    """Queue a job.
+    """Queue a job; logs one line once the transaction is committed.
 
     Args:
-        input_pin: which version of the input is meant, where it lies in a bucket.
+        input_pin: the version of an input that is an object in a bucket.
 
     Raises:
-        RequestInvalidError: a field names what this server does not have or allow.
-        IdempotencyMismatchError: the key came before with another body.
+        RequestInvalidError: a field names something that this server does not have or allow.
+        IdempotencyMismatchError: the key was used before with another body.
         QueueFullError: the tenant has too many queued jobs.
     """
     if idempotency is not None and (earlier := _earlier_answer(tx, tenant, idempotency)) is not None:
@@ -129,8 +133,9 @@ def submit(
     )
     tx.session.add(job)
     tx.session.flush()  # the rows below refer to it
-    append_event(tx, job.id, str(State.QUEUED), 0, {"retry_of": retry_of} if retry_of else {})
+    append_event(tx, job.id, EventKind.QUEUED, 0, {"retry_of": retry_of} if retry_of else {})
     adjust_count(tx, Lane(job.variant, job.priority, job.tenant), job.id, 1)
+    tx.after_commit.append(lambda: _log_submitted(job, request))
     if idempotency is not None:
         tx.session.add(
             IdempotencyKey(
@@ -144,6 +149,19 @@ def submit(
         )
         tx.session.flush()
     return Submitted(job, replayed=False)
+
+
+def _log_submitted(job: Job, request: JobRequest) -> None:
+    log.info(
+        "job %s submitted: tenant=%s variant=%s priority=%s input=%s",
+        job.id, job.tenant, job.variant, request.priority, _input_kind(request),
+    )  # fmt: skip
+
+
+def _input_kind(request: JobRequest) -> InputKind:
+    if request.video is not None:
+        return InputKind.VIDEO
+    return InputKind.TEXT if request.image is None else InputKind.IMAGE
 
 
 def _earlier_answer(tx: Transaction, tenant: str, idempotency: Idempotency) -> Job | None:
@@ -161,13 +179,13 @@ def _check_backlog(tx: Transaction, tenant: str, policy: SubmitPolicy) -> None:
     queued = queued_of_tenant(tx, tenant)
     if queued >= policy.max_queued_per_tenant:
         raise QueueFullError(
-            f"{queued} jobs are queued, at most {policy.max_queued_per_tenant} may be; try again later.",
+            f"{queued} jobs are queued, at most {policy.max_queued_per_tenant} are allowed; try again later.",
             policy.max_queued_per_tenant,
         )
 
 
 def _resolve(request: JobRequest, policy: SubmitPolicy) -> tuple[dict[str, Any], list[FieldProblem]]:
-    """Fill in what the request left open, so that the job can be made again from what it reports."""
+    """Fill in the defaults, so that the reported request reproduces the job."""
     problems: list[FieldProblem] = []
     name = request.variant or (policy.variants[0] if policy.variants else "")
     if name not in policy.variants or name not in VARIANTS:
@@ -184,7 +202,7 @@ def _resolve(request: JobRequest, policy: SubmitPolicy) -> tuple[dict[str, Any],
             )
         )
     if duration is None and request.video is None:
-        duration = facts.default_duration_s  # with a video its own length decides, once it has been read
+        duration = facts.default_duration_s  # the default with a video is its length, which the worker reads
     resolved = request.model_dump(mode="json", exclude_none=True)
     resolved |= {
         "variant": name,
@@ -207,7 +225,7 @@ def _input_key(
     if match := OBJECT_URL.fullmatch(source):
         if match["bucket"] not in policy.input_buckets:
             problems.append(
-                FieldProblem(field_name, f"bucket {match['bucket']!r} is not one that this server reads from")
+                FieldProblem(field_name, f"this server does not read from bucket {match['bucket']!r} (input_buckets)")
             )
         return source
     upload = tx.session.get(Upload, source)
@@ -228,7 +246,7 @@ def _check_delivery(request: JobRequest, policy: SubmitPolicy, problems: list[Fi
     assert match is not None, request.deliver_to
     if match["bucket"] not in policy.output_buckets:
         problems.append(
-            FieldProblem("deliver_to", f"bucket {match['bucket']!r} is not one that this server delivers to")
+            FieldProblem("deliver_to", f"this server does not deliver to bucket {match['bucket']!r} (output_buckets)")
         )
 
 
@@ -249,12 +267,12 @@ def submit_and_commit(
 
 
 def commit_once(db: Database, step: Callable[[Transaction], Submitted], *, repeatable: bool) -> Submitted:
-    """Run a step that may carry an idempotency key in a transaction of its own.
+    """Run a step that may have an idempotency key in a transaction of its own.
 
-    Two requests with one new key may race: the loser's insert breaks on the key, and its second try finds the answer.
+    Two requests with one new key may race: the second insert violates the key, and the next try finds the first job.
 
     Args:
-        repeatable: the step carries a key, so a commit whose answer was lost may be tried again.
+        repeatable: the step has a key, so a commit with unknown result may be tried again.
     """
     try:
         return db.run(step, repeatable=repeatable)

@@ -1,4 +1,4 @@
-"""How the state of a job is changed: compare-and-set on state and attempt, and the event that tells of it."""
+"""Changes the state of a job: compare-and-set on state and attempt, with an event in the same transaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import CursorResult, update
 
 from jobs.db.database import Transaction
 from jobs.db.tables import Job, JobEvent
-from jobs.lifecycle import State, check_transition
+from jobs.lifecycle import EventKind, State, check_transition
 from jobs.service.scheduling.queue_counters import Lane, adjust_count
 
 
@@ -23,15 +23,15 @@ def change_state(
     values: dict[str, Any] | None = None,
     event: dict[str, Any] | None = None,
 ) -> bool:
-    """Move a job from `current` to `following` if it still stands at `current` in `attempt`; say whether it did.
+    """Move a job from `current` to `following` if it is still `current` in `attempt`; return whether it was moved.
 
     Args:
         where: further conditions of the compare-and-set.
         values: further columns to set in the same statement.
-        event: what the event row tells beside the new state.
+        event: data of the event row.
 
     Raises:
-        IllegalTransitionError: the table does not know the change.
+        IllegalTransitionError: `TRANSITIONS` does not allow the change.
     """
     check_transition(current, following)
     columns: dict[str, Any] = {"state": following, "version": Job.version + 1}
@@ -53,19 +53,19 @@ def change_state(
         return False
     if State.QUEUED in {current, following}:
         adjust_count(tx, Lane(*row), job_id, 1 if following is State.QUEUED else -1)
-    # A claim counts the attempt up: its event belongs to the new one.
-    told_attempt = attempt + 1 if following is State.RUNNING else attempt
-    append_event(tx, job_id, str(following), told_attempt, event or {})
+    # A claim begins the next attempt: its event belongs to that one.
+    event_attempt = attempt + 1 if following is State.RUNNING else attempt
+    append_event(tx, job_id, EventKind.entered(following), event_attempt, event or {})
     return True
 
 
 def update_where(tx: Transaction, job_id: str, *where: Any, values: dict[str, Any]) -> bool:
-    """Update one job where all conditions hold; say whether a row was changed."""
+    """Update a job if all conditions hold; return whether it was updated."""
     statement = update(Job).where(Job.id == job_id, *where).values(**values)
     result = tx.session.execute(statement, execution_options={"synchronize_session": False})
     return cast("CursorResult[Any]", result).rowcount == 1
 
 
-def append_event(tx: Transaction, job_id: str, kind: str, attempt: int, data: dict[str, Any]) -> None:
-    """Write one line of the job's story, in the transaction that made it true."""
+def append_event(tx: Transaction, job_id: str, kind: EventKind, attempt: int, data: dict[str, Any]) -> None:
+    """Add an event to a job, in the transaction of the change that it records."""
     tx.session.add(JobEvent(job_id=job_id, kind=kind, attempt=attempt, data=data, created_at=tx.now))

@@ -1,4 +1,4 @@
-"""Which variants this server offers just now: what the operator says, else what living workers take jobs for."""
+"""Which variants requests may name: those of the settings, else those that live workers run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LOST_AFTER_LEASES = 1.5
 
 
 def served_variants(tx: Transaction, settings: Settings) -> list[str]:
-    """Return the variants that a living worker takes jobs for."""
+    """Return the variants that live workers run; a variant appears once per worker."""
     lost_after_s = settings.lease_s * LOST_AFTER_LEASES
     return [name for w in list_workers(tx) if not is_lost(w, tx.now, lost_after_s) for name in w.variants]
 
@@ -25,5 +25,5 @@ def offered_variants(tx: Transaction, settings: Settings) -> tuple[str, ...]:
 
 
 def current_policy(tx: Transaction, settings: Settings) -> SubmitPolicy:
-    """Return what is accepted now."""
+    """Return the policy for submits at this moment."""
     return SubmitPolicy.from_settings(settings, offered_variants(tx, settings))

@@ -1,4 +1,4 @@
-"""The register of worker processes: who is there, what they take, when they were last heard."""
+"""Registers worker processes: their variants, slots, heartbeats and free capacity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobs.lifecycle import WorkerState
 def register_worker(
     tx: Transaction, *, worker_id: str, hostname: str, pid: int, device: str, slots: int, variants: list[str]
 ) -> None:
-    """Enter a worker that is starting."""
+    """Register a worker that is starting."""
     tx.session.add(
         Worker(
             id=worker_id,
@@ -44,10 +44,10 @@ def record_heartbeat(
     memory_bytes: int | None,
     gpu: dict[str, Any] | None = None,
 ) -> bool:
-    """Note that a worker lives, and how it is (`starting`, `ready` or `draining`); return whether it shall drain."""
+    """Store a worker's heartbeat and its state (`starting`, `ready` or `draining`); return whether it must drain."""
     worker = tx.session.get(Worker, worker_id)
     if worker is None:
-        return False  # it was silent so long that it was forgotten; its leases are what matters
+        return False  # pruned after a long silence; its leases decide about its jobs
     worker.state = state
     worker.variants_loaded = variants_loaded
     worker.memory_bytes = memory_bytes
@@ -57,12 +57,12 @@ def record_heartbeat(
 
 
 def request_drain(tx: Transaction, worker_id: str) -> Worker:
-    """Ask a worker to take no more jobs, finish or hand back what it runs, and end; it hears with its next heartbeat.
+    """Request that a worker claims no more jobs, finishes or releases its running jobs, and exits.
 
-    Asking again, or a worker that has ended already, changes nothing.
+    The worker learns of it with its next heartbeat. Idempotent; a worker that has stopped is left unchanged.
 
     Raises:
-        WorkerNotFoundError: there is none of that id.
+        WorkerNotFoundError: there is none of this id.
     """
     worker = tx.session.get(Worker, worker_id, with_for_update=True)
     if worker is None:
@@ -73,7 +73,7 @@ def request_drain(tx: Transaction, worker_id: str) -> Worker:
 
 
 def mark_worker_stopped(tx: Transaction, worker_id: str) -> None:
-    """Note that a worker has ended by itself."""
+    """Record that a worker has exited in an orderly way."""
     worker = tx.session.get(Worker, worker_id)
     if worker is not None:
         worker.state = WorkerState.STOPPED
@@ -82,51 +82,57 @@ def mark_worker_stopped(tx: Transaction, worker_id: str) -> None:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the living workers hold of one variant: `slots` in all, of which `free` run nothing, `busy_here` run it."""
+    """Slots of the live workers that run a variant: in total, free, and busy with jobs of this variant."""
 
     slots: int = 0
     free: int = 0
-    busy_here: int = 0
+    busy_with_variant: int = 0
 
     @property
     def window(self) -> int:
-        """How many jobs may lie on the variant's queue: one for each free slot.
+        """How many jobs may be enqueued for the variant: one for each free slot.
 
-        When all slots are busy and some of them with other variants, one job stands in line for the next slot, or a
-        variant that is always busy would keep the others away.
+        When all slots are busy, but some with other variants, one job is enqueued for the next free slot: otherwise a
+        variant that is always busy would starve the others.
         """
-        return max(self.free, 1 if self.busy_here < self.slots else 0)
+        return max(self.free, 1 if self.busy_with_variant < self.slots else 0)
 
 
 def capacities(tx: Transaction, *, heard_within_s: float) -> dict[str, Capacity]:
-    """Return what the living workers could take now, by variant. A worker of several variants counts for each."""
+    """Return the capacity of the live workers by variant. A worker of several variants counts for each.
+
+    Args:
+        heard_within_s: a worker is live for this many seconds after its last heartbeat.
+    """
     running: dict[str, Counter[str]] = {}
     counted = select(Job.worker_id, Job.variant, func.count()).where(RUNNING).group_by(Job.worker_id, Job.variant)
     for worker_id, variant, number in tx.session.execute(counted):
         running.setdefault(str(worker_id), Counter())[variant] = number
     horizon = tx.now - timedelta(seconds=heard_within_s)
-    living = select(Worker).where(
+    live = select(Worker).where(
         Worker.heartbeat_at > horizon,
         Worker.stopped_at.is_(None),
         Worker.drain_requested_at.is_(None),
         Worker.state.in_([WorkerState.STARTING, WorkerState.READY]),
     )
     found: dict[str, Capacity] = {}
-    for worker in tx.session.scalars(living):
-        here = running.get(worker.id, Counter())
+    for worker in tx.session.scalars(live):
+        busy = running.get(worker.id, Counter())
         for variant in worker.variants:
-            before = found.get(variant, Capacity())
+            others = found.get(variant, Capacity())
             found[variant] = Capacity(
-                before.slots + worker.slots,
-                before.free + max(0, worker.slots - here.total()),
-                before.busy_here + here[variant],
+                others.slots + worker.slots,
+                others.free + max(0, worker.slots - busy.total()),
+                others.busy_with_variant + busy[variant],
             )
     return found
 
 
 def mark_lost_workers(tx: Transaction, *, lost_after_s: float) -> list[str]:
-    """Note which workers fell silent, so that nothing waits for their slots; return their ids. One that is heard again
-    says itself how it is."""
+    """Mark workers without a heartbeat for `lost_after_s` seconds as lost; return their ids.
+
+    A later heartbeat replaces the state.
+    """
     silent = (
         update(Worker)
         .where(
@@ -141,12 +147,12 @@ def mark_lost_workers(tx: Transaction, *, lost_after_s: float) -> list[str]:
 
 
 def prune_workers(tx: Transaction, *, kept_s: float) -> None:
-    """Remove workers that were last heard longer than `kept_s` seconds ago."""
+    """Delete workers whose last heartbeat is older than `kept_s` seconds."""
     tx.session.execute(delete(Worker).where(Worker.heartbeat_at < tx.now - timedelta(seconds=kept_s)))
 
 
 def variants_loaded_elsewhere(tx: Transaction, worker_id: str, *, heard_within_s: float = 15.0) -> set[str]:
-    """Return the variants that other living workers, which take jobs for them, have in memory."""
+    """Return the variants that other live workers run and have loaded."""
     horizon = tx.now - timedelta(seconds=heard_within_s)
     query = select(Worker).where(
         Worker.id != worker_id,
@@ -163,7 +169,7 @@ def variants_loaded_elsewhere(tx: Transaction, worker_id: str, *, heard_within_s
 
 
 def oldest_enqueued_age_s(tx: Transaction) -> dict[str, float]:
-    """Return how many seconds the oldest published job of each variant has waited to be taken."""
+    """Return the age in seconds of the oldest published job of each variant that no worker has claimed yet."""
     query = (
         select(Job.variant, func.min(Job.published_at).label("since"))
         .where(Job.published_at.is_not(None))

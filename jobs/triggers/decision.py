@@ -1,30 +1,40 @@
-"""What one trigger makes of one event, once its object has been looked at. Pure; the dry run shows it."""
+"""Decides what a trigger does with an event, once the object has been looked up. Pure; the dry run shows the result."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from enum import StrEnum
 
 from jobs.db.tables import Trigger
 from jobs.storage.errors import StorageUnavailableError
 from jobs.storage.protocol import ObjectPin
 from jobs.triggers.event_parsers.event import ObjectCreated
-from jobs.triggers.object_version import Forbidden, Found, Look, Missing, Overwritten
+from jobs.triggers.object_version import Forbidden, Found, LookupResult, Missing, Overwritten
 from jobs.triggers.rule import matches
 
-# An object that has not come an hour after its event was deleted; a store's own delay is seconds.
+# Stores make an object visible within seconds; an hour later it has been deleted.
 GIVE_UP_MISSING_AFTER = timedelta(hours=1)
-# A right that is missing may take people some days to give.
+# Granting a missing permission may take people some days.
 GIVE_UP_FORBIDDEN_AFTER = timedelta(days=7)
 
-Lookup = Look | StorageUnavailableError
-Action = Literal["submit", "skip", "hold"]
+Lookup = LookupResult | StorageUnavailableError
+
+
+class Action(StrEnum):
+    """What a trigger does with an event."""
+
+    SUBMIT = "submit"
+    SKIP = "skip"
+    HOLD = "hold"
+    """No job can be made yet: the event is retried later."""
+    IGNORE = "ignore"
+    """The trigger does not cover the object. Only dry runs report it."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do, with which object and why. `object_version`: see `jobs.triggers.object_version`."""
+    """What to do, with which object, and why. `object_version`: see `jobs.triggers.object_version`."""
 
     action: Action
     event: ObjectCreated
@@ -34,35 +44,35 @@ class Decision:
     pin: ObjectPin | None = None
 
 
-def decide(trigger: Trigger, event: ObjectCreated, looked: Lookup, *, waited: timedelta) -> Decision | None:
-    """Return the decision; None when the event is none of this trigger's business.
+def decide(trigger: Trigger, event: ObjectCreated, lookup: Lookup, *, waited: timedelta) -> Decision | None:
+    """Return the decision; None when the trigger does not cover the event's object.
 
     Args:
-        waited: how long ago the event was first seen.
+        waited: time since the event was first received.
     """
-    if isinstance(looked, Found):
-        seen, object_version = looked.seen, looked.object_version
-        if not matches(trigger, seen.key):
+    if isinstance(lookup, Found):
+        found, object_version = lookup.object, lookup.object_version
+        if not matches(trigger, found.key):
             return None
-        if seen.made_by_job is not None:
+        if found.made_by_job is not None:
             return Decision(
-                "skip", event, seen.key, object_version, f"the object is an output of {seen.made_by_job[:40]}"
+                Action.SKIP, event, found.key, object_version, f"the object is an output of {found.made_by_job[:40]}"
             )
-        return Decision("submit", event, seen.key, object_version, pin=looked.pin)
-    likely = [key for key in event.keys if matches(trigger, key)]
-    if not likely:
+        return Decision(Action.SUBMIT, event, found.key, object_version, pin=lookup.pin)
+    covered = [key for key in event.keys if matches(trigger, key)]
+    if not covered:
         return None
-    key = likely[0]
-    # Nothing was seen whose version could be named; the event's own data stand for it.
+    key = covered[0]
+    # No object was found whose version could be named: the event's own data identify it.
     name = f"event {event.fingerprint}"
-    if isinstance(looked, Overwritten):
-        return Decision("skip", event, key, name, "another version was written since; it has an event of its own")
-    if isinstance(looked, Missing):
+    if isinstance(lookup, Overwritten):
+        return Decision(Action.SKIP, event, key, name, "the object was overwritten; the new version has its own event")
+    if isinstance(lookup, Missing):
         if waited >= GIVE_UP_MISSING_AFTER:
-            return Decision("skip", event, key, name, "the object has not been there for an hour")
-        return Decision("hold", event, key, name, "the object is not there")
-    if isinstance(looked, Forbidden):
+            return Decision(Action.SKIP, event, key, name, "the object did not exist for an hour")
+        return Decision(Action.HOLD, event, key, name, "the object does not exist")
+    if isinstance(lookup, Forbidden):
         if waited >= GIVE_UP_FORBIDDEN_AFTER:
-            return Decision("skip", event, key, name, "this server may not look at the object, for a week now")
-        return Decision("hold", event, key, name, "this server may not look at the object")
-    return Decision("hold", event, key, name, "the object store did not answer")
+            return Decision(Action.SKIP, event, key, name, "this server was not allowed to read the object for a week")
+        return Decision(Action.HOLD, event, key, name, "this server is not allowed to read the object")
+    return Decision(Action.HOLD, event, key, name, "the object store did not answer")

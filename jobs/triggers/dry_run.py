@@ -1,11 +1,11 @@
-"""What a trigger would do with events, without doing it."""
+"""Dry run: what a trigger would do with events, without doing it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ValidationError
 from sqlalchemy import select
@@ -22,11 +22,11 @@ from jobs.triggers.rule import request_for
 
 @dataclass(frozen=True)
 class DryRunResult:
-    """What would become of one object."""
+    """What would be done with one object; `known`: this object version was already recorded, so nothing."""
 
     bucket: str
     key: str
-    action: Action | Literal["ignore"]
+    action: Action
     reason: str | None
     request: dict[str, Any] | None = None
     etag: str | None = None
@@ -37,46 +37,42 @@ class DryRunResult:
 def dry_run_events(
     db: Database, reader: BucketReader, trigger: Trigger, events: Sequence[ObjectCreated]
 ) -> list[DryRunResult]:
-    """Return what the trigger would make of each event, as if it were enabled."""
-    return [_foresee(db, reader, trigger, event) for event in events]
+    """Return what the trigger would do with each event if it were enabled."""
+    return [_dry_run(db, reader, trigger, event) for event in events]
 
 
-def _foresee(db: Database, reader: BucketReader, trigger: Trigger, event: ObjectCreated) -> DryRunResult:
-    if event.bucket != trigger.bucket:
-        return DryRunResult(event.bucket, event.keys[0], "ignore", f"the trigger is for bucket {trigger.bucket}")
-    looked: Lookup
+def _dry_run(db: Database, reader: BucketReader, trigger: Trigger, event: ObjectCreated) -> DryRunResult:
+    bucket = event.bucket
+    if bucket != trigger.bucket:
+        return DryRunResult(bucket, event.keys[0], Action.IGNORE, f"the trigger is for bucket {trigger.bucket}")
+    lookup: Lookup
     try:
-        looked = find_object(event, reader)
+        lookup = find_object(event, reader)
     except StorageUnavailableError as exc:
-        looked = exc
-    decision = decide(trigger, event, looked, waited=timedelta(0))
+        lookup = exc
+    decision = decide(trigger, event, lookup, waited=timedelta(0))
     if decision is None:
-        return DryRunResult(event.bucket, event.keys[0], "ignore", "prefix or suffixes leave it out")
-    if decision.action != "submit" or decision.pin is None:
-        return DryRunResult(
-            event.bucket, decision.key, decision.action, decision.reason, known=_known(db, trigger, decision)
-        )
+        return DryRunResult(bucket, event.keys[0], Action.IGNORE, "the key does not match prefix and suffixes")
+    key, known = decision.key, _is_known(db, trigger, decision)
+    if decision.action is not Action.SUBMIT or decision.pin is None:
+        return DryRunResult(bucket, key, decision.action, decision.reason, known=known)
     try:
-        request = request_for(
-            trigger.request, trigger.source_field, trigger.deliver_to, bucket=event.bucket, key=decision.key
-        )
+        request = request_for(trigger.request, trigger.source_field, trigger.deliver_to, bucket=bucket, key=key)
     except ValidationError as exc:
-        return DryRunResult(
-            event.bucket, decision.key, "skip", f"no request can be made of it: {exc.errors()[0]['msg']}"
-        )
+        return DryRunResult(bucket, key, Action.SKIP, f"the request is not valid: {exc.errors()[0]['msg']}")
     return DryRunResult(
-        event.bucket,
-        decision.key,
-        "submit",
+        bucket,
+        key,
+        Action.SUBMIT,
         None,
         request.model_dump(mode="json", exclude_none=True),
         decision.pin.etag,
         decision.pin.version_id,
-        _known(db, trigger, decision),
+        known,
     )
 
 
-def _known(db: Database, trigger: Trigger, decision: Decision) -> bool:
+def _is_known(db: Database, trigger: Trigger, decision: Decision) -> bool:
     with db.reading() as tx:
         query = select(TriggerEvent.id).where(
             TriggerEvent.trigger_id == trigger.id,

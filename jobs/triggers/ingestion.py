@@ -1,7 +1,7 @@
-"""From events to jobs: look at each object, then write event, job and first job event in one transaction.
+"""Turns events into jobs: looks up each object, then records event and job in one transaction.
 
-Only when `take` has returned may a source let go of its message. What cannot become a job now (the store or the
-queue is full, the breaker has tripped) is written down as held, so that a source never has to keep it.
+A source may delete its message only after `take` has returned. An event that cannot become a job now (the store does
+not answer, the queue is full, the trigger is paused) is recorded as held, so that no source has to keep it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from sqlalchemy import delete, select
 
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Trigger, TriggerEvent
+from jobs.lifecycle import TriggerOutcome
 from jobs.service.submission import SubmitPolicy
 from jobs.storage.bucket_reader import BucketReader
 from jobs.storage.errors import StorageUnavailableError
@@ -28,7 +29,7 @@ from jobs.triggers.rule import matches
 
 log = logging.getLogger(__name__)
 
-LOOKS_AT_ONCE = 8
+CONCURRENT_LOOKUPS = 8
 HELD_BATCH = 100
 RETRY_BASE_S = 5.0
 RETRY_MAX_S = 600.0
@@ -36,7 +37,7 @@ RETRY_MAX_S = 600.0
 
 @dataclass
 class IngestionResult:
-    """What became of some events: counts, and the variants whose queues grew."""
+    """Outcomes of a batch of events as counts, and the variants that got new jobs."""
 
     submitted: int = 0
     skipped: int = 0
@@ -44,34 +45,35 @@ class IngestionResult:
     duplicates: int = 0
     variants: set[str] = field(default_factory=set)
 
-    def count(self, written: RecordedDecision) -> None:
-        self.submitted += written.outcome == "submitted"
-        self.skipped += written.outcome == "skipped"
-        self.held += written.outcome == "held"
-        self.duplicates += written.outcome == "duplicate"
-        if written.variant is not None:
-            self.variants.add(written.variant)
+    def count(self, recorded: RecordedDecision) -> None:
+        """Add one recorded decision."""
+        self.submitted += recorded.outcome is TriggerOutcome.SUBMITTED
+        self.skipped += recorded.outcome is TriggerOutcome.SKIPPED
+        self.held += recorded.outcome is TriggerOutcome.HELD
+        self.duplicates += recorded.outcome is None
+        if recorded.variant is not None:
+            self.variants.add(recorded.variant)
 
 
 @dataclass(frozen=True)
 class _Pending:
-    """An event at one trigger; `row` where it is already written down as held."""
+    """An event to process for one trigger; `row`: its record if it was held before."""
 
     trigger: Trigger
     event: ObjectCreated
     row: TriggerEvent | None = None
 
     def received_at(self, now: datetime) -> datetime:
-        """When the event first came."""
+        """Return when the event was first received."""
         return self.row.received_at if self.row is not None else now
 
 
 class EventIngestion:
-    """Turns events into jobs. One a process; threads may share it.
+    """Turns events into jobs. One instance per process; threads may share it.
 
     Args:
-        policy: asked anew for each batch; what is offered changes with the workers.
-        jobs_per_hour: more jobs of one trigger trip its breaker; 0: no limit.
+        policy: called for each batch, because the available variants change with the workers.
+        jobs_per_hour: see `RateBreaker`.
     """
 
     def __init__(
@@ -87,20 +89,20 @@ class EventIngestion:
         self._jobs_per_hour, self._jitter = jobs_per_hour, jitter
 
     def take(self, events: Sequence[ObjectCreated]) -> IngestionResult:
-        """Make a job of each new object version at each trigger that wants it. Idempotent.
+        """Submit a job for each new object version and each trigger that covers it. Idempotent.
 
         Raises:
-            SQLAlchemyError: nothing was written; the source must deliver again.
+            SQLAlchemyError: nothing was recorded; the source must deliver the events again.
         """
-        return self._settle(self._wanted(events))
+        return self._process(self._covered(events))
 
     def retry_held_events(self) -> IngestionResult:
-        """Look again at held events whose time has come; returns what became of them (a batch at most)."""
+        """Process held events whose retry is due, at most a batch; return their outcomes."""
         with self._db.reading() as tx:
             query = (
                 select(TriggerEvent, Trigger)
                 .join(Trigger, Trigger.id == TriggerEvent.trigger_id)
-                .where(TriggerEvent.outcome == "held", TriggerEvent.retry_at <= tx.now)
+                .where(TriggerEvent.outcome == TriggerOutcome.HELD, TriggerEvent.retry_at <= tx.now)
                 .where(Trigger.enabled, Trigger.paused_at.is_(None))
                 .order_by(TriggerEvent.retry_at)
                 .limit(HELD_BATCH)
@@ -108,83 +110,87 @@ class EventIngestion:
             due = [
                 _Pending(trigger, ObjectCreated.from_json(row.event), row) for row, trigger in tx.session.execute(query)
             ]
-        return self._settle(due)
+        return self._process(due)
 
-    def _wanted(self, events: Iterable[ObjectCreated]) -> list[_Pending]:
-        """Return each event with each trigger that may want it, once."""
-        once = {event.fingerprint: event for event in events}
-        if not once:
+    def _covered(self, events: Iterable[ObjectCreated]) -> list[_Pending]:
+        """Return each distinct event with each trigger that may cover it."""
+        distinct = {event.fingerprint: event for event in events}
+        if not distinct:
             return []
         with self._db.reading() as tx:
-            buckets = {event.bucket for event in once.values()}
+            buckets = {event.bucket for event in distinct.values()}
             triggers = list(tx.session.scalars(select(Trigger).where(Trigger.bucket.in_(buckets), Trigger.enabled)))
         return [
             _Pending(trigger, event)
-            for event in once.values()
+            for event in distinct.values()
             for trigger in triggers
             if trigger.bucket == event.bucket and any(matches(trigger, key) for key in event.keys)
         ]
 
-    def _settle(self, pending: list[_Pending]) -> IngestionResult:
+    def _process(self, pending: list[_Pending]) -> IngestionResult:
         if not pending:
             return IngestionResult()
-        looks = self._look_at({p.event.fingerprint: p.event for p in pending})
+        lookups = self._look_up({p.event.fingerprint: p.event for p in pending})
         policy = self._policy()
-        # Repeatable: the unique index knows what was committed. Two batches that meet in PostgreSQL may deadlock.
-        return self._db.run(lambda tx: self._write(tx, pending, looks, policy), repeatable=True)
+        # Repeatable: the unique index ignores what was committed. Concurrent batches may deadlock on PostgreSQL.
+        return self._db.run(lambda tx: self._record(tx, pending, lookups, policy), repeatable=True)
 
-    def _look_at(self, events: dict[str, ObjectCreated]) -> dict[str, Lookup]:
-        def look(event: ObjectCreated) -> Lookup:
+    def _look_up(self, events: dict[str, ObjectCreated]) -> dict[str, Lookup]:
+        def look_up(event: ObjectCreated) -> Lookup:
             try:
                 return find_object(event, self._reader)
             except StorageUnavailableError as exc:
-                log.warning("%s; its event is held", exc)
+                log.warning("%s; the event is held", exc)
                 return exc
 
         if len(events) == 1:
-            return {name: look(event) for name, event in events.items()}
-        with ThreadPoolExecutor(LOOKS_AT_ONCE, thread_name_prefix="look") as pool:
-            return dict(zip(events, pool.map(look, events.values()), strict=True))
+            return {name: look_up(event) for name, event in events.items()}
+        with ThreadPoolExecutor(CONCURRENT_LOOKUPS, thread_name_prefix="lookup") as pool:
+            return dict(zip(events, pool.map(look_up, events.values()), strict=True))
 
-    def _write(
-        self, tx: Transaction, pending: list[_Pending], looks: dict[str, Lookup], policy: SubmitPolicy
+    def _record(
+        self, tx: Transaction, pending: list[_Pending], lookups: dict[str, Lookup], policy: SubmitPolicy
     ) -> IngestionResult:
-        living = self._living_triggers(tx, {p.trigger.id for p in pending})
+        triggers = self._lock_triggers(tx, {p.trigger.id for p in pending})
         decided: list[tuple[Trigger, Decision, _Pending]] = []
         for p in pending:
-            trigger = living.get(p.trigger.id)
+            trigger = triggers.get(p.trigger.id)
             if trigger is None or not trigger.enabled:
                 continue
-            decision = decide(trigger, p.event, looks[p.event.fingerprint], waited=tx.now - p.received_at(tx.now))
+            decision = decide(trigger, p.event, lookups[p.event.fingerprint], waited=tx.now - p.received_at(tx.now))
             if decision is not None:
                 decided.append((trigger, decision, p))
-        # Two processes that write the same events in different orders would wait for each other's index entries.
+        # Two processes that insert the same events in different orders would wait for each other's index entries.
         decided.sort(key=lambda one: (one[0].id, one[1].key, one[1].object_version))
         result, breaker = IngestionResult(), RateBreaker(self._jobs_per_hour)
         for trigger, decision, p in decided:
-            tries = self._take_from_held(tx, p.row)
+            tries = self._remove_held(tx, p.row)
             if tries is None:
-                continue  # another process has it
-            writing = DecisionRecorder(policy, breaker, tries, self._retry_at(tx.now, tries), p.received_at(tx.now))
-            result.count(writing.write(tx, trigger, decision))
+                continue  # another process handles it
+            recorder = DecisionRecorder(policy, breaker, tries, self._retry_at(tx.now, tries), p.received_at(tx.now))
+            result.count(recorder.record(tx, trigger, decision))
         return result
 
     @staticmethod
-    def _living_triggers(tx: Transaction, ids: set[str]) -> dict[str, Trigger]:
-        """Return the triggers as they are now, kept from being deleted until the commit."""
+    def _lock_triggers(tx: Transaction, ids: set[str]) -> dict[str, Trigger]:
+        """Return the triggers that still exist, locked against deletion until the commit."""
         query = select(Trigger).where(Trigger.id.in_(ids)).order_by(Trigger.id)
         return {t.id: t for t in tx.session.scalars(query.with_for_update(read=True, key_share=True))}
 
     @staticmethod
-    def _take_from_held(tx: Transaction, row: TriggerEvent | None) -> int | None:
-        """Take a held row out, to be written again; return how often it was tried, None when it is gone."""
+    def _remove_held(tx: Transaction, row: TriggerEvent | None) -> int | None:
+        """Delete a held row, to be recorded anew; return the number of tries, None when the row is gone."""
         if row is None:
             return 0
-        mine = delete(TriggerEvent).where(
-            TriggerEvent.id == row.id, TriggerEvent.outcome == "held", TriggerEvent.tries == row.tries
+        deleting = (
+            delete(TriggerEvent)
+            .where(
+                TriggerEvent.id == row.id, TriggerEvent.outcome == TriggerOutcome.HELD, TriggerEvent.tries == row.tries
+            )
+            .returning(TriggerEvent.id)
         )
-        gone = tx.session.execute(mine, execution_options={"synchronize_session": False})
-        return row.tries + 1 if gone.rowcount == 1 else None  # type: ignore[attr-defined]
+        deleted = tx.session.execute(deleting, execution_options={"synchronize_session": False}).first()
+        return row.tries + 1 if deleted is not None else None
 
     def _retry_at(self, now: datetime, tries: int) -> datetime:
         delay_s = min(RETRY_BASE_S * 2 ** min(tries, 10), RETRY_MAX_S)

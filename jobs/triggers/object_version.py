@@ -1,4 +1,4 @@
-"""Which object an event means, and which version of it: what makes two events the same."""
+"""Finds the object of an event, and names its version: equal names mean the same object version."""
 
 from __future__ import annotations
 
@@ -15,38 +15,39 @@ MAX_OBJECT_VERSION = 255
 
 @dataclass(frozen=True)
 class Found:
-    """The object is there and is the version that the event tells of."""
+    """The object exists in the event's version."""
 
-    seen: BucketObject
+    object: BucketObject
     object_version: str
 
     @property
     def pin(self) -> ObjectPin:
-        return ObjectPin(self.seen.etag, self.seen.version_id)
+        """The version that a job must fetch."""
+        return ObjectPin(self.object.etag, self.object.version_id)
 
 
 @dataclass(frozen=True)
 class Overwritten:
-    """Another version lies there now; that one has its own event."""
+    """The object exists in another version, which has its own event."""
 
     key: str
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Nothing lies there (yet, or any more)."""
+    """The object does not exist (yet, or any more)."""
 
 
 @dataclass(frozen=True)
 class Forbidden:
-    """The store does not let this server look."""
+    """The store does not let this server read the object."""
 
 
-Look = Found | Overwritten | Missing | Forbidden
+LookupResult = Found | Overwritten | Missing | Forbidden
 
 
-def find_object(event: ObjectCreated, reader: BucketReader) -> Look:
-    """Find the object of an event: at most one of the event's readings, the likeliest that fits.
+def find_object(event: ObjectCreated, reader: BucketReader) -> LookupResult:
+    """Find the object of an event: the first of the event's possible keys that fits.
 
     Raises:
         StorageUnavailableError: the store does not answer.
@@ -54,34 +55,34 @@ def find_object(event: ObjectCreated, reader: BucketReader) -> Look:
     otherwise: Overwritten | Missing | Forbidden = Missing()
     for key in event.keys:
         try:
-            seen = reader.head_object(event.bucket, key, event.version_id)
+            found = reader.head_object(event.bucket, key, event.version_id)
         except ObjectForbiddenError:
             otherwise = Forbidden()
             continue
-        if seen is None:
+        if found is None:
             continue
-        if event.plain_etag in {None, seen.etag}:
-            return Found(seen, object_version_of(event, seen))
+        if event.plain_etag in {None, found.etag}:
+            return Found(found, object_version_of(event, found))
         if isinstance(otherwise, Missing):
             otherwise = Overwritten(key)
     return otherwise
 
 
-def object_version_of(event: ObjectCreated, seen: BucketObject) -> str:
-    """Name the version: its id; else ETag and sequencer; else, where copies of an event differ in that, ETag and time.
+def object_version_of(event: ObjectCreated, found: BucketObject) -> str:
+    """Name a version: by its id, else by ETag and sequencer, else by ETag and time of the object.
 
-    Two copies of one event get the same name whatever way they came; two versions of one key get different ones.
+    Copies of one event get equal names from every source; two versions of one key get different names.
     """
-    version_id = event.version_id or seen.version_id
+    version_id = event.version_id or found.version_id
     if version_id is not None:
-        return _short(f"version {version_id}")
+        return _bounded(f"version {version_id}")
     if event.etag is not None and event.sequencer is not None:
-        return _short(f"etag {event.etag} sequencer {event.sequencer}")
-    return _short(f"etag {seen.etag} modified {int(seen.last_modified.timestamp())}")
+        return _bounded(f"etag {event.etag} sequencer {event.sequencer}")
+    return _bounded(f"etag {found.etag} modified {int(found.last_modified.timestamp())}")
 
 
-def _short(object_version: str) -> str:
-    """An index row has little room; a long version id is named by its hash."""
+def _bounded(object_version: str) -> str:
+    """Return the name, or its hash if it is too long for the index."""
     if len(object_version) <= MAX_OBJECT_VERSION:
         return object_version
     return f"sha256 {hashlib.sha256(object_version.encode()).hexdigest()}"

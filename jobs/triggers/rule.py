@@ -1,4 +1,4 @@
-"""What a trigger is, before and after it is a row: fields checked, loops refused, keys matched."""
+"""The rule of a trigger: its fields, checks (against loops, too), and which keys it matches."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from jobs.errors import FieldProblem, RequestInvalidError
 from jobs.request import JobRequest, Text
 from jobs.s3_urls import BUCKET_NAME, DELIVERY_URL
 
-# Where this server itself writes, below its storage prefix.
+# Folders that this server writes to, below its storage prefix.
 OWN_FOLDERS = ("jobs/", "features/")
 
 Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
 class NewTrigger(BaseModel):
-    """A rule as a caller gives it."""
+    """The rule of a new trigger."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Text | None = Field(None, max_length=120, description="For people; need not be unique.")
+    name: Text | None = Field(None, max_length=120, description="Display name; need not be unique.")
     bucket: str = Field(
-        description="The bucket whose events count; one of MMAUDIO_INPUT_BUCKETS.", pattern=f"^{BUCKET_NAME.pattern}$"
+        description="Bucket whose new objects make jobs; one of MMAUDIO_INPUT_BUCKETS.", pattern=f"^{BUCKET_NAME.pattern}$"
     )
-    prefix: Text = Field("", max_length=1024, description="Only keys that begin so.")
+    prefix: Text = Field("", max_length=1024, description="Key prefix to match.")
     suffixes: list[Suffix] = Field(
         default_factory=list,
         max_length=32,
-        description="Only keys that end in one of these, upper case or lower; empty: all.",
+        description="Key suffixes to match, ignoring case. Default: every key.",
     )
-    source_field: Literal["video", "image"] = Field("video", description="What the object is in the request.")
+    source_field: Literal["video", "image"] = Field("video", description="Field of the request that the object is for.")
     request: dict[str, Any] = Field(
-        default_factory=dict, description="The other fields of the jobs, as `POST /v1/jobs` takes them."
+        default_factory=dict, description="Other fields of the jobs' requests, as in `POST /v1/jobs`."
     )
     deliver_to: Text | None = Field(
         None,
         max_length=1024,
-        description="`s3://bucket/prefix/`: also deliver the files there; one of MMAUDIO_OUTPUT_BUCKETS.",
+        description="`s3://bucket/prefix/`: also deliver the files there. The bucket must be one of "
+        "MMAUDIO_OUTPUT_BUCKETS.",
     )
-    enabled: bool = Field(True, strict=True)
+    enabled: bool = Field(True, strict=True, description="Whether new objects make jobs.")
 
     @field_validator("deliver_to")
     @classmethod
@@ -55,25 +56,27 @@ class NewTrigger(BaseModel):
 def check_rule(
     rule: NewTrigger, *, input_buckets: frozenset[str], output_buckets: frozenset[str], storage_url: str
 ) -> None:
-    """Refuse a rule whose jobs could not be made, or whose outputs would make jobs again.
+    """Check that a rule's jobs can be submitted and that their outputs do not match the rule again.
 
     Raises:
-        RequestInvalidError: names each field at fault.
+        RequestInvalidError: names each field that is not valid.
     """
     problems: list[FieldProblem] = []
     if rule.bucket not in input_buckets:
         problems.append(
-            FieldProblem("bucket", f"bucket {rule.bucket!r} is not one that this server reads from (input_buckets)")
+            FieldProblem("bucket", f"this server does not read from bucket {rule.bucket!r} (input_buckets)")
         )
     if rule.deliver_to is not None and (bucket := urlsplit(rule.deliver_to).netloc) not in output_buckets:
         problems.append(
-            FieldProblem("deliver_to", f"bucket {bucket!r} is not one that this server delivers to (output_buckets)")
+            FieldProblem("deliver_to", f"this server does not deliver to bucket {bucket!r} (output_buckets)")
         )
     problems += _loops(rule, storage_url)
     for reserved in ("video", "image", "deliver_to"):
         if reserved in rule.request:
             hint = (
-                "give it beside `request`" if reserved == "deliver_to" else "the object of the event takes this place"
+                "set `deliver_to` of the trigger instead"
+                if reserved == "deliver_to"
+                else "the object of the event is set for this field; leave it out"
             )
             problems.append(FieldProblem(f"request.{reserved}", hint))
     if not problems:
@@ -85,10 +88,10 @@ def check_rule(
 def request_for(
     template: dict[str, Any], source_field: str, deliver_to: str | None, *, bucket: str, key: str
 ) -> JobRequest:
-    """Return the request that a trigger makes of an object.
+    """Return the request of a trigger's job for an object.
 
     Raises:
-        pydantic.ValidationError: the template (or the key) does not make a request.
+        pydantic.ValidationError: the request is not valid.
     """
     fields = {**template, source_field: f"s3://{bucket}/{key}"}
     if deliver_to is not None:
@@ -97,7 +100,7 @@ def request_for(
 
 
 def matches(trigger: Trigger, key: str) -> bool:
-    """Say whether a key is one of the trigger's. A key that ends in a slash is a folder's mark, not a file."""
+    """Return whether a trigger covers a key. Keys that end in a slash are folder placeholders and never match."""
     if key.endswith("/") or not key.startswith(trigger.prefix):
         return False
     lowered = key.lower()
@@ -113,8 +116,8 @@ def _loops(rule: NewTrigger, storage_url: str) -> list[FieldProblem]:
             problems.append(
                 FieldProblem(
                     "deliver_to",
-                    f"outputs under {rule.deliver_to} would fall under the input s3://{rule.bucket}/{rule.prefix} "
-                    "and start jobs again; choose another bucket or prefix",
+                    f"outputs under {rule.deliver_to} match the input s3://{rule.bucket}/{rule.prefix} and would "
+                    "start jobs again; choose another bucket or prefix",
                 )
             )
     own = urlsplit(storage_url)
@@ -126,8 +129,8 @@ def _loops(rule: NewTrigger, storage_url: str) -> list[FieldProblem]:
             problems.append(
                 FieldProblem(
                     "prefix",
-                    f"this server keeps its results under s3://{rule.bucket}/{own_prefix}, which lies in "
-                    f"s3://{rule.bucket}/{rule.prefix} or around it: they would start jobs again",
+                    f"this server stores its results under s3://{rule.bucket}/{own_prefix}, which overlaps "
+                    f"s3://{rule.bucket}/{rule.prefix}: they would start jobs again; choose another prefix",
                 )
             )
             break

@@ -1,4 +1,4 @@
-"""Triggers as rows: make, find, switch, remove; and what became of their events."""
+"""Creates, reads, enables and deletes triggers, and reads and prunes their events."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from jobs.db.database import Database, Transaction
 from jobs.db.tables import Trigger, TriggerEvent
 from jobs.errors import TriggerNotFoundError
 from jobs.ids import new_id
+from jobs.lifecycle import TriggerOutcome, TriggerState
 from jobs.triggers.rule import NewTrigger
 
-FORGET_BATCH = 2000
+PRUNE_BATCH = 2000
 
 
 @dataclass(frozen=True)
 class EventCounts:
-    """How many of a trigger's remembered events came to which end."""
+    """How many of a trigger's stored events had which outcome."""
 
     submitted: int = 0
     skipped: int = 0
@@ -26,7 +27,7 @@ class EventCounts:
 
 
 def create_trigger(tx: Transaction, rule: NewTrigger, *, tenant: str) -> Trigger:
-    """Write down a rule that `jobs.triggers.rule.check_rule` has let through."""
+    """Store a rule that `jobs.triggers.rule.check_rule` has accepted."""
     trigger = Trigger(
         id=new_id("trg"),
         tenant=tenant,
@@ -54,7 +55,7 @@ def get_trigger(tx: Transaction, trigger_id: str, *, tenant: str) -> Trigger:
     """Return the tenant's trigger.
 
     Raises:
-        TriggerNotFoundError: the tenant has none of that id.
+        TriggerNotFoundError: the tenant has none of this id.
     """
     trigger = tx.session.get(Trigger, trigger_id)
     if trigger is None or trigger.tenant != tenant:
@@ -62,26 +63,41 @@ def get_trigger(tx: Transaction, trigger_id: str, *, tenant: str) -> Trigger:
     return trigger
 
 
+def trigger_state(trigger: Trigger) -> TriggerState:
+    """Return a trigger's state; `disabled` takes precedence over `paused`."""
+    if not trigger.enabled:
+        return TriggerState.DISABLED
+    return TriggerState.ENABLED if trigger.paused_at is None else TriggerState.PAUSED
+
+
 def set_trigger_enabled(tx: Transaction, trigger_id: str, *, tenant: str, enabled: bool) -> Trigger:
-    """Switch a trigger on or off. On also ends a pause of the breaker: what it held is looked at again at once."""
+    """Enable or disable a trigger. Enabling also ends a pause by the rate breaker and retries held events at once.
+
+    Raises:
+        TriggerNotFoundError: the tenant has none of this id.
+    """
     trigger = get_trigger(tx, trigger_id, tenant=tenant)
     trigger.enabled = enabled
     if enabled:
         trigger.paused_at, trigger.pause_reason, trigger.resumed_at = None, None, tx.now
-        held = (TriggerEvent.trigger_id == trigger_id, TriggerEvent.outcome == "held")
+        held = (TriggerEvent.trigger_id == trigger_id, TriggerEvent.outcome == TriggerOutcome.HELD)
         tx.session.execute(update(TriggerEvent).where(*held).values(retry_at=tx.now))
     tx.session.flush()
     return trigger
 
 
 def delete_trigger(tx: Transaction, trigger_id: str, *, tenant: str) -> None:
-    """Remove a trigger with the memory of its events. Jobs that it made go on."""
+    """Delete a trigger and its stored events. Jobs that it made continue.
+
+    Raises:
+        TriggerNotFoundError: the tenant has none of this id.
+    """
     trigger = get_trigger(tx, trigger_id, tenant=tenant)
     tx.session.execute(delete(Trigger).where(Trigger.id == trigger.id))
 
 
 def count_events(tx: Transaction, trigger_ids: list[str]) -> dict[str, EventCounts]:
-    """Return each trigger's counts."""
+    """Return the counts of stored events by trigger id."""
     query = (
         select(TriggerEvent.trigger_id, TriggerEvent.outcome, func.count().label("number"))
         .where(TriggerEvent.trigger_id.in_(trigger_ids))
@@ -94,7 +110,7 @@ def count_events(tx: Transaction, trigger_ids: list[str]) -> dict[str, EventCoun
 
 
 def latest_events(tx: Transaction, trigger_id: str, limit: int) -> list[TriggerEvent]:
-    """Return what became of a trigger's latest events, newest first."""
+    """Return a trigger's latest stored events, newest first."""
     query = (
         select(TriggerEvent)
         .where(TriggerEvent.trigger_id == trigger_id)
@@ -105,7 +121,7 @@ def latest_events(tx: Transaction, trigger_id: str, limit: int) -> list[TriggerE
 
 
 def jobs_made_since(tx: Transaction, trigger_id: str, since: datetime, *, at_most: int) -> int:
-    """Return how many jobs a trigger made since then; does not count beyond `at_most`."""
+    """Return how many jobs a trigger has made since `since`; counts up to `at_most`."""
     made = (
         select(TriggerEvent.id)
         .where(
@@ -117,12 +133,15 @@ def jobs_made_since(tx: Transaction, trigger_id: str, since: datetime, *, at_mos
 
 
 def prune_events(db: Database, *, older_than_s: float) -> int:
-    """Delete events that no source will deliver again; never one that is held. Returns how many (a batch at most)."""
+    """Delete stored events older than `older_than_s`, except held ones; return how many (at most a batch)."""
     with db.transaction() as tx:
         old = (
             select(TriggerEvent.id)
-            .where(TriggerEvent.received_at < tx.now - timedelta(seconds=older_than_s), TriggerEvent.outcome != "held")
-            .limit(FORGET_BATCH)
+            .where(
+                TriggerEvent.received_at < tx.now - timedelta(seconds=older_than_s),
+                TriggerEvent.outcome != TriggerOutcome.HELD,
+            )
+            .limit(PRUNE_BATCH)
         )
         ids = list(tx.session.scalars(old))
         if ids:

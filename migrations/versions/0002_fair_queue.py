@@ -1,4 +1,4 @@
-"""The fair queue: lanes, counts, shares, leadership, and an index for each thing the sweep looks for
+"""Fair queue: lanes, counts, quotas, leader election, and an index for each query of maintenance
 
 Revision: 0002
 Revises: 0004
@@ -37,7 +37,7 @@ PARTIAL_INDEXES = [
     ("ix_artifacts_expires_at", "artifacts", ["expires_at"], "deleted_at IS NULL"),
     ("ix_uploads_expires_at", "uploads", ["expires_at"], "deleted_at IS NULL"),
 ]
-# As jobs.service.scheduling.queue_counters counts; a migration does not change when that does.
+# As in jobs.service.scheduling.queue_counters when this revision was written; a revision does not follow later changes.
 SHARDS = 8
 
 
@@ -51,13 +51,13 @@ def upgrade() -> None:
         op.create_index(name, table, columns, postgresql_where=sa.text(where), sqlite_where=sa.text(where))
     op.create_index("ix_jobs_tenant_state", "jobs", ["tenant", "state", "id"])
     _create_tables()
-    _fill()
+    _backfill()
 
 
 def _add_columns() -> None:
     if op.get_bind().dialect.name == "sqlite":
-        # SQLite takes a constraint only with its column. Alembic's way, a copy of the table, would drop what refers to
-        # the old one.
+        # SQLite accepts a constraint only with its column. Alembic's batch mode copies the table, which would delete
+        # the rows that refer to the old one.
         op.execute(
             "ALTER TABLE jobs ADD COLUMN retry_at DATETIME "
             f"CONSTRAINT ck_jobs_retry_while_queued CHECK ({RETRY_WHILE_QUEUED})"
@@ -117,8 +117,8 @@ def _create_tables() -> None:
     )
 
 
-def _fill() -> None:
-    """Say of the jobs that wait already what a submit says now."""
+def _backfill() -> None:
+    """Set the new columns and counters of the jobs that are already queued."""
     document = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
     jobs = sa.table(
         "jobs",
@@ -135,7 +135,7 @@ def _fill() -> None:
         counts[lane] = counts.get(lane, 0) + 1
         if ttl_s := job.request.get("queue_ttl_s"):
             expiries.append({"job": job.id, "until": job.created_at + timedelta(seconds=ttl_s)})
-    # What backs off has a later `available_at`, and is not on the belt.
+    # A job that backs off has a later `available_at` and is not in the broker.
     op.execute(
         jobs.update()
         .where(jobs.c.state == "queued", jobs.c.published_at.is_(None), jobs.c.available_at > jobs.c.created_at)

@@ -91,5 +91,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("trigger_events")
     op.drop_table("triggers")
-    # Not by Alembic's batch mode: copying the table on SQLite would cascade into the tables that refer to it.
+    # Without Alembic's batch mode: on SQLite, copying the table would cascade into the tables that refer to it.
     op.drop_column("jobs", "input_pin")

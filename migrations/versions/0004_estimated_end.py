@@ -1,4 +1,4 @@
-"""The estimated end of a running job
+"""Estimated end of a running job
 
 Revision: 0004
 Revises: 0001

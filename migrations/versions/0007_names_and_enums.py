@@ -1,4 +1,4 @@
-"""Names of the glossary for tables and columns, and CHECK constraints for every column that holds an enum
+"""Glossary names of tables and columns, and CHECK constraints of every enum column
 
 Revision: 0007
 Revises: 0003
@@ -33,7 +33,7 @@ INDEXES = [
         "outcome <> 'succeeded' AND {column} IS NULL",
     ),
 ]
-# (table, constraint, condition): tables that no foreign key refers to, so SQLite may copy them.
+# (table, constraint, condition): no foreign key refers to these tables, so SQLite may copy them.
 CHECKS = [
     ("workers", "state_known", "state IN ('draining', 'lost', 'ready', 'starting', 'stopped')"),
     (
@@ -86,7 +86,7 @@ def _is_sqlite() -> bool:
 
 
 def _rename_on_sqlite(table: str, old: str, new: str) -> None:
-    # Alembic would copy the table and lose the rows that refer to it; SQLite renames in place.
+    # Alembic would copy the table and delete the rows that refer to it; SQLite can rename in place.
     op.execute(f"ALTER TABLE {table} RENAME COLUMN {old} TO {new}")
 
 

@@ -1,4 +1,4 @@
-"""The `mmaudio` command: finds its sub-commands by entry points and loads only the one that is asked for."""
+"""The `mmaudio` command: finds its subcommands by entry points and loads only the one that is called."""
 
 from __future__ import annotations
 
@@ -6,26 +6,36 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
+from mmaudio_client.cli.exit_codes import EPILOG
+from mmaudio_client.cli.session import json_usage_errors
+
 GROUP = "mmaudio.commands"
-# Shown by --help without loading a command: some of them import much, and some need extras that are not installed.
+# Shown by --help without loading the commands: some import slowly, and some need extras that are not installed.
 SUMMARIES = {
     "api": "Serve the HTTP API and the dashboard.",
     "cancel": "Cancel a job.",
-    "control": "Mend what is stuck: lost workers, lost messages.",
+    "control": "Run maintenance: expired leases, lost messages, retention.",
+    "doctor": "Check settings, database, broker, storage and workers.",
     "download": "Save the files of a job.",
-    "generate": "Make sound here, without the platform.",
-    "gradio": "A page in the browser for the model alone.",
+    "eval": "Measure the quality of a model.",
+    "generate": "Make a sound on this machine, without the platform.",
+    "gradio": "Serve a web page for the model, without the platform.",
     "list": "List jobs, newest first.",
-    "migrate": "Bring the database to the current schema.",
+    "migrate": "Migrate the database to the current schema.",
     "queue": "Show the queues, pause a variant, limit a tenant.",
+    "retry": "Run an ended job again and save its files.",
     "settings": "Show every setting.",
     "status": "Show a job.",
-    "submit": "Send a video (or only words) and save the sound.",
+    "submit": "Create jobs from files, folders or a prompt, and save the sounds.",
+    "train": "Train or fine-tune a model.",
+    "triggers": "Manage triggers: rules that turn new objects of a bucket into jobs.",
     "up": "Run the whole platform on this machine.",
     "watch": "Follow a job until it ends.",
-    "weights": "Show, fetch and check the models' weights.",
-    "worker": "Take jobs, one process a device.",
+    "weights": "List, fetch and verify model weights.",
+    "worker": "Run jobs: one process per device.",
 }
+# The extra that a command needs; the others need [worker].
+EXTRAS = {"gradio": "demo", "train": "train"}
 
 
 class LazyGroup(click.Group):
@@ -45,7 +55,7 @@ class LazyGroup(click.Group):
         except ModuleNotFoundError as exc:
             raise click.ClickException(
                 f"`mmaudio {cmd_name}` needs {exc.name}, which is not installed. "
-                "Install it with: pip install 'mmaudio-platform[worker]'"
+                f"Install it with: pip install 'mmaudio-platform[{EXTRAS.get(cmd_name, 'worker')}]'"
             ) from exc
         assert isinstance(command, click.Command), command
         return command
@@ -55,12 +65,21 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        with json_usage_errors(args):
+            return super().resolve_command(ctx, args)
+
 
 def _commands() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.version_option(package_name="mmaudio-platform", prog_name="mmaudio")
 def main() -> None:
-    """Hand in a video, an image or words; get back sound that fits."""
+    """Make sound for videos, images and prompts with MMAudio.
+
+    `mmaudio up` starts the platform on this machine; `mmaudio submit` sends it work.
+    """

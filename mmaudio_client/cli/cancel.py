@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import click
 
-from mmaudio_client.cli.session import with_server
+from mmaudio_client.cli.session import ServerCommand, print_json, with_server
 from mmaudio_client.client import Client
 
 
-@click.command()
-@click.argument("job_id")
+@click.command(cls=ServerCommand)
+@click.argument("job")
 @with_server
-def cancel(client: Client, job_id: str) -> None:
-    """Cancel a job. A running one stops within one sampling step."""
-    job = client.cancel(job_id)
-    click.echo(f"{job.id}: {'canceled' if job.ended else 'stopping'}")
+def cancel(client: Client, job: str, as_json: bool) -> None:
+    """Cancel JOB (an id, or its beginning). A running job stops within one sampling step."""
+    canceled = client.cancel(client.resolve_id(job))
+    if as_json:
+        print_json(canceled.raw)
+    else:
+        click.echo(f"{canceled.id}: {'canceled' if canceled.ended else 'stopping'}")

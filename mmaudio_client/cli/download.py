@@ -6,17 +6,30 @@ from pathlib import Path
 
 import click
 
-from mmaudio_client.cli.session import describe, save, with_server
+from mmaudio_client.cli.job_view import conclude, describe
+from mmaudio_client.cli.output_folder import output_option, prepare_folder
+from mmaudio_client.cli.session import ServerCommand, print_json, with_server
 from mmaudio_client.client import Client
+from mmaudio_client.errors import ConflictError
 
 
-@click.command()
-@click.argument("job_id")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Where to save.")
+@click.command(cls=ServerCommand)
+@click.argument("job")
+@output_option
 @with_server
-def download(client: Client, job_id: str, output: Path) -> None:
-    """Save the files of a job."""
-    job = client.get(job_id)
-    if not job.artifacts:
-        raise click.ClickException(f"Job {job_id} has no files: it is {describe(job)}.")
-    save(client, job, output)
+def download(client: Client, job: str, output: Path, as_json: bool) -> None:
+    """Save the files of JOB (an id, or its beginning) and print their paths.
+
+    They are named after the input: walk.flac and walk-sound.mp4 for walk.mp4. No existing file is replaced.
+    """
+    prepare_folder(output)
+    found = client.get(client.resolve_id(job))
+    conclude(found, quiet=True)
+    if not found.ended:
+        raise ConflictError(409, "job_not_ended", f"Job {found.id} has no files yet: {describe(found)}.")
+    saved = client.download(found, output)
+    if as_json:
+        print_json({"job_id": found.id, "saved_files": [str(path) for path in saved]})
+    else:
+        for path in saved:
+            click.echo(str(path))

@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import UTC, datetime
 from itertools import islice
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from mmaudio_client.cli.session import describe, with_server
-from mmaudio_client.client import Client
+from mmaudio_client.cli.job_view import describe
+from mmaudio_client.cli.session import ServerCommand, print_json, with_server
+from mmaudio_client.cli.table import print_rows
+from mmaudio_client.client import MAX_PAGE, Client
+
+HEADER = ("ID", "STATE", "VARIANT", "AGE", "PROMPT")
 
 
-@click.command("list")
-@click.option("--state", type=click.Choice(["queued", "running", "succeeded", "failed", "canceled"]))
-@click.option("--variant")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.command("list", cls=ServerCommand)
+@click.option(
+    "--state",
+    type=click.Choice(["queued", "running", "succeeded", "failed", "canceled"]),
+    help="Show only jobs in this state.",
+)
+@click.option("--variant", metavar="NAME", help="Show only jobs of this model variant.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most this many jobs.")
 @with_server
-def list_(client: Client, state: str | None, variant: str | None, limit: int) -> None:
-    """List jobs, newest first."""
+def list_(client: Client, state: str | None, variant: str | None, limit: int, as_json: bool) -> None:
+    """List jobs, newest first.
+
+    In a pipe: one line per job without a header, columns separated by tabs (id, state, variant, created, prompt).
+    """
     filters = {name: value for name, value in (("state", state), ("variant", variant)) if value}
-    table = Table("id", "state", "variant", "created", "prompt", box=None)
-    for job in islice(client.list(limit=min(limit, 200), **filters), limit):
-        # Text, not markup: a prompt may hold square brackets.
-        row = (
-            job.id,
-            describe(job),
-            job.raw["request"]["variant"],
-            job.raw["created_at"],
-            job.raw["request"]["prompt"],
-        )
-        table.add_row(*(Text(str(cell)) for cell in row))
-    console = Console()
-    if not console.file.isatty():
-        console.width = 200
-    console.print(table)
+    jobs = islice(client.list(limit=min(limit, MAX_PAGE), **filters), limit)
+    if as_json:
+        for job in jobs:
+            print_json(job.raw)
+        return
+    now = datetime.now(UTC) if sys.stdout.isatty() else None
+    rows = (
+        (job.id, describe(job), job.request.variant or "", _created(job.created_at, now), job.request.prompt)
+        for job in jobs
+    )
+    print_rows(HEADER, rows)
+
+
+def _created(time: datetime, now: datetime | None) -> str:
+    """Return a time of creation as a short age, which leaves room for the prompt; without `now`: in full."""
+    if now is None:
+        return f"{time:%Y-%m-%dT%H:%M:%SZ}"
+    seconds = max(0, int((now - time).total_seconds()))
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"

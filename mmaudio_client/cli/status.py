@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
-from mmaudio_client.cli.session import describe, with_server
+from mmaudio_client.cli.job_view import describe, one_line
+from mmaudio_client.cli.session import ServerCommand, print_json, with_server
 from mmaudio_client.client import Client
 
 
-@click.command()
-@click.argument("job_id")
-@click.option("--json", "as_json", is_flag=True, help="Print the whole job as JSON.")
+@click.command(cls=ServerCommand)
+@click.argument("job")
 @with_server
-def status(client: Client, job_id: str, as_json: bool) -> None:
-    """Show a job."""
-    job = client.get(job_id)
+def status(client: Client, job: str, as_json: bool) -> None:
+    """Show JOB (an id, or its beginning). The exit code is 0 in whatever state the job is."""
+    found = client.get(client.resolve_id(job))
     if as_json:
-        click.echo(json.dumps(job.raw))
+        print_json(found.raw)
         return
-    click.echo(f"{job.id}: {describe(job)} ({job.progress:.0%}, attempt {job.attempt})")
-    if job.error_message:
-        click.echo(f"  {job.error_message}")
-    for warning in job.warnings:
-        click.echo(f"  note: {warning}")
-    for artifact in job.artifacts:
-        click.echo(f"  {artifact.name}  {artifact.duration_s:.2f} s  {artifact.size_bytes} bytes")
+    click.echo(f"{found.id}: {describe(found)} ({found.progress:.0%}, attempt {found.attempt})")
+    if found.request.prompt:
+        click.echo(f"  prompt: {one_line(found.request.prompt)}")
+    if found.error is not None:
+        click.echo(f"  error: {found.error} ({found.error.code})")
+    for warning in found.warnings:
+        click.echo(f"  warning: {warning}")
+    for artifact in found.artifacts:
+        expired = ", expired" if artifact.url is None else ""
+        click.echo(f"  {artifact.name}: {artifact.duration_s:.2f} s, {artifact.size_bytes} bytes{expired}")

@@ -2,47 +2,64 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
-from mmaudio_client.cli.session import conclude, follow, save, with_server
+from mmaudio_client.cli.batch import Batch
+from mmaudio_client.cli.job_inputs import JobInput, collect_inputs
+from mmaudio_client.cli.output_folder import output_option
+from mmaudio_client.cli.session import ServerCommand, with_server
+from mmaudio_client.cli.single_job import check_output, finish, no_wait_option
 from mmaudio_client.client import Client
+from mmaudio_client.models import Job
+from mmaudio_client.submit_fields import SubmitFields
 
 
-@click.command()
-@click.argument("video", required=False)
-@click.option("--image", help="A still picture instead of a video.")
-@click.option("--prompt", default="", help="What it should sound like.")
-@click.option("--negative-prompt", default="", help="What it should not sound like.")
-@click.option("--variant", help="Model variant; default: the server's.")
-@click.option("--start", "start_s", type=float, help="Where in the video to start, in seconds.")
-@click.option("--duration", "duration_s", type=float, help="How long the sound is, in seconds; default: the video.")
-@click.option("--seed", type=int, help="The same seed gives the same sound; default: drawn.")
-@click.option("--num-steps", type=int, help="Sampling steps (25).")
-@click.option("--cfg-strength", type=float, help="Strength of guidance (4.5).")
-@click.option("--num-samples", type=int, help="Takes of the same request (1).")
-@click.option("--mask-away-clip", is_flag=True, default=None, help="Use the motion only.")
-@click.option("--audio-format", type=click.Choice(["flac", "wav", "mp3", "opus", "m4a"]), help="Format of the sound.")
-@click.option("--mux/--no-mux", default=None, help="Also make the video with the new sound (default with a video).")
-@click.option("--original-audio", type=click.Choice(["drop", "mix"]), help="What becomes of the video's own sound.")
-@click.option("--original-gain-db", type=float, help="Gain of the video's own sound in a mix.")
-@click.option("--loudness-lufs", type=float, help="Normalise to this loudness.")
-@click.option("--priority", type=click.Choice(["low", "normal", "high"]), help="How urgent it is.")
-@click.option("--queue-ttl", "queue_ttl_s", type=int, help="How long it may wait, in seconds.")
-@click.option("--run-timeout", "run_timeout_s", type=int, help="How long one attempt may run, in seconds.")
-@click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Kept with the job; may be given several times.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path(), help="Where to save.")
-@click.option("--no-wait", is_flag=True, help="Print the job's id and leave.")
-@click.option("--json", "as_json", is_flag=True, help="Print the job as JSON in the end.")
+@click.command(cls=ServerCommand)
+@click.argument("inputs", nargs=-1, metavar="[INPUT]...")
+@click.option("--image", metavar="INPUT", help="Input to use as an image, whatever its suffix is.")
+@click.option("--prompt", help="What it should sound like.")
+@click.option("--negative-prompt", help="What it should not sound like.")
+@click.option("--variant", metavar="NAME", help="Model variant; default: the server's.")
+@click.option("--start", "start_s", type=float, metavar="SECONDS", help="Start of the section of the video to use.")
+@click.option(
+    "--duration", "duration_s", type=float, metavar="SECONDS", help="Length of the sound; default: the video's."
+)
+@click.option("--seed", type=int, help="Random seed; the same seed gives the same sound. Default: random.")
+@click.option("--num-steps", type=int, help="Sampling steps; default: 25.")
+@click.option("--cfg-strength", type=float, help="Guidance strength; default: 4.5.")
+@click.option("--num-samples", type=int, help="Number of takes, with seeds SEED, SEED+1, ...; default: 1.")
+@click.option(
+    "--mask-away-clip", is_flag=True, default=None, help="Use only the motion of the video, not what it shows."
+)
+@click.option(
+    "--audio-format",
+    type=click.Choice(["flac", "wav", "mp3", "opus", "m4a"]),
+    help="Format of the sound; default: flac.",
+)
+@click.option("--mux/--no-mux", default=None, help="Also produce the video with the new sound; default: --mux.")
+@click.option("--original-audio", type=click.Choice(["drop", "mix"]), help="The video's own sound; default: drop.")
+@click.option("--original-gain-db", type=float, metavar="DB", help="Gain of the video's own sound in a mix.")
+@click.option("--loudness-lufs", type=float, metavar="LUFS", help="Normalise to this loudness.")
+@click.option("--priority", type=click.Choice(["low", "normal", "high"]), help="Urgency; default: normal.")
+@click.option(
+    "--queue-ttl", "queue_ttl_s", type=int, metavar="SECONDS", help="Fail the job if it waits longer than this."
+)
+@click.option(
+    "--run-timeout", "run_timeout_s", type=int, metavar="SECONDS", help="End an attempt that runs longer than this."
+)
+@click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Store a pair with the job; repeatable.")
+@click.option("--deliver-to", metavar="S3_URL", help="s3://bucket/prefix/ to which the server also copies the results.")
+@output_option
+@no_wait_option
 @with_server
 def submit(
     client: Client,
-    video: str | None,
+    inputs: tuple[str, ...],
     image: str | None,
     metadata: tuple[str, ...],
     output: Path,
@@ -50,45 +67,41 @@ def submit(
     as_json: bool,
     **fields: Any,
 ) -> None:
-    """Send VIDEO and save the sound. Without VIDEO the words make it.
+    """Create a job for each INPUT, wait, save the sounds and print their paths. Without INPUT, the prompt makes one.
 
-    VIDEO is a file, an upload id, s3://bucket/key, or a web address where the server fetches those.
+    INPUT is a file, a folder (its videos and images), s3://bucket/key, an https URL or an upload id. Results are named
+    after it: walk.flac and walk-sound.mp4 for walk.mp4. No existing file is replaced.
     """
+    found = collect_inputs(inputs, image=image)
+    if not found and not (fields["prompt"] or "").strip():
+        raise click.UsageError("Nothing to make a sound from: give a file, a folder, --image or --prompt.")
     if metadata:
         fields["metadata"] = _pairs(metadata)
-    job = _submit(client, _source(video), _source(image), fields)
-    if no_wait:
-        click.echo(json.dumps(job.raw) if as_json else job.id)
-        return
-    job = follow(client, job)
-    if as_json:
-        click.echo(json.dumps(job.raw))
-    conclude(job)
-    save(client, job, output, aside=as_json)
+    check_output(output, no_wait=no_wait)
+    request = cast("SubmitFields", fields)
+    if len(found) > 1:
+        code = Batch(client, found, request, output=output, as_json=as_json).run(no_wait=no_wait)
+        raise click.exceptions.Exit(int(code))
+    one = found[0] if found else None
+    job = _submit_with_progress(client, one, request, quiet=as_json)
+    name = one.path.name if one is not None and one.path is not None else None
+    finish(client, job, output, no_wait=no_wait, as_json=as_json, name=name)
 
 
-def _submit(client: Client, video: str | Path | None, image: str | Path | None, fields: dict[str, Any]) -> Any:
+def _submit_with_progress(client: Client, one: JobInput | None, fields: SubmitFields, *, quiet: bool) -> Job:
+    if one is None:
+        return client.submit(**fields)
+    video, image = (one.source, None) if one.field == "video" else (None, one.source)
     console = Console(stderr=True)
-    if not console.file.isatty() or not isinstance(video or image, Path):
+    if quiet or not console.file.isatty() or one.path is None:
         return client.submit(video=video, image=image, **fields)
     with Progress(TextColumn("upload"), BarColumn(), DownloadColumn(), console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
 
-        def told(done: int, size: int) -> None:
+        def on_upload(done: int, size: int) -> None:
             bar.update(task, completed=done, total=size)
 
-        return client.submit(video=video, image=image, on_upload=told, **fields)
-
-
-def _source(given: str | None) -> str | Path | None:
-    if given is None or given.startswith(("s3://", "https://", "http://", "upl_")):
-        return given
-    path = Path(given)
-    if not path.is_file():
-        raise click.UsageError(f"There is no file {given}.")
-    if path.stat().st_size == 0:
-        raise click.UsageError(f"{given} is empty.")
-    return path
+        return client.submit(video=video, image=image, on_upload=on_upload, **fields)
 
 
 def _pairs(given: tuple[str, ...]) -> dict[str, str]:

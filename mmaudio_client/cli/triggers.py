@@ -6,93 +6,116 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from mmaudio_client.cli.session import with_server
+from mmaudio_client.cli.job_view import one_line
+from mmaudio_client.cli.session import ServerCommand, json_usage_errors, print_json, with_server
+from mmaudio_client.cli.table import print_rows
 from mmaudio_client.client import Client
 
+HEADER = ("ID", "STATE", "OBJECTS", "SUFFIXES", "SUBMITTED", "SKIPPED", "HELD", "NAME")
 
-@click.group()
+
+class _Group(click.Group):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        with json_usage_errors(args):
+            return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group)
 def triggers() -> None:
-    """Rules that turn new objects of a bucket into jobs."""
+    """Manage triggers: rules that create a job for each new object of a bucket."""
 
 
-@triggers.command("list")
+@triggers.command("list", cls=ServerCommand)
 @with_server
-def list_(client: Client) -> None:
-    """List triggers, newest first, with what became of their events."""
-    table = Table("id", "state", "objects", "suffixes", "submitted", "skipped", "held", "name", box=None)
-    for trigger in client.triggers.list():
-        counts = trigger["events"]
-        row = (
+def list_(client: Client, as_json: bool) -> None:
+    """List triggers, newest first, with how many of their events were submitted, skipped and held."""
+    found = client.triggers.list()
+    if as_json:
+        for trigger in found:
+            print_json(trigger)
+        return
+    rows = (
+        (
             trigger["id"],
             trigger["state"],
             f"s3://{trigger['bucket']}/{trigger['prefix']}",
             " ".join(trigger["suffixes"]),
-            *(counts[name] for name in ("submitted", "skipped", "held")),
+            *(trigger["events"][name] for name in ("submitted", "skipped", "held")),
             trigger["name"] or "",
         )
-        table.add_row(*(Text(str(cell)) for cell in row))
-    console = Console()
-    if not console.file.isatty():
-        console.width = 200
-    console.print(table)
+        for trigger in found
+    )
+    print_rows(HEADER, rows)
 
 
-@triggers.command()
+@triggers.command(cls=ServerCommand)
 @click.argument("bucket")
-@click.option("--prefix", default="", help="Only keys that begin so.")
-@click.option("--suffix", "suffixes", multiple=True, help="Only keys that end so; may be given again.")
-@click.option("--image", is_flag=True, help="The objects are pictures, not videos.")
-@click.option("--request", help='The jobs\' other fields as JSON, such as \'{"prompt": "rain"}\'.')
-@click.option("--output", help="s3://bucket/prefix/ to deliver to.  [default: the platform's own storage]")
-@click.option("--name", help="For people.")
+@click.option("--prefix", help="Key prefix to match.")
+@click.option("--suffix", "suffixes", multiple=True, help="Key suffix to match, such as .mp4; repeatable.")
+@click.option("--image", is_flag=True, help="The objects are images, not videos.")
+@click.option(
+    "--request", metavar="JSON", help='Other request fields of the jobs, as JSON, such as \'{"prompt": "rain"}\'.'
+)
+@click.option("--deliver-to", metavar="S3_URL", help="s3://bucket/prefix/ to which the results are also copied.")
+@click.option("--name", help="Display name.")
 @with_server
 def add(
     client: Client,
     bucket: str,
-    prefix: str,
+    prefix: str | None,
     suffixes: tuple[str, ...],
     image: bool,
     request: str | None,
-    output: str | None,
+    deliver_to: str | None,
     name: str | None,
+    as_json: bool,
 ) -> None:
-    """Make a trigger on BUCKET; prints its id."""
-    fields: dict[str, Any] = {"prefix": prefix, "suffixes": list(suffixes), "request": _parsed(request)}
-    if image:
-        fields["source_field"] = "image"
-    fields |= {key: value for key, value in (("output", output), ("name", name)) if value is not None}
-    click.echo(client.triggers.add(bucket, **fields)["id"])
+    """Create a trigger on BUCKET and print its id."""
+    trigger = client.triggers.add(
+        bucket,
+        prefix=prefix,
+        suffixes=suffixes,
+        source_field="image" if image else None,
+        request=_parsed(request),
+        deliver_to=deliver_to,
+        name=name,
+    )
+    print_json(trigger) if as_json else click.echo(trigger["id"])
 
 
-@triggers.command()
+@triggers.command(cls=ServerCommand)
 @click.argument("trigger")
 @with_server
-def remove(client: Client, trigger: str) -> None:
-    """Remove a trigger. Its jobs go on."""
+def remove(client: Client, trigger: str, as_json: bool) -> None:
+    """Remove TRIGGER. Jobs that it created continue."""
     client.triggers.remove(trigger)
+    if as_json:
+        print_json({"id": trigger, "removed": True})
 
 
-@triggers.command("dry-run")
+@triggers.command("dry-run", cls=ServerCommand)
 @click.argument("trigger")
 @click.argument("key")
 @with_server
-def dry_run(client: Client, trigger: str, key: str) -> None:
-    """Show what a trigger would do with the object KEY; makes nothing."""
+def dry_run(client: Client, trigger: str, key: str, as_json: bool) -> None:
+    """Show what TRIGGER would do with the object KEY, without doing it."""
     for one in client.triggers.dry_run(trigger, key):
-        known = " (known already: nothing would be done)" if one["known"] else ""
+        if as_json:
+            print_json(one)
+            continue
+        known = " (already processed: nothing would be done)" if one["known"] else ""
         why = f": {one['reason']}" if one["reason"] else ""
-        click.echo(f"{one['action']} s3://{one['bucket']}/{one['key']}{why}{known}")
+        click.echo(one_line(f"{one['action']} s3://{one['bucket']}/{one['key']}{why}{known}"))
         if one["request"] is not None:
             click.echo(json.dumps(one["request"], ensure_ascii=False, indent=2))
 
 
-def _parsed(request: str | None) -> dict[str, Any]:
+def _parsed(request: str | None) -> dict[str, Any] | None:
     if request is None:
-        return {}
+        return None
     try:
         fields = json.loads(request)
     except ValueError as exc:

@@ -1,1 +1,1 @@
-"""Where weights come from: published files, or a fixed seed. Networks are built empty and filled once."""
+"""Weights: published files, bundled files, or a fixed seed. Networks are built empty and filled once."""

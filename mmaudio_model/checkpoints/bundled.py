@@ -1,7 +1,8 @@
-"""Variants of our own: one safetensors file a part, in half precision, `<folder>/<variant>/<part>.safetensors`.
+"""Weights of bundled variants: `<folder>/<variant>/<part>.safetensors`, one file per part, in half precision.
 
-They ship with the package. `mmaudio train world` writes its own into its run's `weights/`, which is a weights folder;
-a part that is not in the folder is the shipped one, so a fine-tuned flow network is all that a folder needs to hold.
+They ship with the package. `mmaudio train world` and `mmaudio train finetune` write weights folders of the same layout.
+A part that is not in a given folder is read from the package, so the folder of a fine-tuned variant may hold the flow
+network alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mmaudio_model.checkpoints.folder import check_folder
+from mmaudio_model.checkpoints.layout import SUFFIX as SUFFIX  # part of the format that is read and written below
+from mmaudio_model.checkpoints.layout import bundled_path
+from mmaudio_model.checkpoints.verify import require_content
 from mmaudio_model.errors import WeightsMismatchError, WeightsMissingError
 from mmaudio_model.variants import Variant
 
@@ -17,42 +22,49 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-SUFFIX = ".safetensors"
 SHIPPED = Path(__file__).resolve().parent.parent / "shipped_weights"
-"""A weights folder too; `README.md` beside each variant's files is its model card."""
+"""A weights folder; `README.md` beside each variant's files is its model card."""
 
 
 def bundled_file(variant: Variant, part: str, weights_dir: Path | None) -> Path:
-    """Return where a part's weights lie: in the folder, else in the package.
+    """Return the path of a part's weights: in the folder, else in the package.
 
     Raises:
-        WeightsMissingError: neither has it.
+        WeightsFolderError: the folder is not a weights folder.
+        WeightsMissingError: neither has the part.
+        WeightsBrokenError: the file is empty, a Git LFS pointer, or a dangling link.
     """
+    check_folder(weights_dir)
     for folder in (weights_dir, SHIPPED):
-        if folder is not None and (path := _path(variant, part, folder)).is_file():
+        if folder is None:
+            continue
+        path = folder / bundled_path(variant, part)
+        if path.is_file() or path.is_symlink():
+            how = "Install the package again." if folder == SHIPPED else "Copy the file again, or train it again."
+            require_content(path, remedy=how)
             return path
     raise WeightsMissingError(
         f"There is no {part} of {variant.name} in {weights_dir or 'a weights folder (none is set)'}, and none is "
-        "installed; train it (mmaudio train world) or install the package again."
+        "bundled. Train it (mmaudio train world) or install the package again."
     )
 
 
 def trained_file(variant: Variant, part: str, weights_dir: Path) -> Path:
-    """Return where a part's weights lie in this very folder: parts of a training run fit only each other.
+    """Return the path of a part's weights in this folder only: parts of one training run fit only each other.
 
     Raises:
-        WeightsMissingError: nobody trained it.
+        WeightsMissingError: the part is not in the folder.
     """
-    path = _path(variant, part, weights_dir)
+    path = weights_dir / bundled_path(variant, part)
     if not path.is_file():
         raise WeightsMissingError(
-            f"There is no {part} of {variant.name} in {weights_dir}; train it: mmaudio train world"
+            f"There is no {part} of {variant.name} in {weights_dir}. Train it: mmaudio train world"
         )
     return path
 
 
 def vae_files(variant: Variant, weights_dir: Path | None) -> tuple[Path, Path]:
-    """Return where the VAE's decoder and its encoder lie, side by side.
+    """Return the paths of the VAE's decoder and encoder, both of the same folder.
 
     Raises:
         WeightsMissingError: one is missing.
@@ -61,15 +73,11 @@ def vae_files(variant: Variant, weights_dir: Path | None) -> tuple[Path, Path]:
     return decoder, trained_file(variant, "vae_encoder", decoder.parent.parent)
 
 
-def _path(variant: Variant, part: str, folder: Path) -> Path:
-    return folder / variant.name / f"{part}{SUFFIX}"
-
-
 def read_part(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file, as float32.
 
     Raises:
-        WeightsMismatchError: it is no safetensors file, or damaged.
+        WeightsMismatchError: the file is not a safetensors file, or is damaged.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -81,7 +89,7 @@ def read_part(path: Path) -> dict[str, Tensor]:
 
 
 def write_part(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write a part's tensors in half precision; the file appears whole or not at all."""
+    """Write a part's tensors in half precision, under a temporary name first: the file is complete or absent."""
     import torch
     from safetensors.torch import save_file
 

@@ -1,7 +1,7 @@
-"""The cache of converted checkpoints: each part once, as safetensors, in the form it runs in, mapped into memory after.
+"""The cache of converted checkpoints: each part as safetensors, in the form it runs in, mapped into memory.
 
-A converted file is named by what it was made of: the source's path, size and modification time. It holds nothing that
-cannot be made again, so a stale or damaged one is simply replaced, and one that cannot be written is done without.
+A converted file is named after its source's path, size and modification time. It can always be made again: a stale or
+damaged one is replaced, and loading works without one that cannot be written.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-"""Counted up when a part's network or its folding changes, so that older files are made again."""
+"""Incremented when a part's network or its folding changes, so that older files are made again."""
 SUFFIX = ".safetensors"
 LOCK_TIMEOUT_S = 600
 SPARE_BYTES = 1 << 30
@@ -32,7 +32,7 @@ LENGTH_BYTES = 8
 
 
 def converted_path(source: Path, part: str) -> Path:
-    """Return where the converted form of a part lies, or would."""
+    """Return the path of the converted form of a part, whether it exists or not."""
     from huggingface_hub import constants
 
     status = source.stat()
@@ -42,26 +42,26 @@ def converted_path(source: Path, part: str) -> Path:
 
 
 def read_converted(path: Path) -> dict[str, Tensor] | None:
-    """Return the tensors of a converted file, mapped and not copied; None if there is none that can be read."""
+    """Return the tensors of a converted file, mapped and not copied; None if it does not exist or cannot be read."""
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it is no dictionary
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a dictionary
     except (SafetensorError, OSError) as exc:
-        log.warning("%s cannot be read (%s) and is made again", path, exc)
+        log.warning("%s cannot be read (%s); converting again", path, exc)
         return None
 
 
 def write_converted(path: Path, tensors: dict[str, Tensor]) -> bool:
-    """Write a converted file under a temporary name, then rename it; say whether that was possible."""
+    """Write a converted file under a temporary name, then rename it; return whether that was possible."""
     size_bytes = sum(tensor.nbytes for tensor in tensors.values())
     draft = path.with_name(f".{path.stem}-{uuid4().hex}.part")
     try:
         if shutil.disk_usage(path.parent).free < size_bytes + SPARE_BYTES:
-            log.warning("%s has no room for %s, which starts would be faster with", path.parent, path.name)
+            log.warning("not enough disk space in %s for %s; later starts are slower", path.parent, path.name)
             return False
         _write(draft, tensors)
         draft.replace(path)
@@ -69,7 +69,7 @@ def write_converted(path: Path, tensors: dict[str, Tensor]) -> bool:
             if other != path:
                 other.unlink()  # made of an older state of the same source
     except OSError as exc:
-        log.warning("%s cannot be written (%s); starts would be faster with it", path, exc)
+        log.warning("%s cannot be written (%s); later starts are slower", path, exc)
         return False
     finally:
         with suppress(OSError):
@@ -79,7 +79,7 @@ def write_converted(path: Path, tensors: dict[str, Tensor]) -> bool:
 
 @contextmanager
 def conversion(path: Path) -> Iterator[None]:
-    """Let one process at a time convert a file: all workers of a machine start at once, and want the same."""
+    """Let one process at a time convert a file: all workers of a machine start at once and need the same files."""
     from filelock import FileLock, Timeout
 
     try:
@@ -87,7 +87,7 @@ def conversion(path: Path) -> Iterator[None]:
         lock = FileLock(path.with_name(f"{_origin(path)}.lock"), timeout=LOCK_TIMEOUT_S)
         lock.acquire()
     except (OSError, Timeout, NotImplementedError):
-        # Two conversions of the same are only slower: each is renamed whole.
+        # Without a lock two processes may convert the same file; each renames a complete one.
         yield
         return
     try:
@@ -97,10 +97,10 @@ def conversion(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write float32 tensors as safetensors, one by one, at aligned places.
+    """Write float32 tensors as safetensors, one by one, at aligned offsets.
 
-    The library's own writer sorts by name, so an odd size shifts all that follow; sums of shifted vectors are taken in
-    another order, and the sound would depend on whether its weights were mapped.
+    The library's own writer sorts by name, so one odd size misaligns all tensors after it. Sums over misaligned vectors
+    are taken in another order, and the sound would depend on whether its weights were mapped.
     """
     import torch
 
@@ -116,14 +116,14 @@ def _write(path: Path, tensors: dict[str, Tensor]) -> None:
     with path.open("wb") as file:
         file.write(len(text).to_bytes(LENGTH_BYTES, "little") + text)
         for key in order:
-            file.write(tensors[key].contiguous().reshape(-1).view(torch.uint8).numpy())
-        # Else a power cut may leave the new name on a file whose end was never written.
+            file.write(tensors[key].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        # Otherwise a power cut may leave the final name on a file whose end was never written.
         file.flush()
         os.fsync(file.fileno())
 
 
 def _origin(path: Path) -> str:
-    """Return what a converted file's name says without the state of its source."""
+    """Return a converted file's name without the state of its source."""
     return path.stem.rpartition("-")[0]
 
 

@@ -1,7 +1,7 @@
-"""Fetch a published file from the hub, into a weights folder or into the hub's cache.
+"""Download a published file from the hub, into a weights folder or into the hub's cache.
 
-What has come lies in `<name>.part`, and a later attempt goes on from there; the hub's own client deletes it when it
-fails. A file gets its name only when it is whole and its checksum is the published one.
+A partial download is kept in `<name>.part` and a later attempt resumes it; the hub's own client deletes it when it
+fails. A file gets its name only when it is complete and its checksum is the published one.
 """
 
 from __future__ import annotations
@@ -14,32 +14,35 @@ from pathlib import Path
 
 import httpx
 
-from mmaudio_model.checkpoints.files import PublishedFile, cached_path
+from mmaudio_model.checkpoints.files import cached_path
+from mmaudio_model.checkpoints.published import PublishedFile
 from mmaudio_model.checkpoints.verify import FileState, verify_file
 from mmaudio_model.errors import WeightsDownloadError
 
 ATTEMPTS = 5
-"""In a row, without a byte that came."""
+"""In a row, without a byte received."""
 PAUSE_S = 1.0
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 20
 
 
 def fetch_file(file: PublishedFile, weights_dir: Path | None, *, on_bytes: Callable[[int], None] | None = None) -> Path:
-    """Download a file into a weights folder, or without one into the hub's cache; return where it lies.
+    """Download a file into a weights folder, or without one into the hub's cache; return its path.
 
     Args:
-        on_bytes: told how many bytes are there, again and again.
+        on_bytes: called with the number of bytes received so far.
 
     Raises:
-        WeightsDownloadError: it cannot be had, does not fit on the disk, or is not what was published.
+        WeightsDownloadError: the file cannot be downloaded, does not fit on the disk, or has another checksum.
     """
     from filelock import FileLock, Timeout
     from huggingface_hub import constants
 
     target = cached_path(file) if weights_dir is None else weights_dir / file.path
     if constants.HF_HUB_OFFLINE:
-        raise WeightsDownloadError(f"{file.path} cannot be fetched while HF_HUB_OFFLINE is set. Unset it.")
+        raise WeightsDownloadError(
+            f"{file.path} cannot be fetched while HF_HUB_OFFLINE is set. Unset it and fetch again."
+        )
     lock = FileLock(target.with_name(f"{target.name}.lock"), timeout=0)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,13 +52,13 @@ def fetch_file(file: PublishedFile, weights_dir: Path | None, *, on_bytes: Calla
             finally:
                 Path(lock.lock_file).unlink(missing_ok=True)
     except Timeout as exc:
-        raise WeightsDownloadError(f"{file.path} is being fetched by another process. Wait for it.") from exc
+        raise WeightsDownloadError(f"{file.path} is being fetched by another process. Wait until it ends.") from exc
     except OSError as exc:
         if exc.errno not in {errno.ENOSPC, errno.EDQUOT}:
             raise WeightsDownloadError(f"{file.path} cannot be written to {target.parent}: {exc}.") from exc
         raise WeightsDownloadError(
-            f"{file.path} needs {file.size_bytes / 1e9:.1f} GB, and {target.parent} has no room for it. Make room and "
-            f"fetch again; what has come already is kept."
+            f"{file.path} needs {file.size_bytes / 1e9:.1f} GB, and there is not enough space in "
+            f"{target.parent}. Free some space and fetch again; the download is resumed."
         ) from exc
     return target
 
@@ -63,7 +66,7 @@ def fetch_file(file: PublishedFile, weights_dir: Path | None, *, on_bytes: Calla
 def _fetch(file: PublishedFile, target: Path, on_bytes: Callable[[int], None]) -> None:
     part = target.with_name(f"{target.name}.part")
     if shutil.disk_usage(target.parent).free < file.size_bytes - _size(part):
-        raise OSError(errno.ENOSPC, "no room")
+        raise OSError(errno.ENOSPC, "not enough space")
     failures = 0
     while True:
         before = _size(part)
@@ -74,11 +77,10 @@ def _fetch(file: PublishedFile, target: Path, on_bytes: Callable[[int], None]) -
             failures = 1 if _size(part) > before else failures + 1
             if _is_refusal(exc) or failures >= ATTEMPTS:
                 raise WeightsDownloadError(
-                    f"{file.path} could not be fetched from {file.repository}: {_reason(exc)}. Fetch again to go on "
-                    f"from there."
+                    f"{file.path} could not be fetched from {file.repository}: {_reason(exc)}. Fetch again to resume."
                 ) from exc
             time.sleep(PAUSE_S)
-    if verify_file(file, part) is not FileState.OK:
+    if verify_file(file, part).state is not FileState.OK:
         part.unlink()
         raise WeightsDownloadError(
             f"{file.path} was fetched from {file.repository}, but its checksum is not the published one; it was "
@@ -88,7 +90,7 @@ def _fetch(file: PublishedFile, target: Path, on_bytes: Callable[[int], None]) -
 
 
 def _append(file: PublishedFile, part: Path, on_bytes: Callable[[int], None]) -> None:
-    """Append what is missing of a file, or write it anew where the server knows no ranges."""
+    """Append the missing bytes of a file, or write it from the start if the server ignores ranges."""
     from huggingface_hub import constants, get_token
 
     url = constants.HUGGINGFACE_CO_URL_TEMPLATE.format(
@@ -100,7 +102,7 @@ def _append(file: PublishedFile, part: Path, on_bytes: Callable[[int], None]) ->
         headers["Authorization"] = f"Bearer {token}"
     with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S) as response:
         if there and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # all of it is there; the checksum says whether that is so
+            return  # probably complete: the checksum decides
         response.raise_for_status()
         resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
         with part.open("ab" if resumed else "wb") as stream:
@@ -110,12 +112,12 @@ def _append(file: PublishedFile, part: Path, on_bytes: Callable[[int], None]) ->
 
 
 def _is_refusal(exc: httpx.HTTPStatusError | httpx.TransportError) -> bool:
-    """Say whether asking again is of no use."""
-    passing = {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS}
+    """Return whether another attempt cannot succeed."""
+    temporary = {httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS}
     return (
         isinstance(exc, httpx.HTTPStatusError)
         and exc.response.is_client_error
-        and (exc.response.status_code not in passing)
+        and (exc.response.status_code not in temporary)
     )
 
 

@@ -1,4 +1,4 @@
-"""Build the networks of a variant and fill them: on `meta` first, so nothing is initialised only to be overwritten."""
+"""Build the networks of a variant and fill them: on `meta` first, so that no weights are initialised in vain."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable, Collection, Hashable
 from functools import cached_property
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
 from weakref import WeakValueDictionary
 from zipfile import is_zipfile
 
 import torch
 from torch import Tensor, nn
 
-from mmaudio_model.checkpoints.bundled import bundled_file, read_part
+from mmaudio_model.checkpoints.bundled import read_part
 from mmaudio_model.checkpoints.convert import conversion, converted_path, read_converted, write_converted
-from mmaudio_model.checkpoints.files import require_file
+from mmaudio_model.checkpoints.origin import describe_origins, part_files
 from mmaudio_model.checkpoints.parts import PARTS, PartSource, new_network, part_identity, part_sources
 from mmaudio_model.errors import WeightsMismatchError
 from mmaudio_model.networks.clip import ImageTower, TextTower
@@ -32,46 +32,46 @@ SHOWN_KEYS = 5
 
 
 class Networks:
-    """The parts of a variant, ready for inference; each is loaded when it is first asked for.
+    """The parts of a variant, ready for inference; each is loaded on first use.
 
     Args:
-        load: returns a part by its name.
+        load: returns a part by its name; the network has the class of the attribute.
     """
 
-    def __init__(self, load: Callable[[str], Any]) -> None:
+    def __init__(self, load: Callable[[str], nn.Module]) -> None:
         self._load = load
 
     @cached_property
     def flow(self) -> FlowNetwork:
-        return self._load("flow")
+        return cast(FlowNetwork, self._load("flow"))
 
     @cached_property
     def clip_text(self) -> TextTower:
-        return self._load("clip_text")
+        return cast(TextTower, self._load("clip_text"))
 
     @cached_property
     def clip_image(self) -> ImageTower:
-        return self._load("clip_image")
+        return cast(ImageTower, self._load("clip_image"))
 
     @cached_property
     def sync(self) -> SynchformerVisual:
-        return self._load("sync")
+        return cast(SynchformerVisual, self._load("sync"))
 
     @cached_property
     def vae(self) -> Vae:
-        return self._load("vae")
+        return cast(Vae, self._load("vae"))
 
     @cached_property
     def vocoder(self) -> Vocoder:
-        return self._load("vocoder")
+        return cast(Vocoder, self._load("vocoder"))
 
     def parts(self) -> dict[str, nn.Module]:
-        """Return what is in memory, by part."""
+        """Return the loaded networks by part."""
         return {part: self.__dict__[part] for part in PARTS if part in self.__dict__}
 
 
 SharedParts = WeakValueDictionary[Hashable, nn.Module]
-"""Networks on one device, in one dtype, that several variants have in common; each lives as long as one of them."""
+"""Networks on one device, in one dtype, that several variants share; each lives as long as a variant uses it."""
 
 
 def load_networks(
@@ -87,20 +87,19 @@ def load_networks(
     """Load a variant.
 
     Args:
-        parts: what is loaded now; the rest is loaded when it is first used.
-        on_part: told the name of each part before it is loaded.
-        shared: what other variants on this device have loaded; parts that are the same are taken from there.
+        parts: parts to load now; the others are loaded on first use.
+        on_part: called with the name of each part before it is loaded.
+        shared: networks that other variants on this device have loaded; equal parts are reused.
 
     Raises:
-        WeightsMissingError: a file is not there, whether it is read now or later.
+        WeightsFolderError: the folder is not a weights folder.
+        WeightsMissingError: a file is not installed, whether it is read now or later.
         WeightsMismatchError: a file does not hold the tensors that the network needs.
     """
     sources = part_sources(variant)
-    # Every file is looked for before the first is read: a missing one is said at once.
-    if variant.bundled:
-        paths = {part: bundled_file(variant, part, weights_dir) for part in PARTS}
-    else:
-        paths = {part: require_file(source.file, variant, weights_dir) for part, source in sources.items()}
+    # All files are located before the first is read: a missing one is reported at once.
+    paths = part_files(variant, weights_dir)
+    log.info("loading %s: %s", variant.name, describe_origins(paths, weights_dir))
 
     def load(part: str) -> nn.Module:
         if shared is None:
@@ -114,7 +113,7 @@ def load_networks(
     def load_anew(part: str) -> nn.Module:
         if on_part is not None:
             on_part(part)
-        # A part may be asked for first in the middle of an inference, whose mode would stick to its tensors.
+        # A part may be loaded in the middle of an inference; its tensors must not become inference tensors.
         with torch.inference_mode(False), torch.no_grad():
             if variant.bundled:
                 network = load_bundled_part(variant, part, paths[part])
@@ -129,10 +128,10 @@ def load_networks(
 
 
 def load_bundled_part(variant: Variant, part: str, path: Path) -> nn.Module:
-    """Return a part of a variant of our own from its file.
+    """Return a part of a bundled variant, filled from its file.
 
     Raises:
-        WeightsMismatchError: the file does not fit.
+        WeightsMismatchError: the file does not fit the network.
     """
     network = new_network(variant, part, device="meta")
     fill(network, read_part(path), source=str(path))
@@ -141,7 +140,7 @@ def load_bundled_part(variant: Variant, part: str, path: Path) -> nn.Module:
 
 
 def load_part(variant: Variant, part: str, source: PartSource, path: Path) -> nn.Module:
-    """Return a part filled from its file, by way of the converted one, which is made if it is not there.
+    """Return a part filled from the converted form of its file, which is made if it does not exist.
 
     Raises:
         WeightsMismatchError: the file does not hold the tensors that the network needs.
@@ -151,7 +150,7 @@ def load_part(variant: Variant, part: str, source: PartSource, path: Path) -> nn
     if network is not None:
         return network
     with conversion(converted):
-        network = _from_converted(variant, part, converted)  # another process may have made it meanwhile
+        network = _from_converted(variant, part, converted)  # another process may have made it in the meantime
         if network is not None:
             return network
         network = new_network(variant, part, device="meta")
@@ -159,7 +158,7 @@ def load_part(variant: Variant, part: str, source: PartSource, path: Path) -> nn
         _fold(network)
         if not write_converted(converted, network.state_dict()):
             return network
-    # Mapped tensors are shared between processes, and the system may drop them; the ones just made are neither.
+    # Unlike the tensors just made, mapped ones are shared between processes and can be paged out.
     return _from_converted(variant, part, converted) or network
 
 
@@ -167,14 +166,14 @@ def fill_from_file(module: nn.Module, source: PartSource, path: Path) -> None:
     """Fill a network on `meta` with the tensors of a published file.
 
     Raises:
-        WeightsMismatchError: the file is no checkpoint, or keys are missing, unknown, or of another shape.
+        WeightsMismatchError: the file is not a checkpoint, or keys are missing, unknown, or of another shape.
     """
     try:
-        # The oldest checkpoints are no zip archives; torch cannot map those.
+        # The oldest checkpoints are not zip archives; torch cannot map those.
         content = torch.load(path, map_location="cpu", mmap=is_zipfile(path), weights_only=True)
     except (RuntimeError, UnpicklingError, EOFError, ValueError) as exc:
         raise WeightsMismatchError(
-            f"{path} cannot be read as a checkpoint: {exc}. It may be cut off; see: mmaudio weights verify"
+            f"{path} cannot be read as a checkpoint: {exc}. It may be incomplete; check it with: mmaudio weights verify"
         ) from exc
     if source.container is not None:
         if source.container not in content:
@@ -198,7 +197,7 @@ def fill(module: nn.Module, state: dict[str, Tensor], *, source: str) -> None:
     """
     try:
         result = module.load_state_dict(state, strict=False, assign=True)
-    except RuntimeError as exc:  # torch says a wrong shape so
+    except RuntimeError as exc:  # raised by torch for a wrong shape
         raise WeightsMismatchError(f"{source} does not fit the network: {exc}") from exc
     if result.missing_keys or result.unexpected_keys:
         raise WeightsMismatchError(
@@ -215,7 +214,7 @@ def _from_converted(variant: Variant, part: str, path: Path) -> nn.Module | None
     try:
         fill(network, state, source=str(path))
     except WeightsMismatchError as exc:
-        log.warning("%s It is made again.", exc)
+        log.warning("%s Converting again.", exc)
         return None
     return network
 

@@ -1,18 +1,17 @@
-"""The parts of a variant: which network each is, and which keys of which file fill it. No torch until one is built."""
+"""The parts of a variant: the network of each, and the keys of which file fill it. Torch is imported to build one."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmaudio_model.checkpoints.files import CLIP, FLOW, SYNC, VAE, VOCODER, PublishedFile
+from mmaudio_model.checkpoints.layout import PARTS as PARTS
+from mmaudio_model.checkpoints.published import CLIP, FLOW, SYNC, VAE, VOCODER, PublishedFile
 from mmaudio_model.variants import Variant
 
 if TYPE_CHECKING:
     from torch import nn
-
-PARTS = ("flow", "clip_text", "clip_image", "sync", "vae", "vocoder")
 
 
 @dataclass(frozen=True)
@@ -21,9 +20,9 @@ class PartSource:
 
     Attributes:
         container: key of the dictionary that holds the tensors; None: the file is the dictionary.
-        prefix: only keys with this prefix are of interest; it is cut off.
-        others: keys with this prefix fill another part, or one that making sound does not run.
-        tolerated: keys that may be in the file and are not wanted.
+        prefix: only keys with this prefix are read; it is removed.
+        others: keys with this prefix fill another part, or a network that generation does not run.
+        tolerated: keys that may be in the file and are ignored.
     """
 
     file: PublishedFile
@@ -34,7 +33,7 @@ class PartSource:
 
 
 def part_sources(variant: Variant) -> dict[str, PartSource]:
-    """Return where each part of a variant comes from; nothing for one of our own."""
+    """Return the source of each part of a variant; empty for a bundled variant."""
     if variant.bundled:
         return {}
     mode = variant.mode.name
@@ -53,7 +52,7 @@ def part_sources(variant: Variant) -> dict[str, PartSource]:
 
 
 def part_identity(variant: Variant, part: str) -> Hashable:
-    """Return what is equal for two variants when, and only when, they have the very same network as that part."""
+    """Return a value that is equal for two variants if and only if they have the same network as that part."""
     sizes: dict[str, Hashable] = {
         "flow": variant.name,
         "clip_text": variant.clip,
@@ -66,13 +65,13 @@ def part_identity(variant: Variant, part: str) -> Hashable:
 
 
 def part_bytes(variant: Variant, part: str, bytes_per_value: int) -> int:
-    """Return how much memory a part takes when it is loaded."""
+    """Return the memory, in bytes, of a loaded part."""
     network = new_network(variant, part, device="meta", folded=True)
     return bytes_per_value * sum(tensor.numel() for tensor in (*network.parameters(), *network.buffers()))
 
 
 def needed_parts(*, video: bool, image: bool, mask_away_clip: bool) -> tuple[str, ...]:
-    """Return the parts that make sound of words, and of a video or an image if there is one."""
+    """Return the parts that a request runs; text is always encoded, a video or an image if there is one."""
     unused = set() if video else {"sync"}
     if mask_away_clip or not (video or image):
         unused.add("clip_image")
@@ -80,10 +79,10 @@ def needed_parts(*, video: bool, image: bool, mask_away_clip: bool) -> tuple[str
 
 
 def new_network(variant: Variant, part: str, *, device: str = "cpu", folded: bool = False) -> nn.Module:
-    """Build a part, unfilled; on `meta` that costs neither time nor memory.
+    """Build a part with unset weights; on `meta` that costs neither time nor memory.
 
     Args:
-        folded: in the form that its `fold_weights` leaves it in, rather than in the published one.
+        folded: build the form that `fold_weights` leaves, instead of the published form.
     """
     import torch
 
@@ -94,7 +93,7 @@ def new_network(variant: Variant, part: str, *, device: str = "cpu", folded: boo
     from mmaudio_model.networks.vocoder import Vocoder
 
     mode = variant.mode
-    builders = {
+    builders: dict[str, Callable[[], nn.Module]] = {
         "flow": lambda: FlowNetwork(variant.flow, mode.latent_channels),
         "clip_text": lambda: TextTower(variant.clip),
         "clip_image": lambda: ImageTower(variant.clip),
@@ -102,6 +101,6 @@ def new_network(variant: Variant, part: str, *, device: str = "cpu", folded: boo
         "vae": lambda: Vae(mode, with_encoder=False),
         "vocoder": lambda: Vocoder(mode.vocoder, mode.mel_bands, folded=folded),
     }
-    # Some layers draw first values from torch's global generator, which belongs to the caller.
+    # Some layers draw initial values from torch's global generator, which belongs to the caller.
     with torch.random.fork_rng(devices=[]), torch.device(device):
         return builders[part]()

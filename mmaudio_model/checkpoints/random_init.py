@@ -1,6 +1,6 @@
 """Weights from a fixed seed, for networks that are not trained yet: the same on every machine, and well scaled.
 
-Each tensor is drawn with a seed of its own name, so its values depend on nothing else.
+Each tensor is drawn with a seed derived from its name, so its values depend on nothing else.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from torch import Tensor, nn
 from mmaudio_model.networks.vae import Vae
 from mmaudio_model.networks.vocoder import Vocoder
 
-# Keeps the untrained vocoder audible and out of the tanh's ends.
+# Keeps the untrained vocoder audible and within the linear range of tanh.
 VOCODER_LAST_GAIN = 0.02
 UPSAMPLING_GAIN = 1.4
 RESIDUAL_GAIN = 0.3
-# About what real log10 mel spectrograms have.
+# Close to the statistics of real log10 mel spectrograms.
 MEL_MEAN, MEL_STD = -2.0, 0.8
 
 
-# CLIP is published as one network; its tensors keep the names they have there.
+# CLIP is published as one network; its tensors are drawn under their published names.
 PREFIXES = {"clip_text": "clip", "clip_image": "clip.visual"}
 
 
 @torch.no_grad()
 def fill_from_seed(module: nn.Module, part: str) -> None:
-    """Give every parameter of a network a value that follows from its name."""
+    """Set every parameter of a network to a value derived from its name."""
     prefix = PREFIXES.get(part, part)
     for name, parameter in module.named_parameters():
         parameter.copy_(_value(f"{prefix}.{name}", parameter))
@@ -37,7 +37,7 @@ def fill_from_seed(module: nn.Module, part: str) -> None:
         module.data_std.fill_(MEL_STD)
     if isinstance(module, Vocoder):
         for name, parameter in module.named_parameters():
-            if name.endswith("original0"):  # the length of each filter
+            if name.endswith("original0"):  # the norm of each filter
                 parameter.fill_(_filter_length(name))
 
 
@@ -50,7 +50,7 @@ def _value(name: str, like: Tensor) -> Tensor:
     if leaf == "latent_std":
         return torch.ones_like(noise)
     if like.dim() < 2:
-        # Norms pass their input on; biases, and the logarithms of the activations' shapes, stay small.
+        # Norms are the identity; biases, and the log-scale parameters of the activations, stay small.
         is_norm = leaf == "weight"
         return torch.ones_like(noise) if is_norm else 0.02 * noise
     if leaf in {"pos_embed", "temp_embed", "positional_embedding", "cls_token", "sync_pos_emb"}:

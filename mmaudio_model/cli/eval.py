@@ -1,4 +1,4 @@
-"""`mmaudio eval`: how good sounds are, by measures that need no listener."""
+"""`mmaudio eval`: objective measures of generated sounds."""
 
 from __future__ import annotations
 
@@ -12,35 +12,47 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from mmaudio_model.errors import ModelError
-from mmaudio_model.variants import VARIANTS, get_variant
+from mmaudio_model.checkpoints.folder import check_folder_for
+from mmaudio_model.checkpoints.origin import describe_origins, part_files
+from mmaudio_model.cli import options as shared
+from mmaudio_model.cli.command import CommandError, LocalCommand, LocalGroup, print_json
+from mmaudio_model.lengths import sequence_lengths
+from mmaudio_model.variants import get_variant
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 WORLD_PARTS = ("video", "shuffled", "text", "negative", "speed")
-SAY_EVERY_S = 10.0
+PROGRESS_INTERVAL_S = 10.0
 HELD_OUT_SOUNDS = 260
 PIPE_WIDTH = 200
+SHOWN_NAMES = 5
+
+_report_file = click.option("--output", type=shared.FILE, help="Also write the complete report to this JSON file.")
 
 
-@click.group("eval")
+@click.group("eval", cls=LocalGroup)
 def eval_() -> None:
-    """Judge sounds: onsets, classes, distances."""
+    """Evaluate sounds: onsets, classes, distances."""
 
 
-@eval_.command()
-@click.option("--variant", "name", type=click.Choice(list(VARIANTS)), default="tiny_16k", show_default=True)
-@click.option("--scenes", type=click.IntRange(min=4), default=200, show_default=True, help="Held-out scenes.")
-@click.option("--duration", type=float, default=8.0, show_default=True, help="Seconds a scene.")
-@click.option("--parts", default=",".join(WORLD_PARTS), show_default=True, help="Which parts, joined by commas.")
-@click.option("--num-steps", type=click.IntRange(1, 100), default=25, show_default=True)
-@click.option("--cfg-strength", type=click.FloatRange(0, 20), default=4.5, show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1), default=4, show_default=True)
-@click.option("--weights", "weights_dir", envvar="MMAUDIO_WEIGHTS_DIR", type=click.Path(path_type=Path))
-@click.option("--device", help="cpu, cuda or cuda:N; default: cuda where there is one.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Default: bf16 on CUDA, fp32 on a CPU.")
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Also write the whole report as JSON.")
+@eval_.command(cls=LocalCommand)
+@shared.variant(default="tiny_16k", description="Model variant to evaluate.")
+@click.option("--scenes", type=click.IntRange(min=4), default=200, show_default=True, help="Number of held-out scenes.")
+@click.option("--duration", type=shared.SECONDS, default=8.0, show_default=True, help="Seconds per scene.")
+@click.option(
+    "--parts", default=",".join(WORLD_PARTS), show_default=True, help="Parts of the evaluation, separated by commas."
+)
+@shared.num_steps
+@shared.cfg_strength
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=4, show_default=True, help="Scenes generated at once."
+)
+@shared.weights_dir
+@shared.device
+@shared.precision
+@_report_file
+@shared.as_json
 def world(
     name: str,
     scenes: int,
@@ -50,46 +62,56 @@ def world(
     device: str | None,
     precision: str | None,
     output: Path | None,
+    as_json: bool,
     **generation_options: Any,
 ) -> None:
-    """Judge a variant on held-out scenes of the procedural world.
+    """Evaluate a variant on held-out scenes of the procedural world.
 
-    video: from the video alone. shuffled: the sound of another scene of the class, against this scene's events.
-    text: from the words alone. negative: the video, with its caption as negative prompt. speed: one clip alone.
+    \b
+    Parts:
+      video     generated from the video alone
+      shuffled  sounds of other scenes of the same class, against this scene's events
+      text      generated from the caption alone
+      negative  from the video, with its caption as negative prompt
+      speed     time to generate one scene alone
     """
-    wanted = [part.strip() for part in parts.split(",") if part.strip()]
-    unknown = sorted(set(wanted) - set(WORLD_PARTS))
-    if unknown or not wanted:
-        raise click.UsageError(f"Got parts {parts!r}; there are {', '.join(WORLD_PARTS)}.")
+    selected = [part.strip() for part in parts.split(",") if part.strip()]
+    unknown = sorted(set(selected) - set(WORLD_PARTS))
+    if unknown or not selected:
+        raise click.UsageError(f"Got --parts {parts!r}; allowed are {', '.join(WORLD_PARTS)}.")
+    variant = get_variant(name)
+    sequence_lengths(variant, duration)
+    check_folder_for(variant, weights_dir)
+    origins = part_files(variant, weights_dir)
     # Imported here, so that `--help` and a wrong option need no torch.
+    from mmaudio_model.devices import choose_device, default_precision
     from mmaudio_model.evaluation.classifier import load_classifier
     from mmaudio_model.evaluation.scenes import held_out_scenes
     from mmaudio_model.evaluation.table import negative_line, parts_table, speed_line
-    from mmaudio_model.evaluation.world import GenerationOptions, Judge, evaluate_world
-    from mmaudio_model.local_run import default_device, default_precision
+    from mmaudio_model.evaluation.world import GenerationOptions, SceneMetrics, evaluate_world
     from mmaudio_model.pipeline import Pipeline
 
-    variant = get_variant(name)
-    if variant.note is not None:
+    device = choose_device(device)
+    _check_report_file(output)
+    if variant.note is not None and not as_json:
         click.echo(f"Note: {variant.name} is {variant.note}.", err=True)
-    device = device or default_device()
-    try:
-        pipeline = Pipeline.load(
-            variant, weights_dir=weights_dir, device=device, precision=precision or default_precision(device)
-        )
-        begin = time.monotonic()
-        figures = evaluate_world(
-            pipeline,
-            held_out_scenes(scenes, duration),
-            Judge(load_classifier()),
-            parts=wanted,
-            generation_options=GenerationOptions(**generation_options),
-            on_progress=_progress(),
-        )
-    except (ModelError, OSError) as exc:
-        raise click.ClickException(str(exc)) from exc
+    if weights_dir is not None and not as_json:
+        click.echo(f"Weights: {describe_origins(origins, weights_dir)}.", err=True)
+    pipeline = Pipeline.load(
+        variant, weights_dir=weights_dir, device=device, precision=precision or default_precision(device)
+    )
+    begin = time.monotonic()
+    figures = evaluate_world(
+        pipeline,
+        held_out_scenes(scenes, duration),
+        SceneMetrics(load_classifier()),
+        parts=selected,
+        generation_options=GenerationOptions(**generation_options),
+        on_progress=_progress(),
+    )
     report = {
         "variant": variant.name,
+        "weights": {part: str(path) for part, path in origins.items()},
         "scenes": scenes,
         "duration_s": duration,
         **generation_options,
@@ -97,39 +119,34 @@ def world(
         "took_s": round(time.monotonic() - begin, 1),
         **figures,
     }
-    _show(parts_table(report, ("true", "video", "shuffled", "text")))
-    for line in (negative_line(report), speed_line(report)):
-        if line:
-            click.echo(line)
-    _write(report, output)
+    lines = [line for line in (negative_line(report), speed_line(report)) if line]
+    _finish(report, parts_table(report, ("true", "video", "shuffled", "text")), lines, output, as_json=as_json)
 
 
-@eval_.command()
-@click.argument("generated", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("reference", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@eval_.command(cls=LocalCommand)
+@click.argument("generated", metavar="GENERATED", type=shared.INPUT_FOLDER)
+@click.argument("reference", metavar="REFERENCE", type=shared.INPUT_FOLDER)
 @click.option(
     "--labels",
     "labels_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="JSON: an object of file names without ending and classes of the world.",
+    type=shared.INPUT_FILE,
+    help="JSON file: an object of file names without suffix and classes of the procedural world.",
 )
 @click.option(
     "--metric-weights",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of the field's networks: also FD, KL, IS, CLAP, ImageBind, DeSync. Nothing is downloaded.",
+    type=shared.INPUT_FOLDER,
+    help="Folder with the pretrained networks of the published metrics (FD, KL, IS, CLAP, ImageBind, DeSync), which "
+    "are then computed too. Nothing is downloaded.",
 )
 @click.option(
     "--captions",
     "captions_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="JSON: an object of file names without ending and captions, for CLAP.",
+    type=shared.INPUT_FILE,
+    help="JSON file: an object of file names without suffix and captions, for CLAP.",
 )
-@click.option(
-    "--videos",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with a video of each name, for ImageBind and DeSync.",
-)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Also write the whole report as JSON.")
+@click.option("--videos", type=shared.INPUT_FOLDER, help="Folder with a video for each name, for ImageBind and DeSync.")
+@_report_file
+@shared.as_json
 def folders(
     generated: Path,
     reference: Path,
@@ -138,10 +155,14 @@ def folders(
     captions_file: Path | None,
     videos: Path | None,
     output: Path | None,
+    as_json: bool,
 ) -> None:
-    """Judge generated sound or video files against reference files of the same names."""
+    """Compare files of the folder GENERATED with those of the same names in the folder REFERENCE.
+
+    Both hold sound or video files; their names without suffix must agree.
+    """
     if metric_weights is None and (captions_file or videos):
-        raise click.UsageError("--captions and --videos are for the field's metrics; give --metric-weights too.")
+        raise click.UsageError("--captions and --videos need --metric-weights.")
     labels = _read_texts(labels_file, "labels", "drum") if labels_file is not None else None
     captions = _read_texts(captions_file, "captions", "a drum is beaten") if captions_file is not None else {}
     from mmaudio_model.evaluation.classifier import load_classifier
@@ -149,30 +170,31 @@ def folders(
     from mmaudio_model.evaluation.pretrained_metrics.evaluate import Material, pretrained_metrics
     from mmaudio_model.evaluation.table import parts_table, pretrained_lines
 
-    try:
-        pairs = pair_files(generated, reference)
-        report = evaluate_folders(pairs, load_classifier(), labels=labels, on_progress=_progress())
-        if metric_weights is not None:
-            material = Material(pairs.both, captions, by_stem(videos) if videos is not None else {})
-            report["pretrained"] = pretrained_metrics(material, metric_weights, on_progress=_progress())
-    except (ModelError, OSError) as exc:
-        raise click.ClickException(str(exc)) from exc
-    _show(parts_table({"generated": report}, ("generated",)))
-    for line in pretrained_lines(report.get("pretrained", {})):
-        click.echo(line)
-    for folder, alone in ((generated, pairs.only_generated), (reference, pairs.only_reference)):
-        if alone:
-            click.echo(f"Note: {len(alone)} files stand only in {folder} and were not judged.", err=True)
-    _write(report, output)
+    _check_report_file(output)
+    pairs = pair_files(generated, reference)
+    report = evaluate_folders(pairs, load_classifier(), labels=labels, on_progress=_progress())
+    if metric_weights is not None:
+        material = Material(pairs.both, captions, by_stem(videos) if videos is not None else {})
+        report["pretrained"] = pretrained_metrics(material, metric_weights, on_progress=_progress())
+    for folder, unpaired in ((generated, pairs.only_generated), (reference, pairs.only_reference)):
+        if unpaired:
+            more = f" and {len(unpaired) - SHOWN_NAMES} more" if len(unpaired) > SHOWN_NAMES else ""
+            names = ", ".join(unpaired[:SHOWN_NAMES])
+            click.echo(f"Warning: not compared, because only in {folder}: {names}{more}", err=True)
+    table = parts_table({"generated": report}, ("generated",))
+    _finish(report, table, pretrained_lines(report.get("pretrained", {})), output, as_json=as_json)
 
 
-@eval_.command("train-classifier")
-@click.option("--sounds", type=click.IntRange(min=26), default=1560, show_default=True, help="Scenes to train on.")
-@click.option("--epochs", type=click.IntRange(min=1), default=12, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="Default: the one that is shipped.")
-def train_classifier_(sounds: int, epochs: int, threads: int, output: Path | None) -> None:
-    """Train the sound classifier again from nothing: a few minutes."""
+@eval_.command("train-classifier", cls=LocalCommand)
+@click.option(
+    "--sounds", type=click.IntRange(min=26), default=1560, show_default=True, help="Number of scenes to train on."
+)
+@click.option("--epochs", type=click.IntRange(min=1), default=12, show_default=True, help="Passes over the scenes.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="CPU threads of torch.")
+@click.option("--output", type=shared.FILE, help="File to write. Default: the classifier in the package.")
+@shared.as_json
+def train_classifier_(sounds: int, epochs: int, threads: int, output: Path | None, as_json: bool) -> None:
+    """Train the sound classifier from random weights: a few minutes."""
     import torch
 
     from mmaudio_model.evaluation.classifier import WEIGHTS, load_classifier
@@ -185,58 +207,73 @@ def train_classifier_(sounds: int, epochs: int, threads: int, output: Path | Non
         train_classifier,
     )
 
+    path = output or WEIGHTS
+    _check_report_file(path)
     torch.set_num_threads(threads)
-    click.echo(f"rendering the sound of {sounds} scenes")
+    click.echo(f"rendering the sound of {sounds} scenes", err=as_json)
     classifier = train_classifier(
         render_sounds(TRAINING_SEEDS_FROM, sounds),
         epochs=epochs,
-        on_epoch=lambda epoch, loss: click.echo(f"epoch {epoch}/{epochs}: loss {loss:.3f}"),
+        on_epoch=lambda epoch, loss: click.echo(f"epoch {epoch}/{epochs}: loss {loss:.3f}", err=as_json),
     )
-    path = output or WEIGHTS
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_classifier(classifier, path)
     held_out = held_out_sounds(HELD_OUT_SOUNDS)
     share = accuracy(load_classifier(path), held_out)
-    click.echo(f"{path}: {share:.1%} of {HELD_OUT_SOUNDS} held-out true sounds are put into their class")
+    if as_json:
+        print_json({"classifier": str(path), "held_out_sounds": HELD_OUT_SOUNDS, "accuracy": share})
+    else:
+        click.echo(f"{path}: {share:.1%} of {HELD_OUT_SOUNDS} held-out true sounds are classified correctly")
 
 
 def _read_texts(path: Path, what: str, example: str) -> dict[str, str]:
-    """Return a text for each stem, of a JSON file."""
+    """Return the texts of a JSON file by stem."""
     try:
         texts = json.loads(path.read_text())
     except (OSError, ValueError) as exc:
-        raise click.ClickException(f"The {what} in {path} cannot be read: {exc}.") from exc
+        raise CommandError(f"The {what} in {path} cannot be read: {exc}.", code="file_error") from exc
     if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
-        raise click.ClickException(f'The {what} in {path} must be one object, such as {{"clip-1": "{example}"}}.')
+        raise CommandError(
+            f'The {what} in {path} must be one object, such as {{"clip-1": "{example}"}}.', code="file_error"
+        )
     return texts
 
 
-def _progress() -> Callable[[str, int, int], None]:
-    """Return something that says now and then how far it is."""
-    said_at = 0.0
+def _check_report_file(path: Path | None) -> None:
+    """Check before a long run that its result can be written."""
+    from mmaudio_model.local_run import check_writable
 
-    def say(name: str, done: int, count: int) -> None:
-        nonlocal said_at
+    if path is not None:
+        check_writable(path.parent)
+
+
+def _progress() -> Callable[[str, int, int], None]:
+    """Return a callback that prints progress at intervals."""
+    printed_at = 0.0
+
+    def on_progress(name: str, done: int, count: int) -> None:
+        nonlocal printed_at
         now = time.monotonic()
-        if done == count or now - said_at >= SAY_EVERY_S:
-            said_at = now
+        if done == count or now - printed_at >= PROGRESS_INTERVAL_S:
+            printed_at = now
             click.echo(f"{name}: {done} of {count}", err=True)
 
-    return say
+    return on_progress
 
 
-def _show(table: Table) -> None:
-    # Behind a pipe there is no width, and what reads it wants whole lines.
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
-
-
-def _write(report: dict[str, Any], output: Path | None) -> None:
+def _finish(report: dict[str, Any], table: Table, lines: list[str], output: Path | None, *, as_json: bool) -> None:
+    """Print the report, as a table or as JSON, and write it to the file."""
+    if as_json:
+        print_json(report)
+    else:
+        # A pipe has no width, and its reader needs whole lines.
+        Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+        for line in lines:
+            click.echo(line)
     if output is None:
         return
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        draft = output.with_name(f".{output.name}.part")
-        draft.write_text(json.dumps(report, indent=2) + "\n")
-        draft.replace(output)
-    except OSError as exc:
-        raise click.ClickException(str(exc)) from exc
-    click.echo(str(output))
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draft = output.with_name(f".{output.name}.part")
+    draft.write_text(json.dumps(report, indent=2) + "\n")
+    draft.replace(output)
+    click.echo(str(output), err=as_json)

@@ -1,4 +1,4 @@
-"""`mmaudio generate`: one video, image or text to sound on this machine, without the platform."""
+"""`mmaudio generate`: sound for one video, image or text, generated on this machine without a server."""
 
 from __future__ import annotations
 
@@ -12,148 +12,260 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from mmaudio_model.checkpoints.folder import check_folder_for
+from mmaudio_model.checkpoints.origin import describe_origins, part_files
 from mmaudio_model.checkpoints.parts import needed_parts
-from mmaudio_model.errors import ModelError
-from mmaudio_model.variants import VARIANTS, Variant, get_variant
+from mmaudio_model.cli import options as shared
+from mmaudio_model.cli.command import LocalCommand, print_json
+from mmaudio_model.variants import Variant, get_variant
 
 if TYPE_CHECKING:
-    from mmaudio_model.pipeline import Pipeline
+    import numpy as np
+
+    from mmaudio_model.intermediates import IntermediateRecorder
+    from mmaudio_model.local_run import WrittenFiles
+    from mmaudio_model.pipeline import GenerationRequest, Pipeline
 
 LONGEST_STEM = 80
 LONGEST_STEM_BYTES = 200
-"""File systems take 255 bytes a name, and a letter may have four."""
+"""File systems allow 255 bytes per name, and a character may have four."""
 
 
-@click.command()
-@click.option("--variant", "name", type=click.Choice(list(VARIANTS)), default="tiny_16k", show_default=True)
-@click.option("--video", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--image", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--prompt", default="")
-@click.option("--negative-prompt", default="")
+@click.command(cls=LocalCommand)
+@shared.variant(default="tiny_16k")
+@click.option("--video", type=shared.INPUT_FILE, help="Video to generate sound for: MP4, MOV, MKV, WebM, AVI, MPEG-TS.")
+@click.option("--image", type=shared.INPUT_FILE, help="Still image to generate sound for, instead of a video.")
+@click.option("--prompt", help="Text that describes the sound, in English; at most 75 tokens are used.")
+@click.option("--negative-prompt", default="", help="Text that describes what the sound should not be.")
 @click.option(
-    "--duration", type=float, help="Seconds; default: the video's length (8 if exactly as published), else 8."
+    "--duration",
+    type=shared.SECONDS,
+    help="Length of the sound in seconds. Default: the video's length, up to the variant's limit; 8 without a video, "
+    "and with --reference-exact.",
 )
-@click.option("--cfg-strength", type=click.FloatRange(0, 20), default=4.5, show_default=True)
-@click.option("--num-steps", type=click.IntRange(1, 100), default=25, show_default=True)
+@shared.cfg_strength
+@shared.num_steps
 @click.option(
-    "--num-samples", type=click.IntRange(1, 8), default=1, show_default=True, help="Takes, seeds SEED, SEED+1, ..."
+    "--num-samples",
+    type=click.IntRange(1, 8),
+    default=1,
+    show_default=True,
+    help="Number of results, generated together with the seeds SEED, SEED+1, ...",
 )
-@click.option("--mask-away-clip", is_flag=True, help="Use the motion only.")
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("output"), show_default=True)
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=42, show_default=True)
-@click.option("--skip-video-composite", is_flag=True, help="Write the sound only.")
-@click.option("--full-precision", is_flag=True, help="float32; the default on a CPU.")
-@click.option("--precision", type=click.Choice(["fp32", "bf16", "fp16"]), help="Default: bf16 on CUDA, fp32 on a CPU.")
-@click.option("--weights", "weights_dir", envvar="MMAUDIO_WEIGHTS_DIR", type=click.Path(path_type=Path))
-@click.option("--device", help="cpu, cuda or cuda:N; default: cuda where there is one.")
+@click.option("--mask-away-clip", is_flag=True, help="Use only the motion in the video, not what it shows.")
 @click.option(
-    "--audio-format", type=click.Choice(["flac", "wav", "mp3", "opus", "m4a"]), default="flac", show_default=True
+    "--output",
+    type=shared.FOLDER,
+    default=Path("output"),
+    show_default=True,
+    help="Folder for the results; they are named after the input. It is created if it does not exist.",
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace earlier results of the same name instead of appending -2, -3, ..."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=42,
+    show_default=True,
+    help="Seed of the noise; the same seed and arguments give the same sound.",
+)
+@click.option("--skip-video-composite", is_flag=True, help="Write only the sound, not the video with it.")
+@click.option("--full-precision", is_flag=True, help="The same as --precision fp32, and takes precedence over it.")
+@shared.precision
+@shared.weights_dir
+@shared.device
+@click.option(
+    "--audio-format",
+    type=click.Choice(["flac", "wav", "mp3", "opus", "m4a"]),
+    default="flac",
+    show_default=True,
+    help="Format of the sound file.",
 )
 @click.option(
     "--reference-exact",
     is_flag=True,
-    help="Repeat the published program's faults too (frame choice, rotation ignored, untrimmed sound), to compare.",
+    help="Reproduce the published program, faults included (frame choice, ignored rotation, untrimmed sound), "
+    "to compare with it.",
 )
 @click.option(
     "--dump-intermediates",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=shared.FILE,
     metavar="FILE.npz",
-    help="Also write what every stage gave: frames, features, noise, latent, mel, waveform.",
+    help="Also write the result of every stage: frames, features, noise, latent, mel spectrogram, waveform.",
 )
-def generate(name: str, video: Path | None, image: Path | None, output: Path, **options: Any) -> None:
-    """Make sound here, without the platform."""
+@shared.as_json
+def generate(name: str, output: Path, as_json: bool, **options: Any) -> None:
+    """Generate sound for a video, an image or a text on this machine.
+
+    Writes OUTPUT/NAME.flac and, for a video, OUTPUT/NAME.mp4 (or .webm): the video with the sound. Prints their paths.
+    """
+    video, image, dump = options["video"], options["image"], options["dump_intermediates"]
+    _check_arguments(output, options)
+    variant = get_variant(name)
+    check_folder_for(variant, options["weights_dir"])
+    origins = part_files(variant, options["weights_dir"])
+    # Imported here, so that `--help` and a wrong option need no torch.
+    from mmaudio_model.devices import choose_device
+    from mmaudio_model.intermediates import IntermediateRecorder
+    from mmaudio_model.local_run import GenerationOptions, check_writable, read_request, request_warnings
+
+    options["device"] = choose_device(options["device"])
+    for folder in [output] if dump is None else [output, dump.parent]:
+        check_writable(folder)
+    report = Report(as_json=as_json)
+    report.notes(variant, options["weights_dir"], origins)
+    options["prompt"] = options["prompt"] or ""
+    generation_options = GenerationOptions(**{field.name: options[field.name] for field in fields(GenerationOptions)})
+    # The file is read before the model is loaded: a broken one is reported at once.
+    request = read_request(variant, generation_options, video=video, image=image, duration_s=options["duration"])
+    report.warn(request_warnings(request, options["duration"], video=video))
+    requests = [replace(request, seed=(request.seed + take) % 2**63) for take in range(options["num_samples"])]
+    recorder = IntermediateRecorder() if dump is not None else None
+    waveforms = _run(variant, requests, recorder, options)
+    _write(variant, requests, waveforms, output, options, report)
+    if recorder is not None:
+        recorder.save(dump)
+    report.finish(variant, origins, dump)
+
+
+class Report:
+    """What the command prints: lines as they come, or with `--json` one document at the end."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._warnings: dict[str, None] = {}
+        self._results: list[dict[str, Any]] = []
+
+    def notes(self, variant: Variant, weights_dir: Path | None, origins: dict[str, Path]) -> None:
+        if self._as_json:
+            return
+        if variant.note is not None:
+            click.echo(f"Note: {variant.name} is {variant.note}.", err=True)
+        if weights_dir is not None:
+            click.echo(f"Weights: {describe_origins(origins, weights_dir)}.", err=True)
+
+    def warn(self, warnings: Iterable[str]) -> None:
+        for warning in warnings:
+            if not self._as_json and warning not in self._warnings:
+                click.echo(f"Warning: {warning}", err=True)
+            self._warnings[warning] = None
+
+    def result(self, files: WrittenFiles, *, seed: int, duration_s: float) -> None:
+        self.warn(files.warnings)
+        if not self._as_json:
+            click.echo("\n".join(map(str, files.paths)))
+        video = str(files.video) if files.video is not None else None
+        result = {"sound": str(files.sound), "video": video, "seed": seed, "duration_s": round(duration_s, 3)}
+        self._results.append(result)
+
+    def finish(self, variant: Variant, origins: dict[str, Path], dump: Path | None) -> None:
+        if self._as_json:
+            print_json(
+                {
+                    "variant": variant.name,
+                    "results": self._results,
+                    "intermediates": str(dump) if dump is not None else None,
+                    "weights": {part: str(path) for part, path in origins.items()},
+                    "warnings": list(self._warnings),
+                }
+            )
+        elif dump is not None:
+            click.echo(str(dump))
+
+
+def _check_arguments(output: Path, options: dict[str, Any]) -> None:
+    """Refuse arguments that cannot work together; needs no torch."""
+    video, image, dump = options["video"], options["image"], options["dump_intermediates"]
     if video is not None and image is not None:
         raise click.UsageError("Give --video or --image, not both.")
-    if video is not None and not options["skip_video_composite"] and _overwrites(output, video):
-        raise click.UsageError(f"The result would overwrite {video}; give another --output.")
-    try:
-        paths = _generate(get_variant(name), video, image, output, options)
-    except (ModelError, OSError) as exc:
-        raise click.ClickException(str(exc)) from exc
-    for path in paths:
-        click.echo(str(path))
+    if video is None and image is None and options["prompt"] is None:
+        raise click.UsageError("Give --video, --image or --prompt.")
+    if options["overwrite"] and video is not None and not options["skip_video_composite"]:
+        results = (output / f"{_stem(video, '')}.{suffix}" for suffix in ("mp4", "webm"))
+        if any(path.exists() and path.samefile(video) for path in results):
+            raise click.UsageError(f"The result would overwrite the input {video}; give another --output.")
+    if dump is not None and dump.exists() and not options["overwrite"]:
+        raise click.UsageError(f"{dump} exists; give another file for --dump-intermediates, or --overwrite.")
 
 
-def _overwrites(output: Path, video: Path) -> bool:
-    results = (output / f"{video.stem}.{kind}" for kind in ("mp4", "webm"))
-    return any(path.exists() and path.samefile(video) for path in results)
+def _run(
+    variant: Variant,
+    requests: list[GenerationRequest],
+    recorder: IntermediateRecorder | None,
+    options: dict[str, Any],
+) -> list[np.ndarray]:
+    """Load the model and generate a waveform for each request, with a progress bar."""
+    from mmaudio_model.devices import default_precision
+    from mmaudio_model.pipeline import Pipeline
 
-
-def _generate(
-    variant: Variant, video: Path | None, image: Path | None, output: Path, options: dict[str, Any]
-) -> list[Path]:
-    # Imported here, so that `--help` and a wrong option need no torch.
-    parts = needed_parts(video=video is not None, image=image is not None, mask_away_clip=options["mask_away_clip"])
-    from mmaudio_model.intermediates import IntermediateRecorder
-    from mmaudio_model.local_run import GenerationOptions, read_request, write_result
-
-    if variant.note is not None:
-        click.echo(f"Note: {variant.name} is {variant.note}.", err=True)
-    generation_options = GenerationOptions(**{field.name: options[field.name] for field in fields(GenerationOptions)})
-    recorder = IntermediateRecorder() if options["dump_intermediates"] is not None else None
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        # The file is judged before the model is loaded: a broken one is said at once.
-        request = read_request(variant, generation_options, video=video, image=image, duration_s=options["duration"])
-        _say(request.video.warnings if request.video is not None else ())
-        pipeline = _load(variant, parts, options, bar)
-        task = bar.add_task("sample", total=request.num_steps)
-        requests = [replace(request, seed=(request.seed + take) % 2**63) for take in range(options["num_samples"])]
-
-        def after_step(step: int, _steps: int) -> None:
-            bar.update(task, completed=step)
-
-        waveforms = pipeline.generate(
-            requests,
-            on_stage=lambda stage: bar.update(task, description=stage),
-            on_step=after_step,
-            on_intermediate=recorder,
+    first, device = requests[0], options["device"]
+    parts = needed_parts(
+        video=first.video is not None, image=first.image is not None, mask_away_clip=first.mask_away_clip
+    )
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("load", total=len(parts))
+        pipeline = Pipeline.load(
+            variant,
+            weights_dir=options["weights_dir"],
+            device=device,
+            precision="fp32" if options["full_precision"] else options["precision"] or default_precision(device),
+            parts=parts,
+            on_part=lambda part: bar.update(task, advance=1, description=f"load {part}"),
         )
-    stem = video.stem if video else image.stem if image else _stem_of(options["prompt"])
-    written: list[Path] = []
-    for take, waveform in enumerate(waveforms):
-        assert waveform is not None, "nobody asked it to leave the batch"
-        result = write_result(
+        bar.remove_task(task)
+        return _sample(pipeline, requests, recorder, bar)
+
+
+def _sample(
+    pipeline: Pipeline, requests: list[GenerationRequest], recorder: IntermediateRecorder | None, bar: Progress
+) -> list[np.ndarray]:
+    task = bar.add_task("sample", total=requests[0].num_steps)
+
+    def after_step(step: int, _steps: int) -> None:
+        bar.update(task, completed=step)
+
+    waveforms = pipeline.generate(
+        requests,
+        on_stage=lambda stage: bar.update(task, description=stage),
+        on_step=after_step,
+        on_intermediate=recorder,
+    )
+    made = [waveform for waveform in waveforms if waveform is not None]
+    assert len(made) == len(requests), "no step callback removes a request from the batch"
+    return made
+
+
+def _write(
+    variant: Variant,
+    requests: list[GenerationRequest],
+    waveforms: list[np.ndarray],
+    output: Path,
+    options: dict[str, Any],
+    report: Report,
+) -> None:
+    from mmaudio_model.local_run import write_result
+
+    stem = _stem(options["video"] or options["image"], options["prompt"])
+    for number, (request, waveform) in enumerate(zip(requests, waveforms, strict=True), 1):
+        files = write_result(
             output,
-            f"{stem}-{take + 1}" if len(waveforms) > 1 else stem,
+            stem,
             waveform,
             variant,
             audio_format=options["audio_format"],
-            video=None if options["skip_video_composite"] else video,
+            video=None if options["skip_video_composite"] else options["video"],
             duration_s=request.duration_s,
+            take=number if len(requests) > 1 else None,
+            overwrite=options["overwrite"],
         )
-        _say(result.warnings)
-        written += result.paths
-    if recorder is not None:
-        recorder.save(options["dump_intermediates"])
-        written.append(options["dump_intermediates"])
-    return written
+        report.result(files, seed=request.seed, duration_s=len(waveform) / variant.sample_rate_hz)
 
 
-def _load(variant: Variant, parts: tuple[str, ...], options: dict[str, Any], bar: Progress) -> Pipeline:
-    from mmaudio_model.local_run import default_device, default_precision
-    from mmaudio_model.pipeline import Pipeline
-
-    device = options["device"] or default_device()
-    precision = "fp32" if options["full_precision"] else options["precision"] or default_precision(device)
-    task = bar.add_task("load", total=len(parts))
-    pipeline = Pipeline.load(
-        variant,
-        weights_dir=options["weights_dir"],
-        device=device,
-        precision=precision,
-        parts=parts,
-        on_part=lambda part: bar.update(task, advance=1, description=f"load {part}"),
-    )
-    bar.remove_task(task)
-    return pipeline
-
-
-def _say(warnings: Iterable[str]) -> None:
-    for warning in warnings:
-        click.echo(f"Note: {warning}", err=True)
-
-
-def _stem_of(prompt: str) -> str:
-    """Return a file name made of a prompt: letters, digits and dashes, never empty, never too long."""
-    stem = re.sub(r"[^\w]+", "-", prompt).strip("-")[:LONGEST_STEM]
-    return stem.encode()[:LONGEST_STEM_BYTES].decode(errors="ignore") or "sound"
+def _stem(source: Path | None, prompt: str) -> str:
+    """Return the name of the results without suffix: the input file's, or one made of the prompt; never too long."""
+    # Letters, digits and dashes only: a prompt may hold slashes and line breaks.
+    words = re.sub(r"[^\w]+", "-", prompt).strip("-")[:LONGEST_STEM] or "sound"
+    stem = source.stem if source is not None else words
+    return stem.encode()[:LONGEST_STEM_BYTES].decode(errors="ignore")

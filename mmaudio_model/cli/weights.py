@@ -1,10 +1,11 @@
-"""`mmaudio weights`: which models are there, under which licence, and how to get them."""
+"""`mmaudio weights`: list the weights of the variants, fetch the published files and verify them."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -12,89 +13,127 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColu
 from rich.table import Table
 
 from mmaudio_model.checkpoints.download import fetch_file
-from mmaudio_model.checkpoints.files import PublishedFile, find_file, needed_files
-from mmaudio_model.checkpoints.verify import FileState, verify_file
-from mmaudio_model.errors import ModelError
-from mmaudio_model.variants import VARIANTS, Variant
+from mmaudio_model.checkpoints.files import find_file
+from mmaudio_model.checkpoints.folder import check_fetch_target, check_folder, check_folder_for
+from mmaudio_model.checkpoints.published import PublishedFile, needed_files
+from mmaudio_model.checkpoints.verify import FileState, Finding, inspect_file, verify_file
+from mmaudio_model.cli import options as shared
+from mmaudio_model.cli.command import EXIT_FAILED, LocalCommand, LocalGroup, print_json
+from mmaudio_model.cli.weights_state import VariantWeights, weights_of
+from mmaudio_model.variants import VARIANTS
 
 PIPE_WIDTH = 200
 PUBLISHED = [name for name, variant in VARIANTS.items() if not variant.bundled]
 
-_weights_dir = click.option(
-    "--weights",
-    "weights_dir",
-    envvar="MMAUDIO_WEIGHTS_DIR",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="A folder laid out like the published one; default: the Hugging Face cache.",
+_variants = click.Choice(PUBLISHED)
+_weights_dir = shared.weights_option(
+    "Weights folder, laid out as published or as `mmaudio train` writes it; files that are not in it are looked for in "
+    "the Hugging Face cache. Default: the cache alone."
+)
+_target_dir = shared.weights_option(
+    "Folder to fetch into; it is created if it does not exist. Default: the Hugging Face cache."
 )
 
 
-@click.group()
+@click.group(cls=LocalGroup)
 def weights() -> None:
-    """Show, fetch and check the models' weights."""
+    """List, fetch and verify the models' weights."""
 
 
-@weights.command("list")
+@weights.command("list", cls=LocalCommand)
 @_weights_dir
-@click.option("--files", "with_files", is_flag=True, help="Each file, its size, its licence and where it lies.")
-def list_(weights_dir: Path | None, with_files: bool) -> None:
-    """List the variants, their size, their licence, and what is missing of them."""
+@click.option("--files", "with_files", is_flag=True, help="Also list each file with its size, licence and place.")
+@shared.as_json
+def list_(weights_dir: Path | None, with_files: bool, as_json: bool) -> None:
+    """List the variants with size, licence and state.
+
+    The state is `installed`, `bundled` (in the package), what is missing, or `broken` with the reason. Files are not
+    compared with their checksums: `mmaudio weights verify` does that.
+    """
+    check_folder(weights_dir)
+    rows = [weights_of(variant, weights_dir) for variant in VARIANTS.values()]
+    if as_json:
+        print_json({"variants": [_variant_document(row) for row in rows]})
+        return
     table = Table("variant", "size", "licence", "state", box=None, pad_edge=False)
-    for name, variant in VARIANTS.items():
-        files = needed_files(variant)
-        size_bytes = sum(file.size_bytes for file in files)
-        table.add_row(name, _size(size_bytes) if files else "", variant.licence, _state(variant, weights_dir))
-    _show(table)
+    for row in rows:
+        size = _size(row.size_bytes) if row.size_bytes else ""
+        table.add_row(row.variant.name, size, row.variant.licence, row.description)
+    _print(table)
     if with_files:
         click.echo()
-        _show(_file_table(weights_dir))
+        _print(_file_table(weights_dir))
 
 
-@weights.command()
-@click.argument("names", metavar="VARIANT...", nargs=-1, required=True, type=click.Choice(PUBLISHED))
-@_weights_dir
-def fetch(names: tuple[str, ...], weights_dir: Path | None) -> None:
-    """Fetch the files of variants, and check them; what is there and right is not fetched again."""
-    try:
-        for file in _files(names):
-            path = find_file(file, None) if weights_dir is None else weights_dir / file.path
-            state = verify_file(file, path)
-            if state is FileState.OK:
-                click.echo(f"{file.path}: there")
-                continue
-            again = ", because what is there is not the published one" if state is FileState.DIFFERS else ""
-            click.echo(
-                f"{file.path}: fetching {_size(file.size_bytes)} from {file.repository}{again}; "
-                f"its licence is {file.licence}"
-            )
-            click.echo(f"{file.path}: {_fetch(file, weights_dir)}")
-    except ModelError as exc:
-        raise click.ClickException(str(exc)) from exc
+@weights.command(cls=LocalCommand)
+@click.argument("names", metavar="VARIANT...", nargs=-1, required=True, type=_variants)
+@_target_dir
+@shared.as_json
+def fetch(names: tuple[str, ...], weights_dir: Path | None, as_json: bool) -> None:
+    """Fetch the files of each VARIANT, and verify them.
 
-
-@weights.command()
-@click.argument("names", metavar="[VARIANT...]", nargs=-1, type=click.Choice(PUBLISHED))
-@_weights_dir
-def verify(names: tuple[str, ...], weights_dir: Path | None) -> None:
-    """Compare files with their published checksums; without a variant, all that are there.
-
-    Exits with 1 if a file differs, or one of a named variant is missing.
+    Files that are installed and intact are not fetched again. With --weights the files go to that folder, which is
+    created if it does not exist. Interrupted downloads are resumed.
     """
-    bad = False
+    check_fetch_target(weights_dir)
+    documents = []
+    for file in _files(names):
+        path = find_file(file, None) if weights_dir is None else weights_dir / file.path
+        found = verify_file(file, path)
+        state = "present"
+        if found.state is FileState.OK:
+            click.echo(f"{file.path}: already installed", err=as_json)
+        else:
+            again = "" if found.state is FileState.MISSING else f", because {found.state.meaning}"
+            size = _size(file.size_bytes)
+            click.echo(
+                f"{file.path}: fetching {size} from {file.repository}{again}; licence {file.licence}", err=as_json
+            )
+            path = _fetch(file, weights_dir)
+            click.echo(f"{file.path}: {path}", err=as_json)
+            state = "fetched"
+        assert path is not None
+        document = {"file": file.path, "path": str(path), "state": state, "size_bytes": path.stat().st_size}
+        documents.append({**document, "licence": file.licence, "repository": file.repository})
+    if as_json:
+        print_json({"files": documents})
+
+
+@weights.command(cls=LocalCommand)
+@click.argument("names", metavar="[VARIANT...]", nargs=-1, type=_variants)
+@_weights_dir
+@shared.as_json
+def verify(names: tuple[str, ...], weights_dir: Path | None, as_json: bool) -> None:
+    """Compare the files of each VARIANT with their published checksums; without VARIANT, all that are installed.
+
+    Prints for each file its state (ok, mismatch, pointer, empty, dangling, unreadable or missing), size and path. Exits
+    with 1 if a file is not ok, a file of a named variant is missing, or there is no file to verify.
+    """
+    check_folder(weights_dir)
+    for name in names:
+        check_folder_for(VARIANTS[name], weights_dir)
+    findings = []
     for file in _files(names or PUBLISHED):
         path = find_file(file, weights_dir)
         if path is None and not names:
             continue
-        state = verify_file(file, path)
-        bad = bad or state is not FileState.OK
-        click.echo(f"{file.path}: {state}" + (f" ({path})" if path is not None else ""))
-    if bad:
-        raise click.exceptions.Exit(1)
+        found = verify_file(file, path)
+        findings.append((file, found))
+        if not as_json:
+            click.echo(_finding_line(file, found))
+    if as_json:
+        print_json({"files": [_finding_document(file, found) for file, found in findings]})
+    elif not findings:
+        places = f"{weights_dir} and the Hugging Face cache" if weights_dir is not None else "the Hugging Face cache"
+        click.echo(f"There is no published file in {places}. Fetch a variant: mmaudio weights fetch VARIANT", err=True)
+    if not findings or any(found.state is not FileState.OK for _, found in findings):
+        raise click.exceptions.Exit(EXIT_FAILED)
 
 
 def _fetch(file: PublishedFile, weights_dir: Path | None) -> Path:
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=file.size_bytes)
         return fetch_file(file, weights_dir, on_bytes=lambda count: bar.update(task, completed=count))
 
@@ -104,36 +143,70 @@ def _files(names: Iterable[str]) -> list[PublishedFile]:
     return list(dict.fromkeys(file for name in names for file in needed_files(VARIANTS[name])))
 
 
-def _state(variant: Variant, weights_dir: Path | None) -> str:
-    if variant.bundled:
-        return variant.note or "built in"
-    missing = [file for file in needed_files(variant) if find_file(file, weights_dir) is None]
-    if not missing:
-        return "installed"
-    count = "1 file" if len(missing) == 1 else f"{len(missing)} files"
-    return f"{count} missing, {_size(sum(file.size_bytes for file in missing))}"
+def _variant_document(row: VariantWeights) -> dict[str, Any]:
+    return {
+        "variant": row.variant.name,
+        "state": row.state,
+        "description": row.description,
+        "size_bytes": row.size_bytes,
+        "licence": row.variant.licence,
+        "files": [
+            {"file": name, "path": str(found.path) if found.path is not None else None, "state": found.state}
+            for name, found in row.files.items()
+        ],
+    }
+
+
+def _finding_line(file: PublishedFile, found: Finding) -> str:
+    line = f"{file.path}: {found.state}"
+    if found.size_bytes is not None:
+        line += f", {found.size_bytes:,} bytes"
+    if found.state is FileState.MISMATCH:
+        algorithm, published = file.checksum
+        line += f" (published: {file.size_bytes:,}), {algorithm} {found.digest} (published: {published})"
+    elif found.state is FileState.OK:
+        line += f", {file.checksum[0]} matches"
+    elif found.state is not FileState.MISSING:
+        line += f", {found.state.meaning}"
+    return line if found.path is None else f"{line}: {found.path}"
+
+
+def _finding_document(file: PublishedFile, found: Finding) -> dict[str, Any]:
+    algorithm, published = file.checksum
+    return {
+        "file": file.path,
+        "path": str(found.path) if found.path is not None else None,
+        "state": found.state,
+        "size_bytes": found.size_bytes,
+        "published_size_bytes": file.size_bytes,
+        "algorithm": algorithm,
+        "digest": found.digest,
+        "published_digest": published,
+    }
 
 
 def _file_table(weights_dir: Path | None) -> Table:
-    table = Table("file", "size", "licence", "of", "where", box=None, pad_edge=False)
+    table = Table("file", "size", "licence", "used by", "place", box=None, pad_edge=False)
     for file in _files(PUBLISHED):
         variants = [name for name in PUBLISHED if file in needed_files(VARIANTS[name])]
-        of = variants[0] if len(variants) == 1 else f"{len(variants)} variants"
-        table.add_row(file.path, _size(file.size_bytes), file.licence, of, _where(file, weights_dir))
+        used_by = variants[0] if len(variants) == 1 else f"{len(variants)} variants"
+        table.add_row(file.path, _size(file.size_bytes), file.licence, used_by, _place(file, weights_dir))
     return table
 
 
-def _where(file: PublishedFile, weights_dir: Path | None) -> str:
-    path = find_file(file, weights_dir)
-    if path is None:
+def _place(file: PublishedFile, weights_dir: Path | None) -> str:
+    found = inspect_file(find_file(file, weights_dir))
+    if found.path is None:
         return "missing"
-    return "folder" if weights_dir is not None and path.is_relative_to(weights_dir) else "hub cache"
+    in_folder = weights_dir is not None and found.path.is_relative_to(weights_dir)
+    place = "weights folder" if in_folder else "Hugging Face cache"
+    return f"{place}, broken: {found.state.meaning}" if found.state.is_broken else place
 
 
-def _show(table: Table) -> None:
+def _print(table: Table) -> None:
     for column in table.columns[:-1]:
         column.no_wrap = True
-    # Behind a pipe there is no width, and what reads it wants whole lines.
+    # A pipe has no width, and its reader needs whole lines.
     Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
 
 

@@ -1,5 +1,5 @@
-"""Judging sound: how well it fits what was seen and said. Measures here, `mmaudio eval` is the command.
+"""Evaluation metrics for generated sound; the command is `mmaudio eval`.
 
-Every measure is a small pure function on arrays. Nothing here trains or changes the model that is judged; settings
-were chosen on training seeds of the world (`mmaudio_model.procedural_world`), never on held-out ones.
+Every metric is a pure function on arrays. Nothing trains or changes the evaluated model. Thresholds were chosen on
+training seeds of `mmaudio_model.procedural_world`, never on held-out ones.
 """

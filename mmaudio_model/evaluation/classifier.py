@@ -1,7 +1,7 @@
-"""Which class of the world a sound is: a small convolutional network on log-mel spectrograms, trained by us.
+"""Classifier of the procedural world's sound classes: a small convolutional network on log-mel spectrograms.
 
-Its weights lie beside this file; `classifier_training` makes them. It judges what other networks make,
-so it is trained to bear other levels, noise and blur.
+Its weights are beside this file, trained by `classifier_training`. It evaluates generated sounds, so it is trained to
+tolerate level changes, noise and blur.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mmaudio_model.variants import MODE_16K
 WEIGHTS = Path(__file__).with_name("classifier.safetensors")
 WIDTHS = (16, 32, 48, 64)
 CENTRE, SPREAD = -3.0, 1.0
-"""About the mean and the standard deviation of the world's log10-mel values."""
+"""Approximate mean and standard deviation of log10-mel values in the procedural world."""
 
 
 class SoundClassifier(nn.Module):
@@ -39,7 +39,8 @@ class SoundClassifier(nn.Module):
 
     def forward(self, mels: Tensor) -> Tensor:
         features = rearrange(self.body((mels[:, None] - CENTRE) / SPREAD), "B C F T -> B (C F) T")
-        return self.head(torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1))
+        out: Tensor = self.head(torch.cat([features.mean(dim=2), features.amax(dim=2)], dim=1))
+        return out
 
 
 def load_classifier(path: Path = WEIGHTS) -> SoundClassifier:

@@ -1,4 +1,4 @@
-"""Training of the sound classifier on the world's training seeds: `mmaudio eval train-classifier`."""
+"""Training of the sound classifier on training seeds of the procedural world: `mmaudio eval train-classifier`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRAINING_SEEDS_FROM = 700_000
 BATCH = 32
 LEARNING_RATE = 2e-3
 SHORTEST_CROP = 0.4
-"""Share of a clip that a training crop has at least."""
+"""Least share of a clip in a training crop."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Sounds:
 
 
 def render_sounds(first_seed: int, count: int) -> Sounds:
-    """Render the sound of scenes, all classes in turn."""
+    """Render the sound of scenes, cycling through the classes."""
     labels = [index % len(CLASSES) for index in range(count)]
     scenes = (make_scene(first_seed + index, class_name=CLASSES[label]) for index, label in enumerate(labels))
     mels = log_mels([make_sound(scene, JUDGED_RATE_HZ) for scene in scenes])
@@ -44,7 +44,7 @@ def render_sounds(first_seed: int, count: int) -> Sounds:
 def train_classifier(
     sounds: Sounds, *, epochs: int, seed: int = 0, on_epoch: Callable[[int, float], None] | None = None
 ) -> SoundClassifier:
-    """Train a classifier; `on_epoch` is told each epoch's number, from 1, and its mean loss."""
+    """Train a classifier; `on_epoch` is called with each epoch's number, from 1, and its mean loss."""
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
     classifier = SoundClassifier()
@@ -69,7 +69,7 @@ def train_classifier(
 
 @torch.inference_mode()
 def accuracy(classifier: SoundClassifier, sounds: Sounds) -> float:
-    """Return the share of sounds that are put into their class."""
+    """Return the share of correctly classified sounds."""
     right = [
         int((classifier(mels).argmax(dim=1) == labels).sum())
         for mels, labels in zip(sounds.mels.split(BATCH), sounds.labels.split(BATCH), strict=True)
@@ -78,12 +78,12 @@ def accuracy(classifier: SoundClassifier, sounds: Sounds) -> float:
 
 
 def held_out_sounds(count: int) -> Sounds:
-    """Render held-out sounds, to say how good a classifier is; never to train or to choose one."""
+    """Render held-out sounds, only to measure a classifier; never to train or select one."""
     return render_sounds(HELD_OUT_FROM, count)
 
 
 def save_classifier(classifier: SoundClassifier, path: Path) -> None:
-    """Write the weights as float16 safetensors, under another name first."""
+    """Write the weights as float16 safetensors; the file appears only when complete."""
     draft = path.with_name(f".{path.name}.part")
     try:
         save_file({name: value.half().contiguous() for name, value in classifier.state_dict().items()}, draft)
@@ -93,7 +93,7 @@ def save_classifier(classifier: SoundClassifier, path: Path) -> None:
 
 
 def augment(mels: Tensor, rng: torch.Generator) -> Tensor:
-    """Return crops of log10-mel spectrograms (B, 80, T) as another microphone, level or vocoder might give them."""
+    """Return random crops of log10-mel spectrograms (B, 80, T) with changed level, tone, noise and blur."""
     count, bands, frames = mels.shape
 
     def uniform(low: float, high: float, *shape: int) -> Tensor:
@@ -105,9 +105,9 @@ def augment(mels: Tensor, rng: torch.Generator) -> Tensor:
     level = uniform(-0.5, 0.25, count, 1, 1)  # -10 to 5 dB
     tone = interpolate(uniform(-0.15, 0.15, count, 1, 5), bands, mode="linear").transpose(1, 2)  # +-3 dB
     noise = uniform(-5.0, -3.6, count, 1, 1) + 0.15 * torch.randn(crop.shape, generator=rng)
-    heard = torch.log10(10 ** (crop + level + tone) + 10**noise)
-    # Every other one is blurred over three frames and bands, as an autoencoder does.
-    blurred = avg_pool2d(heard[:, None], 3, stride=1, padding=1, count_include_pad=False)[:, 0]
+    mixed = torch.log10(10 ** (crop + level + tone) + 10**noise)
+    # Half of them are blurred over three frames and bands, as by an autoencoder.
+    blurred = avg_pool2d(mixed[:, None], 3, stride=1, padding=1, count_include_pad=False)[:, 0]
     share = uniform(0.0, 1.0, count, 1, 1) * (uniform(0.0, 1.0, count, 1, 1) < 0.5)
     uneven = uniform(0.0, 0.1, count, 1, 1) * torch.randn(crop.shape, generator=rng)
-    return (heard + share * (blurred - heard) + uneven).clamp(min=-5.0)
+    return (mixed + share * (blurred - mixed) + uneven).clamp(min=-5.0)

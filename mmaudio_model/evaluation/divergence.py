@@ -1,4 +1,4 @@
-"""What a classifier says of two sets of sounds: KL and inception score, on any classifier's probabilities."""
+"""KL divergence and inception score on the class probabilities of any classifier."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 from mmaudio_model.errors import RequestInvalidError
 
 SMALLEST = 1e-6
-"""Added to probabilities, so that a class that was ruled out costs much and not everything."""
+"""Added to probabilities, so that a class of probability 0 gives a large but finite divergence."""
 
 
 def kl_divergence(reference: np.ndarray, generated: np.ndarray) -> float:
     """Return the mean of KL(reference || generated) over pairs, in nats.
 
     Args:
-        reference, generated: probabilities, (N, classes) each; row k of both belongs together.
+        reference, generated: probabilities, (N, classes) each; rows are paired.
 
     Raises:
         RequestInvalidError: the shapes differ, or there is no pair.
@@ -30,8 +30,8 @@ def kl_divergence(reference: np.ndarray, generated: np.ndarray) -> float:
 def inception_score(probabilities: np.ndarray) -> float:
     """Return exp of the mean KL of each sound's probabilities (N, classes) to their mean.
 
-    It is 1 where all sounds are alike or none is clear, and the number of classes where all are clear and there are
-    as many of each.
+    It is 1 if all sounds are alike or all are ambiguous, and the number of classes if all are unambiguous and classes
+    are equally frequent.
 
     Raises:
         RequestInvalidError: there is no sound.

@@ -23,7 +23,7 @@ SUFFIXES = frozenset({".flac", ".m4a", ".mkv", ".mov", ".mp3", ".mp4", ".ogg", "
 
 @dataclass(frozen=True)
 class Pairs:
-    """Files of both folders by stem, and what stands alone."""
+    """Files of both folders paired by stem, and the unpaired ones."""
 
     both: dict[str, tuple[Path, Path]]
     only_generated: tuple[str, ...]
@@ -31,10 +31,10 @@ class Pairs:
 
 
 def pair_files(generated: Path, reference: Path) -> Pairs:
-    """Pair sound and video files by their names without the ending.
+    """Pair sound and video files by their names without extension.
 
     Raises:
-        RequestInvalidError: two files of a folder share a stem, or nothing pairs.
+        RequestInvalidError: two files of a folder share a stem, or there is no pair.
         OSError: a folder cannot be read.
     """
     ours, theirs = by_stem(generated), by_stem(reference)
@@ -53,17 +53,17 @@ def evaluate_folders(
     labels: Mapping[str, str] | None = None,
     on_progress: Callable[[str, int, int], None] = lambda _name, _done, _count: None,
 ) -> dict[str, Any]:
-    """Return the report.
+    """Return the report: nested metrics, ready for JSON.
 
-    The truth about onsets is what the detector hears in the reference. Classes are the world's: what the
-    classifier says of other sounds means little.
+    Reference onsets are those detected in the reference sound. Classes are those of the procedural world and mean
+    little for other sounds.
 
     Args:
-        labels: class of each stem; class accuracy is over the pairs that have one.
+        labels: class by stem; class accuracy covers the pairs that have one.
 
     Raises:
-        RequestInvalidError: a label is not a class of the world.
-        MediaInvalidError: a file has no sound that can be read.
+        RequestInvalidError: a label is not a class of the procedural world.
+        MediaInvalidError: a file has no readable sound.
     """
     labels = {stem: label for stem, label in (labels or {}).items() if stem in pairs.both}
     for stem, label in labels.items():
@@ -78,25 +78,25 @@ def evaluate_folders(
         match_onsets(detect_onsets(theirs, JUDGED_RATE_HZ), detect_onsets(ours, JUDGED_RATE_HZ))
         for ours, theirs in zip(generated, reference, strict=True)
     )
-    heard = class_probabilities(classifier, generated)
+    probabilities = class_probabilities(classifier, generated)
     report: dict[str, Any] = {
         "pairs": len(pairs.both),
         "only_generated": list(pairs.only_generated),
         "only_reference": list(pairs.only_reference),
         "onsets": matches.figures(),
         "log_mel_frechet_distance": log_mel_frechet_distance(log_mels(generated), log_mels(reference)),
-        "classifier_kl": kl_divergence(class_probabilities(classifier, reference), heard),
-        "classifier_inception_score": inception_score(heard),
+        "classifier_kl": kl_divergence(class_probabilities(classifier, reference), probabilities),
+        "classifier_inception_score": inception_score(probabilities),
     }
     if labels:
-        named = dict(zip(pairs.both, heard, strict=True))
+        named = dict(zip(pairs.both, probabilities, strict=True))
         right = [CLASSES[int(np.argmax(named[stem]))] == label for stem, label in labels.items()]
         report |= {"labelled": len(labels), "class_accuracy": float(np.mean(right))}
     return report
 
 
 def by_stem(folder: Path) -> dict[str, Path]:
-    """Return the sound and video files of a folder by their names without the ending.
+    """Return the sound and video files of a folder by their names without extension.
 
     Raises:
         RequestInvalidError: two share a stem.
@@ -107,6 +107,6 @@ def by_stem(folder: Path) -> dict[str, Path]:
         if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
             continue
         if path.stem in found:
-            raise RequestInvalidError(f"{found[path.stem]} and {path} share a name; which one is meant?")
+            raise RequestInvalidError(f"{found[path.stem]} and {path} have the same name; keep one of them.")
         found[path.stem] = path
     return found

@@ -1,8 +1,8 @@
 """The Fréchet distance between two sets of sounds, in the style of FAD (Kilgour et al., 2019).
 
-Each set is taken for a Gaussian of its features: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). FAD's features are a
-network's; those of our log-mel Fréchet distance need none. They are patches of the log10-mel spectrogram: 256 ms,
-every 128 ms, averaged to 16 bands and 8 steps of 32 ms (128 numbers). The distance is 0 for equal sets and has no unit.
+Each set is modelled as a Gaussian of its features: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)). FAD uses features of a
+network; our log-mel Fréchet distance uses patches of the log10-mel spectrogram: 256 ms long, every 128 ms, averaged to
+16 bands and 8 steps of 32 ms (128 values). The distance is 0 for equal sets and has no unit.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Gaussian:
 
 
 def gaussian(features: np.ndarray) -> Gaussian:
-    """Return the Gaussian of features (N, D).
+    """Return mean and covariance of features (N, D).
 
     Raises:
-        RequestInvalidError: fewer than two of them.
+        RequestInvalidError: there are fewer than two rows.
     """
     if features.ndim != 2 or len(features) < 2:
         raise RequestInvalidError(f"Got features of shape {features.shape}; (N, D) with N of at least 2 is needed.")
@@ -41,9 +41,8 @@ def gaussian(features: np.ndarray) -> Gaussian:
 def frechet_distance(one: Gaussian, other: Gaussian) -> float:
     """Return the squared Fréchet (Wasserstein-2) distance of two Gaussians.
 
-    The trace of the root of C1 C2 is that of the symmetric C1^(1/2) C2 C1^(1/2), whose eigenvalues are real and not
-    negative: no root of a matrix that is not symmetric, which is what becomes complex where a covariance has no
-    full rank.
+    The trace of (C1 C2)^(1/2) equals that of the root of the symmetric C1^(1/2) C2 C1^(1/2), whose eigenvalues are
+    real and non-negative. The root of the asymmetric product can become complex if a covariance is rank deficient.
     """
     values, vectors = np.linalg.eigh(one.covariance)
     root = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
@@ -54,7 +53,7 @@ def frechet_distance(one: Gaussian, other: Gaussian) -> float:
 
 
 def log_mel_patches(mels: Iterable[np.ndarray]) -> np.ndarray:
-    """Return the patches of log-mel spectrograms (80, frames) as rows, float64 (N, 128); short ones may have none."""
+    """Return the patches of log-mel spectrograms (80, frames) as rows, float64 (N, 128); short ones may give none."""
     rows = []
     for mel in mels:
         bands, steps = mel.shape[0] // BAND_GROUP, mel.shape[1] // FRAME_GROUP

@@ -1,4 +1,4 @@
-"""Onsets against events: which belong together, how many were found, and how late they are."""
+"""Matching of detected onsets with true events: precision, recall, F1 and delays."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ TOLERANCE_S = 0.06
 
 @dataclass(frozen=True)
 class Matches:
-    """How the onsets of a sound, or of many, compare with the truth."""
+    """Result of matching the onsets of one or more sounds with the true events."""
 
     expected: int
     detected: int
     delays_s: tuple[float, ...]
-    """One a matched pair: detected minus true, so positive is late."""
+    """Delay of each matched pair in seconds: detected minus true, so positive means late."""
 
     @property
     def precision(self) -> float:
@@ -29,12 +29,12 @@ class Matches:
 
     @property
     def f1(self) -> float:
-        """Return the harmonic mean of precision and recall; 1 where nothing was to be found and nothing was."""
+        """Return the harmonic mean of precision and recall; 1 if there are neither events nor onsets."""
         total = self.expected + self.detected
         return 2 * len(self.delays_s) / total if total else 1.0
 
     def figures(self) -> dict[str, float | int | None]:
-        """Return the numbers of a report; delays are None where nothing matched."""
+        """Return the values for a report; delays are None if nothing matched."""
         delays = np.array(self.delays_s)
         return {
             "f1": self.f1,
@@ -55,10 +55,9 @@ def match_onsets(
     *,
     tolerance_s: float = TOLERANCE_S,
 ) -> Matches:
-    """Pair as many onsets with events as can be, each at most once and within the tolerance.
+    """Match onsets with events, each at most once and within the tolerance.
 
-    Going through both in time order and pairing whatever is close enough gives the most pairs that there can be:
-    what is left out is too early for every event that is still free.
+    The greedy matching in time order is maximal: a skipped onset is too early for every remaining event.
     """
     expected, detected = sorted(map(float, expected_s)), sorted(map(float, detected_s))
     delays: list[float] = []
@@ -77,7 +76,7 @@ def match_onsets(
 
 
 def pool(matches: Iterable[Matches]) -> Matches:
-    """Return the matches of many sounds as one: every event counts the same."""
+    """Return the combined matches of many sounds; every event has equal weight."""
     every = list(matches)
     return Matches(
         sum(one.expected for one in every),

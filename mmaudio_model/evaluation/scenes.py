@@ -1,4 +1,4 @@
-"""Held-out scenes as a model meets them: frames as they would be read from a file, captions, and the true sound."""
+"""Held-out scenes as model inputs: frames as read from a video file, captions, and the true sound."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mmaudio_model.procedural_world.sound import make_sound
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS, Variant
 
 PICTURE_HEIGHT, PICTURE_WIDTH = 180, 320
-"""Videos have other sides than the encoders' squares: the project's own resizing is part of what is judged."""
+"""Differs from the encoders' square inputs, so that resizing is part of the evaluation."""
 
 
 def held_out_scenes(count: int, duration_s: float) -> list[Scene]:
-    """Return held-out scenes, all classes in turn, so that any count of them is balanced."""
+    """Return held-out scenes, cycling through the classes, so that any number of them is balanced."""
     return [
         make_scene(HELD_OUT_FROM + index, duration_s=duration_s, class_name=CLASSES[index % len(CLASSES)])
         for index in range(count)
@@ -26,7 +26,7 @@ def held_out_scenes(count: int, duration_s: float) -> list[Scene]:
 
 
 def true_sound(scene: Scene) -> np.ndarray:
-    """Return what the scene really sounds like, float32 (samples,), at JUDGED_RATE_HZ."""
+    """Return the scene's true sound, float32 (samples,), at JUDGED_RATE_HZ."""
     return make_sound(scene, JUDGED_RATE_HZ)
 
 
@@ -34,15 +34,15 @@ def true_onsets_s(scene: Scene) -> list[float]:
     return [event.time_s for event in scene.events]
 
 
-def filmed(scene: Scene, variant: Variant) -> VideoFrames:
-    """Return the frames that reading a 25 fps video of the scene would give: 16:9 pictures, resized as always."""
+def render_frames(scene: Scene, variant: Variant) -> VideoFrames:
+    """Return the frames that reading a 25 fps, 16:9 video of the scene would give."""
     painter = Painter(scene, PICTURE_HEIGHT, PICTURE_WIDTH)
     clips, syncs = frame_counts(scene.duration_s)
-    # At 8 fps one sees the frame that is shown at that instant.
-    seen = [index * SYNC_FPS // CLIP_FPS for index in range(clips)]
-    pictures = [painter.frame(index / SYNC_FPS) for index in range(max(syncs, seen[-1] + 1))]
+    # At 8 fps, the frame shown at that instant is used.
+    clip_indices = [index * SYNC_FPS // CLIP_FPS for index in range(clips)]
+    pictures = [painter.frame(index / SYNC_FPS) for index in range(max(syncs, clip_indices[-1] + 1))]
     return VideoFrames(
-        clip=np.stack([stretch(pictures[index], variant.clip.frame_size, torch_resize) for index in seen]),
+        clip=np.stack([stretch(pictures[index], variant.clip.frame_size, torch_resize) for index in clip_indices]),
         sync=np.stack([crop(picture, variant.sync.frame_size, torch_resize) for picture in pictures[:syncs]]),
         duration_s=scene.duration_s,
     )

@@ -1,4 +1,4 @@
-"""Sounds as the measures want them: mono at 16 kHz, and their log-mel spectrograms."""
+"""Sounds in the form the metrics need: mono at 16 kHz, and their log-mel spectrograms."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mmaudio_model.networks.mel import MelSpectrogram
 from mmaudio_model.variants import MODE_16K
 
 JUDGED_RATE_HZ = 16_000
-"""All sounds are judged at this rate, whatever they were made at."""
+"""All sounds are resampled to this rate before evaluation."""
 SHORTEST_SAMPLES = MODE_16K.n_fft
 
 
@@ -33,11 +33,11 @@ def read_sound(path: Path, sample_rate_hz: int = JUDGED_RATE_HZ) -> np.ndarray:
     """Return the sound of a file (sound or video), mixed to mono at a rate, float32 (samples,).
 
     Raises:
-        MediaInvalidError: it has no sound that can be read.
+        MediaInvalidError: it has no readable sound.
         OSError: it cannot be opened.
     """
     try:
-        with path.open("rb") as file, av.open(file) as container:
+        with path.open("rb") as file, av.open(file, "r") as container:
             if not container.streams.audio:
                 raise MediaInvalidError(f"{path} has no sound.")
             resampler = av.AudioResampler(format="flt", layout="mono", rate=sample_rate_hz)
@@ -52,10 +52,10 @@ def read_sound(path: Path, sample_rate_hz: int = JUDGED_RATE_HZ) -> np.ndarray:
 
 @torch.inference_mode()
 def log_mels(waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return log10-mel spectrograms, float32 (80, samples // 256) each: the analysis that the 16 kHz models have.
+    """Return log10-mel spectrograms, float32 (80, samples // 256) each, as used by the 16 kHz models.
 
     Args:
-        waveforms: mono at JUDGED_RATE_HZ; what is shorter than one window is filled up with zeros.
+        waveforms: mono at JUDGED_RATE_HZ; shorter ones than a window are zero-padded.
     """
     mel = MelSpectrogram(MODE_16K)
     filled = (np.pad(one, (0, max(0, SHORTEST_SAMPLES - len(one)))) for one in waveforms)

@@ -1,4 +1,4 @@
-"""A report for people: the figures of each part in a table. The JSON has more of them."""
+"""Terminal output of a report: a table with the main metrics of each part. The JSON has all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = {
 
 
 def parts_table(report: Mapping[str, Any], parts: tuple[str, ...]) -> Table:
-    """Return a row for each part that the report has, and a column for each figure that a part has."""
+    """Return a table with a row per part in the report and a column per metric that any of them has."""
     rows = {part: [_figure(report[part], path) for path in COLUMNS.values()] for part in parts if report.get(part)}
     used = [column for column in range(len(COLUMNS)) if any(row[column] for row in rows.values())]
     table = Table("", *(list(COLUMNS)[column] for column in used), box=None, pad_edge=False)
@@ -56,8 +56,11 @@ def speed_line(report: Mapping[str, Any]) -> str | None:
     )
 
 
-def pretrained_lines(field: Mapping[str, Any]) -> list[str]:
-    """Return a line for each of the field's metrics: its figure, or why there is none."""
-    lines = [f"{name}: {value:.4g} ({field['judged'][name]} clips)" for name, value in field.get("metrics", {}).items()]
-    lines += [f"{name}: left out. {reason}" for name, reason in field.get("left_out", {}).items()]
-    return lines + [f"{name}: failed. {reason}" for name, reason in field.get("errors", {}).items()]
+def pretrained_lines(pretrained: Mapping[str, Any]) -> list[str]:
+    """Return a line for each metric on a pretrained network: its value, or why there is none."""
+    lines = [
+        f"{name}: {value:.4g} ({pretrained['clip_counts'][name]} clips)"
+        for name, value in pretrained.get("metrics", {}).items()
+    ]
+    lines += [f"{name}: skipped. {reason}" for name, reason in pretrained.get("skipped", {}).items()]
+    return lines + [f"{name}: failed. {reason}" for name, reason in pretrained.get("errors", {}).items()]

@@ -1,8 +1,7 @@
-"""How well a variant does on held-out scenes of the world: `mmaudio eval world`.
+"""Evaluation of a variant on held-out scenes of the procedural world: `mmaudio eval world`.
 
-From the video alone, the words alone, and with a negative prompt, each scene has a sound generated. A "shuffled
-video" needs no generation of its own: it is the sound of another scene of the same class, held against this scene's
-events.
+A sound is generated for each scene from the video alone, from text alone, and with a negative prompt. "Shuffled" needs
+no generation: it compares the sound of another scene of the same class with this scene's events.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from mmaudio_model.evaluation.classifier import SoundClassifier, class_probabili
 from mmaudio_model.evaluation.frechet import log_mel_frechet_distance
 from mmaudio_model.evaluation.matching import Matches, match_onsets, pool
 from mmaudio_model.evaluation.onsets import detect_onsets
-from mmaudio_model.evaluation.scenes import filmed, true_onsets_s, true_sound
+from mmaudio_model.evaluation.scenes import render_frames, true_onsets_s, true_sound
 from mmaudio_model.evaluation.sounds import JUDGED_RATE_HZ, at_judged_rate, log_mels
 from mmaudio_model.media.frames import VideoFrames
 from mmaudio_model.pipeline import GenerationRequest, Pipeline
@@ -31,12 +30,12 @@ SPEED_STEPS = 25
 SPEED_RUNS = 3
 
 OnProgress = Callable[[str, int, int], None]
-"""Told what is being made, how many are done, and of how many."""
+"""Called with (what is being generated, done, total)."""
 
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """How sounds are generated."""
+    """Options of the generation."""
 
     num_steps: int = 25
     cfg_strength: float = 4.5
@@ -44,13 +43,13 @@ class GenerationOptions:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """What listens: the same for generated and for true sounds."""
+class SceneMetrics:
+    """Computes class and onset metrics, for generated and for true sounds alike."""
 
     classifier: SoundClassifier
 
     def classes(self, scenes: Sequence[Scene], sounds: Sequence[np.ndarray]) -> dict[str, Any]:
-        """Say how many sounds are of their scene's class, and how sure of it the classifier is."""
+        """Return the share of sounds classified as their scene's class, its mean probability, and the confusions."""
         own = own_class_numbers(scenes)
         probabilities = class_probabilities(self.classifier, sounds)
         right = probabilities.argmax(axis=1) == own
@@ -62,7 +61,7 @@ class Judge:
         }
 
     def onsets(self, scenes: Sequence[Scene], sounds: Sequence[np.ndarray]) -> dict[str, Any]:
-        """Compare each sound's onsets with its scene's events, in the impact scenes."""
+        """Match each sound's onsets with its scene's events; only scenes of impact classes count."""
         matches: defaultdict[str, list[Matches]] = defaultdict(list)
         for scene, sound in zip(scenes, sounds, strict=True):
             if scene.class_name in IMPACT_CLASSES:
@@ -80,9 +79,9 @@ def own_class_numbers(scenes: Iterable[Scene]) -> np.ndarray:
 
 
 def shuffled_order(scenes: Sequence[Scene]) -> list[int]:
-    """Return for each scene the place of another one of its class: the next, and the first after the last.
+    """Return for each scene the index of the next scene of its class, cyclically.
 
-    A class with one scene has no other: there the scene's own place stands, and whoever asks leaves it out.
+    A scene that is the only one of its class gets its own index, which callers must skip.
     """
     places: defaultdict[str, list[int]] = defaultdict(list)
     for place, scene in enumerate(scenes):
@@ -97,29 +96,29 @@ def shuffled_order(scenes: Sequence[Scene]) -> list[int]:
 def evaluate_world(
     pipeline: Pipeline,
     scenes: Sequence[Scene],
-    judge: Judge,
+    metrics: SceneMetrics,
     *,
     parts: Iterable[str] = PARTS,
     generation_options: GenerationOptions = GenerationOptions(),
     on_progress: OnProgress = lambda _name, _done, _count: None,
 ) -> dict[str, Any]:
-    """Return the report: nested figures, ready for JSON. `true` is how the judges do on the true sounds."""
+    """Return the report: nested metrics, ready for JSON. `true` has the metrics of the true sounds."""
     wanted = set(parts)
     truth = [true_sound(scene) for scene in scenes]
     true_mels = log_mels(truth)
 
-    def judged(sounds: Sequence[np.ndarray]) -> dict[str, Any]:
+    def sound_metrics(sounds: Sequence[np.ndarray]) -> dict[str, Any]:
         distance = log_mel_frechet_distance(log_mels(sounds), true_mels)
-        return {"log_mel_frechet_distance": distance, **judge.classes(scenes, sounds)}
+        return {"log_mel_frechet_distance": distance, **metrics.classes(scenes, sounds)}
 
     half = len(scenes) // 2
-    report: dict[str, Any] = {"true": {**judge.classes(scenes, truth), **judge.onsets(scenes, truth)}}
-    # What two sets of true sounds are apart: no model can be expected to do better.
+    report: dict[str, Any] = {"true": {**metrics.classes(scenes, truth), **metrics.onsets(scenes, truth)}}
+    # The distance between two sets of true sounds: a lower bound for any model.
     report["true"]["log_mel_frechet_distance"] = log_mel_frechet_distance(true_mels[:half], true_mels[half:])
     videos: list[VideoFrames] = []
     if wanted & {"video", "shuffled", "negative", "speed"}:
         for scene in scenes:
-            videos.append(filmed(scene, pipeline.variant))
+            videos.append(render_frames(scene, pipeline.variant))
             on_progress("frames", len(videos), len(scenes))
 
     def generate(name: str, **fields: Sequence[Any]) -> list[np.ndarray]:
@@ -138,22 +137,22 @@ def evaluate_world(
         )
 
     if wanted & {"video", "shuffled", "negative"}:
-        seen = generate("video", video=videos)
+        from_video = generate("video", video=videos)
         if "video" in wanted:
-            report["video"] = {**judged(seen), **judge.onsets(scenes, seen)}
+            report["video"] = {**sound_metrics(from_video), **metrics.onsets(scenes, from_video)}
         if "shuffled" in wanted:
             order = shuffled_order(scenes)
             pairs = [
-                (scene, seen[other])
+                (scene, from_video[other])
                 for place, (scene, other) in enumerate(zip(scenes, order, strict=True))
                 if other != place
             ]
-            report["shuffled"] = judge.onsets([scene for scene, _ in pairs], [sound for _, sound in pairs])
+            report["shuffled"] = metrics.onsets([scene for scene, _ in pairs], [sound for _, sound in pairs])
         if "negative" in wanted:
             without = generate("negative", video=videos, negative_prompt=[scene.captions[0] for scene in scenes])
-            report["negative"] = _lowered(judge.classifier, scenes, seen, without)
+            report["negative"] = _negative_prompt(metrics.classifier, scenes, from_video, without)
     if "text" in wanted:
-        report["text"] = judged(generate("text", prompt=[scene.captions[0] for scene in scenes]))
+        report["text"] = sound_metrics(generate("text", prompt=[scene.captions[0] for scene in scenes]))
     if "speed" in wanted:
         report["speed"] = _speed(pipeline, scenes[0], videos[0], generation_options.cfg_strength, on_progress)
     return report
@@ -162,22 +161,25 @@ def evaluate_world(
 def generate_sounds(
     pipeline: Pipeline, requests: Sequence[GenerationRequest], batch_size: int, on_done: Callable[[int], None]
 ) -> list[np.ndarray]:
-    """Return each request's sound at JUDGED_RATE_HZ; the requests must be of one kind."""
+    """Return each request's sound at JUDGED_RATE_HZ; all requests must have one batch key."""
     sounds: list[np.ndarray] = []
     for start in range(0, len(requests), batch_size):
         for waveform in pipeline.generate(requests[start : start + batch_size]):
-            assert waveform is not None, "nobody asked it to leave the batch"
+            assert waveform is not None, "no row was dropped"
             sounds.append(at_judged_rate(waveform, pipeline.variant.sample_rate_hz))
         on_done(len(sounds))
     return sounds
 
 
-def _lowered(
-    classifier: SoundClassifier, scenes: Sequence[Scene], seen: Sequence[np.ndarray], without: Sequence[np.ndarray]
+def _negative_prompt(
+    classifier: SoundClassifier,
+    scenes: Sequence[Scene],
+    from_video: Sequence[np.ndarray],
+    without: Sequence[np.ndarray],
 ) -> dict[str, Any]:
-    """Say how probable each scene's class is without and with its caption as the negative prompt."""
+    """Return the probability of each scene's class without and with its caption as negative prompt."""
     rows, own = np.arange(len(scenes)), own_class_numbers(scenes)
-    before = class_probabilities(classifier, seen)[rows, own]
+    before = class_probabilities(classifier, from_video)[rows, own]
     after = class_probabilities(classifier, without)[rows, own]
     return {
         "class_probability_without": float(before.mean()),
@@ -191,7 +193,7 @@ def _lowered(
 def _speed(
     pipeline: Pipeline, scene: Scene, video: VideoFrames, cfg_strength: float, on_progress: OnProgress
 ) -> dict[str, Any]:
-    """Time one clip alone, from frames in memory to a waveform."""
+    """Measure the time for one clip alone, from frames in memory to a waveform."""
     request = GenerationRequest(
         duration_s=scene.duration_s, seed=0, num_steps=SPEED_STEPS, cfg_strength=cfg_strength, video=video
     )
@@ -215,7 +217,7 @@ def _by_class(scenes: Sequence[Scene], values: np.ndarray) -> dict[str, float]:
 
 
 def _confusions(scenes: Sequence[Scene], probabilities: np.ndarray) -> dict[str, dict[str, int]]:
-    """Return for each class how often its sounds were taken for which."""
+    """Return for each true class the counts of predicted classes."""
     counts: dict[str, dict[str, int]] = {}
     for scene, number in zip(scenes, probabilities.argmax(axis=1), strict=True):
         row = counts.setdefault(scene.class_name, {})

@@ -1,1 +1,1 @@
-"""The page of `mmaudio gradio`: the model in a browser on this machine, without the platform."""
+"""The Gradio app of `mmaudio gradio`: the model in a browser, without the platform."""

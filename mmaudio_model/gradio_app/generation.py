@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,24 +13,22 @@ import numpy as np
 import torch
 
 from mmaudio_model.errors import RequestInvalidError
-from mmaudio_model.local_run import GenerationOptions, read_request, write_result
-from mmaudio_model.pipeline import GenerationRequest, Pipeline, text_is_cut
+from mmaudio_model.local_run import GenerationOptions, read_request, request_warnings, write_result
+from mmaudio_model.pipeline import GenerationRequest, Pipeline
 
 RANDOM_SEED = -1
-# A browser's numbers are exact up to here, and the seed that is shown must be the one that was used.
-LARGEST_SEED = 2**53 - 1
-MOST_STEPS = 100
-MOST_GUIDANCE = 20.0
-SHORTER_S = 0.05
-"""By how much a video may fall short of what was asked for without a word."""
+# Integers are exact in a browser up to this value, and the displayed seed must be the one used.
+MAX_SEED = 2**53 - 1
+MAX_STEPS = 100
+MAX_GUIDANCE = 20.0
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Called with (what is being done, steps done, steps in all)."""
+"""Called with (activity, steps done, total)."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """The fields of a tab as a person left them; None where a number was taken out. Durations in seconds."""
+    """Values of a tab's fields; None for an empty number field. Durations in seconds."""
 
     prompt: str = ""
     negative_prompt: str = ""
@@ -42,7 +40,7 @@ class Form:
 
 @dataclass(frozen=True)
 class GeneratedFiles:
-    """A result: its files, the seed it was made with, and what the person should know of it."""
+    """A result: its files, the seed used, and warnings for the user."""
 
     sound: Path
     video: Path | None
@@ -51,14 +49,14 @@ class GeneratedFiles:
 
 
 class SoundGenerator:
-    """The loaded model and the folder for results. Any thread may call it; one at a time has the device."""
+    """Generates sounds with a loaded model and writes them to a folder. Thread-safe: one request runs at a time."""
 
     def __init__(self, pipeline: Pipeline, output: Path) -> None:
         self.variant = pipeline.variant
         self._pipeline, self._output = pipeline, output
         self._device = threading.Lock()
 
-    def make(
+    def generate(
         self,
         form: Form,
         *,
@@ -66,63 +64,62 @@ class SoundGenerator:
         image: Path | None = None,
         on_progress: ProgressCallback | None = None,
     ) -> GeneratedFiles:
-        """Make a sound and write it under a name of its own.
+        """Generate a sound and write it under a unique name.
 
         Raises:
-            RequestInvalidError: a knob is out of its range, or the device has too little memory for it.
+            RequestInvalidError: a value is out of range, or the device has too little memory.
             MediaError: the file cannot be read.
             OSError: the result cannot be written.
         """
-        tell = on_progress or _ignore
+        report_progress = on_progress or _ignore
         generation_options, duration_s = parse_form(form)
-        tell("read", 0, generation_options.num_steps)
+        report_progress("read", 0, generation_options.num_steps)
         request = read_request(self.variant, generation_options, video=video, image=image, duration_s=duration_s)
         with self._device:
-            waveform = self._generate(request, tell)
-        tell("write", generation_options.num_steps, generation_options.num_steps)
+            waveform = self._generate(request, report_progress)
+        report_progress("write", generation_options.num_steps, generation_options.num_steps)
         written = write_result(
             self._output, unique_stem(), waveform, self.variant, video=video, duration_s=request.duration_s
         )
-        sound, *videos = written.paths
         return GeneratedFiles(
-            sound=sound,
-            video=videos[0] if videos else None,
+            sound=written.sound,
+            video=written.video,
             seed=generation_options.seed,
-            warnings=(*_warnings(request, duration_s), *written.warnings),
+            warnings=(*request_warnings(request, duration_s), *written.warnings),
         )
 
-    def _generate(self, request: GenerationRequest, tell: ProgressCallback) -> np.ndarray:
+    def _generate(self, request: GenerationRequest, report_progress: ProgressCallback) -> np.ndarray:
         steps = request.num_steps
 
         def on_stage(stage: str) -> None:
-            tell(stage, steps if stage == "vocode" else 0, steps)
+            report_progress(stage, steps if stage == "vocode" else 0, steps)
 
         def on_step(step: int, of: int) -> None:
-            tell("sample", step, of)
+            report_progress("sample", step, of)
 
         try:
             (waveform,) = self._pipeline.generate([request], on_stage=on_stage, on_step=on_step)
         except torch.OutOfMemoryError as exc:
             raise RequestInvalidError(
-                f"{request.duration_s:g} s do not fit into the device's memory; ask for a shorter sound."
+                f"{request.duration_s:g} s do not fit into the device's memory; choose a shorter duration."
             ) from exc
-        assert waveform is not None, "nobody asked it to leave the batch"
+        assert waveform is not None, "no row was dropped"
         return waveform
 
 
 def parse_form(form: Form) -> tuple[GenerationOptions, float]:
-    """Return what the model is asked for, with a seed drawn if that was wished, and the duration in seconds.
+    """Return the options, with a random seed if requested, and the duration in seconds.
 
     Raises:
-        RequestInvalidError: a field is empty or out of its range.
+        RequestInvalidError: a field is empty or out of range.
     """
-    seed = _within("seed", form.seed, RANDOM_SEED, LARGEST_SEED)
+    seed = _in_range("seed", form.seed, RANDOM_SEED, MAX_SEED)
     generation_options = GenerationOptions(
         prompt=form.prompt,
         negative_prompt=form.negative_prompt,
         seed=secrets.randbelow(2**32) if seed == RANDOM_SEED else int(seed),
-        num_steps=int(_within("number of steps", form.num_steps, 1, MOST_STEPS)),
-        cfg_strength=_within("guidance strength", form.cfg_strength, 0, MOST_GUIDANCE),
+        num_steps=int(_in_range("number of steps", form.num_steps, 1, MAX_STEPS)),
+        cfg_strength=_in_range("guidance strength", form.cfg_strength, 0, MAX_GUIDANCE),
     )
     if form.duration_s is None:
         raise RequestInvalidError("The duration is empty; give a number of seconds.")
@@ -130,11 +127,11 @@ def parse_form(form: Form) -> tuple[GenerationOptions, float]:
 
 
 def unique_stem() -> str:
-    """Return a file name, without its ending, that no other result has: the time for people, chance for the rest."""
+    """Return a unique file name without extension: time stamp and random suffix."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(6)}"
 
 
-def _within(name: str, value: float | None, least: float, most: float) -> float:
+def _in_range(name: str, value: float | None, least: float, most: float) -> float:
     if value is None:
         raise RequestInvalidError(f"The {name} is empty; give a number from {least} to {most}.")
     if not least <= value <= most:
@@ -142,15 +139,5 @@ def _within(name: str, value: float | None, least: float, most: float) -> float:
     return value
 
 
-def _warnings(request: GenerationRequest, asked_s: float) -> Iterator[str]:
-    if request.video is not None:
-        yield from request.video.warnings
-        if request.duration_s < asked_s - SHORTER_S:
-            yield f"The video has {request.duration_s:.2f} s of the {asked_s:g} s asked for; so has the sound."
-    for name, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
-        if text and text_is_cut(text):
-            yield f"Only the first 75 tokens of the {name} are read."
-
-
 def _ignore(_doing: str, _done: int, _of: int) -> None:
-    """Nobody watches."""
+    """Default callback: ignore progress."""

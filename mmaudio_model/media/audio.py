@@ -1,4 +1,4 @@
-"""Sound to files: encoded by FFmpeg under another name and then renamed, so that nobody ever sees half a file."""
+"""Writes sound files with FFmpeg, under a temporary name that is replaced when the file is complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CHUNK_SAMPLES = 16_384
 
 @dataclass(frozen=True)
 class AudioFormat:
-    """How a format is written; `rates` are those that the codec knows (None: any)."""
+    """Codec and container of a format; `rates` are the codec's sample rates in Hz (None: any)."""
 
     container: str
     codec: str
@@ -32,7 +32,7 @@ class AudioFormat:
 
 AUDIO_FORMATS = MappingProxyType(
     {
-        # s32 makes FFmpeg write 24-bit FLAC: the model's float sound loses nothing that can be heard.
+        # s32 makes FFmpeg write 24-bit FLAC, which is lossless for practical purposes.
         "flac": AudioFormat("flac", "flac", "s32", "audio/flac"),
         "wav": AudioFormat("wav", "pcm_s24le", "s32", "audio/wav"),
         "mp3": AudioFormat("mp3", "libmp3lame", "fltp", "audio/mpeg", bit_rate=192_000),
@@ -64,7 +64,7 @@ def write_audio(path: Path, waveform: np.ndarray, sample_rate_hz: int, audio_for
 
 
 def add_audio_stream(container: Any, chosen: AudioFormat, sample_rate_hz: int) -> AudioStream:
-    """Add a mono stream to an output container; at the next higher rate that the codec knows, if it must be."""
+    """Add a mono stream to an output container, at the next higher sample rate the codec supports."""
     rate = sample_rate_hz
     if chosen.rates is not None and rate not in chosen.rates:
         rate = next((known for known in chosen.rates if known >= rate), chosen.rates[-1])

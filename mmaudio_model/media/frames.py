@@ -1,7 +1,7 @@
-"""Frames of a stretch of video, sampled by presentation time at both encoders' rates and resized.
+"""Frames of a section of a video, sampled by presentation time at both encoders' rates and resized.
 
-Only what is needed is decoded: from the key frame before the stretch to its end. Each distinct frame is converted and
-resized once, so memory grows with the stretch and not with the picture.
+Decoding starts at the key frame before the section and stops at its end. Each distinct frame is converted and resized
+once, so memory grows with the section's duration and not with the frame size.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from mmaudio_model.media.probe import MediaLimits, first_time_s, frame_rate, ope
 from mmaudio_model.media.resizing import Resize, crop, pillow_resize, stretch
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
 
-# Seeking costs a little and may land anywhere; a stretch that starts this early is reached by decoding.
+# Below this start, decoding from the beginning is cheaper and more reliable than seeking.
 SEEK_FROM_S = 2.0
-# Times are differences of doubles: what lies closer together than this is the same instant.
+# Tolerance for equal times, which are differences of doubles.
 SAME_INSTANT_S = 1e-6
 
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """What the encoders see, uint8 RGB: clip (T, size, size, 3) at 8 fps, sync (F, size, size, 3) at 25 fps."""
+    """Frames for the encoders, uint8 RGB: clip (T, size, size, 3) at 8 fps, sync (F, size, size, 3) at 25 fps."""
 
     clip: np.ndarray
     sync: np.ndarray
     duration_s: float
-    """Length of the stretch that is really there."""
+    """Duration that the video actually covers, in seconds."""
     warnings: tuple[str, ...] = ()
 
 
@@ -49,7 +49,7 @@ class ImageFrame:
 
 @dataclass
 class _Sampler:
-    """Gives each sample time k / rate the frame that is shown at that instant."""
+    """Assigns to each sample time k / rate the frame shown at that instant."""
 
     rate: int
     count: int
@@ -58,7 +58,7 @@ class _Sampler:
     _shown: np.ndarray | None = None
 
     def wants(self, until_s: float) -> bool:
-        """Say whether a sample time lies before `until_s` that has no frame yet."""
+        """Return whether a sample time before `until_s` has no frame yet."""
         return len(self.chosen) < self.count and len(self.chosen) / self.rate < until_s - SAME_INSTANT_S
 
     def show(self, picture: np.ndarray, until_s: float) -> None:
@@ -81,26 +81,26 @@ def read_video_frames(
     limits: MediaLimits,
     resize: Resize = pillow_resize,
 ) -> VideoFrames:
-    """Read a stretch of a video.
+    """Read a section of a video.
 
-    Times count from the first presented frame, whatever the file's time stamps begin with. Rotation as the file says
-    it is applied. A frame is shown from its time until the next one's.
+    Times are relative to the first presented frame, whatever its time stamp. The rotation in the metadata is applied.
+    A frame is shown from its time until that of the next frame.
 
     Args:
-        file: positioned at its start; it is read and sought, never closed.
-        start_s, duration_s: the stretch, in seconds.
-        clip_size, sync_size: sides of the two squares, in pixels.
+        file: positioned at its start; it is read and sought, but not closed.
+        start_s, duration_s: the section, in seconds.
+        clip_size, sync_size: sides of the encoders' square inputs, in pixels.
         resize: see `media.resizing`.
 
     Raises:
-        MediaInvalidError: not a video, or no frame of the stretch can be decoded.
-        MediaTooLargeError: beyond the limits.
+        MediaInvalidError: not a video, or no frame of the section can be decoded.
+        MediaTooLargeError: the video exceeds the limits.
     """
     clip_count, sync_count = math.ceil(duration_s * CLIP_FPS), math.ceil(duration_s * SYNC_FPS)
     clip, sync = _Sampler(CLIP_FPS, clip_count), _Sampler(SYNC_FPS, sync_count)
 
     def show(frame: VideoFrame, until_s: float) -> None:
-        """Convert a frame once, if a sample time falls on it, and hand it to the samplers that want it."""
+        """Convert a frame once, if any sample time needs it, and pass it to the samplers."""
         if not (clip.wants(until_s) or sync.wants(until_s)):
             return
         picture = _upright(frame)
@@ -130,7 +130,7 @@ def read_video_frames(
         clip=clip.stacked()[:wanted_clip],
         sync=sync.stacked()[:wanted_sync],
         duration_s=end_s,
-        warnings=(f"{len(damaged)} parts of the video are damaged and were left out.",) if damaged else (),
+        warnings=(f"{len(damaged)} parts of the video are damaged and were skipped.",) if damaged else (),
     )
 
 
@@ -141,13 +141,13 @@ def timed_frames(
     limits: MediaLimits,
     damaged: list[str],
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """Give (seconds from the start of the stretch, frame) in order of presentation.
+    """Yield (seconds from the start of the section, frame) in presentation order.
 
-    The first one is shown at the start already, so its time may be before it.
+    The first frame is the one shown at the start, so its time may be negative.
     """
     stream.thread_type = "AUTO"
     origin = first_time_s(stream)
-    # AVI knows no times of presentation; what FFmpeg makes up for them is wrong where pictures are reordered.
+    # AVI has no presentation times; those that FFmpeg derives are wrong for reordered frames.
     decoding_times = container.format.name == "avi"
     sought = False
     if start_s >= SEEK_FROM_S and stream.time_base is not None:
@@ -158,20 +158,20 @@ def timed_frames(
     for count, frame in enumerate(_decoded(container, stream, damaged)):
         if count >= limits.max_decoded_frames:
             raise MediaTooLargeError(
-                f"The stretch has more than {limits.max_decoded_frames} frames; choose a shorter one."
+                f"The section has more than {limits.max_decoded_frames} frames; choose a shorter one."
             )
-        if frame.width * frame.height > limits.max_pixels:  # the size may change in the middle
+        if frame.width * frame.height > limits.max_pixels:  # the size may change within the stream
             raise MediaTooLargeError(too_many_pixels(frame.width, frame.height, limits))
         stamp = _stamp_s(frame, decoding_times)
         if stamp is None:
             if sought and count == 0:
-                raise MediaInvalidError("The video has no time stamps, so a part of it cannot be chosen.")
+                raise MediaInvalidError("The video has no time stamps, so no section of it can be selected.")
             stamp = fallback_s
-        if stamp <= last_s:  # two recordings in one file: what begins anew is left out
+        if stamp <= last_s:  # the time stamps restart (two recordings in one file): skip the second
             continue
         last_s, fallback_s = stamp, stamp + step_s
         if count == 0 and not sought:
-            origin = stamp  # what is presented first is at zero, whatever the header says
+            origin = stamp  # the first presented frame defines time zero, whatever the header says
         time_s = stamp - origin - start_s
         if time_s <= 0:
             before = (time_s, frame)
@@ -185,12 +185,12 @@ def timed_frames(
 
 
 def _decoded(container: av.container.InputContainer, stream: VideoStream, damaged: list[str]) -> Iterator[VideoFrame]:
-    """Decode packet by packet; what is damaged is noted and left out."""
+    """Decode packet by packet; damaged packets are recorded and skipped."""
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
-        except FFmpegError as exc:  # the file ends in the middle of something
+        except FFmpegError as exc:  # the file is truncated
             damaged.append(str(exc))
             return
         if packet is None:
@@ -203,7 +203,7 @@ def _decoded(container: av.container.InputContainer, stream: VideoStream, damage
 
 def _stamp_s(frame: VideoFrame, decoding_times: bool) -> float | None:
     if decoding_times:
-        return None if frame.dts is None else float(frame.dts * frame.time_base)
+        return None if frame.dts is None or frame.time_base is None else float(frame.dts * frame.time_base)
     return frame.time
 
 
@@ -214,7 +214,7 @@ def _frame_duration_s(frame: VideoFrame, rate: float) -> float:
 
 
 def _upright(frame: VideoFrame) -> np.ndarray:
-    """Return a frame as RGB, turned as it is meant to be seen."""
+    """Return a frame as RGB, uint8 (H, W, 3), with its rotation applied."""
     picture = frame.to_ndarray(format="rgb24")
     turns = round(frame.rotation / 90) % 4
     return np.rot90(picture, turns) if turns else picture

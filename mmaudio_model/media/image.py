@@ -17,30 +17,30 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 
 
 def read_image(file: BinaryIO, *, clip_size: int, limits: MediaLimits, resize: Resize = pillow_resize) -> ImageFrame:
-    """Read a picture of any colour mode, turned as its EXIF data say; transparency becomes white.
+    """Read a picture of any colour mode, with EXIF orientation applied and transparency on white.
 
     Raises:
-        MediaInvalidError: not a picture that can be read.
-        MediaTooLargeError: too many pixels; said before it is decoded.
+        MediaInvalidError: not a readable picture.
+        MediaTooLargeError: it has too many pixels; checked before decoding.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # judged by our own limit below
-            picture = Image.open(file, formats=FORMATS)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is checked below
+            picture: Image.Image = Image.open(file, formats=FORMATS)
             width, height = picture.size
             if width * height > limits.max_pixels:
                 raise MediaTooLargeError(too_many_pixels(width, height, limits))
             picture = ImageOps.exif_transpose(picture)
-            if picture.mode.startswith("I;16"):  # Pillow's own conversion cuts off all that is above 255
+            if picture.mode.startswith("I;16"):  # Pillow's own conversion clips at 255
                 picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
             if "A" in picture.getbands() or "transparency" in picture.info:
                 layered = picture.convert("RGBA")
                 picture = Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered)
             pixels = np.asarray(picture.convert("RGB"))
     except Image.DecompressionBombError as exc:
-        raise MediaTooLargeError("The picture has far too many pixels.") from exc
+        raise MediaTooLargeError("The picture has too many pixels.") from exc
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as exc:
         raise MediaInvalidError(
-            "The file is not a picture that can be read (PNG, JPEG, WebP, BMP, TIFF, GIF)."
+            "The file is not a readable picture; supported are PNG, JPEG, WebP, BMP, TIFF and GIF."
         ) from exc
     return ImageFrame(clip=stretch(pixels, clip_size, resize)[None])

@@ -1,4 +1,4 @@
-"""Loudness after ITU-R BS.1770 (pyloudnorm), with care for true peaks."""
+"""Loudness normalisation after ITU-R BS.1770 (pyloudnorm), limited by the true peak."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 TRUE_PEAK_CEILING_DBFS = -1.0
 OVERSAMPLING = 4
 BLOCK_S = 0.4
-"""Length of the standard's measuring block; shorter sounds are measured as one block."""
+"""Length of the standard's measurement block; shorter sounds are measured as one block."""
 
 
 @dataclass(frozen=True)
 class Normalised:
-    """The scaled waveform, float32 (samples,), and whether the ceiling kept it below the wanted loudness."""
+    """The scaled waveform, float32 (samples,), and whether the peak ceiling kept it below the target."""
 
     waveform: np.ndarray
     limited: bool
 
 
 def normalise_loudness(waveform: np.ndarray, sample_rate_hz: int, target_lufs: float) -> Normalised:
-    """Scale a mono waveform to `target_lufs`, but no true peak above the ceiling; silence stays silence."""
+    """Scale a mono waveform to `target_lufs`, with true peaks below the ceiling; silence is returned unchanged."""
     import pyloudnorm
 
     block_s = min(BLOCK_S, len(waveform) / sample_rate_hz)
@@ -35,7 +35,7 @@ def normalise_loudness(waveform: np.ndarray, sample_rate_hz: int, target_lufs: f
 
 
 def true_peak(waveform: np.ndarray) -> float:
-    """Return the highest magnitude between the samples as well, by four times oversampling."""
+    """Return the true peak, the largest magnitude at four times oversampling."""
     from scipy.signal import resample_poly
 
     return float(np.abs(resample_poly(waveform.astype(np.float64), OVERSAMPLING, 1)).max(initial=0.0))

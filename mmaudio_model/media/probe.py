@@ -1,7 +1,7 @@
-"""Open a stranger's video safely, and judge it before a single frame is decoded.
+"""Opens untrusted video files safely and checks them against limits before any frame is decoded.
 
-FFmpeg opens far more than videos: playlists that name other files and addresses, scripts, text as a terminal. Here only
-five container families are let in, nothing nested is opened, and the sizes are checked against limits first.
+FFmpeg opens much more than videos: playlists that refer to other files and addresses, scripts, text. Only five
+container families are allowed, nested files are never opened, and sizes are checked against limits first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 
-# ffconcat and HLS are demuxers of their own; a whitelist of formats is what keeps them out (a protocol list does not).
+# ffconcat and HLS are demuxers, so a format whitelist excludes them; a protocol whitelist does not.
 FORMATS = "mov,matroska,webm,avi,mpegts"
 SIGNATURES = (
     (b"\x89PNG", "a still picture (PNG)"),
@@ -34,13 +34,13 @@ SIGNATURES = (
     (b"\x7fELF", "a program"),
 )
 SMALLEST_SIDE = 8
-# MPEG-TS has no index: a seek lands at some packet near the time, and the next key frame may come after it.
+# MPEG-TS has no index: a seek ends near the time, and the next key frame may be after it.
 SEEK_BACK_S = (0.0, 2.0, 12.0)
 
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """What is still read. Sizes in pixels a frame, times in seconds."""
+    """Limits on input files. Sizes in pixels per frame, times in seconds."""
 
     max_pixels: int = 4096 * 2304
     max_source_duration_s: float = 3600.0
@@ -50,7 +50,7 @@ class MediaLimits:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What the container says of its video stream."""
+    """Properties of the video stream as declared by the container."""
 
     duration_s: float | None
     width: int
@@ -62,11 +62,11 @@ class VideoInfo:
 
 @contextlib.contextmanager
 def opened(file: BinaryIO, limits: MediaLimits) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a video and give its container and its first real video stream, both within the limits.
+    """Open a video; yield its container and its first video stream that is not a cover picture.
 
     Raises:
-        MediaInvalidError: it is not a video that can be read.
-        MediaTooLargeError: it is beyond the limits.
+        MediaInvalidError: not a readable video.
+        MediaTooLargeError: the video exceeds the limits.
     """
     head = file.read(512)
     file.seek(0)
@@ -83,7 +83,7 @@ def opened(file: BinaryIO, limits: MediaLimits) -> Iterator[tuple[InputContainer
 
 
 def probe_video(file: BinaryIO, limits: MediaLimits) -> VideoInfo:
-    """Return what the container says; raises what `opened` raises."""
+    """Return the declared properties; raises the errors of `opened`."""
     with opened(file, limits) as (container, stream):
         return VideoInfo(
             duration_s=container_duration_s(container, stream),
@@ -96,7 +96,7 @@ def probe_video(file: BinaryIO, limits: MediaLimits) -> VideoInfo:
 
 
 def container_duration_s(container: InputContainer, stream: VideoStream) -> float | None:
-    """Return the length that the header claims, in seconds; None when it claims none."""
+    """Return the duration declared by the header, in seconds; None if there is none."""
     if stream.duration is not None and stream.time_base is not None and stream.duration > 0:
         return float(stream.duration * stream.time_base)
     return container.duration / av.time_base if container.duration else None
@@ -112,11 +112,11 @@ def _video_stream(container: InputContainer, limits: MediaLimits) -> VideoStream
         raise MediaInvalidError("The file has no video stream.")
     moving = [stream for stream in videos if not stream.disposition & Disposition.attached_pic]
     if not moving:
-        raise MediaInvalidError("The only picture in the file is a cover, not a video.")
+        raise MediaInvalidError("The only video stream in the file is a cover picture.")
     stream = moving[0]
     context: Any = stream.codec_context
     if context is None or not getattr(context, "width", 0):
-        raise MediaInvalidError("The video codec is unknown, or the file says no picture size.")
+        raise MediaInvalidError("The video codec is unknown, or the file declares no frame size.")
     width, height = context.width, context.height
     if width * height > limits.max_pixels:
         raise MediaTooLargeError(too_many_pixels(width, height, limits))
@@ -135,17 +135,18 @@ def too_many_pixels(width: int, height: int, limits: MediaLimits) -> str:
 
 
 def first_time_s(stream: VideoStream) -> float:
-    """Return the time of the first presented frame as the header says it, in seconds."""
+    """Return the time of the first presented frame as declared by the header, in seconds."""
     if stream.start_time is None or stream.time_base is None:
         return 0.0
     return float(stream.start_time * stream.time_base)
 
 
 def seek_keyframe(container: InputContainer, stream: VideoStream, time_s: float) -> None:
-    """Go to a key frame at or before a time of the container; to the beginning when none is found near it."""
-    wanted = int(time_s / stream.time_base)
+    """Seek to a key frame at or before a container time; to the beginning if none is found nearby."""
+    base = time_base(stream)
+    wanted = int(time_s / base)
     for back_s in SEEK_BACK_S:
-        target = wanted - int(back_s / stream.time_base)
+        target = wanted - int(back_s / base)
         container.seek(target, stream=stream, backward=True)
         if "mpegts" not in container.format.name:
             return
@@ -156,12 +157,23 @@ def seek_keyframe(container: InputContainer, stream: VideoStream, time_s: float)
     container.seek(0)
 
 
+def time_base(stream: VideoStream) -> Fraction:
+    """Return the unit of the stream's time stamps, in seconds.
+
+    Raises:
+        MediaInvalidError: the file declares none.
+    """
+    if stream.time_base is None:
+        raise MediaInvalidError("The video stream has no time base, so its time stamps cannot be read.")
+    return stream.time_base
+
+
 def frame_rate(stream: VideoStream) -> Fraction:
-    """Return the average frame rate; 25 when the file does not say."""
+    """Return the average frame rate; 25 if the file declares none."""
     return Fraction(stream.average_rate or stream.guessed_rate or 25)
 
 
-def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:  # noqa: ARG001 - PyAV calls it so
+def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:  # noqa: ARG001 - PyAV's signature
     raise PermissionError("a video may not open other files")
 
 
@@ -171,5 +183,5 @@ def _not_a_video(head: bytes) -> str:
         if text.startswith(signature):
             return f"The file is {name}, not a video."
     if b"ftyp" in head[:16]:
-        return "The file is cut off or damaged: its index is missing (moov)."
-    return "The file is not a video that can be read (MP4, MOV, MKV, WebM, AVI and MPEG-TS are)."
+        return "The file is truncated or damaged: its index (moov) is missing."
+    return "The file is not a readable video; supported are MP4, MOV, MKV, WebM, AVI and MPEG-TS."

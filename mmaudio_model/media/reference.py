@@ -1,10 +1,10 @@
-"""Frames and pictures read the way the published program reads them, its faults included (`--reference-exact`).
+"""Reads frames and pictures exactly as the published program does, faults included (`--reference-exact`).
 
-For comparing numbers with it, nothing else. What differs from `media.frames` and `media.image`, which do the right
-thing: sample times are summed up in double precision, so from the sixth one on a 25 fps source is one frame late; a
-sample takes the next frame and not the one that is shown; time stamps count from zero and not from the first frame; a
-stretch that lacks its last samples is cut short (8 s at 25 fps become 7.96 s); rotation and EXIF orientation are
-ignored; pictures must be RGB.
+Only for numerical comparison with it. Differences from `media.frames` and `media.image`, which are correct: sample
+times are accumulated in double precision, so a 25 fps source is one frame late from the sixth sample on; a sample uses
+the next frame instead of the one being shown; time stamps are relative to zero instead of the first frame; a section
+that lacks its last samples is shortened (8 s at 25 fps become 7.96 s); rotation and EXIF orientation are ignored;
+pictures must be RGB.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _SummedSampler:
 
 @dataclass(frozen=True)
 class ReferenceFrames:
-    """The frames, and of which frame of the file each sample was made before the stretch was cut short."""
+    """The frames, and the index of the source frame of each sample before the section was shortened."""
 
     video: VideoFrames
     clip_indices: tuple[int, ...]
@@ -58,8 +58,8 @@ def read_video_frames_exactly(
     """Read the first `duration_s` seconds of a video as the published program does.
 
     Raises:
-        MediaInvalidError: not a video, or no frame of the stretch can be decoded.
-        MediaTooLargeError: beyond the limits.
+        MediaInvalidError: not a video, or no frame of the section can be decoded.
+        MediaTooLargeError: the video exceeds the limits.
     """
     clip, sync = _SummedSampler(CLIP_FPS), _SummedSampler(SYNC_FPS)
     count = 0
@@ -74,7 +74,9 @@ def read_video_frames_exactly(
                 if frame.time < 0:
                     continue
                 if count >= limits.max_decoded_frames:
-                    raise MediaTooLargeError(f"The stretch has more than {limits.max_decoded_frames} frames.")
+                    raise MediaTooLargeError(
+                        f"The section has more than {limits.max_decoded_frames} frames; choose a shorter one."
+                    )
                 if clip.wants(frame.time) or sync.wants(frame.time):
                     picture = frame.to_ndarray(format="rgb24")
                     if clip.wants(frame.time):
@@ -90,9 +92,9 @@ def read_video_frames_exactly(
     for sampler in (clip, sync):
         if len(sampler.frames) / sampler.rate < duration_s:
             duration_s = len(sampler.frames) / sampler.rate
-            warnings = [f"The video gives {duration_s:g} s only."]
+            warnings = [f"The video covers only {duration_s:g} s."]
     if duration_s < 1 / CLIP_FPS:
-        raise MediaInvalidError(f"The video gives {duration_s:g} s only, which is not one frame for CLIP.")
+        raise MediaInvalidError(f"The video covers only {duration_s:g} s, less than one frame for CLIP.")
     return ReferenceFrames(
         VideoFrames(
             clip=np.stack(clip.frames[: int(float(CLIP_FPS) * duration_s)]),
@@ -106,20 +108,22 @@ def read_video_frames_exactly(
 
 
 def read_image_exactly(file: BinaryIO, *, clip_size: int, limits: MediaLimits) -> ImageFrame:
-    """Read an RGB picture as it is stored.
+    """Read an RGB picture as stored.
 
     Raises:
         MediaInvalidError: not a picture, or not an RGB one.
-        MediaTooLargeError: too many pixels.
+        MediaTooLargeError: it has too many pixels.
     """
     with contextlib.ExitStack() as stack:
         try:
             picture = stack.enter_context(Image.open(file))
             if picture.width * picture.height > limits.max_pixels:
-                raise MediaTooLargeError(f"The picture has {picture.width}x{picture.height} pixels, which is too much.")
+                raise MediaTooLargeError(
+                    f"The picture has {picture.width}x{picture.height} pixels; that exceeds the limit."
+                )
             pixels = np.array(picture)
         except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError) as exc:
-            raise MediaInvalidError("The file is not a picture that can be read.") from exc
+            raise MediaInvalidError("The file is not a readable picture.") from exc
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
-        raise MediaInvalidError(f"The picture's mode is {picture.mode}; the published program reads RGB alone.")
+        raise MediaInvalidError(f"The picture's mode is {picture.mode}; the published program reads only RGB.")
     return ImageFrame(clip=stretch(pixels, clip_size, torch_resize)[None])

@@ -1,7 +1,7 @@
-"""The two squares that encoders see of a picture, by 8-bit bicubic resizing with antialiasing.
+"""Resizes pictures to the encoders' square inputs, by 8-bit bicubic interpolation with antialiasing.
 
-Two programs do it, and are a level apart here and there: Pillow, where torch must not be (a stranger's file is read in
-a process without it), and torch's own kernel, which is the published program's and several times faster.
+Two implementations differ by at most one level: Pillow, for processes without torch (untrusted files are read in one),
+and torch's kernel, which the published program uses and which is several times faster.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from PIL import Image
 Window = tuple[int, int, int, int]
 """Top, left, height and width of a part of the resized picture, in its pixels."""
 Resize = Callable[[np.ndarray, tuple[int, int], Window], np.ndarray]
-"""Returns the window of an RGB picture, uint8 (H, W, 3), that is resized to (height, width)."""
+"""Resizes an RGB picture, uint8 (H, W, 3), to (height, width) and returns the window of the result."""
 
 
 def stretch(picture: np.ndarray, size: int, resize: Resize) -> np.ndarray:
-    """Resize to a square without regard to the aspect ratio."""
+    """Resize to a square, ignoring the aspect ratio."""
     return resize(picture, (size, size), (0, 0, size, size))
 
 
 def crop(picture: np.ndarray, size: int, resize: Resize) -> np.ndarray:
-    """Resize the shorter side to `size` and cut the middle square out."""
+    """Resize the shorter side to `size` and crop the centre square."""
     sides = picture.shape[:2]
     height, width = (size * side // min(sides) for side in sides)
     return resize(picture, (height, width), (round((height - size) / 2), round((width - size) / 2), size, size))
 
 
 def pillow_resize(picture: np.ndarray, shape: tuple[int, int], window: Window) -> np.ndarray:
-    """Resize with Pillow; only what lies in the window is made."""
+    """Resize with Pillow; only the window is computed."""
     (full_height, full_width), (top, left, height, width) = picture.shape[:2], window
     y, x = full_height / shape[0], full_width / shape[1]
-    # Rounding must not let the box reach beyond the picture.
+    # Rounding must not extend the box beyond the picture.
     box = (left * x, top * y, min((left + width) * x, full_width), min((top + height) * y, full_height))
     image = Image.fromarray(np.ascontiguousarray(picture))
     return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box))

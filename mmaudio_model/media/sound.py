@@ -1,4 +1,4 @@
-"""The sound of a stretch of video, as one channel at the wanted rate. Only training listens to videos."""
+"""The sound of a section of a video, mono at a given sample rate. Only training needs it."""
 
 from __future__ import annotations
 
@@ -17,22 +17,20 @@ from mmaudio_model.media.probe import MediaLimits, first_time_s, opened
 
 SEEK_FROM_S = 5.0
 SEEK_EARLY_S = 1.0
-"""Codecs need some frames before the one that is wanted to give it rightly."""
+"""Seek this much earlier, since codecs need some frames to decode correctly."""
 
 
 def read_sound(
     file: BinaryIO, *, start_s: float, duration_s: float, sample_rate_hz: int, limits: MediaLimits
 ) -> np.ndarray:
-    """Return the sound of a stretch, float32 (samples,), mono, in [-1, 1].
+    """Return the sound of a section, float32 (samples,), mono, in [-1, 1].
 
-    It is shorter where the sound ends within the stretch, and empty behind its end.
-
-    Times count from the first presented picture, as they do in `read_video_frames`: sound that begins later than
-    that has silence before it.
+    It is shorter if the sound ends within the section, and empty after its end. Times are relative to the first
+    presented frame, as in `read_video_frames`; sound that starts later is preceded by silence.
 
     Raises:
-        MediaInvalidError: not a video, no sound in it, or it is damaged.
-        MediaTooLargeError: beyond the limits.
+        MediaInvalidError: not a video, or its sound is missing or damaged.
+        MediaTooLargeError: the video exceeds the limits.
     """
     with opened(file, limits) as (container, video):
         if not container.streams.audio:
@@ -43,7 +41,8 @@ def read_sound(
             sound = _read(container, stream, origin_s, duration_s, sample_rate_hz, seek=start_s >= SEEK_FROM_S)
         except FFmpegError as exc:
             raise MediaInvalidError(f"The sound is damaged: {exc}.") from exc
-    return np.clip(sound, -1.0, 1.0)
+    clipped: np.ndarray = np.clip(sound, -1.0, 1.0)
+    return clipped
 
 
 def _read(
@@ -59,11 +58,12 @@ def _read(
         first = next(frames, None)
     if first is None:
         return np.zeros(0, np.float32)
-    # Only the first time stamp is looked at: behind it the samples are counted.
+    # Only the first time stamp is used; after it, samples are counted.
     begins = round(((first.time or 0.0) - origin_s) * rate)
     wanted = round(duration_s * rate)
     resampler = AudioResampler(format="flt", layout="mono", rate=rate)
-    parts, end = [np.zeros(max(0, begins), np.float32)], begins
+    parts: list[np.ndarray] = [np.zeros(max(0, begins), np.float32)]
+    end = begins
     for frame in _and_then(first, frames):
         for given in resampler.resample(frame):
             samples = given.to_ndarray().reshape(-1)

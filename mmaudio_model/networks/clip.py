@@ -1,8 +1,8 @@
-"""CLIP's image and text towers (Radford et al. 2021, arXiv 2103.00020), as this model reads them.
+"""CLIP's image and text towers (Radford et al. 2021, arXiv 2103.00020), with the outputs this model needs.
 
-Images: pooled, projected, unit length. Words: the states of all 77 positions behind the last norm, unit length each,
-neither projected nor pooled. The two towers are separate networks, so that words can be read without the image tower,
-which is two thirds of the file. The classes are ours, because importing open_clip's takes longer than loading weights.
+Images: pooled, projected, unit length. Text: the states of all 77 positions after the last norm, unit length each,
+neither projected nor pooled. The towers are separate networks, so that text can be encoded without the image tower,
+two thirds of the file. Own classes, because importing open_clip takes longer than loading the weights.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ class Attention(nn.Module):
         projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         q, k, v = rearrange(projected, "B L (K H D) -> K B H L D", K=3, H=self.heads)
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-        return self.out_proj(rearrange(attended, "B H L D -> B L (H D)"))
+        out: Tensor = self.out_proj(rearrange(attended, "B H L D -> B L (H D)"))
+        return out
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each behind a norm."""
+    """Pre-norm transformer block."""
 
     def __init__(self, width: int, heads: int, *, causal: bool) -> None:
         super().__init__()
@@ -60,7 +61,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.ln_1(x))
-        return x + self.mlp(self.ln_2(x))
+        out: Tensor = x + self.mlp(self.ln_2(x))
+        return out
 
 
 class Transformer(nn.Module):
@@ -71,7 +73,8 @@ class Transformer(nn.Module):
         self.resblocks = nn.Sequential(*(Block(width, heads, causal=causal) for _ in range(layers)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.resblocks(x)
+        out: Tensor = self.resblocks(x)
+        return out
 
 
 class ImageTower(nn.Module):
@@ -95,7 +98,8 @@ class ImageTower(nn.Module):
         cls = self.class_embedding.expand(len(images), 1, -1)
         x = torch.cat([cls, patches], dim=1) + self.positional_embedding
         x = self.transformer(self.ln_pre(x))
-        return self.ln_post(x[:, 0]) @ self.proj
+        out: Tensor = self.ln_post(x[:, 0]) @ self.proj
+        return out
 
 
 class TextTower(nn.Module):
@@ -104,18 +108,19 @@ class TextTower(nn.Module):
     def __init__(self, sizes: ClipSizes) -> None:
         super().__init__()
         self.positional_embedding = nn.Parameter(torch.empty(TEXT_TOKENS, sizes.text_width))
-        # Not drawn first: on `meta`, only that would import what torch compiles with.
+        # Not initialised randomly: on `meta`, that would import torch's compiler.
         self.token_embedding = nn.Embedding.from_pretrained(torch.empty(VOCABULARY_SIZE, sizes.text_width))
         self.transformer = Transformer(sizes.text_width, sizes.text_heads, sizes.text_layers, causal=True)
         self.ln_final = nn.LayerNorm(sizes.text_width)
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.token_embedding(tokens) + self.positional_embedding
-        return self.ln_final(self.transformer(x))
+        out: Tensor = self.ln_final(self.transformer(x))
+        return out
 
 
 def encode_frames(tower: ImageTower, frames: Tensor) -> Tensor:
-    """Return unit features (T, embed_dim) of float32 frames (T, 3, H, W) in [0, 1]; only then the weights' dtype."""
+    """Return unit features (T, embed_dim) of float32 frames (T, 3, H, W) in [0, 1], in the weights' dtype."""
     mean, std = frames.new_tensor(MEAN)[:, None, None], frames.new_tensor(STD)[:, None, None]
     parts = ((part - mean) / std for part in frames.split(FRAMES_AT_ONCE))
     return F.normalize(torch.cat([tower(part.to(tower.proj.dtype)) for part in parts]), dim=-1)

@@ -1,7 +1,7 @@
-"""The flow network: an MM-DiT over sound latents, frame features, synchronisation features and words.
+"""The flow network: an MM-DiT over sound latents, frame features, synchronisation features and text features.
 
-MMAudio (Cheng et al., CVPR 2025): joint blocks let three streams attend to each other, fused blocks refine the sound
-alone. What does not depend on the flow's time is computed once a request (`prepare`), the rest each step (`velocity`).
+MMAudio (Cheng et al., CVPR 2025): joint blocks attend over three streams, fused blocks refine the sound
+stream only. What does not depend on time is computed once per request (`prepare`), the rest per step (`velocity`).
 """
 
 from __future__ import annotations
@@ -39,9 +39,15 @@ class Conditions:
 
     @classmethod
     def join(cls, batches: Sequence[Conditions]) -> Conditions:
-        """Return the conditions of several batches of the same lengths as those of one."""
-        parts = (torch.cat([getattr(batch, name) for batch in batches]) for name in ("clip", "sync", "text", "pooled"))
-        return cls(*parts, batches[0].latent_rope, batches[0].clip_rope)
+        """Concatenate the conditions of several batches with equal lengths."""
+        return cls(
+            clip=torch.cat([batch.clip for batch in batches]),
+            sync=torch.cat([batch.sync for batch in batches]),
+            text=torch.cat([batch.text for batch in batches]),
+            pooled=torch.cat([batch.pooled for batch in batches]),
+            latent_rope=batches[0].latent_rope,
+            clip_rope=batches[0].clip_rope,
+        )
 
     def select(self, rows: list[int]) -> Conditions:
         """Return the conditions of some rows of the batch."""
@@ -61,21 +67,23 @@ class TimeEmbedding(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         """Embed t, (B,), to (B, D).
 
-        Frequencies and phases are float32 whatever the weights are. A t that is not float32 asks for the published
-        program's way: frequencies rounded to its precision, which in bfloat16 turns the fastest of v2 by radians.
+        Frequencies and phases are float32 whatever the weights' dtype. A t of another dtype selects the published
+        program's behaviour: frequencies rounded to that dtype, which in bfloat16 shifts the fastest of v2 by radians.
         """
         exponents = torch.arange(0, self.embedding, 2, dtype=torch.float32, device=t.device) / self.embedding
         frequencies = ((1.0 / 10000.0**exponents) * (10000.0 / self.max_period)).to(t.dtype).float()
         phases = t[:, None].float() * frequencies
-        return self.mlp(torch.cat([phases.cos(), phases.sin()], -1).to(self.mlp[0].weight.dtype))
+        dtype = self.mlp.get_parameter("0.weight").dtype
+        out: Tensor = self.mlp(torch.cat([phases.cos(), phases.sin()], -1).to(dtype))
+        return out
 
 
 class StreamBlock(nn.Module):
-    """One stream's part of a joint block, or a fused block on its own: adaLN, attention, feed-forward.
+    """One stream of a joint block, or a fused block: adaLN, attention, feed-forward.
 
     Args:
         kernel_size: of the convolutions; None makes them linear (the text stream).
-        pre_only: the stream only lends its keys and values; it is not carried on.
+        pre_only: the stream only contributes keys and values; its output is not used.
     """
 
     def __init__(self, width: int, heads: int, *, kernel_size: int | None, pre_only: bool = False) -> None:
@@ -96,7 +104,7 @@ class StreamBlock(nn.Module):
     ) -> tuple[tuple[Tensor, Tensor, Tensor], tuple[Tensor, ...]]:
         """Return q, k, v of x under condition c, (B, 1 or L, D), and the modulation that `post_attention` needs.
 
-        x is float32 whatever the weights are: what each block adds to it is small, and would be rounded away.
+        x is float32 whatever the weights' dtype: the blocks' small updates would be lost to rounding.
         """
         shift, scale, *rest = self.adaLN_modulation(c).float().chunk(2 if self.pre_only else 6, dim=-1)
         return self.attn.project(modulate(layer_norm(x), shift, scale).to(c.dtype), rope), tuple(rest)
@@ -104,7 +112,8 @@ class StreamBlock(nn.Module):
     def post_attention(self, x: Tensor, attended: Tensor, modulation: tuple[Tensor, ...]) -> Tensor:
         gate, shift, scale, gate_ffn = modulation
         x = x + gate * self.linear1(attended)
-        return x + gate_ffn * self.ffn(modulate(layer_norm(x), shift, scale).to(attended.dtype))
+        out: Tensor = x + gate_ffn * self.ffn(modulate(layer_norm(x), shift, scale).to(attended.dtype))
+        return out
 
     def forward(self, x: Tensor, c: Tensor, rope: Tensor) -> Tensor:
         (q, k, v), modulation = self.pre_attention(x, c, rope)
@@ -112,7 +121,7 @@ class StreamBlock(nn.Module):
 
 
 class JointBlock(nn.Module):
-    """Sound, frames and words attend to each other; in the last block only the sound is carried on."""
+    """Joint attention over the sound, frame and text streams; the last block outputs only the sound stream."""
 
     def __init__(self, width: int, heads: int, *, last: bool) -> None:
         super().__init__()
@@ -124,7 +133,7 @@ class JointBlock(nn.Module):
     def forward(
         self, latent: Tensor, clip: Tensor, text: Tensor, g: Tensor, e: Tensor, conditions: Conditions
     ) -> tuple[Tensor, Tensor, Tensor]:
-        # The sound is modulated token by token (e); frames and words by the one global vector (g).
+        # The sound is modulated per token (e), frames and text by the global vector (g).
         latent_qkv, latent_mod = self.latent_block.pre_attention(latent, e, conditions.latent_rope)
         clip_qkv, clip_mod = self.clip_block.pre_attention(clip, g, conditions.clip_rope)
         text_qkv, text_mod = self.text_block.pre_attention(text, g, None)
@@ -148,11 +157,12 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Tensor, g: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(g).float().chunk(2, dim=-1)
-        return self.conv(modulate(layer_norm(x), shift, scale).to(g.dtype))
+        out: Tensor = self.conv(modulate(layer_norm(x), shift, scale).to(g.dtype))
+        return out
 
 
 class FlowNetwork(nn.Module):
-    """Velocity of the latent at a time, under conditions.
+    """Predicts the velocity of the latent at a time, given the conditions.
 
     Args:
         sizes: widths and depths.
@@ -164,7 +174,7 @@ class FlowNetwork(nn.Module):
         width, heads = sizes.width, sizes.heads
         self.sizes, self.channels = sizes, channels
         conv_activation = nn.SiLU if sizes.v2 else nn.SELU
-        # v2 puts an activation behind the linear maps of frames and words as well, which shifts the keys' index.
+        # v2 has an activation after the linear projections of frames and text as well, which shifts the keys' index.
         between = [nn.SiLU()] if sizes.v2 else []
         self.audio_input_proj = nn.Sequential(
             ChannelLastConv1d(channels, width, 7, padding=3), conv_activation(), SwiGlu(width, 7)
@@ -220,8 +230,9 @@ class FlowNetwork(nn.Module):
             x, clip, text = block(x, clip, text, g, e, conditions)
         for block in self.fused_blocks:
             x = block(x, e, conditions.latent_rope)
-        # The published weights were trained with g here and not e (upstream issue 55): keep it.
-        return self.final_layer(x, g)
+        # The published weights were trained with g instead of e at this point (upstream issue 55).
+        out: Tensor = self.final_layer(x, g)
+        return out
 
     def denormalise(self, latent: Tensor) -> Tensor:
         return latent * self.latent_std + self.latent_mean

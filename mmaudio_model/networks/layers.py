@@ -1,4 +1,4 @@
-"""Layers that the flow network is made of. Tensors are channel-last, (B, L, D), unless said otherwise."""
+"""Layers of the flow network. Tensors are channel-last, (B, L, D), unless noted otherwise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 HEAD_WIDTH = 64
 FEW_VECTORS = 32
-"""Fewer vectors a row than this, and BLAS takes another way for one row than for several."""
+"""With fewer vectors per row, BLAS uses a different kernel for one row than for several."""
 
 
 def swiglu_width(width: int, ratio: int = 4) -> int:
@@ -19,17 +19,17 @@ def swiglu_width(width: int, ratio: int = 4) -> int:
 
 
 def works_row_by_row(x: Tensor) -> bool:
-    """Say whether a batch is to be worked off row by row where a kernel sums a lone row in another order.
+    """Return whether to process a batch row by row, for kernels that sum a single row in another order.
 
-    On the CPU two do (compared to the bit on every layer of the flow network): oneDNN's convolution, and BLAS where a
-    row has few vectors. So a sound does not depend on who shared its batch, and everything else, with most of what a
-    batch saves, stays together. Training may be quick instead.
+    On the CPU two kernels do (every layer of the flow network was compared bit by bit): oneDNN's convolution, and BLAS
+    with few vectors per row. Running only these row by row makes a sound independent of its batch and keeps most of the
+    speed of batching. Not done in training.
     """
     return len(x) > 1 and x.device.type == "cpu" and not torch.is_grad_enabled()
 
 
 class InvariantLinear(nn.Linear):
-    """A linear map of (B, D) or (B, L, D), L possibly small, whose result is the same in every batch."""
+    """A linear layer on (B, D) or (B, L, D), also for small L, whose result does not depend on the batch."""
 
     def forward(self, x: Tensor) -> Tensor:
         if x.numel() < FEW_VECTORS * len(x) * self.in_features and works_row_by_row(x):
@@ -40,7 +40,7 @@ class InvariantLinear(nn.Linear):
 class ChannelLastConv1d(nn.Conv1d):
     """A 1-D convolution over the token axis of a channel-last tensor.
 
-    Made with nn.Conv1d's own arguments: peft makes a layer's adapters of the layer's class.
+    Has nn.Conv1d's constructor arguments, since peft builds adapters with the layer's class.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class ChannelLastConv1d(nn.Conv1d):
 
 
 class SwiGlu(nn.Module):
-    """w2(silu(w1 x) * w3 x), Shazeer 2020 (arXiv 2002.05202); with a kernel, the three maps are convolutions."""
+    """w2(silu(w1 x) * w3 x), Shazeer 2020 (arXiv 2002.05202); with a kernel size, the three layers are convolutions."""
 
     def __init__(self, width: int, kernel_size: int | None = None) -> None:
         super().__init__()
@@ -67,11 +67,12 @@ class SwiGlu(nn.Module):
         self.w3 = layer(width, inner)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.w2(F.silu(self.w1(x)) * self.w3(x))
+        out: Tensor = self.w2(F.silu(self.w1(x)) * self.w3(x))
+        return out
 
 
 class RMSNorm(nn.Module):
-    """RMS norm over the channels of a head, in float32, with float32's epsilon whatever the weights' dtype."""
+    """RMS norm over the channels of a head, in float32 with float32's epsilon, whatever the weights' dtype."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ class RMSNorm(nn.Module):
 
 
 def layer_norm(x: Tensor) -> Tensor:
-    """Layer norm without weights."""
+    """Layer norm without learned parameters."""
     return F.layer_norm(x, x.shape[-1:], eps=1e-5)
 
 
@@ -111,7 +112,7 @@ def rotate(x: Tensor, table: Tensor) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Projects to queries, keys and values; the caller joins streams and attends."""
+    """Projects to queries, keys and values; the caller joins streams and calls `attention`."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -132,5 +133,5 @@ class SelfAttention(nn.Module):
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Full attention; returns (B, L, D)."""
-    # Values with strides, as the interleaved projection gives them, take a kernel that sums a lone row otherwise.
+    # Strided values, as from the interleaved projection, select a kernel that sums a single row in another order.
     return rearrange(F.scaled_dot_product_attention(q, k, v.contiguous()), "B H L D -> B L (H D)")

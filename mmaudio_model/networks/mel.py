@@ -1,4 +1,4 @@
-"""Log-mel spectrograms as the published autoencoders were trained on them. Only encoding sound needs this."""
+"""Log-mel spectrograms as used to train the published autoencoders. Needed only to encode sound."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _mel_of_hz(hz: float) -> float:
 
 
 def band_centres_hz(mode: AudioMode) -> Tensor:
-    """Return where each band's filter peaks, float64 (bands,)."""
+    """Return the peak frequency of each band's filter in Hz, float64 (bands,)."""
     return _hz_of_mel(torch.linspace(0, _mel_of_hz(mode.mel_max_hz), mode.mel_bands + 2, dtype=torch.float64))[1:-1]
 
 

@@ -1,4 +1,4 @@
-"""Synchformer's visual encoder (Iashin et al. 2024, arXiv 2401.16423): when things happen in the picture.
+"""Synchformer's visual encoder (Iashin et al. 2024, arXiv 2401.16423): features of the timing of visual events.
 
 Segments of 16 frames at 25 fps, every 8 frames; each gives 8 tokens. Divided attention: over time first, then over
 space. Key prefix in the checkpoint: `vfeat_extractor.`.
@@ -27,11 +27,12 @@ class _TubeEmbedding(nn.Module):
         self.proj = nn.Conv3d(3, sizes.width, kernel, stride=kernel)
 
     def forward(self, frames: Tensor) -> Tensor:
-        return rearrange(self.proj(frames), "B D T H W -> B T (H W) D")
+        out: Tensor = rearrange(self.proj(frames), "B D T H W -> B T (H W) D")
+        return out
 
 
 class DividedAttention(nn.Module):
-    """Attention within groups of tokens, each group with the class token; the class token attends to all."""
+    """Attention within groups of tokens plus the class token; the class token attends to all tokens."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -65,11 +66,12 @@ class _Mlp(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
+        out: Tensor = self.fc2(F.gelu(self.fc1(x)))
+        return out
 
 
 class DividedBlock(nn.Module):
-    """Time attention, space attention, feed-forward; each behind a norm and beside a shortcut."""
+    """Pre-norm residual block: time attention, space attention, feed-forward."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -90,7 +92,7 @@ class DividedBlock(nn.Module):
 
 
 class SpatialAggregation(nn.Module):
-    """One pre-norm transformer layer that gathers a time step's tokens into a class token."""
+    """One pre-norm transformer layer that aggregates the tokens of a time step into a class token."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -106,7 +108,8 @@ class SpatialAggregation(nn.Module):
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
         y = self.norm1(x)
         cls = x[:, 0] + self.self_attn(y[:, :1], y, y, need_weights=False)[0][:, 0]  # only this row is used
-        return cls + self.linear2(F.gelu(self.linear1(self.norm2(cls))))
+        out: Tensor = cls + self.linear2(F.gelu(self.linear1(self.norm2(cls))))
+        return out
 
 
 class SynchformerVisual(nn.Module):
@@ -124,7 +127,7 @@ class SynchformerVisual(nn.Module):
         self.spatial_attn_agg = SpatialAggregation(sizes.width, sizes.heads)
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Encode at least one segment's frames; frames behind the last whole segment are dropped.
+        """Encode the frames of at least one segment; frames after the last whole segment are dropped.
 
         Raises:
             ValueError: fewer frames than a segment has.
@@ -144,4 +147,5 @@ class SynchformerVisual(nn.Module):
         for block in self.blocks:
             cls, x = block(cls, x)
         tokens = self.spatial_attn_agg(self.norm(x).flatten(0, 1))
-        return tokens.unflatten(0, (-1, SEGMENT_TOKENS))
+        out: Tensor = tokens.unflatten(0, (-1, SEGMENT_TOKENS))
+        return out

@@ -1,7 +1,7 @@
-"""CLIP's byte-pair tokenizer: text to token ids. Lower case, at most 77 ids with the two that mark begin and end.
+"""CLIP's byte-pair tokenizer: text to token ids. Lower case, at most 77 ids including start and end tokens.
 
-Byte-pair encoding after Sennrich et al. 2016 over GPT-2's byte alphabet. Only the vocabulary is taken from open_clip,
-as a file: importing that package takes seconds, because it imports torchvision and timm.
+Byte-pair encoding after Sennrich et al. 2016 over GPT-2's byte alphabet. The vocabulary is read from
+open_clip's files without importing it, which would take seconds.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
 VOCABULARY_SIZE = 49_408
 BEGIN, END = "<start_of_text>", "<end_of_text>"
 END_OF_WORD = "</w>"
-# The published vocabulary was learned on text that was split like this.
+# The published vocabulary was learned on text split by this pattern.
 WORDS = regex.compile(rf"{BEGIN}|{END}|'s|'t|'re|'ve|'m|'ll|'d|\p{{L}}+|\p{{N}}|[^\s\p{{L}}\p{{N}}]+", regex.IGNORECASE)
 
 
 class Tokenizer:
-    """Texts to ids.
+    """Converts texts to token ids.
 
     Args:
-        merges: pairs of pieces that become one, the most frequent first.
+        merges: pairs of pieces to join, most frequent first.
     """
 
     def __init__(self, merges: Sequence[tuple[str, str]]) -> None:
@@ -45,13 +45,13 @@ class Tokenizer:
         self._ranks = {pair: rank for rank, pair in enumerate(merges)}
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a text, however many, without begin and end."""
+        """Return the ids of a text, of any length, without start and end tokens."""
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
         words = WORDS.findall(" ".join(text.split()).lower())
         return [self._ids[piece] for word in words for piece in self._pieces(word)]
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Return ids (B, 77), int64, padded with 0; what is too long is cut, and still ends with the end's id."""
+        """Return ids (B, 77), int64, padded with 0; longer texts are truncated and still end with the end token."""
         rows = torch.zeros(len(texts), TEXT_TOKENS, dtype=torch.long)
         for row, text in zip(rows, texts, strict=True):
             ids = [self._ids[BEGIN], *self.encode(text)[: TEXT_TOKENS - 2], self._ids[END]]
@@ -86,7 +86,7 @@ def _merged(pieces: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def _byte_alphabet() -> dict[int, str]:
-    """Return a visible character for each byte: itself where it is one, else one from behind the 256th."""
+    """Return a printable character for each byte: itself if printable, otherwise one above code point 255."""
     visible = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = [byte for byte in range(256) if byte not in visible]
     return {byte: chr(byte) for byte in visible} | {byte: chr(256 + index) for index, byte in enumerate(hidden)}
@@ -99,6 +99,6 @@ def tokenizer() -> Tokenizer:
     assert package is not None, "open_clip_torch is among the requirements"
     assert package.origin is not None
     lines = gzip.decompress(Path(package.origin).with_name(VOCABULARY).read_bytes()).decode().splitlines()
-    count = VOCABULARY_SIZE - 2 * 256 - 2  # the first line is a title, and those behind were not used
+    count = VOCABULARY_SIZE - 2 * 256 - 2  # the first line is a header; the last ones are unused
     merges = [tuple(line.split()) for line in lines[1 : count + 1]]
     return Tokenizer(merges)  # type: ignore[arg-type]

@@ -23,7 +23,8 @@ def unit_norm(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Divide by the root mean square over `dims`, taken in float32."""
     norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=torch.float32)
     count = math.prod(x.shape[dim] for dim in dims)
-    return x / (NORM_EPS + norm / math.sqrt(count)).to(x.dtype)
+    out: Tensor = x / (NORM_EPS + norm / math.sqrt(count)).to(x.dtype)
+    return out
 
 
 def normalised_filters(weight: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ def mp_sum(a: Tensor, b: Tensor, t: float = 0.3) -> Tensor:
 
 
 class MPConv1d(nn.Module):
-    """A convolution without bias, zero padded, whose filters have unit norm once `fold_weights` ran."""
+    """A zero-padded convolution without bias; its filters have unit norm after `fold_weights`."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__()
@@ -86,14 +87,6 @@ class AttentionBlock(nn.Module):
         return mp_sum(x, self.proj_out(attended.squeeze(1).transpose(1, 2)))
 
 
-class Level(nn.Module):
-    """Residual blocks of one resolution, and the change to the next."""
-
-    def __init__(self, widths: list[int]) -> None:
-        super().__init__()
-        self.block = nn.ModuleList(ResidualBlock(before, after) for before, after in pairwise(widths))
-
-
 class Downsample(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -101,7 +94,8 @@ class Downsample(nn.Module):
         self.conv2 = MPConv1d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv2(F.avg_pool1d(self.conv1(x), kernel_size=2, stride=2))
+        out: Tensor = self.conv2(F.avg_pool1d(self.conv1(x), kernel_size=2, stride=2))
+        return out
 
 
 class Upsample(nn.Module):
@@ -110,7 +104,27 @@ class Upsample(nn.Module):
         self.conv = MPConv1d(channels, channels, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x.repeat_interleave(2, dim=-1))
+        out: Tensor = self.conv(x.repeat_interleave(2, dim=-1))
+        return out
+
+
+class Level(nn.Module):
+    """Residual blocks of one resolution, then the change to the next resolution, if there is one."""
+
+    def __init__(
+        self, widths: list[int], *, downsample: Downsample | None = None, upsample: Upsample | None = None
+    ) -> None:
+        super().__init__()
+        self.block = nn.ModuleList(ResidualBlock(before, after) for before, after in pairwise(widths))
+        self.downsample, self.upsample = downsample, upsample
+
+    def forward(self, h: Tensor) -> Tensor:
+        for block in self.block:
+            h = block(h).clamp(-CLAMP, CLAMP)
+        for resample in (self.downsample, self.upsample):
+            if resample is not None:
+                h = resample(h)
+        return h
 
 
 class Middle(nn.Module):
@@ -121,7 +135,8 @@ class Middle(nn.Module):
         self.block_2 = ResidualBlock(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.block_2(self.attn_1(self.block_1(x)))
+        out: Tensor = self.block_2(self.attn_1(self.block_1(x)))
+        return out
 
 
 class Encoder(nn.Module):
@@ -134,10 +149,8 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList()
         before = widths[0]
         for index, width in enumerate(widths):
-            level = Level([before] + [width] * mode.vae.encoder_blocks)
-            if index == 0:
-                level.downsample = Downsample(width)
-            self.down.append(level)
+            widths_inside = [before] + [width] * mode.vae.encoder_blocks
+            self.down.append(Level(widths_inside, downsample=Downsample(width) if index == 0 else None))
             before = width
         self.mid = Middle(before)
         self.conv_out = MPConv1d(before, 2 * mode.latent_channels, 3)
@@ -146,12 +159,10 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv_in(x)
         for level in self.down:
-            for block in level.block:
-                h = block(h).clamp(-CLAMP, CLAMP)
-            if hasattr(level, "downsample"):
-                h = level.downsample(h)
+            h = level(h)
         h = self.mid(h).clamp(-CLAMP, CLAMP)
-        return self.conv_out(mp_silu(h), gain=self.learnable_gain + 1)
+        out: Tensor = self.conv_out(mp_silu(h), gain=self.learnable_gain + 1)
+        return out
 
 
 class Decoder(nn.Module):
@@ -165,10 +176,8 @@ class Decoder(nn.Module):
         self.mid = Middle(before)
         levels = []
         for index, width in reversed(list(enumerate(widths))):
-            level = Level([before] + [width] * (mode.vae.encoder_blocks + 1))
-            if index == 1:
-                level.upsample = Upsample(width)
-            levels.append(level)
+            widths_inside = [before] + [width] * (mode.vae.encoder_blocks + 1)
+            levels.append(Level(widths_inside, upsample=Upsample(width) if index == 1 else None))
             before = width
         self.up = nn.ModuleList(reversed(levels))  # index 0 is the finest
         self.conv_out = MPConv1d(before, mode.mel_bands, 3)
@@ -177,18 +186,16 @@ class Decoder(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         h = self.mid(self.conv_in(z)).clamp(-CLAMP, CLAMP)
         for level in reversed(self.up):
-            for block in level.block:
-                h = block(h).clamp(-CLAMP, CLAMP)
-            if hasattr(level, "upsample"):
-                h = level.upsample(h)
-        return self.conv_out(mp_silu(h), gain=self.learnable_gain + 1)
+            h = level(h)
+        out: Tensor = self.conv_out(mp_silu(h), gain=self.learnable_gain + 1)
+        return out
 
 
 class Vae(nn.Module):
     """Encoder, decoder and the statistics of the mel bands.
 
     Args:
-        with_encoder: making sound from latents needs none.
+        with_encoder: not needed to decode latents.
     """
 
     def __init__(self, mode: AudioMode, *, with_encoder: bool = True) -> None:
@@ -196,12 +203,13 @@ class Vae(nn.Module):
         if with_encoder:
             self.encoder = Encoder(mode)
         self.decoder = Decoder(mode)
-        self.data_mean = nn.Buffer(torch.zeros(1, mode.mel_bands, 1))
-        self.data_std = nn.Buffer(torch.ones(1, mode.mel_bands, 1))
+        self.data_mean: Tensor = nn.Buffer(torch.zeros(1, mode.mel_bands, 1))
+        self.data_std: Tensor = nn.Buffer(torch.ones(1, mode.mel_bands, 1))
 
     def decode(self, latent: Tensor) -> Tensor:
         """Return the log-mel spectrogram (B, bands, 2N) of a latent (B, N, C)."""
-        return self.decoder(latent.transpose(1, 2)) * self.data_std + self.data_mean
+        out: Tensor = self.decoder(latent.transpose(1, 2)) * self.data_std + self.data_mean
+        return out
 
     def encode(self, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation, each (B, N, C), of the latent of a log-mel spectrogram (B, bands, L)."""
@@ -209,7 +217,7 @@ class Vae(nn.Module):
         return mean, (0.5 * log_variance.clamp(-30.0, 20.0)).exp()
 
     def fold_weights(self) -> None:
-        """Normalise all filters; once, after loading a checkpoint, in float32."""
+        """Normalise all filters. Call once after loading a checkpoint, in float32."""
         for module in self.modules():
             if isinstance(module, MPConv1d):
                 module.fold_weights()

@@ -1,6 +1,6 @@
 """BigVGAN: from log-mel spectrograms to waveforms (Lee et al. 2023, arXiv 2206.04658). Tensors are (B, C, L).
 
-One class serves the first version (16 kHz) and NVIDIA's second (44.1 kHz); they differ in rates and in the last step.
+One class covers the first version (16 kHz) and NVIDIA's second (44.1 kHz), which differ in rates and output layer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SNAKE_EPS = 1e-9
 @cache
 def antialias_filter() -> Tensor:
     """Return the activations' low-pass filter, (1, 1, 12): Kaiser window, cutoff a quarter of the rate, unit gain."""
-    with torch.device("cpu"):  # also while a network is built on `meta`, where torch takes seconds to trace this
+    with torch.device("cpu"):  # also under `meta`, where torch would take seconds to trace this
         return _antialias_filter()
 
 
@@ -56,7 +56,7 @@ class _LowPass(nn.Module):
 
 
 class _Upsample(_LowPass):
-    """Twice the rate: transposed convolution with the low-pass filter."""
+    """Upsamples by two: transposed convolution with the low-pass filter."""
 
     def forward(self, x: Tensor) -> Tensor:
         channels = x.shape[1]
@@ -66,7 +66,7 @@ class _Upsample(_LowPass):
 
 
 class _Downsample(nn.Module):
-    """Half the rate."""
+    """Downsamples by two: convolution with the low-pass filter."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class _Downsample(nn.Module):
 
 
 class AntialiasedSnake(nn.Module):
-    """SnakeBeta at twice the rate, so that its harmonics do not fold back."""
+    """SnakeBeta at twice the rate, so that its harmonics do not alias."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -88,7 +88,8 @@ class AntialiasedSnake(nn.Module):
         self.downsample = _Downsample()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.downsample(self.act(self.upsample(x)))
+        out: Tensor = self.downsample(self.act(self.upsample(x)))
+        return out
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int, *, dilation: int = 1, bias: bool = True) -> nn.Conv1d:
@@ -97,7 +98,7 @@ def _conv(channels_in: int, channels_out: int, kernel: int, *, dilation: int = 1
 
 
 class AmpBlock(nn.Module):
-    """Residual pairs of convolutions with growing dilation, each behind an anti-aliased activation."""
+    """Residual pairs of convolutions with growing dilation, each after an anti-aliased activation."""
 
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
@@ -116,7 +117,7 @@ class Vocoder(nn.Module):
     """Log-mel (B, bands, L) to waveform (B, 1, L * product of rates) in [-1, 1].
 
     Args:
-        folded: filters are plain, as `fold_weights` leaves them; else weight-normalised, as they are published.
+        folded: plain filters, as after `fold_weights`; otherwise weight-normalised, as published.
     """
 
     def __init__(self, sizes: VocoderSizes, mel_bands: int, *, folded: bool = False) -> None:
@@ -141,15 +142,24 @@ class Vocoder(nn.Module):
     def forward(self, mel: Tensor) -> Tensor:
         x = self.conv_pre(mel)
         a_stage = len(self.sizes.block_kernels)
-        for index, (up,) in enumerate(self.ups):
-            x = up(x)
+        for index in range(len(self.ups)):
+            x = self.upsampling(index)(x)
             blocks = self.resblocks[index * a_stage : (index + 1) * a_stage]
             x = sum(block(x) for block in blocks) / a_stage
         x = self.conv_post(self.activation_post(x))
-        return x.tanh() if self.sizes.tanh_at_final else x.clamp(-1.0, 1.0)
+        out: Tensor = x.tanh() if self.sizes.tanh_at_final else x.clamp(-1.0, 1.0)
+        return out
+
+    def upsampling(self, stage: int) -> nn.ConvTranspose1d:
+        """Return the transposed convolution of a stage; the published keys nest it in a list of one."""
+        nested = self.ups[stage]
+        assert isinstance(nested, nn.ModuleList)
+        convolution = nested[0]
+        assert isinstance(convolution, nn.ConvTranspose1d)
+        return convolution
 
     def fold_weights(self) -> None:
-        """Turn weight-normalised filters into plain ones; once, after loading a checkpoint, in float32."""
+        """Turn weight-normalised filters into plain ones. Call once after loading a checkpoint, in float32."""
         for module in list(self.modules()):
             if hasattr(module, "parametrizations"):
                 remove_parametrizations(module, "weight")

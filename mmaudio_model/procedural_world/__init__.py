@@ -1,10 +1,11 @@
 """The procedural world: seeded scenes whose picture and sound come from the same events, at exact times.
 
 A scene (`scene.py`) is a subject, which makes the sound, in a setting, which is silent. `picture.py` draws it at any
-size and time, `sound.py` renders it at any rate, `video.py` writes both to a file. No torch, no files, no global state.
+size and time, `sound.py` renders it at any rate, `video.py` writes both to a file. Uses no torch, no files and no
+global state.
 
-Held-out rule: seeds from `scene.HELD_OUT_FROM` (1 000 000) on are for evaluation only; training draws below it.
+Held-out seeds: seeds from `scene.HELD_OUT_FROM` (1 000 000) on are for evaluation only; training draws below it.
 
 Coordinates, in picture heights: x to the right from the middle of the picture, y up from the line on which the subject
-stands. So a square picture is the middle of a wide one, and whatever makes sound stays within |x| < 0.5.
+stands. A square picture is the centre of a wide one, and sounding objects stay within |x| < 0.5.
 """

@@ -1,4 +1,4 @@
-"""The still part of a picture: sky or wall, ground and its pattern. Painted once a clip, then shifted by the camera."""
+"""The static background: sky or wall, and the patterned ground. Painted once per clip, then shifted by the camera."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mmaudio_model.procedural_world.canvas import Canvas, View
 from mmaudio_model.procedural_world.chance import shade
 from mmaudio_model.procedural_world.setting import OUTDOORS, Setting
 
-# The world's noise covers this much, in picture heights, so that it does not depend on the picture's shape.
+# Extent of the noise in picture heights; fixed, so that it does not depend on the aspect ratio.
 NOISE_HALF_WIDTH, NOISE_TOP, NOISE_BOTTOM = 2.2, 1.6, -0.6
 ROUGHNESS = {"carpet": 20, "grass": 30, "gravel": 40, "asphalt": 24}
 CELLS = {"carpet": (90, 90), "grass": (130, 26), "gravel": (60, 90), "asphalt": (110, 130)}
-"""Noise cells a picture height, across and up."""
+"""Noise cells per picture height, horizontally and vertically."""
 
 
 def paint_backdrop(setting: Setting, view: View) -> Image.Image:

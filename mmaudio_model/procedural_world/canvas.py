@@ -15,7 +15,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class View:
-    """How the world lies on an image: pixels per picture height, and the pixel of the world's origin."""
+    """Mapping of the world to an image: pixels per picture height, and the pixel of the world's origin."""
 
     width_px: int
     height_px: int
@@ -72,7 +72,7 @@ class Canvas:
 
     def line(self, points: Sequence[Point], width: float, ink: Ink) -> None:
         pixels = self._pixels(width)
-        # Round joints are dear, and cannot be seen on a thin line.
+        # Round joints are slow to draw and invisible on a thin line.
         joint = "curve" if len(points) > 2 and pixels > 4 else None
         self._draw.line([self.view.pixel(x, y) for x, y in points], fill=ink, width=pixels, joint=joint)
 

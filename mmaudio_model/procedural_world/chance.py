@@ -1,4 +1,4 @@
-"""Drawing from a generator: choices and colours. Only `random`, `uniform` and `integers` are used, which are stable."""
+"""Random choices and colours. Uses only the generator methods `random`, `uniform` and `integers`, which are stable."""
 
 from __future__ import annotations
 

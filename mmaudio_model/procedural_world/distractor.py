@@ -1,4 +1,4 @@
-"""Distractors: things that move and make no sound, so that motion alone does not mean sound."""
+"""Distractors: silent moving objects, so that motion alone does not imply sound."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS = ("balloon", "butterfly", "bubble", "paper plane")
 
 @dataclass(frozen=True)
 class Distractor:
-    """Something that drifts; lengths in picture heights, speeds a second, rate in Hz."""
+    """A drifting object; lengths in picture heights, speeds per second, rate in Hz."""
 
     kind: str
     x: float
@@ -28,7 +28,7 @@ class Distractor:
     colour: Colour
 
     def place(self, time_s: float) -> tuple[float, float]:
-        """Return where it is. It leaves on one side and comes in again on the other."""
+        """Return its position. It leaves on one side and re-enters on the other."""
         turn = 2 * math.pi * self.rate * time_s + self.phase
         if self.kind in ("balloon", "bubble"):  # upwards
             rising = (self.y + abs(self.speed) * time_s) % 1.5
@@ -65,7 +65,7 @@ class Distractor:
 
 
 def draw_distractor(rng: np.random.Generator) -> Distractor:
-    """Draw one of any kind."""
+    """Draw a random distractor."""
     speed = rng.uniform(0.05, 0.3)
     return Distractor(
         kind=pick(rng, KINDS),

@@ -1,4 +1,4 @@
-"""How things move between events: the lift of what strikes, and curves that glide from value to value."""
+"""Motion between events: lift of striking objects, and smooth curves through random values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ FALL_S = 0.2
 
 
 def lift(events: Sequence[Event], time_s: float, *, rise_s: float = RISE_S, fall_s: float = FALL_S) -> float:
-    """Return how far a striking thing is from what it strikes: exactly 0 at each event, at most 1 between.
+    """Return the distance of a striking object from its target: exactly 0 at each event, at most 1 between.
 
-    It comes down ever faster, as thrown, and from higher before a stronger blow; so strength can be seen beforehand.
+    It falls with acceleration, from higher before a stronger impact, so the strength is visible beforehand.
     """
     after = bisect_right([event.time_s for event in events], time_s)
     height, falling, rising = 0.6, 1.0, 1.0
@@ -40,7 +40,8 @@ class Curve:
     def at(self, times_s: np.ndarray | float) -> np.ndarray:
         """Return the values at these times, float64 of the same shape."""
         u, first, second, _ = self._steps(times_s)
-        return first + (second - first) * (3 * u**2 - 2 * u**3)
+        values: np.ndarray = first + (second - first) * (3 * u**2 - 2 * u**3)
+        return values
 
     def integral(self, times_s: np.ndarray | float) -> np.ndarray:
         """Return the integral from the first knot to these times (which lie between the knots), value seconds."""
@@ -49,7 +50,8 @@ class Curve:
         widths = np.diff(knots)
         # A smooth step's mean is that of its ends.
         whole = np.concatenate([[0.0], np.cumsum(widths * (values[1:] + values[:-1]) / 2)])
-        return whole[index] + widths[index] * (first * u + (second - first) * (u**3 - u**4 / 2))
+        integral: np.ndarray = whole[index] + widths[index] * (first * u + (second - first) * (u**3 - u**4 / 2))
+        return integral
 
     def _steps(self, times_s: np.ndarray | float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         knots, values = np.array(self.times_s), np.array(self.values)

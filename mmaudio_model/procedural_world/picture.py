@@ -1,4 +1,4 @@
-"""Pictures of a scene at any time and any size: a still backdrop, silent things, and the subject in front."""
+"""Renders a scene at any time and size: static background, silent objects, and the subject in front."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mmaudio_model.procedural_world.scene import Scene
 
 
 class Painter:
-    """Draws frames of one scene at one size; keeps the backdrop, so that many frames cost little more than one."""
+    """Renders frames of one scene at one size; reuses the background for all frames."""
 
     def __init__(self, scene: Scene, height: int, width: int) -> None:
         self._scene = scene
@@ -32,7 +32,7 @@ class Painter:
         """Return the picture at this time, uint8 (H, W, 3)."""
         scene = self._scene
         right, up = scene.setting.camera.offset(time_s)
-        # Whole pixels, so that subject and backdrop move as one.
+        # Whole pixels, so that subject and background move together.
         right_px, down_px = round(right * self._view.scale), round(-up * self._view.scale)
         left, top = self._margin - right_px, self._margin - down_px
         image = self._backdrop.crop((left, top, left + self._size[0], top + self._size[1]))

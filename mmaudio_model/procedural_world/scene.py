@@ -1,4 +1,4 @@
-"""Scenes: what a seed stands for. Everything that picture, sound and captions are made from is decided here."""
+"""Scenes: all random parameters of picture, sound and captions, determined by a seed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mmaudio_model.procedural_world.objects.walker import make_walker
 from mmaudio_model.procedural_world.setting import Setting, draw_setting
 
 HELD_OUT_FROM = 1_000_000
-"""Seeds from here on are for evaluation only: no training, no choosing of settings by them."""
+"""Seeds from this one on are for evaluation only, not for training or tuning."""
 CAPTIONS = 5
 
 SubjectMaker = Callable[[np.random.Generator, float, Setting], Subject]
@@ -51,7 +51,7 @@ CLASSES: tuple[str, ...] = tuple(_MAKERS)
 IMPACT_CLASSES: frozenset[str] = frozenset(
     {"ball_wood", "ball_metal", "ball_glass", "ball_rubber", "hammer", "footsteps", "drum", "clock"}
 )
-"""Classes whose sound is a row of blows; `Scene.events` has them. The others have no events."""
+"""Classes whose sound is a series of impacts, listed in `Scene.events`. The others have no events."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class Scene:
     class_name: str
     duration_s: float
     events: tuple[Event, ...]
-    """Impacts in time order; the sound starts and the picture touches at these times."""
+    """Impacts in time order: onsets in the sound and contacts in the picture."""
     captions: tuple[str, ...]
-    """Different descriptions; the first is the plainest."""
+    """Different descriptions; the first is the simplest."""
     subject: Subject
     setting: Setting
 
@@ -74,10 +74,10 @@ class Scene:
 
 
 def make_scene(seed: int, *, duration_s: float = 8.0, class_name: str | None = None) -> Scene:
-    """Return the scene that the seed stands for, the same on every machine.
+    """Return the scene of a seed, the same on every machine.
 
     Args:
-        duration_s: length of the clip; a longer one is another scene, not the same one continued.
+        duration_s: length of the clip; another duration gives another scene, not a longer version.
         class_name: one of CLASSES; drawn by the seed if None.
 
     Raises:

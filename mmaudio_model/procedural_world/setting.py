@@ -1,4 +1,4 @@
-"""Where a scene plays: camera, place, colours, light, and silent things that move by."""
+"""The setting of a scene: camera, place, colours, light, and silent distractors."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Camera:
     phase: float
 
     def offset(self, time_s: float) -> tuple[float, float]:
-        """Return how far the world is shifted, right and up."""
+        """Return the camera's shift, (right, up), in picture heights."""
         x = self.sway[0] * math.sin(2 * math.pi * self.rates[0] * time_s + self.phase)
         y = self.sway[1] * math.sin(2 * math.pi * self.rates[1] * time_s + 2 * self.phase)
         return x, y
@@ -60,7 +60,7 @@ class Camera:
 
 @dataclass(frozen=True)
 class Setting:
-    """Everything in the picture that makes no sound."""
+    """Everything silent in the picture."""
 
     place: str
     ground: str

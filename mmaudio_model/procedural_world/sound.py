@@ -1,4 +1,4 @@
-"""The sound of a scene: its subject's, over the faint noise of any recording."""
+"""Renders the sound of a scene: that of its subject over a faint noise floor."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 from mmaudio_model.procedural_world.scene import Scene
 
 GAIN = 0.6
-"""Level of a blow of full strength. Not normalised clip by clip: what is seen to be soft sounds soft."""
+"""Level of an impact of full strength. Clips are not normalised, so a soft impact sounds soft."""
 PEAK = 0.9
 NOISE_FLOOR = 1e-4
 SOUND_STREAM = 1
-"""Names the generator of noises: the seed's own draws the scene."""
+"""Stream of the random generator for noise; the scene uses the plain seed."""
 
 
 def make_sound(scene: Scene, sample_rate_hz: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from mmaudio_model.procedural_world.scene import Scene
 from mmaudio_model.procedural_world.sound import make_sound
 
 SOUND_RATE_HZ = 48_000
-# One thread: the same bytes for the same FFmpeg.
+# One thread, so that the same FFmpeg gives the same bytes.
 ENCODING = {"crf": "20", "preset": "veryfast", "threads": "1"}
 
 

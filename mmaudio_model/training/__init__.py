@@ -1,1 +1,1 @@
-"""Training: the procedural world that the small model learns from."""
+"""Training from scratch on the procedural world, and fine-tuning of the flow network."""

@@ -1,4 +1,4 @@
-"""From a trained module to the files that the model is loaded from."""
+"""Exports trained networks to the files that the model is loaded from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mmaudio_model.variants import Variant
 
 PARAMETRISED = ".parametrizations.weight.original"
 ENCODER = "encoder."
-"""Of the VAE: lies in a file of its own, since making sound does not run it."""
+"""Key prefix of the VAE's encoder, which has its own file since generation does not need it."""
 
 
 def export_parts(
@@ -31,7 +31,7 @@ def export_parts(
 
     Args:
         parts: part name to the network's name in the module (`TrainingTask.parts`).
-        trained: says how, for whoever opens the file.
+        trained: how they were trained, for the metadata.
     """
     for part, name in parts.items():
         state = published_state(getattr(module, name))
@@ -44,19 +44,19 @@ def export_parts(
 
 
 def published_state(network: nn.Module) -> dict[str, Tensor]:
-    """Return a network's tensors under the published names: the VAE's filters raw, the vocoder's as two factors."""
+    """Return a network's tensors under the published names: raw filters for the VAE, two factors for the vocoder."""
     return {
-        # Only the VAE's single original is ours alone; the vocoder's original0 and original1 are published so.
+        # Only the VAE's single `original` is renamed; the vocoder's original0 and original1 are published names.
         key.removesuffix(PARAMETRISED) + ".weight" if key.endswith(PARAMETRISED) else key: value
         for key, value in network.state_dict().items()
     }
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Tensor], *, like: Path) -> None:
-    """Write tensors as a published checkpoint has them: its keys, those we do not use included, and its dtypes.
+    """Write tensors with a published checkpoint's keys, including those we do not use, and its dtypes.
 
     Args:
-        like: the published file that they stem from.
+        like: the published file they were fine-tuned from.
     """
     content = torch.load(like, map_location="cpu", mmap=is_zipfile(like), weights_only=True)
     for key, value in state.items():
@@ -71,7 +71,7 @@ def load_whole_vae(variant: Variant, weights_dir: Path | None) -> Vae:
     """Return a variant's VAE with its encoder, ready for inference.
 
     Raises:
-        WeightsMissingError, WeightsMismatchError: the file is not there, or does not fit.
+        WeightsMissingError, WeightsMismatchError: a file is missing, or does not fit.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         vae = Vae(variant.mode)

@@ -1,4 +1,4 @@
-"""What the flow network is trained on: latents and features of whole clips, computed once and kept in shards."""
+"""Latents and features of whole clips for training the flow network, computed once and stored in shards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CAPTIONS_KEPT = 5
 
 @dataclass(frozen=True)
 class Encoders:
-    """The frozen networks that features come from; the VAE with its encoder."""
+    """The frozen feature extractors; the VAE includes its encoder."""
 
     variant: Variant
     vae: Vae
@@ -47,14 +47,15 @@ class Encoders:
         return encode_frames(self.clip_image, self._pixels(frames)).float().cpu()
 
     @torch.inference_mode()
-    def seen_motion(self, frames: np.ndarray, sync_tokens: int) -> Tensor:
+    def motion(self, frames: np.ndarray, sync_tokens: int) -> Tensor:
         """Return (S, sync_dim) of uint8 frames (F, H, W, 3)."""
-        seen = np.minimum(segment_frames(self.variant, sync_tokens), len(frames) - 1)  # (segments, 16)
-        return self.sync((self._pixels(frames) * 2 - 1)[seen]).flatten(0, 1).float().cpu()
+        indices_by_segment = np.minimum(segment_frames(self.variant, sync_tokens), len(frames) - 1)  # (segments, 16)
+        out: Tensor = self.sync((self._pixels(frames) * 2 - 1)[indices_by_segment]).flatten(0, 1).float().cpu()
+        return out
 
     @torch.inference_mode()
     def latent(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation of the latents of sounds (B, samples), each (B, N, C)."""
+        """Return mean and standard deviation of the latents of waveforms (B, samples), each (B, N, C)."""
         mean, std = self.vae.encode(self._mel(waveform.to(self.device)))
         return mean.float().cpu(), std.float().cpu()
 
@@ -77,16 +78,16 @@ def extract_features(
     on_clips: Callable[[int, int], None],
     share: tuple[int, int] = (0, 1),
 ) -> None:
-    """Write the features of the first `count` clips, or all, into shards below `folder`; what is there is kept.
+    """Write the features of the first `count` clips, or all, into shards below `folder`; existing shards are kept.
 
     Fields, float16: `latent_mean`, `latent_std` (N, C) · `clip` (T, clip_dim) · `sync` (S, sync_dim) · `text`
-    (5, 77, text_dim), a clip's captions, repeated where it has fewer.
+    (5, 77, text_dim): the captions, repeated if there are fewer than five.
 
     Args:
-        share: (index, count): of several processes, this one makes every count-th shard.
+        share: (rank, world size); this process writes every world-size-th shard.
     """
     lengths = sequence_lengths(encoders.variant, duration_s)
-    # Whole latent tokens: the sound is padded with silence, as its latents are longer than it by less than a token.
+    # Latent tokens are whole, so the sound is padded with silence by less than a token.
     padding = lengths.decoded_samples - lengths.samples
 
     def arrays(indices: range) -> Iterator[dict[str, np.ndarray]]:
@@ -99,7 +100,7 @@ def extract_features(
                 "latent_mean": _half(mean[0]),
                 "latent_std": _half(std[0]),
                 "clip": _half(encoders.clip(clips.get("clip_frames", index))),
-                "sync": _half(encoders.seen_motion(clips.get("sync_frames", index), lengths.sync)),
+                "sync": _half(encoders.motion(clips.get("sync_frames", index), lengths.sync)),
                 "text": _half(text[np.arange(CAPTIONS_KEPT) % len(captions)]),
             }
 
@@ -115,7 +116,7 @@ def extract_features(
 
 
 def latent_statistics(features: Shards) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of the latents' channels, each float32 (1, 1, C)."""
+    """Return mean and standard deviation of each latent channel, float32 (1, 1, C)."""
     means = torch.from_numpy(features.batch("latent_mean", range(len(features))).astype(np.float32))
     stds = torch.from_numpy(features.batch("latent_std", range(len(features))).astype(np.float32))
     mean = means.mean((0, 1), keepdim=True)

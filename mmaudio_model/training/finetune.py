@@ -1,7 +1,7 @@
-"""Fine-tuning a variant's flow network from its checkpoint, whole or by an adapter, on prepared clips.
+"""Fine-tuning of a variant's flow network from its checkpoint, in full or with a LoRA adapter, on prepared clips.
 
-A run is a folder: `features/`, `flow/` (the loop's own), and the result: `weights/`, which `--weights` takes, or
-`adapter/`. All other parts stay as published: they made the features, and will make the sound.
+A run is a folder: `features/`, `flow/` (the training loop's), and the result: `weights/`, usable as `--weights`, or
+`adapter/`. All other networks stay as published.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from mmaudio_model.checkpoints.bundled import bundled_file
-from mmaudio_model.checkpoints.files import FLOW, find_file, needed_files, require_file
+from mmaudio_model.checkpoints.files import find_file, require_file
 from mmaudio_model.checkpoints.loading import fill_from_file, load_bundled_part, load_networks
 from mmaudio_model.checkpoints.parts import new_network, part_sources
+from mmaudio_model.checkpoints.published import FLOW, needed_files
 from mmaudio_model.errors import TrainingDataError
 from mmaudio_model.networks.flow import FlowNetwork
 from mmaudio_model.training.data.clip import ClipShape
@@ -27,7 +28,7 @@ from mmaudio_model.training.features import Encoders, extract_features
 from mmaudio_model.training.loop import Trainer
 from mmaudio_model.training.lora import add_adapter, merge_adapter, save_adapter
 from mmaudio_model.training.options import TrainOptions
-from mmaudio_model.training.processes import is_first, own_share, wait_for_all
+from mmaudio_model.training.processes import barrier, is_main_process, rank_and_world_size
 from mmaudio_model.training.task import Losses
 from mmaudio_model.training.tasks.flow import FlowTask
 from mmaudio_model.variants import Variant
@@ -35,21 +36,21 @@ from mmaudio_model.variants import Variant
 PLAN = "plan.json"
 FEATURES, RUN, WEIGHTS, ADAPTER = "features", "flow", "weights", "adapter"
 KEPT_AS_PUBLISHED = frozenset({"latent_mean", "latent_std", "empty_string_feat", "empty_clip_feat", "empty_sync_feat"})
-"""What the network means by nothing, and by a latent of unit size: to learn these anew would change all it learned."""
+"""Latent statistics and the embeddings of absent conditions: changing them would invalidate the pretrained network."""
 
-Tell = Callable[[str, int, int], None]
-"""Told a step's name, how much of it is done, and of how much."""
+OnProgress = Callable[[str, int, int], None]
+"""Called with (name of the phase, done, total)."""
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """What is to be done.
+    """A fine-tuning run.
 
     Attributes:
-        clips: made by `mmaudio train prepare` for this variant.
-        folder: of the run; what is done there is not done again.
-        weights_dir: where the checkpoints lie; None: the hub's cache.
-        lora_rank: of the adapter; None: all of the network is trained.
+        clips: folder made by `mmaudio train prepare` for this variant.
+        folder: of the run; finished work in it is not repeated.
+        weights_dir: folder of the checkpoints; None: the Hugging Face cache.
+        lora_rank: of the adapter; None: train the whole network.
     """
 
     variant: Variant
@@ -64,8 +65,8 @@ class FineTuning:
         return self.folder / (WEIGHTS if self.lora_rank is None else ADAPTER)
 
 
-def fine_tune(plan: FineTuning, *, device: str, tell: Tell, resume_from: Path | None = None) -> Losses:
-    """Do it, in each of the processes that joined; return the losses on the validation clips.
+def fine_tune(plan: FineTuning, *, device: str, on_progress: OnProgress, resume_from: Path | None = None) -> Losses:
+    """Run the fine-tuning in each process of the group; return the validation losses.
 
     Raises:
         TrainingDataError: the clips do not fit the variant, or the folder holds another run.
@@ -74,11 +75,14 @@ def fine_tune(plan: FineTuning, *, device: str, tell: Tell, resume_from: Path | 
     clips, shape = Shards(plan.clips), read_shape(plan.clips)
     wanted = ClipShape.of(plan.variant, shape.duration_s)
     if shape != wanted:
-        raise TrainingDataError(f"{plan.clips} holds {shape}; {plan.variant.name} needs {wanted}. Prepare them anew.")
-    if is_first():
+        raise TrainingDataError(
+            f"{plan.clips} holds {shape}; {plan.variant.name} needs {wanted}. "
+            "Run `mmaudio train prepare` for this variant."
+        )
+    if is_main_process():
         _claim_folder(plan)
-    wait_for_all()
-    _make_features(plan, clips, shape, device, tell)
+    barrier()
+    _make_features(plan, clips, shape, device, on_progress)
     flow = load_flow(plan.variant, plan.weights_dir)
     adapted = None if plan.lora_rank is None else add_adapter(flow, plan.variant, plan.lora_rank)
     task = FlowTask(plan.variant, Shards(plan.folder / FEATURES), flow=flow)
@@ -88,23 +92,23 @@ def fine_tune(plan: FineTuning, *, device: str, tell: Tell, resume_from: Path | 
         plan.folder / RUN,
         device=device,
         resume_from=resume_from,
-        on_step=lambda step: tell("flow", step, plan.options.steps),
+        on_step=lambda step: on_progress("flow", step, plan.options.steps),
     )
     losses = trainer.run()
-    if is_first():
-        # The averaged weights are the result; the adapter is written by the object that peft gave.
-        flow.load_state_dict(trainer.average.module.flow.state_dict())
+    if is_main_process():
+        # The averaged weights are the result; only peft's own object can save the adapter.
+        flow.load_state_dict(trainer.average.module.get_submodule("flow").state_dict())
         if adapted is not None:
             save_adapter(adapted, plan.result)
         else:
             how = f"fine-tuned on {len(clips)} clips, {trainer.step} steps"
             export_flow(flow, plan.variant, plan.weights_dir, plan.result, trained=how)
-    wait_for_all()
+    barrier()
     return losses
 
 
 def merge(variant: Variant, adapter: Path, weights_dir: Path | None, out: Path) -> None:
-    """Write a flow network with an adapter's changes in it to a folder that `--weights` takes.
+    """Merge an adapter into the flow network and write it to a folder usable as `--weights`.
 
     Raises:
         TrainingDataError: see `lora.merge_adapter`.
@@ -115,7 +119,7 @@ def merge(variant: Variant, adapter: Path, weights_dir: Path | None, out: Path) 
 
 
 def load_flow(variant: Variant, weights_dir: Path | None) -> FlowNetwork:
-    """Return a variant's flow network, float32, trainable but for what is kept as published.
+    """Return a variant's flow network, float32; all but `KEPT_AS_PUBLISHED` is trainable.
 
     Raises:
         WeightsMissingError, WeightsMismatchError: see `checkpoints.loading`.
@@ -128,13 +132,13 @@ def load_flow(variant: Variant, weights_dir: Path | None) -> FlowNetwork:
         fill_from_file(flow, source, require_file(source.file, variant, weights_dir))
     assert isinstance(flow, FlowNetwork)
     for name, parameter in flow.named_parameters():
-        parameter.data = parameter.data.clone()  # what was read is mapped from the file
+        parameter.data = parameter.data.clone()  # a copy, since loaded tensors are mapped from the file
         parameter.requires_grad_(name not in KEPT_AS_PUBLISHED)
     return flow
 
 
 def load_encoders(variant: Variant, weights_dir: Path | None, device: str) -> Encoders:
-    """Return the frozen networks that features come from.
+    """Return the frozen feature extractors.
 
     Raises:
         WeightsMissingError, WeightsMismatchError: see `checkpoints.loading`.
@@ -148,11 +152,11 @@ def load_encoders(variant: Variant, weights_dir: Path | None, device: str) -> En
 
 
 def export_flow(flow: nn.Module, variant: Variant, weights_dir: Path | None, out: Path, *, trained: str) -> None:
-    """Write a flow network in its checkpoint's layout below `out`, and beside it links to the other parts' files.
+    """Write a flow network in its checkpoint's layout below `out`, with links to the other networks' files.
 
     Args:
-        weights_dir: where the checkpoint lies that this one stems from.
-        trained: says how, for whoever looks for it.
+        weights_dir: folder of the checkpoint it was fine-tuned from.
+        trained: how it was trained, for the metadata.
     """
     if variant.bundled:
         export_parts(nn.ModuleDict({"flow": flow}), {"flow": "flow"}, variant, out, trained=trained)
@@ -164,17 +168,17 @@ def export_flow(flow: nn.Module, variant: Variant, weights_dir: Path | None, out
     (out / base.path).with_suffix(".json").write_text(json.dumps(note, indent=1))
     for file in needed_files(variant):
         found, link = find_file(file, weights_dir), out / file.path
-        # What lies in the hub's cache is found there from any folder.
+        # Files in the Hugging Face cache need no link.
         if weights_dir is not None and found == weights_dir / file.path and not link.exists():
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(found.resolve())
 
 
-def _make_features(plan: FineTuning, clips: Shards, shape: ClipShape, device: str, tell: Tell) -> None:
-    """Each process makes its share; none loads the encoders if all is there."""
+def _make_features(plan: FineTuning, clips: Shards, shape: ClipShape, device: str, on_progress: OnProgress) -> None:
+    """Extract this process's share of the features; the encoders are loaded only if some are missing."""
     folder = plan.folder / FEATURES
     there = len(Shards(folder)) if any(folder.glob("*/shard.json")) else 0
-    wait_for_all()  # else a slow process might count what a quick one made just now
+    barrier()  # otherwise a slow process might count shards that a fast one has just written
     if there < len(clips):
         encoders = load_encoders(plan.variant, plan.weights_dir, device)
         extract_features(
@@ -182,14 +186,14 @@ def _make_features(plan: FineTuning, clips: Shards, shape: ClipShape, device: st
             shape.duration_s,
             encoders,
             folder,
-            share=own_share(),
-            on_clips=lambda done, total: tell("features", done, total),
+            share=rank_and_world_size(),
+            on_clips=lambda done, total: on_progress("features", done, total),
         )
-    wait_for_all()
+    barrier()
 
 
 def _claim_folder(plan: FineTuning) -> None:
-    """Refuse a folder in which another variant, other clips or another kind of training is at work."""
+    """Reserve the folder for this run; refuse one that holds a run with another variant, clips or rank."""
     wanted = {"variant": plan.variant.name, "clips": str(plan.clips.resolve()), "lora_rank": plan.lora_rank}
     path = plan.folder / PLAN
     if path.exists():

@@ -1,4 +1,4 @@
-"""A run's log: one JSON line an entry, and TensorBoard's events where that package is installed."""
+"""A run's log: one JSON object per line, and TensorBoard events if that package is installed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LOG = "log.jsonl"
 
 
 class TrainingLog:
-    """Appends to the log of a run's folder, and tells the person.
+    """Appends to the log of a run folder and to the process's log.
 
     Args:
-        after_step: entries of later steps are dropped: a run that was killed made those steps, and makes them again.
+        after_step: drop entries of later steps; a resumed run repeats them.
     """
 
     def __init__(self, folder: Path, *, after_step: int = 0) -> None:
@@ -44,7 +44,7 @@ class TrainingLog:
 
 
 def read_log(folder: Path, kind: str) -> list[dict[str, float]]:
-    """Return the entries of one kind, in the order they were written."""
+    """Return the entries of one kind, in order of writing."""
     entries = (json.loads(line) for line in (folder / LOG).read_text().splitlines())
     return [entry for entry in entries if entry["kind"] == kind]
 
@@ -53,7 +53,7 @@ def _drop_later(path: Path, step: int) -> None:
     if not path.exists():
         return
     lines = path.read_text().splitlines(keepends=True)
-    # The last line may be half written.
+    # The last line may be incomplete.
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
     if kept != lines:
         path.write_text("".join(kept))

@@ -1,8 +1,8 @@
-"""The training loop that all parts share: AdamW, warm-up, clipping, averaged weights, DDP, checkpoints, logs.
+"""The training loop: AdamW, warm-up, gradient clipping, averaged weights, DDP, checkpoints, logs.
 
-A run is a folder: `options.json`, `log.jsonl`, TensorBoard events where that package is installed, `last.pt` to go on
-from. Going on from it gives the same weights as never having stopped: what a batch holds follows from its step alone.
-Several processes each take a batch of their own, and share their gradients' mean; the first writes.
+A run is a folder: `options.json`, `log.jsonl`, TensorBoard events if that package is installed, and the checkpoint
+`last.pt`. A resumed run gives the same weights as an uninterrupted one: a batch depends only on its step number. With
+several processes, each draws its own batch and gradients are averaged; only the first process writes.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ from mmaudio_model.training.task import Batch, Draw, Losses, TrainingTask
 CHECKPOINT = "last.pt"
 OPTIONS = "options.json"
 FINAL_SHARE = 0.1
-"""Of the highest learning rate, at the end of the cosine."""
+"""Share of the peak learning rate at the end of the cosine schedule."""
 VALIDATION_BATCHES = 4
 
 Sample = Callable[[nn.Module, int], None]
-"""Called with the averaged module and the step at every validation; writes samples to the run's folder."""
+"""Called with the averaged module and the step at every validation; writes samples to the run folder."""
 
 
 class Trainer:
-    """Trains one task in one folder; one process a device.
+    """Trains one task in one folder; one process per device.
 
     Args:
-        folder: of the run; a `last.pt` in it is gone on from.
-        device: torch's name of this process's device.
-        resume_from: a checkpoint to go on from instead; what the folder has is overwritten from there on.
+        folder: of the run; training resumes from its `last.pt` if there is one.
+        device: torch device name of this process.
+        resume_from: another checkpoint to resume from; later results in the folder are overwritten.
 
     Raises:
-        TrainingDataError: the checkpoint is not there, or is another model's.
+        TrainingDataError: the checkpoint is missing, damaged or of another model.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Trainer:
         self.average.requires_grad_(False)
         self._weights = [weight for weight in self._module.parameters() if weight.requires_grad]
         self._optimizer = torch.optim.AdamW(
-            _decayed_apart(self._module, options.weight_decay), lr=options.learning_rate, betas=options.betas
+            _parameter_groups(self._module, options.weight_decay), lr=options.learning_rate, betas=options.betas
         )
         self.step = 0
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class Trainer:
         self._log: TrainingLog | None = None
 
     def run(self) -> Losses:
-        """Train to the last step; return the losses on the validation clips, of the averaged weights."""
+        """Train to the last step; return the validation losses of the averaged weights."""
         if self._rank == 0:
             self._log = TrainingLog(self._folder, after_step=self.step)
         try:
@@ -95,64 +95,65 @@ class Trainer:
         parallel: nn.Module = module
         if self._world > 1:
             parallel = DistributedDataParallel(module, device_ids=[self._device] if "cuda" in self._device else None)
-        began, seen = time.monotonic(), 0
+        began, clips_seen = time.monotonic(), 0
         if self.step == 0:
-            self._tell("validation", self.validate())  # what it begins with, to compare with
+            self._write_log("validation", self.validate())  # the baseline to compare with
         module.train()
         while self.step < options.steps:
             for group in self._optimizer.param_groups:
                 group["lr"] = options.learning_rate * rate_at(self.step, options)
             losses = self._losses(parallel, self.step, validation=False)
             if not math.isfinite(loss := losses["loss"].item()):
-                raise TrainingDataError(f"The loss became {loss} at step {self.step}; lower the rate.")
+                raise TrainingDataError(f"The loss became {loss} at step {self.step}; use a lower learning rate.")
             self._optimizer.zero_grad(set_to_none=True)
             losses["loss"].backward()
             norm = nn.utils.clip_grad_norm_(self._weights, options.clip_norm)
             self._optimizer.step()
             self.average.update_parameters(module)
-            self.step, seen = self.step + 1, seen + options.batch_size * self._world
+            self.step, clips_seen = self.step + 1, clips_seen + options.batch_size * self._world
             if self.step % options.log_every == 0:
                 elapsed = time.monotonic() - began
-                self._tell("train", losses, norm=float(norm), clips_per_s=seen / elapsed)
+                self._write_log("train", losses, norm=float(norm), clips_per_s=clips_seen / elapsed)
             if self.step % options.validate_every == 0 or self.step == options.steps:
-                self._tell("validation", self.validate())
+                self._write_log("validation", self.validate())
                 if self._on_validation is not None and self._rank == 0:
                     self._on_validation(self.average.module, self.step)
-            if self._saves_now():
+            if self._is_save_step():
                 self._save()
             if self._on_step is not None:
                 self._on_step(self.step)
 
     @torch.no_grad()
     def validate(self) -> Losses:
-        """Return the averaged weights' losses on the validation clips: always on the same batches."""
+        """Return the validation losses of the averaged weights, always on the same batches."""
         self.average.module.eval()
         parts = [self._losses(self.average.module, -1 - index, validation=True) for index in range(VALIDATION_BATCHES)]
         return {name: torch.stack([part[name] for part in parts]).mean() for name in parts[0]}
 
     def _losses(self, module: nn.Module, step: int, *, validation: bool) -> Losses:
-        # SeedSequence takes no negative numbers; validation has the upper half of them.
+        # SeedSequence takes no negative numbers, so validation uses the upper end of the range.
         if validation:
             drawn = Draw.of(self._options.seed, 2**32 - 1 + step, 0)
         else:
             drawn = Draw.of(self._options.seed, step, self._rank)
         batch = self._task.draw_batch(drawn, self._options.batch_size, validation=validation)
-        batch = _moved(batch, self._device)
+        batch = _to_device(batch, self._device)
         with self._autocast():
-            return module(batch)
+            result: Losses = module(batch)
+            return result
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self._options.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self._device.split(":")[0], dtype=torch.bfloat16)
 
-    def _tell(self, kind: str, losses: Losses, **figures: float) -> None:
+    def _write_log(self, kind: str, losses: Losses, **figures: float) -> None:
         if self._log is not None:
             values = {name: value.item() for name, value in losses.items()}
             rate = self._optimizer.param_groups[0]["lr"]
             self._log.write(kind, self.step, {**values, **figures, "learning_rate": rate})
 
-    def _saves_now(self) -> bool:
+    def _is_save_step(self) -> bool:
         options = self._options
         kept = options.keep_every and self.step % options.keep_every == 0
         return bool(self.step % options.save_every == 0 or kept or self.step == options.steps)
@@ -173,7 +174,7 @@ class Trainer:
         if self._options.keep_every and self.step % self._options.keep_every == 0:
             kept = self._folder / f"step-{self.step}.pt"
             kept.unlink(missing_ok=True)
-            kept.hardlink_to(self._folder / CHECKPOINT)  # costs nothing: the next one is a new file
+            kept.hardlink_to(self._folder / CHECKPOINT)  # needs no copy: the next checkpoint is a new file
 
     def _resume(self, chosen: Path | None) -> None:
         path = chosen or self._folder / CHECKPOINT
@@ -186,22 +187,22 @@ class Trainer:
         try:
             self._module.load_state_dict(state["module"])
         except RuntimeError as exc:
-            raise TrainingDataError(f"{path} is a run of another model; choose another folder. ({exc})") from exc
+            raise TrainingDataError(f"{path} is a checkpoint of another model; choose another folder. ({exc})") from exc
         self.average.load_state_dict(state["average"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.step = int(state["step"])
 
 
 def rate_at(step: int, options: TrainOptions) -> float:
-    """Return the learning rate of a step as a share of the highest."""
+    """Return the learning rate of a step as a share of the peak."""
     if step < options.warmup_steps:
         return (step + 1) / options.warmup_steps
     done = (step - options.warmup_steps) / max(1, options.steps - options.warmup_steps)
     return FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def _decayed_apart(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the optimiser's groups: matrices and filters decay, biases, norms and single vectors do not."""
+def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Return the optimizer's parameter groups: only matrices and filters have weight decay."""
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     return [
         {"params": [weight for weight in weights if weight.dim() >= 2], "weight_decay": weight_decay},
@@ -209,7 +210,7 @@ def _decayed_apart(module: nn.Module, weight_decay: float) -> list[dict[str, Any
     ]
 
 
-def _moved(batch: Batch, device: str) -> Batch:
+def _to_device(batch: Batch, device: str) -> Batch:
     def move(value: Tensor) -> Tensor:
         return value.to(device, non_blocking=True)
 

@@ -1,6 +1,6 @@
-"""Low-rank adapters of the flow network (Hu et al. 2021, arXiv 2106.09685), made, kept and merged by peft.
+"""Low-rank adapters of the flow network (Hu et al. 2021, arXiv 2106.09685), by peft.
 
-peft and what it brings take seconds to import, and are in the `train` extra alone: they are imported when used.
+peft takes seconds to import and is only in the `train` extra, so it is imported when used.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 TARGETS = r"(joint_blocks|fused_blocks)\..*\.(qkv|linear1|w1|w2|w3|adaLN_modulation\.1)"
-"""Every linear map and convolution of the blocks; not the projections of the features, nor the final layer."""
+"""Every linear layer and convolution of the blocks; not the feature projections or the final layer."""
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def add_adapter(flow: FlowNetwork, variant: Variant, rank: int) -> PeftModel:
     """Put an adapter into a flow network, in place; only the adapter is trainable afterwards.
 
-    It starts as nothing: the network computes what it did before.
+    Its initial output is zero: the network computes what it did before.
 
     Raises:
         TrainingDataError: peft is not installed.
@@ -38,29 +38,30 @@ def add_adapter(flow: FlowNetwork, variant: Variant, rank: int) -> PeftModel:
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Write an adapter as peft does: its configuration and its tensors."""
-    # Else peft asks the hub whether the base model's vocabulary has grown.
+    """Write an adapter in peft's format: configuration and tensors."""
+    # Otherwise peft queries the Hugging Face hub for the base model's vocabulary.
     model.save_pretrained(str(folder), save_embedding_layers=False)
 
 
 def merge_adapter(flow: FlowNetwork, variant: Variant, folder: Path) -> FlowNetwork:
-    """Add an adapter's changes to a flow network's own weights.
+    """Merge an adapter into the weights of a flow network.
 
     Raises:
-        TrainingDataError: peft is not installed, there is no adapter, or it is another variant's.
+        TrainingDataError: peft is not installed, or the folder has no adapter or one of another variant.
     """
     _require_peft()
     from peft import PeftConfig, PeftModel
 
     missing = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
     if missing:
-        raise TrainingDataError(f"Got {folder}, which holds no {missing[0]}; give the folder of an adapter.")
+        raise TrainingDataError(f"Got {folder}, which has no {missing[0]}; give the folder of an adapter.")
     try:
         base = PeftConfig.from_pretrained(str(folder)).base_model_name_or_path
         if base != _base_name(variant):
-            raise TrainingDataError(f"The adapter in {folder} is one of {base}, not of {_base_name(variant)}.")
-        return PeftModel.from_pretrained(flow, str(folder)).merge_and_unload()
-    except (ValueError, TypeError, RuntimeError) as exc:  # peft and torch say so what does not fit
+            raise TrainingDataError(f"The adapter in {folder} was trained for {base}, not for {_base_name(variant)}.")
+        result: FlowNetwork = PeftModel.from_pretrained(flow, str(folder)).merge_and_unload()
+        return result
+    except (ValueError, TypeError, RuntimeError) as exc:  # raised by peft and torch for tensors that do not fit
         raise TrainingDataError(f"The adapter in {folder} does not fit {variant.name}: {exc}") from exc
 
 

@@ -1,4 +1,4 @@
-"""What a training run may be told; one frozen value a run, kept beside its checkpoints."""
+"""Options of a training run; saved beside its checkpoints."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """How a part is trained. Steps are updates of the weights; the batch is per process.
+    """Hyperparameters. A step is one weight update; the batch size is per process.
 
     Attributes:
-        learning_rate: the highest; it rises over `warmup_steps` and falls along a cosine to a tenth.
-        ema_decay: of the averaged weights, which are what is exported.
-        precision: `fp32` or `bf16`; the latter computes under autocast, the weights stay float32.
-        keep_every: every so many steps the checkpoint is kept as `step-N.pt` too; 0: never.
-        seed: of first values, of what each batch holds, and of all noise.
+        learning_rate: the peak; linear warm-up over `warmup_steps`, then cosine decay to a tenth.
+        ema_decay: of the exponential moving average, which is what is exported.
+        precision: `fp32` or `bf16`; the latter uses autocast with float32 weights.
+        keep_every: interval in steps at which a checkpoint is also kept as `step-N.pt`; 0: never.
+        seed: for initial values, batch selection and all noise.
     """
 
     steps: int

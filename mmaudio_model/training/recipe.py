@@ -1,7 +1,7 @@
-"""How a variant of our own is trained from nothing, on the procedural world: which part when, for how long.
+"""The recipe for training a bundled variant from scratch on the procedural world: which network when, for how long.
 
-A run is a folder: `clips/`, then a folder a part, `features/`, and `weights/`, which `--weights` takes. Each step
-leaves its result there, so a run that was stopped goes on where it was.
+A run is a folder: `clips/`, a folder per network, `features/`, and `weights/`, usable as `--weights`. Each phase writes
+its result there, so an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import torch
 
 from mmaudio_model.checkpoints.bundled import SUFFIX, trained_file
 from mmaudio_model.checkpoints.loading import load_bundled_part
+from mmaudio_model.networks.clip import ImageTower, TextTower
+from mmaudio_model.networks.synchformer import SynchformerVisual
 from mmaudio_model.networks.vae import Vae
 from mmaudio_model.training.data.clip import ClipShape, TrainingClip
 from mmaudio_model.training.data.prepare import prepare
@@ -34,18 +36,18 @@ from mmaudio_model.training.tasks.vocoder import VocoderTask
 from mmaudio_model.variants import Variant
 
 PARTS = ("vae", "sync", "clip", "vocoder", "flow")
-"""In the order they are trained: the vocoder hears what the VAE made, the flow network needs all but the vocoder."""
+"""In training order: the vocoder is trained on VAE output, the flow network needs all but the vocoder."""
 DURATION_S = 8.0
-Tell = Callable[[str, int, int], None]
-"""Told a step's name, how much of it is done, and of how much."""
+OnProgress = Callable[[str, int, int], None]
+"""Called with (name of the phase, done, total)."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How many clips of the world, and each part's options.
+    """Number of clips and the options of each network.
 
     Attributes:
-        flow_clips: how many of them have their features extracted, for the flow network.
+        flow_clips: number of clips whose features are extracted to train the flow network.
     """
 
     clips: int
@@ -65,32 +67,34 @@ TINY = Recipe(
         "flow": TrainOptions(5000, 16, 1.5e-3, warmup_steps=50, precision="bf16", ema_decay=0.997),
     },
 )
-"""For an hour or two of two CPU cores; docs/training.md says how far it came."""
+"""Takes about two hours on two CPU cores; docs/training.md has the results."""
 SMOKE = Recipe(
-    clips=64,
-    flow_clips=64,
-    duration_s=2.56,
+    clips=50,
+    flow_clips=50,
+    duration_s=1.28,
     options={
-        part: replace(options, steps=steps, batch_size=8, warmup_steps=10, ema_decay=0.9, log_every=10)
-        for (part, options), steps in zip(TINY.options.items(), (60, 40, 40, 60, 60), strict=True)
+        part: replace(options, steps=steps, batch_size=4, warmup_steps=5, ema_decay=0.8, log_every=10)
+        for (part, options), steps in zip(TINY.options.items(), (12, 10, 25, 40, 22), strict=True)
     },
 )
-"""Minutes on a CPU: shows that every part learns, not that it becomes good."""
+"""Takes about a minute on a CPU; shows that every network learns. The least number of clips with one held out."""
 
 
 class RecipeRun:
     """A recipe in a folder, for one variant."""
 
-    def __init__(self, variant: Variant, recipe: Recipe, folder: Path, *, processes: int, tell: Tell) -> None:
+    def __init__(
+        self, variant: Variant, recipe: Recipe, folder: Path, *, processes: int, on_progress: OnProgress
+    ) -> None:
         self.variant, self.recipe, self.folder = variant, recipe, folder
-        self._processes, self._tell = processes, tell
+        self._processes, self._on_progress = processes, on_progress
 
     @property
     def weights(self) -> Path:
         return self.folder / "weights"
 
     def run(self, parts: tuple[str, ...] = PARTS) -> None:
-        """Make what these parts need and train them, in order; what is done already is not done again.
+        """Prepare what these networks need and train them, in order; finished work is not repeated.
 
         Raises:
             TrainingDataError: the folder holds a run of another variant or recipe.
@@ -110,12 +114,12 @@ class RecipeRun:
             partial(_world_clip, shape=shape),
             shape,
             processes=self._processes,
-            on_shard=partial(self._tell, "clips"),
+            on_shard=partial(self._on_progress, "clips"),
         )
 
     def train(self, part: str) -> None:
         options = self.recipe.options[part]
-        # What a task has beside the network (a head, a projection) is drawn from torch's own generator.
+        # Layers that exist only in training (a head, a projection) are initialised from torch's global generator.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             task, sample = self._task(part)
@@ -124,7 +128,7 @@ class RecipeRun:
             options,
             self.folder / part,
             on_validation=sample,
-            on_step=lambda step: self._tell(part, step, options.steps),
+            on_step=lambda step: self._on_progress(part, step, options.steps),
         )
         trainer.run()
         how = f"procedural world, {self.recipe.clips} clips, {options.steps} steps of {options.batch_size}"
@@ -137,28 +141,33 @@ class RecipeRun:
             self._encoders(),
             self.folder / "features",
             count=self.recipe.flow_clips,
-            on_clips=partial(self._tell, "features"),
+            on_clips=partial(self._on_progress, "features"),
         )
 
     def _task(self, part: str) -> tuple[TrainingTask, Callable[[torch.nn.Module, int], None] | None]:
         if part == "flow":
             encoders, features = self._encoders(), Shards(self.folder / "features")
-            task = FlowTask(self.variant, features, empty_text=encoders.text([""])[0])
+            flow_task = FlowTask(self.variant, features, empty_text=encoders.text([""])[0])
             vocoder = self.weights / self.variant.name / f"vocoder{SUFFIX}"
             if not vocoder.exists():
-                return task, None
-            return task, flow_samples(self.variant, features, self.weights, self.folder / "flow")
+                return flow_task, None
+            return flow_task, flow_samples(self.variant, features, self.weights, self.folder / "flow")
         clips = self._clips()
         if part == "vocoder":
-            task = VocoderTask(self.variant, clips, self._vae())
-            return task, vocoder_samples(self.variant, clips, self.folder / "vocoder")
-        return {"vae": VaeTask, "sync": SyncTask, "clip": ClipTask}[part](self.variant, clips), None
+            vocoder_task = VocoderTask(self.variant, clips, self._vae())
+            return vocoder_task, vocoder_samples(self.variant, clips, self.folder / "vocoder")
+        tasks: dict[str, Callable[[Variant, Shards], TrainingTask]] = {
+            "vae": VaeTask,
+            "sync": SyncTask,
+            "clip": ClipTask,
+        }
+        return tasks[part](self.variant, clips), None
 
     def _clips(self) -> Shards:
         return Shards(self.folder / "clips")
 
     def _vae(self) -> Vae:
-        trained_file(self.variant, "vae", self.weights)  # this run's own: the shipped one would be taken else
+        trained_file(self.variant, "vae", self.weights)  # fails if this run has none; the shipped one must not be used
         return load_whole_vae(self.variant, self.weights)
 
     def _encoders(self) -> Encoders:
@@ -166,13 +175,11 @@ class RecipeRun:
             path = trained_file(self.variant, part, self.weights)
             return load_bundled_part(self.variant, part, path).eval().requires_grad_(False)
 
-        return Encoders(
-            self.variant,
-            self._vae(),
-            load("clip_image"),
-            load("clip_text"),
-            load("sync"),
-        )
+        image, text, sync = load("clip_image"), load("clip_text"), load("sync")
+        assert isinstance(image, ImageTower)
+        assert isinstance(text, TextTower)
+        assert isinstance(sync, SynchformerVisual)
+        return Encoders(self.variant, self._vae(), image, text, sync)
 
 
 def _world_clip(name: str, *, shape: ClipShape) -> TrainingClip:

@@ -1,4 +1,4 @@
-"""Samples that a training run leaves at each validation, for ears: files in its folder's `samples/`."""
+"""Audio samples written at each validation, to the run folder's `samples/`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from mmaudio_model.checkpoints.bundled import trained_file
 from mmaudio_model.checkpoints.loading import load_bundled_part
 from mmaudio_model.media.audio import write_audio
+from mmaudio_model.networks.flow import FlowNetwork
 from mmaudio_model.networks.mel import MelSpectrogram
+from mmaudio_model.networks.vae import Vae
 from mmaudio_model.sampling import Guidance, draw_noise, euler
 from mmaudio_model.training.data.shards import Shards
 from mmaudio_model.training.task import split, waveforms
@@ -25,32 +27,35 @@ WriteSamples = Callable[[nn.Module, int], None]
 
 
 def vocoder_samples(variant: Variant, clips: Shards, folder: Path) -> WriteSamples:
-    """Return what writes a few clips' sound, there and back through the vocoder."""
+    """Return a callback that writes a few clips' sound after analysis and resynthesis by the vocoder."""
     indices = [int(index) for index in split(clips)[1][:COUNT]]
     mel = MelSpectrogram(variant.mode)
 
     @torch.inference_mode()
     def write(module: nn.Module, step: int) -> None:
+        vocoder = module.get_submodule("vocoder")
         for index in indices:
-            sound = module.vocoder(mel(waveforms(clips, [index])))[0, 0]
+            sound = vocoder(mel(waveforms(clips, [index])))[0, 0]
             _write(folder, step, clips.lines[index]["name"], sound, variant)
 
     return write
 
 
 def flow_samples(variant: Variant, features: Shards, weights_dir: Path, folder: Path) -> WriteSamples:
-    """Return what makes sound of a few clips' features, with guidance, as the pipeline would."""
+    """Return a callback that generates and writes sound for a few clips' features, with guidance."""
     indices = [int(index) for index in split(features)[1][:COUNT]]
     vae, vocoder = (
         load_bundled_part(variant, part, trained_file(variant, part, weights_dir)).eval() for part in ("vae", "vocoder")
     )
+    assert isinstance(vae, Vae)
 
     def read(name: str, index: int) -> Tensor:
         return torch.from_numpy(features.get(name, index).astype(np.float32))
 
     @torch.inference_mode()
     def write(module: nn.Module, step: int) -> None:
-        flow = module.flow
+        flow = module.get_submodule("flow")
+        assert isinstance(flow, FlowNetwork)
         for index in indices:
             clip, sync, text = (read(name, index)[None] for name in ("clip", "sync", "text"))
             tokens = features.get("latent_mean", index).shape[0]

@@ -1,4 +1,4 @@
-"""What the loop needs of a part's training: batches that follow from a step's number, and a loss."""
+"""The interface between the training loop and a task: batches that depend only on the step number, and losses."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from mmaudio_model.training.data.shards import Shards
 
 Batch = dict[str, Tensor]
 Losses = dict[str, Tensor]
-"""Named losses of a batch, scalars; `loss` is what is minimised, the others are told."""
+"""Named scalar losses of a batch; `loss` is minimised, the others are logged."""
 
 VALIDATION_SHARE = 50
-"""One clip in this many is kept out of training and validated on."""
+"""One clip in this many is held out for validation."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The chance of one batch: the same for the same seed, step and process, so that a resumed run is the same run."""
+    """Random generators of one batch, determined by seed, step and process, so that a resumed run is reproducible."""
 
     numpy: np.random.Generator
     torch: torch.Generator
@@ -35,21 +35,24 @@ class Draw:
 
 
 class TrainingTask(Protocol):
-    """One part's training.
+    """The training of one network.
 
-    `module` is an `nn.Module` whose `forward(batch)` gives the losses, so that DDP can wrap it; whatever is random was
-    drawn with the batch.
+    `module.forward(batch)` returns the losses, so that DDP can wrap it; all randomness is drawn with the batch.
     """
 
-    module: nn.Module
-    parts: Mapping[str, str]
-    """What is exported: part name to the name of its network inside `module`."""
+    @property
+    def module(self) -> nn.Module: ...
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """Return what is exported: part name to the name of its network inside `module`."""
+        ...
 
     def draw_batch(self, draw: Draw, size: int, *, validation: bool) -> Batch: ...
 
 
 def split(shards: Shards) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices to train on and to validate on; both are everything where there are few clips."""
+    """Return training and validation indices, int64 (n,); with few clips both contain all of them."""
     everything = np.arange(len(shards))
     held = everything % VALIDATION_SHARE == VALIDATION_SHARE - 1
     return (everything[~held], everything[held]) if held.any() else (everything, everything)

@@ -14,6 +14,9 @@ import pytest
 from local_services.commands import Commands, wait_until
 from mmaudio_model.demo_video import render_demo_video
 
+# Seconds. Nothing waits that long on a machine that is not overloaded; no test asserts how fast something was.
+PATIENCE_S = 240.0
+
 
 @dataclass
 class RunningPlatform:
@@ -30,21 +33,23 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_platform(folder: Path) -> Iterator[RunningPlatform]:
+def running_platform(folder: Path, current_folder: Path | None = None) -> Iterator[RunningPlatform]:
     """Run `mmaudio up` until it is ready; end it afterwards."""
     url = f"http://127.0.0.1:{free_port()}"
     environment = {
         "MMAUDIO_DATA_DIR": str(folder / "data"),
         "MMAUDIO_API_BIND": url.removeprefix("http://"),
         "MMAUDIO_DEVICES": "cpu",
-        "MMAUDIO_LEASE_S": "4",
-        "MMAUDIO_HEARTBEAT_S": "1",
+        "MMAUDIO_CPU_THREADS": "1",
+        # Nothing answers there: what talks to this machine must not use a proxy.
+        "http_proxy": "http://127.0.0.1:9",
+        "all_proxy": "http://127.0.0.1:9",
     }
     (folder / "logs").mkdir()
-    commands = Commands(environment, folder / "logs")
+    commands = Commands(environment, folder / "logs", current_folder)
     try:
         process = commands.start("up")
-        wait_until(lambda: process.poll() is not None or is_ready(url), within_s=90, what="a ready platform")
+        wait_until(lambda: process.poll() is not None or is_ready(url), within_s=PATIENCE_S, what="a ready platform")
         assert process.poll() is None, commands.output()
         yield RunningPlatform(url, folder / "data", commands, process.pid)
     finally:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import av
 import pytest
+from PIL import Image
 
 from demo.__main__ import check
 from mmaudio_client import Client, ConflictError, InvalidRequestError, JobCanceledError, JobFailedError, NotFoundError
@@ -33,8 +36,25 @@ def test_submit_saves_a_sound_and_the_video_unchanged_beside_it(
     done = mmaudio(platform, "submit", str(demo_video), "--prompt", "a [red] ball", "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
     sound, muxed = (Path(line) for line in done.stdout.split())
+    assert (sound.name, muxed.name) == ("ball.flac", "ball-sound.mp4")
     assert check(demo_video, sound, muxed) == []
-    assert "13 kinds of sound" in done.stderr
+    assert "Warning: " in done.stderr
+
+
+def test_a_folder_becomes_a_job_per_file_and_the_exit_code_is_that_of_the_worst(
+    platform: RunningPlatform, demo_video: Path, tmp_path: Path
+) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    shutil.copy(demo_video, clips / "walk.mp4")
+    Image.new("RGB", (64, 64), (9, 99, 9)).save(clips / "photo.png")
+    (clips / "broken.mp4").write_bytes(b"this is no video" * 100)
+    options = ("--num-steps", "1", "--duration", "0.64", "--output", str(tmp_path / "out"))
+    done = mmaudio(platform, "submit", str(clips), *options)
+    assert done.returncode == 1, done.stderr
+    assert {Path(line).name for line in done.stdout.split()} == {"photo.flac", "walk.flac", "walk-sound.mp4"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"photo.flac", "walk.flac", "walk-sound.mp4"}
+    assert done.stderr.splitlines()[-1] == "3 inputs: 2 succeeded, 1 failed"
 
 
 def test_the_same_seed_gives_the_same_bytes(platform: RunningPlatform, tmp_path: Path) -> None:
@@ -72,34 +92,54 @@ def test_mistakes_on_the_command_line_are_sentences(platform: RunningPlatform, t
     for arguments, status, words in [
         (("submit", "missing.mp4"), 2, "There is no file missing.mp4"),
         (("submit", str(tmp_path / "empty.mp4")), 2, "is empty"),
-        (("submit", "--prompt", "x", "--num-steps", "0"), 1, "num_steps"),
+        (("submit", "--prompt", "x", "--num-steps", "0"), 3, "num_steps"),
         (("submit", "--prompt", "x", "--metadata", "novalue"), 2, "KEY=VALUE"),
-        (("status", "job_" + "0" * 32), 1, "There is no job"),
-        (("status", "x", "--api-url", "http://127.0.0.1:9"), 1, "no connection"),
+        (("status", "job_" + "0" * 32), 3, "There is no job"),
+        (("status", "beef"), 3, "No job has an id that begins with job_beef"),
+        (("list", "--api-url", "http://127.0.0.1:9"), 5, "Cannot connect to http://127.0.0.1:9"),
     ]:
         done = mmaudio(platform, *arguments)
         assert (done.returncode, words in done.stderr) == (status, True), (arguments, done.stderr)
+    done = mmaudio(platform, "submit", "--prompt", "x", "--num-steps", "0", "--json")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "num_steps" in json.loads(done.stderr)["error"]["fields"]
 
 
-def test_no_wait_watch_status_list_and_download(platform: RunningPlatform, tmp_path: Path) -> None:
+def test_no_wait_watch_status_list_download_and_retry(platform: RunningPlatform, tmp_path: Path) -> None:
     job_id = mmaudio(
         platform, "submit", "--prompt", "wind", "--duration", "0.64", "--num-steps", "2", "--no-wait"
     ).stdout.strip()
     assert mmaudio(platform, "watch", job_id).returncode == 0
     assert json.loads(mmaudio(platform, "status", job_id, "--json").stdout)["state"] == "succeeded"
-    assert job_id in mmaudio(platform, "list", "--state", "succeeded").stdout
-    saved = mmaudio(platform, "download", job_id, "--output", str(tmp_path)).stdout.split()
-    assert [Path(path).is_file() for path in saved] == [True]
+    assert job_id in [line.split("\t")[0] for line in mmaudio(platform, "list").stdout.splitlines()]
+    saved = mmaudio(platform, "download", job_id[4:20], "--output", str(tmp_path)).stdout.split()
+    assert saved == [str(tmp_path / "wind.flac")]
+    again = json.loads(mmaudio(platform, "retry", job_id[:20], "--output", str(tmp_path), "--json").stdout)
+    # The same seed gives the same bytes, which are there already.
+    assert (again["retry_of"], again["saved_files"]) == (job_id, saved)
+
+
+@pytest.mark.parametrize("form", ["string", "bytes", "memory", "open file"])
+def test_a_video_can_be_given_as_path_bytes_or_open_file(
+    platform: RunningPlatform, demo_video: Path, tmp_path: Path, form: str
+) -> None:
+    content = demo_video.read_bytes()
+    with Client(platform.url) as client, demo_video.open("rb") as file:
+        source = {"string": str(demo_video), "bytes": content, "memory": io.BytesIO(content), "open file": file}[form]
+        job = client.submit(video=source, prompt="a ball", duration_s=0.64, num_steps=1, mux=False)
+        client.wait(job.id)
+        (path,) = client.download(job.id, str(tmp_path))
+    assert path == tmp_path / ("ball.flac" if form in {"string", "open file"} else "a-ball.flac")
 
 
 def test_cancel_and_its_conflict(platform: RunningPlatform) -> None:
     with Client(platform.url) as client:
-        job = client.submit(prompt="x", duration_s=30, num_steps=100, num_samples=8)
+        job = client.submit(prompt="x", duration_s=8, num_steps=100)
         client.cancel(job.id)
         with pytest.raises(JobCanceledError):
             client.wait(job, timeout_s=30)
         again = client.retry(job.id)
-        assert again.raw["retry_of"] == job.id
+        assert again.retry_of == job.id
         assert client.cancel(again.id).id == again.id
         done = client.wait(client.submit(prompt="x", duration_s=0.64, num_steps=1))
         with pytest.raises(ConflictError):
@@ -114,7 +154,7 @@ def test_the_clients_errors_tell_what_is_wrong(platform: RunningPlatform, tmp_pa
         assert "num_steps" in refused.value.fields
         with pytest.raises(NotFoundError):
             client.get("job_" + "0" * 32)
-        with pytest.raises(JobFailedError, match="not a video"):
+        with pytest.raises(JobFailedError, match="not a readable video"):
             client.wait(client.submit(video=tmp_path / "text.mp4"))
         assert [variant["name"] for variant in client.variants()] == ["tiny_16k"]
         assert len(list(client.list(limit=2))) > 2

@@ -1,8 +1,8 @@
-"""A house of real parts: a database of each kind, Valkey, a folder or S3 as store, worker and control processes."""
+"""A platform of real parts: a database of each kind, Valkey, a folder or S3 as store, worker and control processes."""
 
 from __future__ import annotations
 
-import io
+import contextlib
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -12,16 +12,17 @@ from typing import Any
 
 import boto3
 import pytest
+from sqlalchemy import select, update
 
 from jobs.db.database import Database
-from jobs.db.tables import Job
+from jobs.db.tables import RUNNING, Job, Worker
 from jobs.queue import Broker
 from jobs.request import JobRequest
 from jobs.service.artifacts import artifacts_by_job
 from jobs.service.queries import JobFilter, get_job, job_attempts, job_events, list_jobs, list_workers
 from jobs.service.scheduling.dispatch import dispatch
 from jobs.service.submission import SubmitPolicy, submit
-from jobs.service.uploads import announce_upload, mark_upload_checked
+from jobs.service.uploads import store_upload
 from jobs.service.workers import request_drain
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
@@ -32,13 +33,15 @@ from local_services.commands import Commands, wait_until
 from local_services.faulty_http import FaultSchedule, faulty_proxy
 from local_services.s3 import CREDENTIALS
 from local_services.valkey import valkey_server
-from migrations.upgrade import upgrade
+from tests.databases import migrated_postgres, migrated_sqlite
 from tests.integration.worker_harness import WorkerHarness
 
 TENANT = "default"
-# Short leases, so that a lost worker is noticed within a test's patience.
+# Seconds. Nothing waits that long on a machine that is not overloaded; no test asserts how fast something was.
+PATIENCE_S = 240.0
+# Leases that outlast any pause of a busy machine: a test that needs one to end calls `expire_leases`.
 TIMES = {
-    "MMAUDIO_LEASE_S": "3",
+    "MMAUDIO_LEASE_S": "600",
     "MMAUDIO_HEARTBEAT_S": "1",
     "MMAUDIO_MAINTENANCE_INTERVAL_S": "0.5",
     "MMAUDIO_DRAIN_GRACE_S": "30",
@@ -63,13 +66,9 @@ class PlatformHarness:
         return ids
 
     def upload(self, data: bytes) -> str:
-        with self.db.transaction() as tx:
-            upload = announce_upload(
-                tx, tenant=TENANT, filename="v", content_type="video/mp4", size_bytes=len(data), sha256=None, ttl_s=3600
-            )
-            mark_upload_checked(tx, upload.id)
-        self.store.put_stream(upload.storage_key, io.BytesIO(data), content_type="video/mp4", max_bytes=len(data))
-        return upload.id
+        return store_upload(
+            self.db, self.store, data, tenant=TENANT, filename="v", content_type="video/mp4", ttl_s=3600
+        )
 
     def job(self, job_id: str) -> Job:
         with self.db.reading() as tx:
@@ -78,7 +77,7 @@ class PlatformHarness:
     def ended(self, ids: list[str]) -> bool:
         return all(self.job(job_id).state.is_terminal for job_id in ids)
 
-    def wait_for(self, ids: list[str], within_s: float = 90) -> list[Job]:
+    def wait_for(self, ids: list[str], within_s: float = PATIENCE_S) -> list[Job]:
         try:
             wait_until(lambda: self.ended(ids), within_s=within_s, what=f"the end of {len(ids)} jobs")
         except AssertionError:
@@ -93,10 +92,26 @@ class PlatformHarness:
                 return [w.pid for w in list_workers(tx) if w.state == "ready" and "tiny_16k" in w.variants_loaded]
 
         try:
-            wait_until(lambda: len(ready()) >= count, within_s=60, what=f"{count} workers")
+            wait_until(lambda: len(ready()) >= count, within_s=PATIENCE_S, what=f"{count} workers")
         except AssertionError:
             raise AssertionError(self.commands.output()) from None
         return ready()
+
+    def pid_of_worker(self, job: Job) -> int:
+        """Return the process of the worker that has a job."""
+        with self.db.reading() as tx:
+            return tx.session.get_one(Worker, job.worker_id).pid
+
+    def running_in(self, pid: int) -> list[str]:
+        """Return the jobs that a worker process has."""
+        with self.db.reading() as tx:
+            query = select(Job.id).join(Worker, Worker.id == Job.worker_id).where(Worker.pid == pid, RUNNING)
+            return list(tx.session.scalars(query))
+
+    def expire_leases(self, ids: list[str]) -> None:
+        """Let the leases of running jobs end now, as when their workers have been silent for long."""
+        with self.db.transaction() as tx:
+            tx.session.execute(update(Job).where(Job.id.in_(ids), RUNNING).values(lease_expires_at=tx.now))
 
     def worker_states(self) -> list[str]:
         """Return how the workers are that have not ended."""
@@ -135,50 +150,63 @@ class PlatformHarness:
             return Counter(str(job.state) for job in page.jobs)
 
 
-@pytest.fixture(params=["sqlite+folder", "postgresql+s3"])
+BACKENDS = ["sqlite+folder", "postgresql+s3"]
+"""The embedded default's parts, and production's."""
+
+
+@pytest.fixture(params=BACKENDS)
 def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[PlatformHarness]:
-    """The embedded default's parts, and production's."""
+    """A platform of one test's own; the test starts the processes that it needs."""
+    with _platform(request, tmp_path) as harness:
+        yield harness
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def serving(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlatformHarness]:
+    """A platform with a control process and two worker processes, for all tests of a module that leave them working."""
+    with _platform(request, tmp_path_factory.mktemp("serving")) as harness:
+        harness.commands.start("control")
+        harness.commands.start("worker", "--devices", "cpu:0,cpu:1")
+        harness.wait_for_workers(2)
+        yield harness
+
+
+@contextlib.contextmanager
+def _platform(request: pytest.FixtureRequest, folder: Path) -> Iterator[PlatformHarness]:
     environment = {
-        "MMAUDIO_DATA_DIR": str(tmp_path / "data"),
-        "MMAUDIO_SCRATCH_DIR": str(tmp_path / "scratch"),
+        "MMAUDIO_DATA_DIR": str(folder / "data"),
+        "MMAUDIO_SCRATCH_DIR": str(folder / "scratch"),
+        "MMAUDIO_CPU_THREADS": "1",
         **TIMES,
     }
-    if request.param == "sqlite+folder":
-        (tmp_path / "data").mkdir()
-        environment["MMAUDIO_DATABASE_URL"] = f"sqlite:///{tmp_path / 'data' / 'mmaudio.db'}"
-        yield from _platform(environment, tmp_path)
-        return
-    from local_services.postgres import postgres_database
-
-    endpoint, bucket = request.getfixturevalue("s3_endpoint"), f"house-{uuid.uuid4().hex}"
-    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=bucket)
-    environment |= {
-        "MMAUDIO_STORAGE_URL": f"s3://{bucket}/platform",
-        "MMAUDIO_S3_ENDPOINT_URL": endpoint,
-        "MMAUDIO_S3_ADDRESSING_STYLE": "path",
-        "MMAUDIO_INPUT_BUCKETS": bucket,
-        **CREDENTIALS,
-    }
-    with postgres_database(request.getfixturevalue("postgres_uri")) as url:
-        yield from _platform({**environment, "MMAUDIO_DATABASE_URL": url}, tmp_path)
-
-
-def _platform(environment: dict[str, str], tmp_path: Path) -> Iterator[PlatformHarness]:
-    with valkey_server(tmp_path / "valkey") as broker_url, pytest.MonkeyPatch.context() as patch:
-        environment["MMAUDIO_BROKER_URL"] = broker_url
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        settings = Settings()
-        upgrade(settings.database_url)
-        db, broker = Database(settings.database_url), Broker(broker_url)
-        (tmp_path / "logs").mkdir()
-        commands = Commands(environment, tmp_path / "logs")
-        try:
-            yield PlatformHarness(settings, db, broker, open_store(settings), commands)
-        finally:
-            commands.stop_all()
-            broker.close()
-            db.close()
+    with contextlib.ExitStack() as stack:
+        if request.param == "sqlite+folder":
+            environment["MMAUDIO_DATABASE_URL"] = migrated_sqlite(folder / "data" / "mmaudio.db")
+        else:
+            endpoint, bucket = request.getfixturevalue("s3_endpoint"), f"platform-{uuid.uuid4().hex}"
+            boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=bucket)
+            environment |= {
+                "MMAUDIO_DATABASE_URL": stack.enter_context(migrated_postgres(request.getfixturevalue("postgres_uri"))),
+                "MMAUDIO_STORAGE_URL": f"s3://{bucket}/platform",
+                "MMAUDIO_S3_ENDPOINT_URL": endpoint,
+                "MMAUDIO_S3_ADDRESSING_STYLE": "path",
+                "MMAUDIO_INPUT_BUCKETS": bucket,
+                **CREDENTIALS,
+            }
+        environment["MMAUDIO_BROKER_URL"] = stack.enter_context(valkey_server(folder / "valkey"))
+        with pytest.MonkeyPatch.context() as patch:
+            # For the settings alone: platforms of different backends may stand side by side.
+            for name, value in environment.items():
+                patch.setenv(name, value)
+            settings = Settings()
+        db = Database(settings.database_url)
+        stack.callback(db.close)
+        broker = Broker(settings.broker_url)
+        stack.callback(broker.close)
+        (folder / "logs").mkdir()
+        commands = Commands(environment, folder / "logs")
+        stack.callback(commands.stop_all)
+        yield PlatformHarness(settings, db, broker, open_store(settings), commands)
 
 
 @pytest.fixture
@@ -202,8 +230,7 @@ def worker(tmp_path: Path, s3_endpoint: str, theirs: str, monkeypatch: pytest.Mo
             s3_max_attempts=2,
             output_buckets=[theirs, "no-such-bucket"],
         )
-        upgrade(settings.database_url)
-        db = Database(settings.database_url)
+        db = Database(migrated_sqlite(tmp_path / "mmaudio.db"))
         store = S3Store(f"s3://{theirs}", ClientOptions(s3_endpoint, addressing_style="path"))
         worker = WorkerHarness(settings, db, schedule, store)
         yield worker

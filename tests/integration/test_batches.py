@@ -12,10 +12,8 @@ from jobs.service.cancellation import cancel
 from jobs.shared_features import PREFIX
 from local_services.commands import wait_until
 from mmaudio_model.demo_video import render_demo_video
-from tests.integration.conftest import TENANT, PlatformHarness
+from tests.integration.conftest import PATIENCE_S, TENANT, PlatformHarness
 
-# Seconds; these jobs take a few on a machine with nothing else to do.
-PATIENCE_S = 240.0
 ON_SQLITE = pytest.mark.parametrize("platform", ["sqlite+folder"], indirect=True)
 
 
@@ -29,10 +27,10 @@ def sounds(platform: PlatformHarness, job_id: str) -> list[str]:
 def test_good_jobs_that_share_a_batch_with_canceled_and_late_ones_sound_as_they_do_alone(
     platform: PlatformHarness, tmp_path: Path
 ) -> None:
-    render_demo_video(tmp_path / "v.mp4", seconds=4.0)
+    render_demo_video(tmp_path / "v.mp4", seconds=2.0)
     video = platform.upload((tmp_path / "v.mp4").read_bytes())
     broken = platform.upload((tmp_path / "v.mp4").read_bytes()[:3000])
-    shared = {"video": video, "duration_s": None, "num_steps": 60, "audio_format": "wav", "mux": False}
+    shared = {"video": video, "duration_s": None, "num_steps": 100, "audio_format": "wav", "mux": False}
     # Nothing may be found from the runs alone.
     uncached = {"MMAUDIO_FEATURE_CACHE_BYTES": "0", "MMAUDIO_FEATURE_TTL_S": "0"}
     platform.commands.environment = {**platform.commands.environment, **uncached}
@@ -44,9 +42,9 @@ def test_good_jobs_that_share_a_batch_with_canceled_and_late_ones_sound_as_they_
         alone.append(sounds(platform, job_id))
 
     # Four that share a batch come while the device is busy with another; it begins with them when that one is gone.
-    (other,) = platform.submit(duration_s=8.0, num_steps=100)
+    (other,) = platform.submit(duration_s=30.0, num_steps=100, num_samples=4)
     wait_until(lambda: platform.job(other).stage is Stage.SAMPLE, within_s=PATIENCE_S, what="sampling")
-    (canceled,), (late,) = platform.submit(**shared, seed=3), platform.submit(**shared, seed=4, run_timeout_s=3)
+    (canceled,), (late,) = platform.submit(**shared, seed=3), platform.submit(**shared, seed=4, run_timeout_s=1)
     good = [platform.submit(**shared, seed=seed)[0] for seed in (1, 2)]
     (damaged,) = platform.submit(video=broken, duration_s=None)
     wait_until(
@@ -91,7 +89,7 @@ def test_a_second_prompt_finds_what_the_first_has_encoded_and_sounds_as_without_
     (job,) = platform.wait_for([first], within_s=PATIENCE_S)
     assert job.state is State.SUCCEEDED
     # The picture, the prompt and the empty negative prompt; another worker would find them there as well.
-    wait_until(lambda: len(list(platform.store.list_keys(PREFIX))) == 3, within_s=20, what="shared features")
+    wait_until(lambda: len(list(platform.store.list_keys(PREFIX))) == 3, within_s=PATIENCE_S, what="shared features")
 
     (again,) = platform.submit(**fields, prompt="rain")  # type: ignore[arg-type]
     (other,) = platform.submit(**fields, prompt="a siren")  # type: ignore[arg-type]
@@ -102,5 +100,7 @@ def test_a_second_prompt_finds_what_the_first_has_encoded_and_sounds_as_without_
     assert sounds(platform, again) == sounds(platform, first)
     assert sounds(platform, other) != sounds(platform, first)
     wait_until(
-        lambda: len(list(platform.store.list_keys(PREFIX))) == 4, within_s=20, what="the other prompt's features"
+        lambda: len(list(platform.store.list_keys(PREFIX))) == 4,
+        within_s=PATIENCE_S,
+        what="the other prompt's features",
     )

@@ -1,4 +1,4 @@
-"""No room: on the worker's disk, in the object folder. The job waits for better times; nothing half-made is seen."""
+"""A full disk, of the worker or of the object folder: the job is retried, and nothing half-written is visible."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_full_scratch_disk_says_so_and_the_job_is_tried_again(
     assert worker.kept() == []
 
 
-def test_a_full_object_folder_is_said_and_keeps_nothing_of_the_write(
+def test_a_full_object_folder_says_so_and_keeps_nothing_of_the_write(
     worker: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("jobs.storage.local.os.fsync", refuse)
@@ -40,6 +40,6 @@ def test_a_full_object_folder_is_said_and_keeps_nothing_of_the_write(
     job_id = worker.submit()
     worker.runner.run(job_id)
     assert worker.job(job_id).state is State.QUEUED
-    assert worker.failures(job_id) == [("storage_unavailable", "upload")]
+    assert worker.failures(job_id) == [("disk_full", "upload")]
     assert worker.kept() == []
     assert list(worker.store.unfinished_writes(older_than_s=-60)) == []

@@ -5,9 +5,12 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+import psutil
+
 from jobs.lifecycle import State
-from tests.integration.conftest import PlatformHarness
-from tests.integration.test_batches import ON_SQLITE, PATIENCE_S
+from local_services.commands import wait_until
+from tests.integration.conftest import PATIENCE_S, PlatformHarness
+from tests.integration.test_batches import ON_SQLITE
 
 # Loaded by a worker process before anything else: the first batch of all hangs, as a kernel of a broken driver does.
 HANG_ONCE = """
@@ -44,6 +47,8 @@ def test_a_process_whose_engine_hangs_is_ended_with_its_stacks_told_and_its_job_
     platform.commands.start("worker", "--devices", "cpu:0")
     (pid,) = platform.wait_for_workers(1)
     (job_id,) = platform.submit()
+    wait_until(lambda: not psutil.pid_exists(pid), within_s=PATIENCE_S, what="the end of the process that hangs")
+    platform.expire_leases([job_id])
     (job,) = platform.wait_for([job_id], within_s=PATIENCE_S)
 
     assert (job.state, platform.outcomes(job_id)) == (State.SUCCEEDED, ["lost", "succeeded"])

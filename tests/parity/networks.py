@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -19,6 +20,12 @@ from tests.parity.synthetic import synthetic_state
 
 MODES = {"16k": MODE_16K, "44k": MODE_44K}
 N = TypeVar("N", bound=nn.Module)
+
+
+@cache
+def small_flow(variant_name: str) -> FlowNetwork:
+    """Return a small variant's flow network; one copy (0.6 GB) serves all tests, which must not change it."""
+    return flow(variant_name)
 
 
 def flow(variant_name: str) -> FlowNetwork:

@@ -115,7 +115,7 @@ def _pipeline(variant_name: str) -> Pipeline:
     def load(part: str) -> torch.nn.Module:
         with torch.inference_mode(False):
             if part == "flow":
-                return networks.flow(variant_name)
+                return networks.small_flow(variant_name)
             if part in {"vae", "vocoder"}:
                 return getattr(networks, part)(variant.mode)
             return shared(part)

@@ -1,24 +1,25 @@
-"""All Celery configuration, in one place, and the worker that runs inside a worker process."""
+"""The Celery configuration of a worker process, and the consumer that runs inside it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from celery import Celery
+from celery.signals import setup_logging
 
 from jobs.queue import celery_app, queue_name
 from jobs.settings import Settings
 
 
 def make_app(settings: Settings) -> Celery:
-    """Make the Celery app of a worker process; adds what only consumers need to `jobs.queue.celery_app`."""
+    """Return the Celery app of a worker process: `jobs.queue.celery_app` with the options that only consumers need."""
     app = celery_app(settings.resolved_broker_url())
     app.conf.update(
-        # A message is acknowledged when its job has ended: a worker that dies leaves it to be delivered again. The
-        # lease in SQL recovers the job much sooner; the second delivery then claims nothing.
+        # A message is acknowledged when its job has ended: if the worker dies, the broker delivers it again. The lease
+        # in SQL recovers the job much sooner; the second delivery then claims nothing.
         task_acks_late=True,
         task_reject_on_worker_lost=False,
-        # With late acknowledgement, prefetch = slots means: nothing is hoarded behind a running job.
+        # With late acknowledgement, prefetch = slots: no message is held back behind a running job.
         worker_prefetch_multiplier=1,
         worker_send_task_events=False,
         worker_enable_remote_control=False,  # cancel and liveness are in SQL; remote control adds a queue per worker
@@ -31,8 +32,10 @@ def make_app(settings: Settings) -> Celery:
     return app
 
 
-def make_celery_worker(app: Celery, *, worker_id: str, slots: int, variants: list[str]) -> Any:
-    """Return the consumer: a pool of threads, one a job in hand. `start()` blocks until the process is told to stop."""
+def make_celery_worker(app: Celery, *, worker_id: str, slots: int, variants: list[str], log_level: str) -> Any:
+    """Return the consumer, a pool with one thread per slot. Its `start()` blocks until the process is stopped."""
+    # With a receiver of this signal, Celery neither adds handlers nor sets the level of the root logger.
+    setup_logging.connect(_keep_logging)
     return app.Worker(
         hostname=worker_id,
         pool="threads",
@@ -42,5 +45,9 @@ def make_celery_worker(app: Celery, *, worker_id: str, slots: int, variants: lis
         without_mingle=True,
         without_heartbeat=True,
         quiet=True,
-        loglevel="WARNING",
+        loglevel=log_level,
     )
+
+
+def _keep_logging(**_: Any) -> None:
+    """Leave logging as the command has configured it."""

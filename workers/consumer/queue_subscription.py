@@ -1,7 +1,7 @@
-"""Which variants' queues a worker takes jobs from: those that it holds, and cold ones only where that is worth it.
+"""Which variants' queues a worker consumes: those in its memory, and others only where loading them pays.
 
-A message lies on its variant's queue until some worker takes it; so that the warm ones take it first, the others leave
-it there for about as long as warming up would cost. Why here and not elsewhere: docs/adr/0005-warm-workers-first.md.
+A message stays on its variant's queue until a worker takes it. Workers that have the variant loaded take it first,
+because the others leave it for about as long as loading would take. Reasons: docs/adr/0005-warm-workers-first.md.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from jobs.service.workers import oldest_enqueued_age_s, variants_loaded_elsewher
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 0.5
-# What a warm-up is taken to cost before this worker has measured it.
-USUAL_LOAD_S = 5.0
+INTERVAL_S = 0.5
+# Assumed duration of a load that this worker has not measured yet.
+DEFAULT_LOAD_S = 5.0
 
 
-def variants_to_take(
+def variants_to_consume(
     variants: Iterable[str],
     *,
-    held: Iterable[str],
-    held_by_others: Iterable[str],
-    waited_s: Mapping[str, float],
+    loaded: Iterable[str],
+    loaded_elsewhere: Iterable[str],
+    oldest_age_s: Mapping[str, float],
     load_s: Callable[[str], float | None],
 ) -> set[str]:
-    """Return the variants whose jobs a worker takes now.
+    """Return the variants whose queues a worker consumes now.
 
     Args:
-        held: variants in this worker's memory.
-        held_by_others: variants that another living worker has in memory.
-        waited_s: how long the oldest job on each variant's queue has been there.
-        load_s: how long loading a variant took here.
+        loaded: variants in this worker's memory.
+        loaded_elsewhere: variants in the memory of another live worker.
+        oldest_age_s: how long the oldest message of each variant has waited.
+        load_s: returns how long loading a variant took in this process.
     """
-    held, held_by_others = set(held), set(held_by_others)
+    loaded, loaded_elsewhere = set(loaded), set(loaded_elsewhere)
     return {
         variant
         for variant in variants
-        if variant in held
-        or variant not in held_by_others  # nobody is warm, so nobody is worth waiting for
-        or waited_s.get(variant, 0.0) > (load_s(variant) or USUAL_LOAD_S)
+        if variant in loaded
+        or variant not in loaded_elsewhere  # no worker has it, so waiting gains nothing
+        or oldest_age_s.get(variant, 0.0) > (load_s(variant) or DEFAULT_LOAD_S)
     }
 
 
 class QueueSubscription:
-    """Tells the Celery consumer of one worker which queues to take from, twice a second; idle with one variant.
+    """Subscribes the Celery consumer of one worker to queues, twice a second; does nothing with one variant.
 
     Args:
         consumer: the Celery worker, which may not have started yet.
-        held, load_s: see `ModelCache.loaded` and `ModelCache.load_s`.
+        loaded, load_s: see `ModelCache.loaded` and `ModelCache.load_s`.
     """
 
     def __init__(
@@ -65,52 +65,54 @@ class QueueSubscription:
         *,
         worker_id: str,
         variants: list[str],
-        held: Callable[[], list[str]],
+        loaded: Callable[[], list[str]],
         load_s: Callable[[str], float | None],
     ) -> None:
         self._db, self._consumer, self._worker_id, self._variants = db, consumer, worker_id, variants
-        self._held, self._load_s = held, load_s
-        self._taken = set(variants)
+        self._loaded, self._load_s = loaded, load_s
+        self._consumed = set(variants)
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="queue-choice", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="queue-subscription", daemon=True)
 
     @property
-    def taken(self) -> frozenset[str]:
-        """The variants whose jobs this worker takes now."""
-        return frozenset(self._taken)
+    def consumed(self) -> frozenset[str]:
+        """The variants whose queues this worker consumes now."""
+        return frozenset(self._consumed)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
+        """Stop the thread and wait for it."""
         self._closed.set()
         self._thread.join()
 
     def _run(self) -> None:
-        while len(self._variants) > 1 and not self._closed.wait(LOOK_S):
+        while len(self._variants) > 1 and not self._closed.wait(INTERVAL_S):
             try:
                 self._apply(self._choose())
             except SQLAlchemyError as exc:
-                # Without knowledge of the others, all queues are ours.
-                log.warning("the database did not answer (%s); taking every variant's jobs", type(exc).__name__)
+                # Without knowledge of the other workers, this one serves every queue.
+                log.warning("database unavailable (%s); consuming the queues of all variants", type(exc).__name__)
                 self._apply(set(self._variants))
 
     def _choose(self) -> set[str]:
         with self._db.reading() as tx:
-            return variants_to_take(
+            return variants_to_consume(
                 self._variants,
-                held=self._held(),
-                held_by_others=variants_loaded_elsewhere(tx, self._worker_id),
-                waited_s=oldest_enqueued_age_s(tx),
+                loaded=self._loaded(),
+                loaded_elsewhere=variants_loaded_elsewhere(tx, self._worker_id),
+                oldest_age_s=oldest_enqueued_age_s(tx),
                 load_s=self._load_s,
             )
 
-    def _apply(self, chosen: set[str]) -> None:
+    def _apply(self, variants: set[str]) -> None:
         celery = getattr(self._consumer, "consumer", None)
-        if celery is None or celery.task_consumer is None:  # not connected yet, or just now not
+        if celery is None or celery.task_consumer is None:  # not connected now
             return
-        for variant in chosen - self._taken:
+        for variant in variants - self._consumed:
             celery.call_soon(celery.add_task_queue, queue_name(variant))
-        for variant in self._taken - chosen:
+        for variant in self._consumed - variants:
             celery.call_soon(celery.cancel_task_queue, queue_name(variant))
-        self._taken = chosen
+        self._consumed = variants

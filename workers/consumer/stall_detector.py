@@ -1,9 +1,9 @@
-"""Notices that this process has stopped taking messages although some wait for it and it has room.
+"""Detects a consumer that receives no messages although some wait and a slot is free.
 
-Celery's consumer can fall silent after the broker went away: a message that could not be acknowledged keeps its place
-in the prefetch window for ever, and a full window is never asked for more (celery #8030, #9054, #10205). No ping shows
-that. What shows it: the queue is not empty, a slot is free, and nothing comes. The process then ends, and its
-supervisor starts another.
+Celery's consumer can stall after the broker was unavailable: a message that could not be acknowledged keeps its place
+in the prefetch window for ever, and a full window is never refilled (celery #8030, #9054, #10205). No ping reveals
+that. The symptom does: the queue is not empty, a slot is free, and no message arrives. The worker process then drains
+and exits, and its supervisor starts another.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from jobs.queue import BrokerUnavailableError
 
 
 class StallDetector:
-    """Watches one consumer.
+    """Watches one consumer. Thread-safe.
 
     Args:
-        waiting: says how many messages wait on the queues that this process consumes.
-        has_free_slot: says whether this process could take another job now.
-        consumer_stall_s: how long messages may wait beside a free slot.
+        waiting: returns how many messages wait on the queues that this process consumes.
+        has_free_slot: returns whether this process could run another job now.
+        consumer_stall_s: how long messages may wait while a slot is free.
     """
 
     def __init__(
@@ -32,33 +32,29 @@ class StallDetector:
         consumer_stall_s: float,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._waiting, self._has_free_slot, self._stalled_s, self._monotonic = (
-            waiting,
-            has_free_slot,
-            consumer_stall_s,
-            monotonic,
-        )
+        self._waiting, self._has_free_slot = waiting, has_free_slot
+        self._consumer_stall_s, self._monotonic = consumer_stall_s, monotonic
         self._lock = threading.Lock()
-        self._idle_since: float | None = None
+        self._stalled_since: float | None = None
 
-    def took(self) -> None:
-        """Note that a message came."""
+    def message_received(self) -> None:
+        """Record that a message arrived."""
         with self._lock:
-            self._idle_since = None
+            self._stalled_since = None
 
     def is_stalled(self) -> bool:
-        """Look now; True when messages have waited beside a free slot for too long. A broker that is away says nothing.
+        """Check now; return True when messages have waited beside a free slot for too long.
 
-        To be called about once a second: the queue is only seen at these moments.
+        Call about once a second: the queue is only checked by this call. An unavailable broker is not a stall.
         """
         try:
-            could_work = self._has_free_slot() and self._waiting() > 0
+            suspicious = self._has_free_slot() and self._waiting() > 0
         except BrokerUnavailableError:
-            could_work = False
+            suspicious = False
         now = self._monotonic()
         with self._lock:
-            if not could_work:
-                self._idle_since = None
-            elif self._idle_since is None:
-                self._idle_since = now
-            return self._idle_since is not None and now - self._idle_since > self._stalled_s
+            if not suspicious:
+                self._stalled_since = None
+            elif self._stalled_since is None:
+                self._stalled_since = now
+            return self._stalled_since is not None and now - self._stalled_since > self._consumer_stall_s

@@ -1,83 +1,34 @@
-"""How many requests may share a batch: found from the device's memory, lowered when it ran out after all.
+"""How many requests may share a batch: computed from free device memory, and lowered when a batch ran out of it.
 
-A request's need grows with its length, so all is counted in latent tokens. No torch but for what a CUDA device says.
+The memory of a request grows with its length, so the limit counts latent tokens.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
-from typing import Protocol
 
-import torch
+from workers.engine.device_memory import DeviceMemory, UnknownMemory
 
 log = logging.getLogger(__name__)
 
-# Of what is free, this much is planned with: allocators lose some of it between blocks.
-PLANNED_SHARE = 0.8
-# After so many batches in a row that filled a lowered limit and ran, it is tried a little higher: what took the memory
-# away (another program on the device, say) may be gone.
-TRUSTED_AFTER = 50
-
-
-class DeviceMemory(Protocol):
-    """What a limit must know of a device; None: there is nothing to know, and only `max_batch` bounds a batch."""
-
-    def free_bytes(self) -> int | None:
-        """Return what may still be allocated."""
-        ...
-
-    def watch(self) -> None:
-        """Begin to note the highest use."""
-        ...
-
-    def highest_bytes(self) -> int | None:
-        """Return the highest use since `watch`, above what was in use then."""
-        ...
-
-
-class UnknownMemory:
-    """A CPU: its memory is swapped and shared, so the setting alone bounds a batch."""
-
-    def free_bytes(self) -> int | None:
-        return None
-
-    def watch(self) -> None:
-        pass
-
-    def highest_bytes(self) -> int | None:
-        return None
-
-
-class CudaMemory:
-    """The one CUDA device of this process. Used on the device's thread only."""
-
-    def __init__(self) -> None:
-        self._before = 0
-
-    def free_bytes(self) -> int | None:
-        free, _ = torch.cuda.mem_get_info()
-        # What the allocator has reserved and does not use is free to us as well.
-        return int(free) + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-
-    def watch(self) -> None:
-        torch.cuda.reset_peak_memory_stats()
-        self._before = torch.cuda.memory_allocated()
-
-    def highest_bytes(self) -> int | None:
-        return max(0, torch.cuda.max_memory_allocated() - self._before)
+# Share of the free memory that a batch may use: allocators lose some of it to fragmentation.
+USABLE_SHARE = 0.8
+# After this many batches in a row that filled a lowered limit and fitted, the limit is raised a little: what had taken
+# the memory (another program on the device, say) may be gone.
+RAISE_AFTER = 50
 
 
 @dataclass
 class _Variant:
     bytes_per_token: float = 0.0
     lowered_tokens: int | None = None
-    trusted: int = 0
+    fitted_in_a_row: int = 0
 
 
 @dataclass
 class BatchLimit:
-    """The limit of one device. `max_batch` is never passed; a batch of one is always allowed."""
+    """The limit of one device. `max_batch` is never exceeded; a batch of one is always allowed."""
 
     max_batch: int
     memory: DeviceMemory = field(default_factory=UnknownMemory)
@@ -89,37 +40,37 @@ class BatchLimit:
         limit = self.max_batch
         free = self.memory.free_bytes()
         if free is not None:
-            # Before anything was measured, one request goes alone and is measured.
-            limit = int(free * PLANNED_SHARE / (known.bytes_per_token * tokens)) if known.bytes_per_token else 1
+            # Without a measurement, one request runs alone and is measured.
+            limit = int(free * USABLE_SHARE / (known.bytes_per_token * tokens)) if known.bytes_per_token else 1
         if known.lowered_tokens is not None:
             limit = min(limit, known.lowered_tokens // tokens)
         return max(1, min(limit, self.max_batch))
 
     def begin(self) -> None:
-        """A batch begins to run."""
-        self.memory.watch()
+        """Record that a batch starts."""
+        self.memory.reset_peak()
 
     def fitted(self, variant: str, requests: int, tokens: int) -> None:
-        """A batch ran: learn from what it used, and trust a lowered limit a little more."""
+        """Record that a batch ran: measure its memory, and raise a lowered limit after `RAISE_AFTER` batches."""
         known = self._variants.setdefault(variant, _Variant())
-        used = self.memory.highest_bytes()
+        used = self.memory.peak_bytes()
         if used:
             known.bytes_per_token = max(known.bytes_per_token, used / (requests * tokens))
         if known.lowered_tokens is None or (requests + 1) * tokens <= known.lowered_tokens:
             return
-        known.trusted += 1
-        if known.trusted >= TRUSTED_AFTER:
-            known.trusted, known.lowered_tokens = 0, known.lowered_tokens + tokens
-            log.info("the batch limit of %s is tried at %d requests again", variant, known.lowered_tokens // tokens)
+        known.fitted_in_a_row += 1
+        if known.fitted_in_a_row >= RAISE_AFTER:
+            known.fitted_in_a_row, known.lowered_tokens = 0, known.lowered_tokens + tokens
+            log.info("raising the batch limit of %s to %d requests", variant, known.lowered_tokens // tokens)
 
     def ran_out(self, variant: str, requests: int, tokens: int) -> None:
-        """A batch did not fit: batches half its size are the limit from now on."""
+        """Record that a batch ran out of memory: lower the limit to half its size."""
         known = self._variants.setdefault(variant, _Variant())
         tokens_now = max(1, requests // 2) * tokens
         if known.lowered_tokens is None or tokens_now < known.lowered_tokens:
-            known.lowered_tokens, known.trusted = tokens_now, 0
+            known.lowered_tokens, known.fitted_in_a_row = tokens_now, 0
             log.warning(
-                "%d requests of %s did not fit into the device's memory; the batch limit is now %d of that length",
+                "%d requests of %s exceeded the device's memory; the batch limit is now %d requests of that length",
                 requests,
                 variant,
                 tokens_now // tokens,

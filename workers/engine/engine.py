@@ -1,6 +1,7 @@
-"""The thread that owns a device and the loaded models. It batches whatever compatible requests wait, never for them.
+"""The thread that owns a device and its loaded models. It batches the compatible requests that wait.
 
-Everything that touches the device happens here, so nothing else in the process has to think of it.
+A batch never waits for further requests. All access to the device happens on this thread, so that no other code needs
+locks for it; jobs, SQL and files do not belong here.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ from workers.runner.active_jobs import StoppedError
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 10.0
-"""How long a request waits, at most, for those of variants that are loaded already."""
+EVICT_AFTER_S = 10.0
+"""How long a request for a variant that is not loaded waits, at most, for requests for loaded ones."""
 
 
 class EncodedBatch(Protocol):
-    """What is sampled; the engine reads only each request's features."""
+    """An encoded batch; the engine reads only the features of each request."""
 
     @property
     def features(self) -> tuple[Features, ...]: ...
 
 
 class LoadedModel(Protocol):
-    """What the engine needs of `mmaudio_model.pipeline.Pipeline`."""
+    """The methods of `mmaudio_model.pipeline.Pipeline` that the engine calls."""
 
     def batch_key(self, request: GenerationRequest) -> Hashable: ...
 
@@ -57,21 +58,21 @@ class LoadedModel(Protocol):
 
 @dataclass
 class EngineRequest:
-    """One sound to make, and how its job hears of it.
+    """One sound to generate, with the callbacks of its job. No callback may block.
 
     Attributes:
-        stopped: asked between steps; True takes the request out of its batch.
-        on_progress: told the stage, the fraction of it that is done, and the sampling step; must not block.
-        known: says what need not be encoded; `learned` is told what was, for the next take of the same job. Must not
-            block either.
+        stopped: called between steps; True removes the request from its batch.
+        on_progress: called with the stage, the fraction of it that is done, and the sampling step.
+        cached_features: returns the features that need not be encoded.
+        on_encoded: called with the encoded features, for the next take of the same job.
     """
 
     variant: str
     request: GenerationRequest
     stopped: Callable[[], bool]
     on_progress: Callable[[Stage, float, int | None], None]
-    known: Callable[[], Features] = Features
-    learned: Callable[[Features], None] = lambda _: None
+    cached_features: Callable[[], Features] = Features
+    on_encoded: Callable[[Features], None] = lambda _: None
     future: Future[np.ndarray] = field(default_factory=Future)
     arrived_at: float = 0.0
 
@@ -80,10 +81,10 @@ class Engine:
     """Owns one device.
 
     Args:
-        models: loads variants and holds them; used on the engine's thread.
+        models: the loaded variants; used on the engine's thread.
         limit: how many requests may share a batch.
-        watchdog: told when this thread begins, goes on and rests.
-        after_batch: called on this thread when a batch has ended and nothing of it is held any more.
+        watchdog: reset with every step of this thread, and stopped while it is idle.
+        after_batch: called on this thread when a batch has ended and its tensors are freed.
     """
 
     def __init__(
@@ -103,24 +104,26 @@ class Engine:
 
     @property
     def loaded(self) -> list[str]:
+        """Variants in memory."""
         return self._models.loaded
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def preload(self, variant: str) -> None:
-        """Load a variant before the first request for it comes."""
+        """Load a variant before its first request arrives."""
         self._arrivals.put(variant)
 
     def submit(self, requests: Sequence[EngineRequest]) -> list[Future[np.ndarray]]:
-        """Queue requests, together, so that they may share a batch; each future gives a waveform, float32 (samples,).
+        """Queue requests together, so that they may share a batch; return a future waveform, float32 (samples,), each.
 
-        A future that is canceled before the device has taken its request never gets there.
+        A request whose future is canceled before its batch starts never reaches the device.
 
         Raises (from a future):
-            StoppedError: `stopped` said so.
-            DeviceOutOfMemoryError: it does not fit into the device's memory even alone.
-            ModelError: as the pipeline says.
+            StoppedError: `stopped` returned True.
+            DeviceOutOfMemoryError: the request exceeds the device's memory even alone.
+            ModelError: raised by the pipeline.
         """
         now = time.monotonic()
         for request in requests:
@@ -129,7 +132,7 @@ class Engine:
         return [request.future for request in requests]
 
     def close(self) -> None:
-        """End the thread when what was submitted before is done."""
+        """Stop the thread when all submitted requests are done."""
         self._arrivals.put(None)
         self._thread.join()
 
@@ -149,7 +152,7 @@ class Engine:
         self._watchdog.idle()
 
     def _collect(self, *, wait: bool) -> bool:
-        """Move arrivals to the waiting list; False when the engine was closed."""
+        """Move arrivals to the waiting list; return False when the engine was closed."""
         while True:
             try:
                 arrival = self._arrivals.get(block=wait)
@@ -168,18 +171,18 @@ class Engine:
         try:
             self._models.get(variant)
         except Exception:
-            # The first request for it will say so to its job; a worker for several variants serves the others.
+            # The first request for it fails with the same error; the worker still serves its other variants.
             log.exception("variant %s could not be loaded", variant)
 
     def _next_batch(self) -> list[EngineRequest]:
-        """Take the first request that is due and all that may share its batch, in order of arrival."""
+        """Remove the first request and all that may share its batch from the waiting list, in order of arrival."""
         batch: list[EngineRequest] = []
         key: Hashable = None
         limit = 1
         left: list[EngineRequest] = []
         for item in self._due_first():
             if item.future.cancelled():
-                item.future.set_running_or_notify_cancel()  # without it nobody who waits for the future ever hears
+                item.future.set_running_or_notify_cancel()  # wakes up whoever waits for the future
                 continue
             if batch and (item.variant != batch[0].variant or len(batch) >= limit):
                 left.append(item)
@@ -187,7 +190,7 @@ class Engine:
             try:
                 model = self._models.get(item.variant)
                 own_key = model.batch_key(item.request)
-            except Exception as exc:  # this request's own fault, or its variant's
+            except Exception as exc:  # the fault of this request or of its variant
                 if item.future.set_running_or_notify_cancel():
                     item.future.set_exception(exc)
                 continue
@@ -202,44 +205,44 @@ class Engine:
         return batch
 
     def _due_first(self) -> list[EngineRequest]:
-        """Return what waits, oldest first; but what a loaded variant can serve goes before what would drive it out.
+        """Return the waiting requests, oldest first; those for loaded variants precede one that would evict a variant.
 
-        Not for ever: who has waited `PATIENCE_S` has its turn, so variants that do not fit together take turns of that
-        length instead of being loaded for every request.
+        Only for `EVICT_AFTER_S`: variants that do not fit into memory together alternate at that interval instead of
+        being loaded for every request.
         """
         oldest = self._waiting[:1]
-        if not oldest or not self._models.makes_room(oldest[0].variant):
+        if not oldest or not self._models.evicts(oldest[0].variant):
             return self._waiting
-        if time.monotonic() - oldest[0].arrived_at > PATIENCE_S:
+        if time.monotonic() - oldest[0].arrived_at > EVICT_AFTER_S:
             return self._waiting
         loaded = set(self._models.loaded)
         return sorted(self._waiting, key=lambda item: item.variant not in loaded)
 
     def _run_batch(self, batch: list[EngineRequest]) -> None:
-        """Run a batch; a fault in a batch of several is found by running them apart."""
-        batch = [item for item in batch if not _left(item)]
+        """Run a batch; when a batch of several fails, run it in parts, so that only the faulty request fails."""
+        batch = [item for item in batch if not _resolve_stopped(item)]
         fault = self._generate(batch) if batch else None
-        # Here nothing of the failed run is held any more: inside an `except` its tensors would still be alive.
+        # The tensors of the failed run are freed by now; inside an `except` they would still be alive.
         if fault is None:
             return
         if isinstance(fault, torch.OutOfMemoryError):
-            _free_memory()
+            torch.cuda.empty_cache()
             if len(batch) > 1:
                 self._limit.ran_out(batch[0].variant, len(batch), self._tokens(batch))
-            fault = _does_not_fit(fault)
+            fault = _out_of_memory(fault)
             parts = [batch[: len(batch) // 2], batch[len(batch) // 2 :]]
         else:
             parts = [[item] for item in batch]
         if len(batch) == 1:
-            if not _left(batch[0]):
+            if not _resolve_stopped(batch[0]):
                 batch[0].future.set_exception(fault)
             return
-        log.warning("a batch of %d failed (%s); running it in parts", len(batch), fault)
+        log.warning("a batch of %d requests failed (%s); running it in parts", len(batch), fault)
         for part in parts:
             self._run_batch(part)
 
     def _generate(self, batch: list[EngineRequest]) -> Exception | None:
-        """Give every request of a batch its waveform; return what went wrong, with none of its tensors."""
+        """Resolve the futures of a batch; return the error, if any, without references to its tensors."""
         try:
             waveforms = self._waveforms(batch)
         except Exception as exc:
@@ -253,27 +256,27 @@ class Engine:
     def _waveforms(self, batch: list[EngineRequest]) -> list[np.ndarray | None]:
         model = self._models.get(batch[0].variant)
         self._limit.begin()
-        _tell(batch, Stage.ENCODE, 0.0)
-        encoded = model.encode([replace(item.request, features=item.known()) for item in batch])
+        _report(batch, Stage.ENCODE, 0.0)
+        encoded = model.encode([replace(item.request, features=item.cached_features()) for item in batch])
         for item, features in zip(batch, encoded.features, strict=True):
-            item.learned(features.cpu())
-        _tell(batch, Stage.SAMPLE, 0.0)
+            item.on_encoded(features.cpu())
+        _report(batch, Stage.SAMPLE, 0.0)
 
         def after_step(step: int, steps: int) -> list[int]:
             self._watchdog.progressed()
-            # Told now, not when its batch ends: that may be a minute later.
-            leaving = [row for row, item in enumerate(batch) if _left(item)]
+            # Resolve a stopped request now: its batch may end a minute later.
+            stopped = [row for row, item in enumerate(batch) if _resolve_stopped(item)]
             for row, item in enumerate(batch):
-                if row not in leaving:
+                if row not in stopped:
                     item.on_progress(Stage.SAMPLE, step / steps, step)
-            return leaving
+            return stopped
 
         latents = model.sample(encoded, on_step=after_step)
         self._watchdog.progressed()
-        _tell(batch, Stage.VOCODE, 0.0)
+        _report(batch, Stage.VOCODE, 0.0)
         waveforms = model.vocode(latents)
-        left, silent = [item.future.done() for item in batch], [waveform is None for waveform in waveforms]
-        assert left == silent, (left, silent)
+        stopped, missing = [item.future.done() for item in batch], [waveform is None for waveform in waveforms]
+        assert stopped == missing, (stopped, missing)
         self._limit.fitted(batch[0].variant, len(batch), self._tokens(batch))
         return waveforms
 
@@ -281,25 +284,20 @@ class Engine:
         return self._models.get(batch[0].variant).latent_tokens(batch[0].request)
 
 
-def _left(item: EngineRequest) -> bool:
-    """Let a request go whose job was stopped; say whether it has gone, now or before."""
+def _resolve_stopped(item: EngineRequest) -> bool:
+    """Resolve the future of a request whose job was stopped; return whether the future is resolved."""
     if not item.future.done() and item.stopped():
-        item.future.set_exception(StoppedError("stopped before its sound was made"))
+        item.future.set_exception(StoppedError("stopped before its sound was generated"))
     return item.future.done()
 
 
-def _tell(batch: list[EngineRequest], stage: Stage, fraction: float) -> None:
+def _report(batch: list[EngineRequest], stage: Stage, fraction: float) -> None:
     for item in batch:
         if not item.future.done():
             item.on_progress(stage, fraction, None)
 
 
-def _does_not_fit(exc: BaseException) -> DeviceOutOfMemoryError:
-    error = DeviceOutOfMemoryError("The request does not fit into the device's memory; ask for a shorter sound.")
+def _out_of_memory(exc: BaseException) -> DeviceOutOfMemoryError:
+    error = DeviceOutOfMemoryError("The request exceeds the device's memory; request a shorter sound.")
     error.__cause__ = exc
     return error
-
-
-def _free_memory() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()

@@ -1,9 +1,9 @@
-"""Gives memory back that was freed, and that the C library would keep for later.
+"""Returns freed heap memory to the operating system.
 
-A device that is a CPU has its tensors in the heap. Sounds of different lengths leave holes of different sizes, which
-glibc fills again only where they fit: a process that uses 250 MB holds 2 GB after a minute of mixed work, and goes on
-growing. With a GPU only what media and results leave is there. Trimming takes 10 ms of a heap that size; a fixed
-`MALLOC_MMAP_THRESHOLD_` keeps it as small and takes half of the speed.
+On a CPU the tensors are on the heap. Sounds of different lengths leave gaps of different sizes that glibc reuses only
+where they fit: a process that uses 250 MB holds 2 GB after a minute of mixed work, and keeps growing. With a GPU only
+media and results are on the heap. Trimming takes 10 ms for a heap of that size; a fixed `MALLOC_MMAP_THRESHOLD_` keeps
+it as small but halves the speed.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import ctypes
 import threading
 from collections.abc import Callable
 
-AFTER_S = 1.0
+DELAY_S = 1.0
 
 
 def _malloc_trim() -> Callable[[], None]:
-    """Return glibc's way to do it; another C library has none, and nothing is done."""
+    """Return glibc's `malloc_trim`; a function that does nothing where the C library has none."""
     try:
         trim = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError):
@@ -29,28 +29,30 @@ def _malloc_trim() -> Callable[[], None]:
 
 
 class HeapTrimmer:
-    """Trims the heap a while after it was told that something was freed, once for all that was, on its own thread.
+    """Trims the heap on its own thread, a delay after the first of any number of requests.
 
-    After, and not at once: what a batch leaves is freed little by little, the last of it by the jobs that it was for.
+    After a delay, because the memory of a batch is freed little by little, the last of it by the batch's jobs.
 
     Args:
-        after_s: the time from the first word to the trim; so the trims take a hundredth of the time at most.
+        delay_s: time from a request to the trim; bounds trimming to about a hundredth of the time.
+        trim: trims the heap; glibc's `malloc_trim` by default.
     """
 
-    def __init__(self, *, after_s: float = AFTER_S, trim: Callable[[], None] | None = None) -> None:
-        self._after_s, self._trim = after_s, trim or _malloc_trim()
+    def __init__(self, *, delay_s: float = DELAY_S, trim: Callable[[], None] | None = None) -> None:
+        self._delay_s, self._trim = delay_s, trim or _malloc_trim()
         self._requested, self._closed = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="freed memory", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heap-trimmer", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def request(self) -> None:
-        """Say that something was freed. Costs nothing."""
+        """Request a trim. Never blocks."""
         self._requested.set()
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread, without a last trim."""
         self._closed.set()
         self._requested.set()
         self._thread.join()
@@ -58,7 +60,7 @@ class HeapTrimmer:
     def _run(self) -> None:
         while True:
             self._requested.wait()
-            if self._closed.wait(self._after_s):
+            if self._closed.wait(self._delay_s):
                 return
             self._requested.clear()
             self._trim()

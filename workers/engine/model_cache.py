@@ -1,7 +1,7 @@
-"""The variants that a device holds: as many as a memory budget has room for; the least recently used goes first.
+"""The variants in a device's memory: as many as the memory budget allows; the least recently used is evicted first.
 
-Networks that variants have in common (CLIP and Synchformer of all published ones) are in memory once. Used on the
-device's thread only; other threads may read `loaded`.
+Networks that variants share (CLIP and Synchformer of all published ones) are in memory once. Used on the engine's
+thread only; other threads may read `loaded`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class ModelCache(Generic[Model]):
 
     Args:
         load: loads a variant.
-        sizes: the parts of a variant and their bytes; parts of the same key are one and the same.
-        budget_bytes: what all parts in memory may have together; None: no bound. A variant that is larger alone is
+        sizes: returns the parts of a variant and their bytes; parts with the same key are shared.
+        budget_bytes: limit of all parts in memory together; None: no limit. A variant that is larger by itself is
             loaded alone, with a warning.
     """
 
@@ -48,18 +48,18 @@ class ModelCache(Generic[Model]):
         return list(self._models)
 
     def load_s(self, variant: str) -> float | None:
-        """Return how long loading a variant took the last time; None: it never was."""
+        """Return how long loading a variant took the last time; None if it was never loaded."""
         return self._load_s.get(variant)
 
     def get(self, variant: str) -> Model:
-        """Return a variant, loaded now if it is not there.
+        """Return a variant; load it if it is not in memory.
 
         Raises:
-            ModelError: it cannot be loaded; what was there before may be gone.
+            ModelError: it cannot be loaded; other variants may have been evicted for it.
         """
         model = self._models.get(variant)
         if model is None:
-            self._make_room(variant)
+            self._evict_for(variant)
             log.info("loading %s", variant)
             began = self._monotonic()
             model = self._models[variant] = self._load(variant)
@@ -67,8 +67,8 @@ class ModelCache(Generic[Model]):
         self._models.move_to_end(variant)
         return model
 
-    def makes_room(self, variant: str) -> bool:
-        """Say whether loading a variant would take another one out of memory."""
+    def evicts(self, variant: str) -> bool:
+        """Return whether loading a variant would evict another one."""
         return variant not in self._models and bool(self._models) and self._bytes(variant) > self._budget()
 
     def _budget(self) -> float:
@@ -80,14 +80,16 @@ class ModelCache(Generic[Model]):
             parts.update(self._sizes(variant))
         return sum(parts.values())
 
-    def _make_room(self, variant: str) -> None:
+    def _evict_for(self, variant: str) -> None:
         while self._models and self._bytes(variant) > self._budget():
             oldest, _ = self._models.popitem(last=False)
-            log.info("%s leaves the memory to make room for %s", oldest, variant)
+            log.info("evicting %s to load %s", oldest, variant)
             gc.collect()
-            if torch.cuda.is_initialized():
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()
         if self._bytes(variant) > self._budget():
             log.warning(
-                "%s alone has %d bytes, more than the budget of %d", variant, self._bytes(variant), self._budget()
+                "%s needs %d bytes by itself, more than the budget of %d",
+                variant,
+                self._bytes(variant),
+                self._budget(),
             )

@@ -1,4 +1,4 @@
-"""How a device's thread spends its time, at work or at rest: rest while jobs wait is what could be done better."""
+"""Measures how long the engine's thread is busy and idle; time idle while jobs wait is lost throughput."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Callable
 
 
 class UtilizationClock:
-    """Written by the engine's thread, read by anybody.
+    """Two totals, written by the engine's thread and readable from any thread.
 
     Attributes:
-        busy_s, idle_s: seconds at work and at rest, up to the last change between the two.
+        busy_s, idle_s: seconds busy and idle, up to the last change between the two.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self.busy_s = self.idle_s = 0.0
         self._since = monotonic()
-        self._working = False
+        self._is_busy = False
 
     def busy(self) -> None:
-        """The thread turns to a batch."""
-        self._turn(working=True)
+        """Count as busy from now on."""
+        self._switch(busy=True)
 
     def idle(self) -> None:
-        """The thread looks for the next batch, and sleeps if there is none."""
-        self._turn(working=False)
+        """Count as idle from now on."""
+        self._switch(busy=False)
 
-    def _turn(self, *, working: bool) -> None:
+    def _switch(self, *, busy: bool) -> None:
         now = self._monotonic()
-        if self._working:
+        if self._is_busy:
             self.busy_s += now - self._since
         else:
             self.idle_s += now - self._since
-        self._since, self._working = now, working
+        self._since, self._is_busy = now, busy

@@ -1,8 +1,8 @@
-"""Ends a process whose engine stands still: a hung kernel or driver holds every job of the device, for ever.
+"""Kills a process whose engine makes no progress while busy: a hung kernel or driver would block every job for ever.
 
-The clock is faulthandler's own thread, which needs no Python lock: it also runs when the engine hangs inside a library
-that holds it. When time is up it writes the stack of every thread to standard error and ends the process; the
-supervisor starts another one, and the jobs come back when their leases run out.
+The timer is a thread of faulthandler that needs no Python lock, so it also fires when the engine hangs inside a library
+that holds the lock. It writes the stack of every thread to standard error and ends the process; the supervisor starts
+another one, and the jobs are rescued when their leases expire.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import faulthandler
 
 
 class Watchdog:
-    """Told by the engine's thread that it begins, goes on, and has nothing to do.
+    """A timer that the engine's thread resets with every step.
 
     Args:
-        limit_s: how long the engine may stand still while it has work; 0 means for ever.
+        limit_s: how long the engine may make no progress while busy; 0 disables.
     """
 
     def __init__(self, limit_s: float) -> None:
         self._limit_s = limit_s
 
     def progressed(self) -> None:
-        """Begin to count, or begin anew. Costs the start of a thread: once a step, not once an operation."""
+        """Start or reset the timer. Costs the start of a thread: call once per step, not once per operation."""
         if self._limit_s:
             faulthandler.dump_traceback_later(self._limit_s, exit=True)
 
     def idle(self) -> None:
-        """Stop counting."""
+        """Stop the timer."""
         if self._limit_s:
             faulthandler.cancel_dump_traceback_later()

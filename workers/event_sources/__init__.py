@@ -1,4 +1,4 @@
-"""Where bucket events come from when nobody posts them: an SQS queue, a Redis list, a watched folder.
+"""Sources of bucket events beside the webhook: an SQS queue, a Redis list, a watched folder.
 
-A source lets go of a message only when what it tells of is committed. What an event means is `jobs.triggers`' business.
+A source removes a message only after its effect is committed. What an event means belongs to `jobs.triggers`.
 """

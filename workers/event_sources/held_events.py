@@ -1,4 +1,4 @@
-"""Looks again at the events that could not become jobs when they came, and forgets old ones."""
+"""Retries the events that could not become jobs when they arrived, and prunes old events."""
 
 from __future__ import annotations
 
@@ -9,23 +9,29 @@ from jobs.db.database import Database
 from jobs.triggers.ingestion import EventIngestion
 from jobs.triggers.service import prune_events
 
-LOOK_S = 2.0
+INTERVAL_S = 2.0
 
 
 class HeldEvents:
-    """A source like the others: what it delivers was delivered before."""
+    """A source whose events have arrived before and are held in the database.
+
+    Args:
+        submitted: called with the variant of each new job.
+        retention_s: age at which an event is pruned.
+    """
 
     name = "held events"
 
     def __init__(
-        self, ingestion: EventIngestion, db: Database, submitted: Callable[[str], None], *, memory_s: float
+        self, ingestion: EventIngestion, db: Database, submitted: Callable[[str], None], *, retention_s: float
     ) -> None:
-        self._ingestion, self._db, self._submitted, self._memory_s = ingestion, db, submitted, memory_s
+        self._ingestion, self._db, self._submitted, self._retention_s = ingestion, db, submitted, retention_s
 
     def step(self, stop: threading.Event) -> None:
+        """Retry the events that are due; prune and wait when none became a job."""
         result = self._ingestion.retry_held_events()
         for variant in result.variants:
             self._submitted(variant)
         if not result.submitted:
-            prune_events(self._db, older_than_s=self._memory_s)
-            stop.wait(LOOK_S)
+            prune_events(self._db, older_than_s=self._retention_s)
+            stop.wait(INTERVAL_S)

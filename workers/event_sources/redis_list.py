@@ -1,7 +1,7 @@
 """Bucket events from a Redis list (MinIO's `access` format). A crash loses none.
 
-Each message is moved, atomically, to a list of this consumer and leaves it after the commit. A consumer that is gone
-is known by its missing sign of life; what lies in its list is put back.
+Each message is moved atomically to a list of this consumer and removed after the commit. The liveness key of a consumer
+that died expires; its list is then moved back.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ class RedisListSource:
     """Consumes one list. Several processes may consume the same one.
 
     Args:
-        redis: its answers are bytes, and its socket timeout must be longer than `BLOCK_S`.
-        consumer: a name that no other consumer has, nor ever had.
+        redis: a client that returns bytes, with a socket timeout longer than `BLOCK_S`.
+        take: turns events into jobs.
+        consumer: a name that no other consumer has or had.
+        alive_s: how long the liveness key lasts without renewal.
     """
 
     name = "redis list"
@@ -50,37 +52,38 @@ class RedisListSource:
         self._redis: Any = redis
         self._list, self._take, self._consumer = list_name, take, consumer
         self._alive_s, self._monotonic = alive_s, monotonic
-        # The braces keep all keys in one slot of a cluster, where a move between them is possible.
+        # The braces keep all keys in one slot of a cluster, so that a move between them is possible.
         slot = list_name if re.search(r"\{[^}]+\}", list_name) else f"{{{list_name}}}"
         self._processing = f"{slot}:processing:"
         self._alive = f"{slot}:alive:"
         self.unreadable = f"{slot}:unreadable"
         self._recover_at = 0.0
 
-    def step(self, stop: threading.Event) -> None:  # noqa: ARG002 - the wait is Redis', and short
+    def step(self, stop: threading.Event) -> None:  # noqa: ARG002 - Redis does the waiting, for a short time
+        """Renew the liveness key, recover dead consumers' messages from time to time, handle a batch of messages."""
         self._redis.set(self._alive + self._consumer, 1, ex=self._alive_s)
         if self._monotonic() >= self._recover_at:
             self.recover()
             self._recover_at = self._monotonic() + RECOVER_EVERY_S
         mine = self._processing + self._consumer
-        # What a failed step left comes first.
+        # First what a failed step left.
         messages: list[bytes] = self._redis.lrange(mine, 0, BATCH - 1) or self._fetch(mine)
         if messages:
             self._handle(mine, messages)
 
     def recover(self) -> int:
-        """Put back what consumers that are gone had in hand; return how many messages."""
-        back = 0
+        """Move the messages of dead consumers back to the list; return how many."""
+        recovered = 0
         pattern = re.sub(r"([\\*?\[\]^-])", r"\\\1", self._processing) + "*"
         for key in self._redis.scan_iter(match=pattern, count=1000):
             consumer = key.decode().removeprefix(self._processing)
             if consumer == self._consumer or self._redis.exists(self._alive + consumer):
                 continue
             while self._redis.lmove(key, self._list, src="RIGHT", dest="LEFT") is not None:
-                back += 1
-        if back:
-            log.warning("%d bucket events of consumers that are gone are back in the list", back)
-        return back
+                recovered += 1
+        if recovered:
+            log.warning("recovered %d bucket events of dead consumers", recovered)
+        return recovered
 
     def _fetch(self, mine: str) -> list[bytes]:
         first = self._redis.blmove(self._list, mine, timeout=BLOCK_S, src="LEFT", dest="RIGHT")
@@ -98,13 +101,13 @@ class RedisListSource:
             try:
                 events += read_text(message)
             except UnreadableEventError as exc:
-                log.warning("a message of %s goes to %s: %s", self._list, self.unreadable, exc)
+                log.warning("moving an unreadable message of %s to %s: %s", self._list, self.unreadable, exc)
                 unreadable.add(at)
         if events:
             self._take(events)
         with self._redis.pipeline(transaction=True) as pipe:
             for at, message in enumerate(messages):
-                if at in unreadable:  # kept for a person to look at
+                if at in unreadable:  # kept for the operator
                     pipe.rpush(self.unreadable, message)
                 pipe.lrem(mine, 1, message)
             pipe.execute()

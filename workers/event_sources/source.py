@@ -1,4 +1,4 @@
-"""What every source is: a step that is done again and again, in a thread of its own, whatever fails."""
+"""The protocol of an event source, and the loop that repeats its step in a thread, whatever fails."""
 
 from __future__ import annotations
 
@@ -13,37 +13,40 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.storage.errors import StorageError
 from jobs.triggers.event_parsers.event import ObjectCreated
+from workers.disk_full import DiskFullLog
 
 log = logging.getLogger(__name__)
 
-REST_S = 1.0
-LONGEST_REST_S = 30.0
+RETRY_S = 1.0
+LONGEST_RETRY_S = 30.0
 
 Take = Callable[[list[ObjectCreated]], None]
-"""Turns events into jobs; has committed when it returns, has changed nothing when it raises."""
+"""Turns events into jobs: committed when it returns, nothing changed when it raises."""
 
 
 class Source(Protocol):
-    """One place where events come from."""
+    """One source of events."""
 
     name: str
 
     def step(self, stop: threading.Event) -> None:
-        """Wait a little for messages and handle those that came. May raise what the services it talks to raise."""
+        """Wait a short while for messages and handle those that arrive; may raise errors of the services it uses."""
         ...
 
 
-def run_source(source: Source, stop: threading.Event) -> None:
-    """Step until `stop` is set; after a failure rest, longer each time, and go on."""
-    remaining_s = REST_S
+def run_source(source: Source, stop: threading.Event, disk_full: DiskFullLog | None = None) -> None:
+    """Repeat the step of a source until `stop` is set; pause after a failure, twice as long after each further one."""
+    disk_full = disk_full or DiskFullLog()
+    pause_s = RETRY_S
     while not stop.is_set():
         try:
             source.step(stop)
         except (SQLAlchemyError, BotoCoreError, ClientError, RedisError, StorageError, OSError) as exc:
-            log.warning(
-                "trigger source %s: %s: %s; going on in %g s", source.name, type(exc).__name__, exc, remaining_s
-            )
-            stop.wait(remaining_s)
-            remaining_s = min(2 * remaining_s, LONGEST_REST_S)
+            if not disk_full.report(exc):
+                log.warning(
+                    "event source %s failed: %s: %s; retrying in %g s", source.name, type(exc).__name__, exc, pause_s
+                )
+            stop.wait(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_RETRY_S)
         else:
-            remaining_s = REST_S
+            pause_s = RETRY_S

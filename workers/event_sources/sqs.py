@@ -1,6 +1,6 @@
-"""Bucket events from an SQS queue: long polls, messages kept hidden while they are worked on, deleted after the commit.
+"""Bucket events from an SQS queue: long polls, messages hidden while they are handled and deleted after the commit.
 
-A message that cannot be read is never deleted: the queue's redrive policy moves it to its dead-letter queue.
+An unreadable message is never deleted: the queue's redrive policy moves it to the dead-letter queue.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from workers.event_sources.source import Take
 
 log = logging.getLogger(__name__)
 
-BATCH = 10  # the most that SQS hands out, and takes, at once
+BATCH = 10  # the limit of SQS for receiving and deleting
 
 
 class SqsSource:
     """Polls one queue. Several processes may poll the same one.
 
     Args:
+        take: turns events into jobs.
         wait_s: how long a poll waits for a message.
-        visibility_s: how long a message stays hidden without a sign of life.
+        visibility_s: how long a received message stays hidden without renewal.
     """
 
     name = "sqs"
@@ -41,6 +42,7 @@ class SqsSource:
 
     @classmethod
     def from_settings(cls, settings: Settings, take: Take) -> SqsSource:
+        """Return the source of the queue that the settings name."""
         client = boto3.session.Session().client(
             "sqs",
             endpoint_url=settings.sqs_endpoint_url,
@@ -60,6 +62,7 @@ class SqsSource:
         )
 
     def step(self, stop: threading.Event) -> None:
+        """Poll once and handle the messages."""
         answer = self._client.receive_message(
             QueueUrl=self._queue_url,
             MaxNumberOfMessages=BATCH,
@@ -68,53 +71,53 @@ class SqsSource:
         )
         messages = answer.get("Messages", [])
         if not messages:
-            stop.wait(0.05)  # a server that answers an empty poll at once must not be asked without a pause
+            stop.wait(0.05)  # some servers answer an empty poll at once; do not poll them without a pause
             return
-        with self._kept_hidden(messages):
+        with self._hidden(messages):
             self._delete(self._handle(messages))
 
     def _handle(self, messages: list[Any]) -> list[Any]:
-        """Return the messages that are done with."""
+        """Turn the events into jobs; return the messages to delete."""
         events: list[ObjectCreated] = []
-        done = []
+        readable = []
         for message in messages:
             try:
                 events += read_text(message["Body"])
             except UnreadableEventError as exc:
-                log.warning("SQS message %s is left to the redrive policy: %s", message["MessageId"], exc)
+                log.warning("leaving SQS message %s to the redrive policy: %s", message["MessageId"], exc)
             else:
-                done.append(message)
+                readable.append(message)
         if events:
             self._take(events)
-        return done
+        return readable
 
     def _delete(self, messages: list[Any]) -> None:
         if not messages:
             return
         entries = [{"Id": str(at), "ReceiptHandle": one["ReceiptHandle"]} for at, one in enumerate(messages)]
         answer = self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
-        for failed in answer.get("Failed", []):  # it comes again, and is then known
+        for failed in answer.get("Failed", []):  # it is delivered again, and changes nothing then
             log.warning("SQS did not delete a message: %s", failed.get("Message", failed.get("Code")))
 
     @contextlib.contextmanager
-    def _kept_hidden(self, messages: list[Any]) -> Iterator[None]:
+    def _hidden(self, messages: list[Any]) -> Iterator[None]:
         """Renew the messages' visibility timeout while the block runs."""
-        over = threading.Event()
-        renewing = threading.Thread(target=self._renew, args=(messages, over), name="sqs-visibility", daemon=True)
+        done = threading.Event()
+        renewing = threading.Thread(target=self._renew, args=(messages, done), name="sqs-visibility", daemon=True)
         renewing.start()
         try:
             yield
         finally:
-            over.set()
+            done.set()
             renewing.join()
 
-    def _renew(self, messages: list[Any], over: threading.Event) -> None:
+    def _renew(self, messages: list[Any], done: threading.Event) -> None:
         entries = [
             {"Id": str(at), "ReceiptHandle": one["ReceiptHandle"], "VisibilityTimeout": self._visibility_s}
             for at, one in enumerate(messages)
         ]
-        while not over.wait(self._visibility_s / 3):
+        while not done.wait(self._visibility_s / 3):
             try:
                 self._client.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
-            except (BotoCoreError, ClientError) as exc:  # at worst a message comes twice
-                log.warning("SQS did not keep messages hidden: %s", exc)
+            except (BotoCoreError, ClientError) as exc:  # at worst a message is delivered twice
+                log.warning("could not extend the visibility timeout of SQS messages: %s", exc)

@@ -1,4 +1,4 @@
-"""The sources that the settings name, each in a thread of the control worker."""
+"""The event sources that the settings enable, each in a thread of the control process."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from jobs.storage.bucket_reader import LazyBucketReader
 from jobs.storage.factory import open_store
 from jobs.triggers.event_parsers.event import ObjectCreated
 from jobs.triggers.ingestion import EventIngestion
+from workers.disk_full import DiskFullLog
 from workers.event_sources.held_events import HeldEvents
 from workers.event_sources.inbox import InboxSource
 from workers.event_sources.redis_list import BLOCK_S, RedisListSource
@@ -30,10 +31,12 @@ STOP_WITHIN_S = 25.0
 
 
 @contextlib.contextmanager
-def run_sources(settings: Settings, db: Database, publisher: Publisher, stop: threading.Event) -> Iterator[None]:
-    """Run the sources while the block runs; `stop` must be set before it ends."""
+def run_sources(
+    settings: Settings, *, db: Database, publisher: Publisher, disk_full: DiskFullLog, stop: threading.Event
+) -> Iterator[None]:
+    """Run the sources while the block runs; set `stop` when it ends, and wait for them."""
     threads = [
-        threading.Thread(target=run_source, args=(source, stop), name=f"trigger-{source.name}", daemon=True)
+        threading.Thread(target=run_source, args=(source, stop, disk_full), name=f"trigger-{source.name}", daemon=True)
         for source in make_sources(settings, db, publisher)
     ]
     for thread in threads:
@@ -42,20 +45,20 @@ def run_sources(settings: Settings, db: Database, publisher: Publisher, stop: th
         yield
     finally:
         stop.set()
-        for thread in threads:  # one that hangs holds nothing that is not delivered again
+        for thread in threads:  # what a hanging source holds is delivered again
             thread.join(STOP_WITHIN_S)
 
 
 def make_sources(settings: Settings, db: Database, publisher: Publisher) -> list[Source]:
-    """Return what the settings name, and what looks after held events."""
-    shares = DispatchPolicy.from_settings(settings)
+    """Return the sources that the settings enable, and the one that retries held events."""
+    dispatch_policy = DispatchPolicy.from_settings(settings)
 
     def policy() -> SubmitPolicy:
         with db.reading() as tx:
             return current_policy(tx, settings)
 
     def submitted(variant: str) -> None:
-        dispatch(db, publisher, variants=(variant,), policy=shares)
+        dispatch(db, publisher, variants=(variant,), policy=dispatch_policy)
 
     ingestion = EventIngestion(db, LazyBucketReader(settings), policy, jobs_per_hour=settings.trigger_jobs_per_hour)
 
@@ -63,7 +66,7 @@ def make_sources(settings: Settings, db: Database, publisher: Publisher) -> list
         for variant in ingestion.take(events).variants:
             submitted(variant)
 
-    sources: list[Source] = [HeldEvents(ingestion, db, submitted, memory_s=settings.trigger_event_retention_s)]
+    sources: list[Source] = [HeldEvents(ingestion, db, submitted, retention_s=settings.trigger_event_retention_s)]
     if settings.sqs_queue_url:
         from workers.event_sources.sqs import SqsSource
 

@@ -1,1 +1,4 @@
-"""The cache of what the encoders gave: among the jobs in hand, on local disk, in the object store for all workers."""
+"""Features that the encoders computed before: in memory, on local disk and in the object store.
+
+Computing features does not belong here: that is `mmaudio_model`, on the thread of `workers.engine`.
+"""

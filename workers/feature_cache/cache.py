@@ -1,6 +1,7 @@
-"""Finds and keeps entries: among the jobs in hand, on local disk, in the object store. Never on the device's thread.
+"""Looks up and stores cached features: shared by running jobs, on local disk, in the object store.
 
-A cache that is broken, full, damaged or out of reach only means that something is encoded again.
+Never runs on the device's thread. A cache that is broken, full, damaged or unreachable only costs another encoding; no
+job may fail because of it.
 """
 
 from __future__ import annotations
@@ -16,25 +17,27 @@ from concurrent.futures import ThreadPoolExecutor
 from jobs.shared_features import feature_key, period_of
 from jobs.storage.errors import ObjectNotFoundError, StorageError
 from jobs.storage.protocol import ObjectStore
+from workers.disk_full import DiskFullLog
 from workers.feature_cache.disk import DiskFeatureStore
 from workers.feature_cache.entry import DamagedEntryError, Entry
 
 log = logging.getLogger(__name__)
 
 THREADS = 4
-# A store that did not answer is left alone for so long: jobs shall not wait for it again and again.
+# How long a store that did not answer is not asked again, so that jobs do not wait for it one after the other.
 PAUSE_S = 30.0
 LARGEST_BYTES = 64 * 1024 * 1024
 CONTENT_TYPE = "application/octet-stream"
 
 
 class FeatureCache:
-    """One a process; thread-safe.
+    """The feature cache of one process. Thread-safe.
 
     Args:
         disk: the local part.
-        store: where all workers share; None keeps everything local.
-        ttl_s: after one to two times that long an unused shared entry is gone.
+        store: the part that all workers share; None for a local cache.
+        ttl_s: an unused shared entry is deleted after one to two times that long.
+        disk_full: where a full disk is logged.
     """
 
     def __init__(
@@ -43,47 +46,49 @@ class FeatureCache:
         store: ObjectStore | None,
         *,
         ttl_s: int,
+        disk_full: DiskFullLog | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._disk, self._store, self._ttl_s, self._now = disk, store, ttl_s, now
-        self._active_jobs: weakref.WeakValueDictionary[str, Entry] = weakref.WeakValueDictionary()
+        self._disk_full = disk_full or DiskFullLog()
+        self._shared: weakref.WeakValueDictionary[str, Entry] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
         self._paused_until = float("-inf")
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="features")
 
-    def find_object(self, keys: Sequence[str]) -> list[Entry]:
-        """Return the keys' entries, in order; one that is known nowhere has no tensors yet."""
+    def find(self, keys: Sequence[str]) -> list[Entry]:
+        """Return the entries of the keys, in order; an entry that is not cached has no tensors."""
         with self._lock:
-            entries = [self._active_jobs.setdefault(key, Entry(key)) for key in keys]
-        list(self._threads.map(self._find, {entry.key: entry for entry in entries if not entry.tensors}.values()))
+            entries = [self._shared.setdefault(key, Entry(key)) for key in keys]
+        list(self._threads.map(self._fill, {entry.key: entry for entry in entries if not entry.tensors}.values()))
         return entries
 
-    def keep(self, entry: Entry) -> None:
-        """Keep what was encoded, soon."""
-        if entry.tensors and not entry.kept:
-            entry.kept = True
+    def store(self, entry: Entry) -> None:
+        """Store an entry in the background, once."""
+        if entry.tensors and not entry.stored:
+            entry.stored = True
             self._threads.submit(self._write, entry)
 
     def close(self) -> None:
-        """Write what is still to be written."""
+        """Finish all pending writes."""
         self._threads.shutdown()
 
-    def _find(self, entry: Entry) -> None:
+    def _fill(self, entry: Entry) -> None:
         try:
             content = self._disk.read(entry.key)
-            if content is not None and self._fill(entry, content):
+            if content is not None and self._load(entry, content):
                 return
             self._disk.remove(entry.key)
             content = self._download(entry.key)
-            if content is not None and self._fill(entry, content):
+            if content is not None and self._load(entry, content):
                 self._disk.write(entry.key, content)
         except Exception:
-            # The boundary of the cache: no job may fail of it.
-            log.exception("features of %s could not be looked up; they are encoded again", entry.key)
+            # The boundary of the cache: no job may fail because of it.
+            log.exception("cached features of %s could not be read; they are encoded again", entry.key)
 
-    def _fill(self, entry: Entry, content: bytes) -> bool:
+    def _load(self, entry: Entry, content: bytes) -> bool:
         try:
-            entry.fill(content)
+            entry.load(content)
         except DamagedEntryError as exc:
             log.warning("%s They are encoded again.", exc)
             return False
@@ -94,11 +99,12 @@ class FeatureCache:
             content = entry.to_bytes()
             self._disk.write(entry.key, content)
             self._upload(entry.key, content)
-        except Exception:
-            log.exception("features of %s could not be kept", entry.key)
+        except Exception as exc:
+            if not self._disk_full.report(exc):
+                log.exception("features of %s could not be cached", entry.key)
 
     def _download(self, key: str) -> bytes | None:
-        """Return a shared entry; one of the period before is taken over into this one, so that it stays."""
+        """Return a shared entry; one of the previous period is copied into the current one, so that it stays."""
         if self._store is None or self._now() < self._paused_until:
             return None
         period = period_of(self._now(), self._ttl_s)
@@ -125,5 +131,6 @@ class FeatureCache:
             self._pause(exc)
 
     def _pause(self, exc: StorageError) -> None:
-        log.warning("features are not shared for %.0f s: %s", PAUSE_S, exc)
+        if not self._disk_full.report(exc):
+            log.warning("features are not shared for %.0f s: %s", PAUSE_S, exc)
         self._paused_until = self._now() + PAUSE_S

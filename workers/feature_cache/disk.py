@@ -1,7 +1,7 @@
-"""Entries as files of one folder with a bound on its size; the least recently used ones go first.
+"""Cached features as files in one folder of bounded size; the least recently used files are deleted first.
 
-Several processes share the folder. A file has its name only when it is whole, and nothing here is needed to be right:
-whatever is missing or damaged is encoded again.
+Several processes may share the folder. A file appears under its name only when it is complete. Nothing depends on a
+file: what is missing or damaged is encoded again.
 """
 
 from __future__ import annotations
@@ -14,27 +14,38 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from workers.disk_full import DiskFullLog
+
 log = logging.getLogger(__name__)
 
 DRAFT = ".draft-"
 DRAFT_KEPT_S = 3600.0
-# What a full folder is brought down to, and how much may be written before it is measured again.
-ROOM_SHARE = 0.1
+# How far below its bound a full folder is trimmed, and how much may be written before it is measured again.
+TRIM_SHARE = 0.1
 
 
 class DiskFeatureStore:
-    """Files by key.
+    """Files by key. Thread-safe.
 
     Args:
-        max_bytes: the folder's bound; it may be passed by a tenth before it is noticed. 0 keeps nothing.
+        max_bytes: bound of the folder; may be exceeded by a tenth before it is noticed. 0 stores nothing.
+        disk_full: where a full disk is logged.
     """
 
-    def __init__(self, folder: Path, *, max_bytes: int, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        max_bytes: int,
+        disk_full: DiskFullLog | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._folder, self._max_bytes, self._now = folder, max_bytes, now
-        self._unmeasured: float = max_bytes  # what others left there is not known yet
+        self._disk_full = disk_full or DiskFullLog()
+        self._unmeasured: float = max_bytes  # the size of what earlier processes left is unknown
 
     def read(self, key: str) -> bytes | None:
-        """Return a file's content and note that it was used; None if there is none."""
+        """Return the content of a file and mark it as used; None if there is none."""
         path = self._path(key)
         try:
             content = path.read_bytes()
@@ -42,12 +53,12 @@ class DiskFeatureStore:
         except FileNotFoundError:
             return None
         except OSError as exc:
-            log.warning("kept features cannot be read: %s", exc)
+            log.warning("cached features cannot be read: %s", exc)
             return None
         return content
 
     def write(self, key: str, content: bytes) -> None:
-        """Keep a file; a disk that does not take it is only logged."""
+        """Store a file; a failure is logged and otherwise ignored."""
         if len(content) > self._max_bytes:
             return
         path = self._path(key)
@@ -62,35 +73,37 @@ class DiskFeatureStore:
             finally:
                 Path(name).unlink(missing_ok=True)
         except OSError as exc:
-            log.warning("features cannot be kept on disk: %s", exc)
+            if not self._disk_full.report(exc, self._folder):
+                log.warning("features cannot be cached on disk: %s", exc)
             return
         self._unmeasured += len(content)
-        if self._unmeasured > self._max_bytes * ROOM_SHARE:
+        if self._unmeasured > self._max_bytes * TRIM_SHARE:
             self._unmeasured = 0
-            self._make_room()
+            self._trim()
 
     def remove(self, key: str) -> None:
-        """Remove a damaged file."""
+        """Delete a damaged file."""
         with contextlib.suppress(OSError):
             self._path(key).unlink()
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / key
 
-    def _make_room(self) -> None:
+    def _trim(self) -> None:
+        """Delete drafts of killed processes, and the least recently used files of a folder above its bound."""
         files: list[tuple[float, int, Path]] = []
         for path in self._folder.glob("*/*"):
-            with contextlib.suppress(OSError):  # another process removed it
+            with contextlib.suppress(OSError):  # another process deleted it
                 status = path.stat()
                 if not path.name.startswith(DRAFT):
                     files.append((status.st_mtime, status.st_size, path))
                 elif status.st_mtime < self._now() - DRAFT_KEPT_S:
-                    path.unlink()  # its writer was killed
+                    path.unlink()
         total = sum(size for _, size, _ in files)
         if total <= self._max_bytes:
             return
         for _, size, path in sorted(files):
-            if total <= self._max_bytes * (1 - ROOM_SHARE):
+            if total <= self._max_bytes * (1 - TRIM_SHARE):
                 break
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -1,7 +1,7 @@
-"""One input's features: how they are named, kept in a file, and shared by the jobs that are in hand.
+"""The cached features of one input: their key, their file format, and the object that running jobs share.
 
-A file is its payload's SHA-256 and the payload, a safetensors file. Nothing in it can run anything, and what was
-damaged on a disk or on its way is known by the hash.
+A file is the SHA-256 of its payload followed by the payload, a safetensors file. Nothing in it can be executed, and the
+hash detects damage on disk or in transit.
 """
 
 from __future__ import annotations
@@ -20,56 +20,59 @@ DIGEST_BYTES = 32
 
 
 class DamagedEntryError(ValueError):
-    """Raised when a kept file is not what was written."""
+    """Raised when a cached file is not what was written."""
 
 
 @dataclass(eq=False)
 class Entry:
-    """What is known of one input (a stretch of a video, a picture, a text). Jobs in hand that have it share the object.
+    """The features of one input (a stretch of a video, an image, a text). Running jobs with the same input share it.
 
     Attributes:
-        tensors: features by name, in the machine's memory; none until they are known.
-        facts: what else the input said (how long the stretch is, what to warn of); JSON.
-        frames: what was decoded, of one of the jobs, so that the device encodes it once for all of them.
-        kept: it lies in the cache already.
+        tensors: features by name, in host memory; empty until they are computed or found.
+        facts: other properties of the input (duration of the stretch, warnings); JSON.
+        video, image: the decoded frames, from one of the jobs, so that the device encodes them once for all of them.
+        stored: the cache has it, or is about to write it.
     """
 
     key: str
     tensors: dict[str, Tensor] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
-    frames: VideoFrames | ImageFrame | None = None
-    kept: bool = False
+    video: VideoFrames | None = None
+    image: ImageFrame | None = None
+    stored: bool = False
 
-    def learn(self, **tensors: Tensor | None) -> None:
-        """Remember what the device has encoded; the first to know it counts."""
+    def set_tensors(self, **tensors: Tensor | None) -> None:
+        """Set what the device has encoded; does nothing when the entry already has tensors."""
         if not self.tensors:
             self.tensors = {name: value for name, value in tensors.items() if value is not None}
 
     def to_bytes(self) -> bytes:
-        """Return what is kept in a file."""
-        about = {"key": self.key, "facts": json.dumps(self.facts)}
-        # A feature may be a part of a larger tensor, which safetensors refuses.
-        payload = safetensors.torch.save({name: value.clone() for name, value in self.tensors.items()}, about)
+        """Return the content of the file."""
+        metadata = {"key": self.key, "facts": json.dumps(self.facts)}
+        # safetensors refuses a tensor that is a view of a larger one.
+        payload = safetensors.torch.save({name: value.clone() for name, value in self.tensors.items()}, metadata)
         return hashlib.sha256(payload).digest() + payload
 
-    def fill(self, content: bytes) -> None:
-        """Take over what a file holds.
+    def load(self, content: bytes) -> None:
+        """Set tensors and facts from the content of a file.
 
         Raises:
-            DamagedEntryError: it is not what was written, or belongs to another key.
+            DamagedEntryError: the content is damaged or belongs to another key.
         """
         payload = content[DIGEST_BYTES:]
         if hashlib.sha256(payload).digest() != content[:DIGEST_BYTES]:
-            raise DamagedEntryError(f"The features of {self.key} are damaged: {len(content)} bytes of another hash.")
+            raise DamagedEntryError(
+                f"The cached features of {self.key} are damaged: the hash of {len(content)} bytes differs."
+            )
         length = int.from_bytes(payload[:8], "little")
-        about = json.loads(payload[8 : 8 + length])["__metadata__"]
-        if about["key"] != self.key:
-            raise DamagedEntryError(f"The file of {self.key} holds the features of {about['key']}.")
-        # Copies, because a tensor at an odd address is summed in another order.
+        metadata = json.loads(payload[8 : 8 + length])["__metadata__"]
+        if metadata["key"] != self.key:
+            raise DamagedEntryError(f"The cache file of {self.key} holds the features of {metadata['key']}.")
+        # Copies, because sums over a tensor at an unaligned address are rounded in another order.
         tensors = {name: value.clone() for name, value in safetensors.torch.load(payload).items()}
-        self.tensors, self.facts, self.kept = tensors, json.loads(about["facts"]), True
+        self.tensors, self.facts, self.stored = tensors, json.loads(metadata["facts"]), True
 
 
-def entry_key(**about: str | float | bool | None) -> str:
-    """Return the name of an input's features: a hash of everything that they depend on, and of whose they are."""
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+def entry_key(**inputs: str | float | bool | None) -> str:
+    """Return the key of an input's features: a hash of everything that they depend on, and of their tenant."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What one job shows and says, as entries: which they are, and how the device's results get into them."""
+"""Feature-cache entries for one job's inputs (video or image, prompts)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from workers.feature_cache.cache import FeatureCache
 from workers.feature_cache.entry import Entry, entry_key
 
 Revision = Callable[[str, tuple[str, ...]], str]
+"""Returns the encoder revision of a variant's parts."""
 
 
 def revisions(*, weights_dir: Path | None, device: str, precision: str) -> Revision:
-    """Return what says a variant's encoder revision, once worked out and then known."""
+    """Return a function that computes a variant's encoder revision and remembers it."""
 
     @functools.cache
     def revision(name: str, parts: tuple[str, ...]) -> str:
@@ -28,36 +29,39 @@ def revisions(*, weights_dir: Path | None, device: str, precision: str) -> Revis
 
 @dataclass
 class JobFeatures:
-    """The entries of one job's input. `known` and `learned` are called on the device's thread, and only copy."""
+    """The entries of one job's inputs. `cached` and `store_encoded` run on the device's thread, and only copy."""
 
     prompt: Entry
     negative: Entry | None
     visual: Entry | None
 
     @property
-    def seen(self) -> bool:
-        """Say whether no frame has to be decoded."""
+    def visual_cached(self) -> bool:
+        """Whether the visual features are cached, so that no frame has to be decoded."""
         return self.visual is not None and bool(self.visual.tensors)
 
-    def known(self) -> Features:
+    def cached(self) -> Features:
+        """Return the features that need not be encoded."""
         visual = self.visual.tensors if self.visual is not None else {}
         negative = self.negative.tensors if self.negative is not None else {}
         return Features(visual.get("clip"), visual.get("sync"), self.prompt.tensors.get("text"), negative.get("text"))
 
-    def learned(self, features: Features) -> None:
-        self.prompt.learn(text=features.text)
+    def store_encoded(self, features: Features) -> None:
+        """Set the features that the device has encoded."""
+        self.prompt.set_tensors(text=features.text)
         if self.negative is not None:
-            self.negative.learn(text=features.negative_text)
+            self.negative.set_tensors(text=features.negative_text)
         if self.visual is not None:
-            self.visual.learn(clip=features.clip, sync=features.sync)
+            self.visual.set_tensors(clip=features.clip, sync=features.sync)
 
-    def keep(self, cache: FeatureCache) -> None:
+    def write_to(self, cache: FeatureCache) -> None:
+        """Store the entries in the cache."""
         for entry in (self.prompt, self.negative, self.visual):
             if entry is not None:
-                cache.keep(entry)
+                cache.store(entry)
 
 
-def look_up_features(
+def find_job_features(
     cache: FeatureCache,
     revision: Revision,
     variant: Variant,
@@ -66,17 +70,19 @@ def look_up_features(
     tenant: str,
     source_sha256: str | None,
 ) -> JobFeatures:
-    """Find what is known of a job's input. Tenants share nothing: how long a job takes would tell of another's video.
+    """Return the entries of a job's inputs, filled with what is cached.
+
+    Tenants share nothing: the time that a job takes would reveal that another tenant has used the same video.
 
     Raises:
-        WeightsMissingError: the variant's files are gone.
+        WeightsMissingError: the variant's files are missing.
     """
     text_revision = revision(variant.name, TEXT_PARTS)
 
-    def text(words: str) -> str:
-        return entry_key(kind="text", tenant=tenant, revision=text_revision, text=words)
+    def text_key(text: str) -> str:
+        return entry_key(kind="text", tenant=tenant, revision=text_revision, text=text)
 
-    keys = [text(request.prompt), text(request.negative_prompt)]
+    keys = [text_key(request.prompt), text_key(request.negative_prompt)]
     if source_sha256 is not None:
         image = request.image is not None
         keys.append(
@@ -86,10 +92,10 @@ def look_up_features(
                 revision=revision(variant.name, VISUAL_PARTS),
                 source=source_sha256,
                 start_s=request.start_s,
-                # A picture's features do not depend on how long it is looked at; a video's stretch ends there.
+                # The features of an image do not depend on the duration of the sound; those of a video do.
                 duration_s=None if image else request.duration_s or variant.max_duration_s,
                 masked=request.mask_away_clip,
             )
         )
-    prompt, negative, *visual = cache.find_object(keys)
+    prompt, negative, *visual = cache.find(keys)
     return JobFeatures(prompt, negative if request.cfg_strength >= 1 else None, visual[0] if visual else None)

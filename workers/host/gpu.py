@@ -1,4 +1,4 @@
-"""What the NVIDIA driver says of the GPUs (NVML). Asks without touching CUDA, so any process may."""
+"""Reads GPU metrics from the NVIDIA driver (NVML). Does not initialise CUDA, so any process may."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from types import ModuleType
 from typing import Any
 
 SAMPLE_S = 5.0
-# Older figures are none: a driver that does not answer any more hangs with its GPU.
+# Older samples are discarded: a driver that stopped answering hangs with its GPU.
 FRESH_S = 30.0
 
 
 @contextlib.contextmanager
 def _driver() -> Iterator[ModuleType | None]:
-    """Give NVML, started; None where there is no driver."""
+    """Yield NVML, initialised; None without a driver."""
     import pynvml
 
     try:
@@ -31,7 +31,7 @@ def _driver() -> Iterator[ModuleType | None]:
 
 
 def cuda_uuids() -> list[str]:
-    """Return the UUIDs of the GPUs, in the driver's order (that of the PCI bus); empty without a driver."""
+    """Return the UUIDs of the GPUs in PCI bus order; empty without a driver."""
     with _driver() as nvml:
         if nvml is None:
             return []
@@ -40,9 +40,9 @@ def cuda_uuids() -> list[str]:
 
 
 def gpu_figures(uuid: str) -> dict[str, Any] | None:
-    """Return memory, utilization and temperature of one GPU; None when the driver does not know it (any more).
+    """Return memory, utilization and temperature of one GPU; None when the driver does not list it.
 
-    A figure that this GPU does not have (a MIG slice has no utilization) is None.
+    A metric that this GPU does not report (a MIG instance has no utilization) is None.
     """
     with _driver() as nvml:
         if nvml is None:
@@ -68,10 +68,10 @@ def gpu_figures(uuid: str) -> dict[str, Any] | None:
 
 
 class GpuSampler:
-    """Asks for the figures of one GPU again and again, in a thread of its own: a heartbeat must not wait for a driver.
+    """Samples the metrics of one GPU in a thread of its own, because a heartbeat must not wait for a driver.
 
     Args:
-        uuid: the GPU; None: there is none, and so no figures.
+        uuid: the GPU; None samples nothing.
     """
 
     def __init__(self, uuid: str | None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -83,11 +83,11 @@ class GpuSampler:
             threading.Thread(target=self._run, args=(uuid,), name="gpu", daemon=True).start()
 
     def latest(self) -> dict[str, Any] | None:
-        """Return the figures of the last seconds; None when there are none. Never blocks."""
+        """Return the newest sample, or None when it is older than FRESH_S. Never blocks."""
         return self._figures if self._monotonic() - self._sampled_at <= FRESH_S else None
 
     def close(self) -> None:
-        """Let the thread end, without waiting for it."""
+        """Ask the thread to exit, without waiting for it."""
         self._closed.set()
 
     def _run(self, uuid: str) -> None:

@@ -1,4 +1,4 @@
-"""A process that must not outlive the one that started it, however that one ends."""
+"""Ends a process when its parent exits, however the parent exits (PR_SET_PDEATHSIG)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with_parent(parent_pid: int, with_signal: signal.Signals = signal.SIGTERM) -> Callable[[], None]:
-    """Return what a child calls so that the kernel sends it a signal when its parent dies (Linux; elsewhere nothing).
+    """Return a function for the child to call, after which the kernel signals it when its parent exits (Linux only).
 
-    The library is loaded here and not in the call, which may run between fork and exec, where little is allowed.
+    The library is loaded before the call, which may run between fork and exec, where little is allowed.
     """
     if sys.platform != "linux":
         return lambda: None
@@ -22,7 +22,7 @@ def die_with_parent(parent_pid: int, with_signal: signal.Signals = signal.SIGTER
 
     def ask_kernel() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, with_signal)
-        if os.getppid() != parent_pid:  # it died before the kernel was asked
+        if os.getppid() != parent_pid:  # the parent exited before the kernel was asked
             os.kill(os.getpid(), with_signal)
 
     return ask_kernel

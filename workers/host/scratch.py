@@ -1,6 +1,6 @@
-"""The folder of a worker process's temporary files; what a killed one left is removed by the next that starts.
+"""The folder of a worker process's temporary files. Each process removes what killed ones left.
 
-A lock says who lives: the kernel lets go of it however a process ends.
+A lock marks a folder in use: the kernel releases it however the process exits.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from jobs.settings_errors import SettingsError
+
 log = logging.getLogger(__name__)
 
 
 class ScratchFolder:
-    """A folder of this process alone, below `parent`, until `close`.
+    """A folder for this process alone, below `parent`, until `close`.
 
     Args:
-        parent: where; None: the system's folder for temporary files.
+        parent: its location; None: the system's folder for temporary files.
 
     Raises:
-        PermissionError: somebody else owns the folder that all workers of this user share.
+        SettingsError: another user owns the folder that the workers of this user share.
     """
 
     def __init__(self, parent: Path | None) -> None:
@@ -33,10 +35,10 @@ class ScratchFolder:
         parent_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         facts = parent_folder.lstat()
         if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
-            raise PermissionError(
-                f"{parent_folder} is not a folder of this user; remove it, or set MMAUDIO_SCRATCH_DIR."
+            raise SettingsError(
+                f"{parent_folder} is not a folder that this user owns; remove it, or set MMAUDIO_SCRATCH_DIR."
             )
-        with _locked(parent_folder):  # nobody takes a folder for abandoned before its owner has locked it
+        with _locked(parent_folder):  # a new folder must not look abandoned before its owner has locked it
             _remove_abandoned(parent_folder)
             self.path = Path(tempfile.mkdtemp(dir=parent_folder, prefix="worker-"))
             self._lock = _lock(self.path)
@@ -69,8 +71,8 @@ def _remove_abandoned(parent_folder: Path) -> None:
     for folder in parent_folder.glob("worker-*"):
         try:
             descriptor = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, FileNotFoundError):  # it lives, or ends at this moment
+        except (BlockingIOError, FileNotFoundError):  # in use, or removed at this moment
             continue
-        log.info("removing what a worker left that was killed: %s", folder)
+        log.info("removing the temporary files of a killed worker: %s", folder)
         shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)

@@ -1,20 +1,20 @@
-"""A device proves itself before it gets jobs: a matrix product on it must be the processor's."""
+"""Self-test of a device before it takes jobs: a matrix product on it must equal the CPU's."""
 
 from __future__ import annotations
 
 import torch
 
 SIDE = 512
-# Products of reduced precision (TF32) are a thousandth apart; a device that is broken is far off, or says NaN.
+# Products of reduced precision (TF32) differ by a thousandth; a broken device is far off, or returns NaN.
 LARGEST_ERROR = 1e-2
 
 
 class DeviceUnusableError(Exception):
-    """Raised for a device that cannot be used or computes wrongly; says what it did."""
+    """Raised for a device that cannot be used or computes wrong results; the message says how."""
 
 
 def check_device(device: str) -> None:
-    """Multiply two matrices on the device and on the processor, and compare.
+    """Multiply two matrices on the device and on the CPU, and compare.
 
     Raises:
         DeviceUnusableError: the device cannot, or the results differ.
@@ -29,6 +29,6 @@ def check_device(device: str) -> None:
     error = float((product - expected).norm() / expected.norm())
     if not error <= LARGEST_ERROR:
         raise DeviceUnusableError(
-            f"Device {device} computes wrongly: a matrix product is off by {error:.2g} of its size, at most "
+            f"Device {device} computes wrong results: the relative error of a matrix product is {error:.2g}, at most "
             f"{LARGEST_ERROR:g} is allowed. The device or its driver is broken."
         )

@@ -10,25 +10,26 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
-import redis
-from redis.exceptions import RedisError
-
+from jobs.listen_address import refuse_open_network, reserved_port
 from jobs.settings import Settings
-from workers.host.supervisor import ChildSpec, Supervisor, own_command
+from jobs.writable_folders import check_folders
+from workers.host.local_api import LocalApi, base_url
+from workers.host.preflight import check_weights, chosen_devices
+from workers.host.supervisor import ChildSpec, CrashLoopError, Supervisor, child_environment, own_command
 from workers.host.valkey import EmbeddedValkey, prepare_valkey, write_private
 
 READY_WITHIN_S = 120.0
 WORKER_EXTRA_GRACE_S = 15.0
+PROGRESS_EVERY_S = 5.0
 
 
 class UpRefusedError(Exception):
-    """Raised when the platform cannot be started here; says why."""
+    """Raised when the platform cannot be started; the message says why."""
 
 
 @contextlib.contextmanager
 def data_dir_lock(data_dir: Path) -> Iterator[None]:
-    """Hold the data folder for this process. The kernel lets go when it dies, however it dies.
+    """Hold the data folder for this process. The kernel releases it when the process exits, however it exits.
 
     Raises:
         UpRefusedError: another `mmaudio up` holds it.
@@ -41,8 +42,8 @@ def data_dir_lock(data_dir: Path) -> Iterator[None]:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             raise UpRefusedError(
-                f"`mmaudio up` already runs on {data_dir} (process {holder}). Stop it first, or choose another folder "
-                "with MMAUDIO_DATA_DIR and another port with MMAUDIO_API_BIND."
+                f"`mmaudio up` already runs on {data_dir} (process {holder}); stop it first, or choose another folder "
+                "with --data-dir and another port with --port."
             ) from exc
         file.truncate(0)
         file.write(str(os.getpid()))
@@ -54,90 +55,159 @@ def run_up(settings: Settings, tell: Callable[[str], None]) -> None:
     """Run the platform until a stop signal comes.
 
     Raises:
-        UpRefusedError: it cannot be started here.
-        CrashLoopError: a part of it cannot be kept running.
+        SettingsError: a setting cannot be used on this machine; nothing was started.
+        PortTakenError, UpRefusedError: the platform cannot be started.
+        ChildConfigurationError, CrashLoopError: a part of it cannot be kept running.
     """
-    with data_dir_lock(settings.data_dir):
-        supervisor = Supervisor(grace_s=settings.drain_grace_s + WORKER_EXTRA_GRACE_S, tell=tell)
-        supervisor.install_signal_handlers()
-        try:
-            _start_broker(settings, supervisor)
-            _migrate()
-            for name, arguments in (
-                ("api", ["api"]),
-                ("control", ["control"]),
-                ("worker", ["worker", "--devices", settings.devices]),
-            ):
-                if supervisor.stopping:
-                    return
-                # A worker that was drained by the API has ended for good; the rest goes on.
-                supervisor.start(ChildSpec(name, own_command(*arguments), may_end=name == "worker"))
-            if _wait_until_ready(settings, supervisor):
-                tell(f"ready: {base_url(settings)} (data in {settings.data_dir}; Ctrl-C stops everything)")
-            elif not supervisor.stopping:
-                tell(f"not ready after {READY_WITHIN_S:g} s; going on trying (what is wrong stands above)")
-            supervisor.run()
-            tell("stopping")
-        finally:
-            supervisor.stop()
-            settings.broker_url_file.unlink(missing_ok=True)
+    devices = chosen_devices(settings)
+    check_weights(settings)
+    refuse_open_network(settings)
+    check_folders(settings, "up")
+    with data_dir_lock(settings.data_dir), reserved_port(settings):
+        tell(f"starting on {base_url(settings)}, data in {settings.data_dir} (Ctrl-C stops)")
+        with contextlib.ExitStack() as cleanup:
+            _Startup(settings, tell, cleanup).run([device.name for device in devices])
     tell("stopped")
 
 
-def base_url(settings: Settings) -> str:
-    """Return where this machine's own callers reach the API."""
-    host = settings.api_host
-    return f"http://{'127.0.0.1' if host in {'', '0.0.0.0'} else host}:{settings.api_port}"  # noqa: S104 - compared
+class _Startup:
+    """One run of the platform: starts the parts in order, waits until they are ready, and for the end."""
 
+    def __init__(self, settings: Settings, tell: Callable[[str], None], cleanup: contextlib.ExitStack) -> None:
+        self._settings, self._tell = settings, tell
+        cleanup.callback(settings.broker_url_file.unlink, missing_ok=True)
+        self._api = LocalApi(settings)
+        cleanup.callback(self._api.close)
+        # What is closed after the children have stopped.
+        self._after_stop = cleanup.enter_context(contextlib.ExitStack())
+        self._supervisor = Supervisor(
+            grace_s=settings.drain_grace_s + WORKER_EXTRA_GRACE_S, tell=tell, stopping_report=self._report_stopping
+        )
+        self._supervisor.install_signal_handlers()
+        cleanup.callback(self._supervisor.stop)
 
-def _start_broker(settings: Settings, supervisor: Supervisor) -> None:
-    if settings.broker_url:
-        return
-    valkey = prepare_valkey(settings.data_dir)
-    supervisor.start(valkey.spec)
-    _wait_for_broker(valkey, supervisor)
-    write_private(settings.broker_url_file, valkey.url)
+    def run(self, devices: list[str]) -> None:
+        steps = (self._start_broker, self._migrate, lambda: self._start_parts(devices), self._wait_until_ready)
+        for step in steps:
+            step()
+            if self._supervisor.stopping:
+                break
+        self._supervisor.run()
+        self._tell("stopping")
 
+    def _start_broker(self) -> None:
+        if self._settings.broker_url:
+            return
+        self._tell("starting the embedded Valkey")
+        valkey = prepare_valkey(self._settings.data_dir)
+        self._after_stop.callback(valkey.close)
+        self._supervisor.start(valkey.spec)
+        self._wait_for_broker(valkey)
+        write_private(self._settings.broker_url_file, valkey.url)
 
-def _wait_for_broker(valkey: EmbeddedValkey, supervisor: Supervisor) -> None:
-    """Wait for the server to answer; it may first read a long append-only file."""
-    client = redis.Redis.from_url(valkey.url)
+    def _wait_for_broker(self, valkey: EmbeddedValkey) -> None:
+        """Wait until the server answers; it may first read a long append-only file."""
+        # Imported only here: what `up` is doing must be on the screen soon after it was called.
+        import redis
+        from redis.exceptions import RedisError
 
-    def answers() -> bool:
-        with contextlib.suppress(RedisError):
-            return bool(client.ping())
-        return False
+        client = redis.Redis.from_url(valkey.url)
+        progress = _Progress(self._tell, lambda: "waiting for Valkey to read its files", first_after_s=PROGRESS_EVERY_S)
 
-    supervisor.run(until=answers)
-    client.close()
+        def answers() -> bool:
+            progress.report()
+            with contextlib.suppress(RedisError):
+                return bool(client.ping())
+            return False
 
+        try:
+            self._supervisor.run(until=answers)
+        except CrashLoopError as exc:
+            folder = valkey.log_file.parent
+            raise UpRefusedError(
+                f"The embedded Valkey does not start: {valkey.last_log_line() or exc}. If its files are broken, remove "
+                f"{folder}: it holds no jobs, they are in the database."
+            ) from exc
+        finally:
+            client.close()
 
-def _migrate() -> None:
-    done = subprocess.run(own_command("migrate"), capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise UpRefusedError(f"The database could not be migrated:\n{done.stderr.strip()[-2000:]}")
+    def _migrate(self) -> None:
+        self._tell("migrating the database")
+        done = subprocess.run(
+            own_command("migrate"),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=child_environment(os.environ),
+            start_new_session=True,  # Ctrl-C in the terminal must not break it off
+        )
+        if done.returncode == 0:
+            return
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise UpRefusedError(lines[-1].removeprefix("Error: "))
 
+    def _start_parts(self, devices: list[str]) -> None:
+        self._tell(f"starting the API, the control worker and a worker on {', '.join(devices)}")
+        for name, arguments in (
+            ("api", ["api", "--under-up"]),
+            ("control", ["control"]),
+            ("worker", ["worker", "--under-up"]),
+        ):
+            # A worker that was drained through the API does not come back; the other parts go on.
+            self._supervisor.start(ChildSpec(name, own_command(*arguments), may_end=name == "worker"))
 
-def _wait_until_ready(settings: Settings, supervisor: Supervisor) -> bool:
-    """Wait until the API says ready and a worker takes jobs; False when that did not come."""
-    deadline = time.monotonic() + READY_WITHIN_S
-    ready = False
-    with httpx.Client(base_url=base_url(settings), timeout=2, trust_env=False) as client:
+    def _wait_until_ready(self) -> None:
+        """Wait until the API is ready and a worker takes jobs, and say so."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        progress = _Progress(self._tell, self._api.startup_state)
+        ready = False
 
         def done() -> bool:
             nonlocal ready
-            ready = _is_ready(client)
+            ready = self._api.is_ready()
+            if not ready:
+                progress.report()
             return ready or time.monotonic() > deadline
 
-        supervisor.run(until=done)
-    return ready
+        self._supervisor.run(until=done)
+        if ready:
+            self._tell(
+                f"ready: {base_url(self._settings)} (data in {self._settings.data_dir}; Ctrl-C stops everything)"
+            )
+        elif not self._supervisor.stopping:
+            self._tell(f"not ready after {READY_WITHIN_S:g} s, still waiting: {self._api.startup_state()}")
+
+    def _report_stopping(self, names: list[str], seconds_left: float) -> None:
+        if "worker" not in names:
+            self._tell(f"waiting for {', '.join(names)} to stop, at most {seconds_left:.0f} s")
+            return
+        count = self._api.running_job_count()
+        if count == 0:
+            self._tell("waiting for the worker to stop")
+            return
+        jobs = "running jobs" if count is None else f"{count} running {'job' if count == 1 else 'jobs'}"
+        left_s = max(0.0, seconds_left - WORKER_EXTRA_GRACE_S)
+        self._tell(f"waiting at most {left_s:.0f} s for {jobs} to finish; Ctrl-C again returns them to the queue")
 
 
-def _is_ready(client: httpx.Client) -> bool:
-    try:
-        if client.get("/readyz").status_code != httpx.codes.OK:
-            return False
-        workers = client.get("/v1/workers").json()["data"]
-    except (httpx.HTTPError, ValueError, KeyError):
-        return False
-    return any(worker["state"] in {"idle", "busy"} for worker in workers)
+class _Progress:
+    """Tells a state when it changes, and now and then while it does not.
+
+    Args:
+        first_after_s: tell nothing of a wait that is shorter.
+    """
+
+    def __init__(self, tell: Callable[[str], None], state: Callable[[], str], *, first_after_s: float = 0.0) -> None:
+        self._tell, self._state, self._first_after_s = tell, state, first_after_s
+        self._began = self._told_at = time.monotonic()
+        self._told = ""
+
+    def report(self) -> None:
+        now, state = time.monotonic(), self._state()
+        if now - self._began < self._first_after_s:
+            return
+        if state == self._told and now - self._told_at < PROGRESS_EVERY_S:
+            return
+        waited = f" ({now - self._began:.0f} s)" if state == self._told else ""
+        self._tell(f"{state}{waited}")
+        self._told, self._told_at = state, now

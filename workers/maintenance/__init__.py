@@ -1,1 +1,4 @@
-"""The control process: leader election and the periodic maintenance loops."""
+"""The control process: leader election and the periodic maintenance loops.
+
+What a round of maintenance does belongs to `jobs.service.maintenance` and `jobs.service.retention`.
+"""

@@ -1,11 +1,12 @@
-"""The control worker: runs the sweep again and again. Several may run; the one with the lease leads, the others wait.
+"""The control process: runs the maintenance loops. Several may run; the one with the lease leads, the others wait.
 
-What needs SQL alone, what needs the broker and what needs the object store are loops of their own: a broker that
-hangs must not delay that a lost worker is noticed. The sources of bucket events run beside them, in every process.
+Steps that need SQL only, the broker, and the object store run in separate loops: a broker that hangs must not delay the
+rescue of a lost worker's jobs. The event sources run beside them, in every process.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -25,110 +26,118 @@ from jobs.settings import Settings
 from jobs.shared_features import expire_features
 from jobs.storage.errors import StorageError
 from jobs.storage.factory import open_store
+from workers.disk_full import DiskFullLog
 from workers.event_sources.threads import run_sources
 
 log = logging.getLogger(__name__)
 
 ROLE = "maintenance"
-LEAD_SWEEPS = 5
-SHORTEST_LEAD_S = 5.0
-RETAIN_EVERY_S = 60.0
+# The lease of the leader lasts this many maintenance intervals.
+LEASE_INTERVALS = 5
+SHORTEST_LEASE_S = 5.0
+PRUNE_EVERY_S = 60.0
 FEATURES_EVERY_S = 3600.0
 STOP_WITHIN_S = 10.0
 EXPECTED = (SQLAlchemyError, BrokerUnavailableError, StorageError)
 
 
 def run_control(settings: Settings, stop: threading.Event) -> None:
-    """Sweep until `stop` is set; outlives a database, a broker or a store that is away."""
+    """Run maintenance until `stop` is set; survives an unavailable database, broker or object store."""
     Control(settings, stop).run()
 
 
 class Control:
-    """One control process: the election, and the loops of whoever is elected."""
+    """One control process: the election, and the loops of the elected leader."""
 
     def __init__(self, settings: Settings, stop: threading.Event) -> None:
         self._settings, self._stop, self._every_s = settings, stop, settings.maintenance_interval_s
         self._holder = f"{socket.gethostname()[:30]}-{os.getpid()}-{new_id('c')[-12:]}"
         self._feature_ttl_s = settings.feature_ttl_s
-        self._lead_s = max(SHORTEST_LEAD_S, LEAD_SWEEPS * settings.maintenance_interval_s)
+        self._lease_s = max(SHORTEST_LEASE_S, LEASE_INTERVALS * settings.maintenance_interval_s)
         self._leads = threading.Event()
         self._policy = MaintenancePolicy.from_settings(settings)
-        self._db = Database(settings.database_url)
-        self._broker = Broker(settings.resolved_broker_url())
-        self._store = open_store(settings)
+        self._disk_full = DiskFullLog.from_settings(settings)
+        with contextlib.ExitStack() as stack:
+            self._db = Database(settings.database_url)
+            stack.callback(self._db.close)
+            self._broker = Broker(settings.resolved_broker_url())
+            stack.callback(self._broker.close)
+            self._store = open_store(settings)
+            self._resources = stack.pop_all()
 
     def run(self) -> None:
-        """Run until told to stop."""
-        loops = [
-            threading.Thread(target=self._repeat, args=arguments, name=arguments[0], daemon=True)
-            for arguments in (
-                ("dispatch", self._dispatch, self._every_s),
-                ("prune", self._prune, RETAIN_EVERY_S),
-                ("features", self._expire_features, FEATURES_EVERY_S),
-            )
-        ]
-        for loop in loops:
-            loop.start()
-        with run_sources(settings=self._settings, db=self._db, publisher=self._broker, stop=self._stop):
-            self._repeat("rescue", self._elect_and_rescue, self._every_s)
-        for loop in loops:
-            loop.join(timeout=STOP_WITHIN_S)
-        self._guarded("resign", self._resign)
-        self.close()
+        """Run until `stop` is set."""
+        with self._resources:
+            loops = [
+                threading.Thread(target=self._repeat, args=arguments, name=arguments[0], daemon=True)
+                for arguments in (
+                    ("dispatch", self._dispatch, self._every_s),
+                    ("prune", self._prune, PRUNE_EVERY_S),
+                    ("features", self._expire_features, FEATURES_EVERY_S),
+                )
+            ]
+            for loop in loops:
+                loop.start()
+            with run_sources(
+                self._settings, db=self._db, publisher=self._broker, disk_full=self._disk_full, stop=self._stop
+            ):
+                self._repeat("rescue", self._elect_and_rescue, self._every_s)
+            for loop in loops:
+                loop.join(timeout=STOP_WITHIN_S)
+            self._guarded("resign", self._resign)
 
     def close(self) -> None:
-        """Let go of broker and database."""
-        self._broker.close()
-        self._db.close()
+        """Close broker and database."""
+        self._resources.close()
 
     def _repeat(self, name: str, step: Callable[[], None], every_s: float) -> None:
         while not self._stop.is_set():
             self._guarded(name, step)
             self._stop.wait(every_s)
 
-    @staticmethod
-    def _guarded(name: str, step: Callable[[], None]) -> None:
+    def _guarded(self, name: str, step: Callable[[], None]) -> None:
         try:
             step()
         except EXPECTED as exc:
-            log.warning("%s: %s did not go through; trying again soon", name, type(exc).__name__)
+            if not self._disk_full.report(exc):
+                log.warning("%s failed (%s); retrying in the next round", name, type(exc).__name__)
         except Exception:
             # The boundary: a fault in one round must not end all rounds.
-            log.exception("%s failed; trying again soon", name)
+            log.exception("%s failed; retrying in the next round", name)
 
     def _elect_and_rescue(self) -> None:
         try:
             with self._db.transaction() as tx:
-                elected = lead(tx, ROLE, holder=self._holder, lease_s=self._lead_s)
+                elected = lead(tx, ROLE, holder=self._holder, lease_s=self._lease_s)
         except SQLAlchemyError:
-            self._leads.clear()  # somebody else may lead by the time the database answers again
+            self._leads.clear()  # another process may lead by the time the database answers again
             raise
         if not elected:
             self._leads.clear()
             return
         if not self._leads.is_set():
-            log.info("%s leads", self._holder)
+            log.info("%s is the leader", self._holder)
             self._leads.set()
         report = rescue(self._db, self._policy)
         if any(vars(report).values()):
-            log.info("mended: %s", report)
+            log.info("rescued: %s", report)
 
     def _dispatch(self) -> None:
         if self._leads.is_set():
             report = dispatch_backlog(self._db, self._broker, self._policy)
             if report.republished:
-                log.info("filled: %s", report)
+                log.info("dispatched: %s", report)
 
     def _prune(self) -> None:
         more = True
         while more and self._leads.is_set() and not self._stop.is_set():
             report = self.prune_once()
             if any(vars(report).values()):
-                log.info("removed: %s", report)
+                log.info("pruned: %s", report)
             more = max(vars(report).values()) >= BATCH
 
     def prune_once(self) -> PruneReport:
-        """Remove up to a batch each of what its time is over for."""
+        """Delete up to one batch of each kind of expired row and object."""
         return prune(self._db, self._store, self._withdraw)
 
     def _withdraw(self, url: str, job_id: str, attempt: int) -> int:
@@ -137,11 +146,11 @@ class Control:
         return Delivery.from_settings(url, self._settings, job_id=job_id, attempt=attempt).withdraw_abandoned()
 
     def _expire_features(self) -> None:
-        """Every process does it: a leader may not have been elected yet when this loop begins."""
+        """Runs in every process: a leader may not have been elected yet when this loop starts."""
         if self._feature_ttl_s:
             deleted = expire_features(self._store, now_s=time.time(), ttl_s=self._feature_ttl_s)
             if deleted:
-                log.info("%d unused features were deleted from the object store", deleted)
+                log.info("deleted %d unused features from the object store", deleted)
 
     def _resign(self) -> None:
         with self._db.transaction() as tx:

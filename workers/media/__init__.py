@@ -1,1 +1,4 @@
-"""Strangers' files are read here, each in a process of its own that can hurt nothing but itself."""
+"""Reads and writes untrusted media files, each in a sandboxed process of its own.
+
+Decoding and muxing themselves belong to `mmaudio_model.media`.
+"""

@@ -1,8 +1,8 @@
-"""What the kernel forbids a media process, beside its limits: other files, the network, other processes.
+"""Kernel restrictions of a media process beside its resource limits: no other files, network or processes.
 
-Two layers that need no privilege: a network namespace of its own, in which there is no interface that is up, and
-Landlock, which closes the file system but for the code of Python and of this project, and TCP. A kernel or a container
-may refuse either. `confine` says what is missing, and the worker's log repeats it.
+Two layers that need no privilege: a network namespace of its own, in which no interface is up, and Landlock, which
+denies TCP and every file except the code of Python and of this project. A kernel or a container may refuse either; the
+functions return whether it was applied, and the worker logs a missing layer.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _CLONE_NEWNET, _CLONE_NEWUSER = 0x40000000, 0x10000000
 _PR_SET_NO_NEW_PRIVS = 38
 # The same numbers on every architecture (linux/landlock.h, asm-generic/unistd.h).
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
-_VERSION_QUESTION = 1
+_QUERY_VERSION = 1
 _PATH_BENEATH = 1
 _READ_CODE = 1 << 0 | 1 << 2 | 1 << 3  # execute, read files, list folders
-# Write and read files, list, remove and make regular files, truncate: no links, which could lead the worker elsewhere.
+# Write and read files, list, remove and make regular files, truncate. No links: one could point the worker elsewhere.
 _USE_FOLDER = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 8 | 1 << 14
-# How many rights over files each version of Landlock knows; a right that it does not know is an error.
+# How many file rights each version of Landlock has; a right that a version does not have is an error.
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 _TCP_BIND_AND_CONNECT = 3
 _ABSTRACT_SOCKETS_AND_SIGNALS = 3
@@ -39,39 +39,39 @@ class _PathBeneath(ctypes.Structure):
 
 
 def leave_network() -> bool:
-    """Move this process, which must have one thread, to a network without any way out; False: not permitted here."""
+    """Move this process, which must have one thread, to an empty network; return False where that is not permitted."""
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
-    # A user namespace of its own makes it permitted for everybody, and takes from root what root could do outside.
-    return libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWNET) == 0
+    # A new user namespace makes this permitted for any user, and removes what root could do outside.
+    return bool(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWNET) == 0)
 
 
 def close_file_system(readable: list[Path], own_folder: int) -> bool:
-    """Let this process open nothing but what lies below `readable`, and its own folder; False: not supported here.
+    """Restrict this process to files below `readable` and its own folder; return False where that is unsupported.
 
-    What is open already stays open. Signals and ptrace reach no process outside, where the kernel knows how.
+    Open files stay open. Where the kernel supports it, signals and ptrace reach no process outside.
 
     Args:
-        own_folder: descriptor of the one folder that it may write to.
+        own_folder: descriptor of the only folder that it may write to.
     """
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
-    version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION_QUESTION)
+    version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _QUERY_VERSION)
     if version < 1:
         return False
-    every_right = (1 << _FILE_RIGHTS.get(version, 16)) - 1
-    wanted = _Ruleset(
-        every_right,
+    all_rights = (1 << _FILE_RIGHTS.get(version, 16)) - 1
+    rules = _Ruleset(
+        all_rights,
         _TCP_BIND_AND_CONNECT if version >= _TCP_SINCE else 0,
         _ABSTRACT_SOCKETS_AND_SIGNALS if version >= _SCOPES_SINCE else 0,
     )
-    ruleset = libc.syscall(_CREATE_RULESET, ctypes.byref(wanted), ctypes.c_size_t(ctypes.sizeof(wanted)), 0)
+    ruleset = libc.syscall(_CREATE_RULESET, ctypes.byref(rules), ctypes.c_size_t(ctypes.sizeof(rules)), 0)
     if ruleset < 0:
         return False
     try:
-        _allow(libc, ruleset, own_folder, _USE_FOLDER & every_right)
+        _allow(libc, ruleset, own_folder, _USE_FOLDER & all_rights)
         for path in readable:
             if path.is_dir():
                 folder = os.open(path, os.O_PATH)
@@ -86,4 +86,4 @@ def close_file_system(readable: list[Path], own_folder: int) -> bool:
 def _allow(libc: ctypes.CDLL, ruleset: int, folder: int, rights: int) -> None:
     rule = _PathBeneath(rights, folder)
     if libc.syscall(_ADD_RULE, ruleset, _PATH_BENEATH, ctypes.byref(rule), 0) != 0:
-        raise OSError(ctypes.get_errno(), "a Landlock rule was refused")
+        raise OSError(ctypes.get_errno(), "the kernel refused a Landlock rule")

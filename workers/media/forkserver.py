@@ -1,9 +1,9 @@
-"""The process that media processes are forked from. It has imported what takes long, reads no file and holds no secret.
+"""The process that media processes are forked from. It has done the slow imports, reads no file and holds no secret.
 
-A fork of it is ready in a few milliseconds, where starting and importing take longer than reading most files. It is
-told on one socket; every child has another one on which the worker hears that it was forked and how it ended, and by
-closing of which the worker has it ended. So nothing outlives a worker, however that one ends, and the worker needs no
-pid of a process that is not its own child.
+A fork is ready in a few milliseconds; starting and importing would take longer than reading most files. Requests come
+on one socket. Every child has a second socket: on it the worker receives that the child was forked and how it ended,
+and the worker kills the child by closing it. So nothing outlives a worker, however the worker ends, and the worker
+needs no pid of a process that is not its own child.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ class _Child:
 
 def main(control_descriptor: int) -> int:
     """Fork a child for each request until the worker closes the socket, and stay until the last one has ended."""
-    _import_what_is_slow()
-    gc.freeze()  # or the first collection of every child would copy what they share
+    _preload()
+    gc.freeze()  # else the first collection of every child would copy the shared pages
     control: socket.socket | None = socket.socket(fileno=control_descriptor)
     children: list[_Child] = []
     while control is not None or children:
         poll = select.poll()
-        for descriptor in [one.report.fileno() for one in children] + [one.pidfd for one in children]:
+        for descriptor in [child.report.fileno() for child in children] + [child.pidfd for child in children]:
             poll.register(descriptor, select.POLLIN)
         if control is not None:
             poll.register(control, select.POLLIN)
         ready = {descriptor for descriptor, _ in poll.poll()}
-        for one in list(children):
-            if one.pidfd in ready or one.report.fileno() in ready:
-                _end(one)
-                children.remove(one)
+        for child in list(children):
+            if child.pidfd in ready or child.report.fileno() in ready:
+                _end(child)
+                children.remove(child)
         if control is not None and control.fileno() in ready:
             message, descriptors, _, _ = socket.recv_fds(control, len(REQUEST), REQUEST_DESCRIPTORS)
             if message:
@@ -63,26 +63,26 @@ def main(control_descriptor: int) -> int:
 
 
 def _fork(channel: int, report: int, stderr: int) -> list[_Child]:
-    """Return the child; none where the machine gives no more processes or memory, which the worker hears of."""
+    """Fork a child; return nothing, and close its report, when the machine has no process or memory left."""
     parent = os.getpid()
-    told = socket.socket(fileno=report)
+    report_socket = socket.socket(fileno=report)
     try:
         pid = os.fork()
         if pid == 0:
             _serve(channel, stderr, parent)
     except OSError:
-        told.close()
+        report_socket.close()
         return []
     finally:
         os.close(channel)
         os.close(stderr)
-    with contextlib.suppress(OSError):  # the worker has ended: its end of the socket says so in the next round
-        told.send(FORKED)
-    return [_Child(pid, os.pidfd_open(pid), told)]
+    with contextlib.suppress(OSError):  # the worker has ended; the next round of `main` sees the closed socket
+        report_socket.send(FORKED)
+    return [_Child(pid, os.pidfd_open(pid), report_socket)]
 
 
 def _serve(channel: int, stderr: int, parent: int) -> NoReturn:
-    """Be a media process, in the child: nothing of the parent's or of another child's stays open."""
+    """Run as a media process, in the child, with no descriptor of the parent or of another child open."""
     status = 1
     try:
         os.setsid()
@@ -99,19 +99,20 @@ def _serve(channel: int, stderr: int, parent: int) -> NoReturn:
         os._exit(status)
 
 
-def _end(one: _Child) -> None:
-    """Tell how a child ended, by itself or now; what it started in its session goes along."""
-    by_itself = os.waitid(os.P_PID, one.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+def _end(child: _Child) -> None:
+    """Kill a child, if it has not ended by itself, with all it started in its session; report its exit status."""
+    by_itself = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(one.pid, signal.SIGKILL)  # before it is reaped: its pid is still its own
+        os.killpg(child.pid, signal.SIGKILL)  # before it is reaped, while the pid cannot be reused
     with contextlib.suppress(ProcessLookupError):
-        os.kill(one.pid, signal.SIGKILL)  # forked a moment ago, it may have no session yet
-    _, status = os.waitpid(one.pid, 0)
+        os.kill(child.pid, signal.SIGKILL)  # just forked, it may have no session yet
+    _, status = os.waitpid(child.pid, 0)
     with contextlib.suppress(OSError):
-        one.report.send(json.dumps([os.waitstatus_to_exitcode(status), by_itself]).encode())
-    one.report.close()
-    os.close(one.pidfd)
+        child.report.send(json.dumps([os.waitstatus_to_exitcode(status), by_itself]).encode())
+    child.report.close()
+    os.close(child.pidfd)
 
 
-def _import_what_is_slow() -> None:
+def _preload() -> None:
+    """Do the slow imports once, before the first fork."""
     import workers.media.shared_memory  # noqa: F401

@@ -1,9 +1,9 @@
-"""The sandboxed process: confines itself, takes one instruction about one open file, answers, ends.
+"""The sandboxed process: confines itself, receives one instruction about one open file, answers, exits.
 
-Forked from `forkserver`, with an empty environment and one socket; what takes long to import is there. It gives up
-whatever it does not need - other files, the network, memory beyond a limit - before it reads the first byte of the
-stranger's file. It never imports torch and has no secret to lose. It serves one file, so nothing of one can get into
-the answer about the next. Nothing it says is trusted: the worker checks the answer's form.
+Forked from `forkserver`, with an empty environment and one socket; the slow imports are done. It gives up whatever it
+does not need - other files, the network, memory beyond a limit - before it reads the first byte of the untrusted file.
+It never imports torch and holds no secret. It serves one file, so nothing of one file can get into the answer about the
+next. Its answer is not trusted: the worker checks the form.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from workers.disk_full import is_disk_full
 from workers.host.parent_death import die_with_parent
 from workers.media.confinement import close_file_system, leave_network
 
 ROOT = Path(__file__).resolve().parents[2]
 MESSAGE_BYTES = 64 * 1024
 BEGUN = b"begun"
+DISK_FULL = "DiskFull"
 
 
 def main(socket_descriptor: int, parent_pid: int) -> int:
-    """Take one instruction and answer it; the exit status is 0 also when none ever came."""
+    """Receive one instruction and answer it; return the exit status, 0 also when no instruction came."""
     channel = socket.socket(fileno=socket_descriptor)
     _limit(resource.RLIMIT_CORE, 0)
-    cut_off = leave_network()
-    # After it: it is forgotten when a process changes its namespace.
+    has_no_network = leave_network()
+    # After it: changing the user namespace clears the parent-death signal.
     die_with_parent(parent_pid, signal.SIGKILL)()
     message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_BYTES, 3)
     if not message:
@@ -38,16 +40,16 @@ def main(socket_descriptor: int, parent_pid: int) -> int:
     instruction = json.loads(message)
     folder, *given = descriptors
     os.fchdir(folder)
-    missing = [] if cut_off else ["a network namespace"]
+    missing = [] if has_no_network else ["a network namespace"]
     if not close_file_system(_code(), folder):
         missing.append("Landlock")
     os.close(folder)
     _limit(resource.RLIMIT_AS, instruction["memory_bytes"])
     _limit(resource.RLIMIT_CPU, instruction["cpu_s"])
     _limit(resource.RLIMIT_FSIZE, instruction["file_bytes"])
-    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; the parent shall see which limit it was
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; the exit status shall name the limit
     _limit(resource.RLIMIT_NOFILE, 64)
-    channel.send(BEGUN)  # how the process ends from here on is told of the file
+    channel.send(BEGUN)  # from now on, how the process ends is blamed on the file
     answer, arrays = _answer({**instruction, "descriptors": given})
     socket.send_fds(channel, [json.dumps({**answer, "missing": missing}).encode()], arrays)
     return 0
@@ -58,17 +60,22 @@ def _answer(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
 
     try:
         return _work(instruction)
-    except MediaError as exc:
+    except (MediaError, OSError) as exc:
+        # FFmpeg reports a full disk with whatever it was doing; the file is not to blame then.
+        if is_disk_full(exc):
+            return {"error": DISK_FULL}, []
+        if not isinstance(exc, MediaError):
+            raise
         return {"error": type(exc).__name__, "message": str(exc)[:2000]}, []
     except MemoryError:
         return {"error": "MediaTooLargeError", "message": "Reading the file needs more memory than is allowed."}, []
 
 
 def _code() -> list[Path]:
-    """Return the folders of all code that may still be imported, and of nothing else: a data folder may lie in ROOT."""
+    """Return the folders of all code that may still be imported, and nothing else: ROOT may contain a data folder."""
     ours = [ROOT / name for name in ("jobs", "mmaudio_model", "workers")]
-    others = {Path(name) for name in (*sys.path, sys.prefix, sys.base_prefix, "/usr/lib", "/lib", "/lib64")}
-    return [*ours, *(others - {ROOT})]
+    installed = {Path(name) for name in (*sys.path, sys.prefix, sys.base_prefix, "/usr/lib", "/lib", "/lib64")}
+    return [*ours, *(installed - {ROOT})]
 
 
 def _limit(what: int, value: int) -> None:
@@ -78,13 +85,13 @@ def _limit(what: int, value: int) -> None:
 
 
 def _work(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
-    """Return the answer, and descriptors of the arrays that belong to it."""
+    """Perform the action; return the answer and the descriptors of its arrays."""
     import numpy as np
 
     from mmaudio_model.media.frames import read_video_frames
     from mmaudio_model.media.image import read_image
     from mmaudio_model.media.mux import mux_video
-    from mmaudio_model.media.probe import MediaLimits, probe_video
+    from mmaudio_model.media.probe import MediaLimits
     from workers.media.shared_memory import mapped, share
 
     limits = MediaLimits(**instruction["limits"])
@@ -92,8 +99,6 @@ def _work(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     descriptor, *arrays = instruction["descriptors"]
     with os.fdopen(descriptor, "rb") as file:
         match instruction["action"]:
-            case "probe":
-                return vars(probe_video(file, limits)), []
             case "frames":
                 frames = read_video_frames(file, limits=limits, **arguments)
                 return (
@@ -103,7 +108,7 @@ def _work(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
             case "image":
                 return {}, [share(read_image(file, limits=limits, **arguments).clip)]
             case "mux":
-                waveform = mapped(arrays[0], np.float32, most_bytes=instruction["memory_bytes"])
+                waveform = mapped(arrays[0], np.float32, max_bytes=instruction["memory_bytes"])
                 result = mux_video(file, waveform, out_path=Path("out.video"), limits=limits, **arguments)
                 return vars(result), []
             case other:

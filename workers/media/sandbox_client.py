@@ -1,6 +1,7 @@
-"""Media processes as the worker holds them: forked when a file comes, from a process that has imported what takes long.
+"""The worker's side of media processes: each is forked for one file, from a process that has done the slow imports.
 
-Each serves one file and ends (docs/adr/0010): a process that a stranger's file has taken over has no next file.
+A process ends with its file (docs/adr/0010): one that a hostile file has taken over gets no second file. What an answer
+means does not belong here: that is `workers.media.sandbox`.
 """
 
 from __future__ import annotations
@@ -23,46 +24,48 @@ from workers.media.sandbox_child import BEGUN, MESSAGE_BYTES
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
-# Nothing of the worker's own environment: it holds credentials.
+# Nothing of the worker's own environment, which holds credentials.
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-# -I leaves the working folder and PYTHONPATH out of the search path; our own packages come from where we came from.
+# -I leaves the working folder and PYTHONPATH out of the search path; this project is found through ROOT.
 BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); from workers.media.forkserver import main; "
     "sys.exit(main(int(sys.argv[2])))"
 )
 ANSWER_ARRAYS = 2
 STDERR_CHARS = 2000
-# A process that has closed its socket is about to end by itself; how it does says what went wrong.
+# A process that has closed its socket is about to exit; its exit status says what went wrong.
 EXIT_WAIT_S = 1.0
-# From a request to a fork, with the imports before the first one; and from a kill to its end. Far from what is usual.
-FORKED_WITHIN_S, ENDED_WITHIN_S = 60.0, 10.0
-# Children of one fork server share where their code lies in memory; what one could tell of it is soon worth nothing.
-FORKS_A_SERVER = 200
+# From a request to the fork, including the imports before the first one, and from a kill to the exit. Generous limits.
+FORK_TIMEOUT_S, EXIT_TIMEOUT_S = 60.0, 10.0
+# Children of one fork server share its address layout. A new server from time to time makes a leaked layout useless.
+FORKS_PER_SERVER = 200
 
 
 class ChildExitedError(Exception):
-    """Raised when a process ended before it took its instruction; another one may."""
+    """Raised when a process exited before it accepted its instruction; another process may accept it."""
 
 
 class StderrBuffer:
-    """What a process writes to its standard error: the end of it, kept in memory."""
+    """The standard error of a process, in memory; `read` returns the end of it."""
 
     def __init__(self) -> None:
         self.descriptor = os.memfd_create("stderr")
 
     def read(self) -> str:
+        """Return the last `STDERR_CHARS` characters."""
         size = os.fstat(self.descriptor).st_size
         return os.pread(self.descriptor, STDERR_CHARS, max(0, size - STDERR_CHARS)).decode(errors="replace")
 
     def close(self) -> None:
+        """Free the memory."""
         os.close(self.descriptor)
 
 
 class MediaProcess:
-    """One process for one file. Everything but `kill` belongs to one thread.
+    """One process for one file. Only `kill` may be called from another thread.
 
     Attributes:
-        lost: after `end`, the fork server had ended and this process with it, which is no fault of the file's.
+        lost: set by `end` when the fork server had exited and this process with it; not the file's fault.
 
     Raises:
         ChildExitedError: the fork server did not fork.
@@ -78,12 +81,12 @@ class MediaProcess:
             self._report, report = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             failed.callback(self._report.close)
             with channel, report:
-                given = [channel.fileno(), report.fileno(), self._stderr.descriptor]
+                descriptors = [channel.fileno(), report.fileno(), self._stderr.descriptor]
                 try:
-                    socket.send_fds(server, [REQUEST], given)
+                    socket.send_fds(server, [REQUEST], descriptors)
                 except OSError as exc:
-                    raise ChildExitedError("the fork server has ended") from exc
-            self._report.settimeout(FORKED_WITHIN_S)
+                    raise ChildExitedError("the fork server has exited") from exc
+            self._report.settimeout(FORK_TIMEOUT_S)
             try:
                 forked = self._report.recv(REPORT_BYTES)
             except OSError as exc:
@@ -92,50 +95,53 @@ class MediaProcess:
                 raise ChildExitedError("the fork server did not fork")
             failed.pop_all()
 
-    def instruct(self, instruction: dict[str, Any], descriptors: list[int], *, within_s: float) -> None:
-        """Hand over the instruction and the open files it is about; return when the process begins with them.
+    def instruct(self, instruction: dict[str, Any], descriptors: list[int], *, timeout_s: float) -> None:
+        """Send the instruction and the open files it refers to; return when the process begins to work.
 
         Raises:
-            ChildExitedError: the process ended before it began, by whatever hand.
+            ChildExitedError: the process exited or was killed before it began.
             TimeoutError: it took longer.
         """
-        self._channel.settimeout(within_s)
+        self._channel.settimeout(timeout_s)
         try:
             socket.send_fds(self._channel, [json.dumps(instruction).encode()], descriptors)
             begun = self._channel.recv(len(BEGUN))
         except (BrokenPipeError, ConnectionResetError) as exc:
-            raise ChildExitedError(self._last_words()) from exc
+            raise ChildExitedError(self._stderr_at_exit()) from exc
         if begun != BEGUN:
-            raise ChildExitedError(self._last_words())
+            raise ChildExitedError(self._stderr_at_exit())
 
-    def answer(self, within_s: float) -> tuple[bytes, list[int]]:
-        """Wait for the answer and the descriptors of its arrays, which the caller closes; empty: it ended without one.
+    def answer(self, timeout_s: float) -> tuple[bytes, list[int]]:
+        """Wait for the answer and the descriptors of its arrays, which the caller closes.
+
+        Returns:
+            An empty answer when the process exited without one.
 
         Raises:
             TimeoutError: it took longer.
         """
-        self._channel.settimeout(within_s)
+        self._channel.settimeout(timeout_s)
         try:
             message, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_BYTES, ANSWER_ARRAYS)
         except ConnectionResetError:
             message, descriptors = b"", []
         if not message:
-            self._await_end()
+            self._wait_for_exit()
         return message, descriptors
 
     def kill(self) -> None:
-        """End it from any thread, while another one waits for its answer."""
-        with contextlib.suppress(OSError):  # the fork server has ended, and the process with it
+        """Kill the process; callable from any thread, while another one waits for the answer."""
+        with contextlib.suppress(OSError):  # the fork server has exited, and the process with it
             self._report.shutdown(socket.SHUT_WR)
 
     def end(self) -> int | None:
-        """End the process, however far it is.
+        """Kill the process if it still runs, and wait for its exit.
 
         Returns:
-            Its exit status, as `subprocess` tells it; None where it did not end by itself.
+            Its exit status as in `subprocess`; None when it did not exit by itself.
         """
         self.kill()
-        self._report.settimeout(ENDED_WITHIN_S)
+        self._report.settimeout(EXIT_TIMEOUT_S)
         try:
             status, by_itself = json.loads(self._report.recv(REPORT_BYTES))
         except (OSError, ValueError):
@@ -144,43 +150,44 @@ class MediaProcess:
         return int(status) if by_itself else None
 
     def stderr(self) -> str:
-        """Return the end of what it wrote to standard error."""
+        """Return the end of its standard error."""
         return self._stderr.read()
 
     def close(self) -> None:
-        """Forget it, when it has ended."""
+        """Close sockets and memory; call after `end`."""
         self._channel.close()
         self._report.close()
         self._stderr.close()
 
-    def _last_words(self) -> str:
-        self._await_end()
+    def _stderr_at_exit(self) -> str:
+        self._wait_for_exit()
         return self.stderr()
 
-    def _await_end(self) -> None:
+    def _wait_for_exit(self) -> None:
         select.select([self._report], [], [], EXIT_WAIT_S)
 
 
 class _Server:
-    """One fork server. It ends by itself when its socket is closed and its last child has ended."""
+    """One fork server. It exits by itself when its socket is closed and its last child has exited."""
 
     def __init__(self) -> None:
         self.stderr = StderrBuffer()
         self.forks = 0
-        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        self.socket, server_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with server_end:
             self.process = subprocess.Popen(
-                [sys.executable, "-I", "-c", BOOT, str(ROOT), str(theirs.fileno())],
+                [sys.executable, "-I", "-c", BOOT, str(ROOT), str(server_end.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self.stderr.descriptor,
                 cwd="/",
                 env=ENVIRONMENT,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(server_end.fileno(),),
                 start_new_session=True,
             )
 
     def retire(self) -> None:
+        """Ask the server to exit after its last child."""
         self.socket.close()
         self.stderr.close()
 
@@ -188,17 +195,17 @@ class _Server:
 class MediaProcesses:
     """Forks a process for each file, from one fork server at a time. Thread-safe.
 
-    Another one is started when it has ended, or has served long.
+    A new server is started when the current one has exited or has forked `FORKS_PER_SERVER` children.
 
     Args:
-        ahead: start the fork server now and not when the first file comes.
+        prestart: start the fork server now, not when the first file arrives.
     """
 
-    def __init__(self, *, ahead: bool = False) -> None:
+    def __init__(self, *, prestart: bool = False) -> None:
         self._lock = threading.Lock()
         self._server: _Server | None = None
         self._retired: list[_Server] = []
-        if ahead:
+        if prestart:
             with self._lock:
                 self._running_server()
 
@@ -206,8 +213,8 @@ class MediaProcesses:
         """Return a process that waits for its instruction.
 
         Raises:
-            ChildExitedError: the fork server ended; the next call starts another one.
-            OSError: this machine gives no more memory, processes or descriptors.
+            ChildExitedError: the fork server exited; the next call starts another one.
+            OSError: the machine has no memory, process or descriptor left.
         """
         with self._lock:
             server = self._running_server()
@@ -215,17 +222,17 @@ class MediaProcesses:
             try:
                 return MediaProcess(server.socket)
             except ChildExitedError as exc:
-                told = server.stderr.read()
+                stderr = server.stderr.read()
                 self._retire()
-                raise ChildExitedError(f"{exc} {told}".strip()) from exc
+                raise ChildExitedError(f"{exc} {stderr}".strip()) from exc
 
     def close(self) -> None:
-        """Wait for the fork servers; what they have forked must have ended or end by itself."""
+        """Stop the fork servers and wait for them; their children must have exited or exit by themselves."""
         with self._lock:
             self._retire()
             for server in self._retired:
                 try:
-                    server.process.wait(ENDED_WITHIN_S)
+                    server.process.wait(EXIT_TIMEOUT_S)
                 except subprocess.TimeoutExpired:
                     server.process.kill()
                     server.process.wait()
@@ -233,11 +240,11 @@ class MediaProcesses:
 
     def _running_server(self) -> _Server:
         if self._server is not None and (
-            self._server.forks >= FORKS_A_SERVER or self._server.process.poll() is not None
+            self._server.forks >= FORKS_PER_SERVER or self._server.process.poll() is not None
         ):
             self._retire()
         if self._server is None:
-            self._retired = [one for one in self._retired if one.process.poll() is None]
+            self._retired = [server for server in self._retired if server.process.poll() is None]
             self._server = _Server()
         return self._server
 

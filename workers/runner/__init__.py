@@ -1,1 +1,4 @@
-"""Runs one job at a time per thread: the executor, the attempt's pipeline, inputs, delivery, progress and leases."""
+"""Runs jobs, one per thread: executor, attempt pipeline, inputs, delivery, progress, leases and estimated ends.
+
+The device belongs to `workers.engine`; states and transitions of a job belong to `jobs.service`.
+"""

@@ -1,4 +1,7 @@
-"""The jobs that this process holds, and the word to stop one."""
+"""The register of the jobs that this process runs, and how one of them is asked to stop.
+
+Recording the end does not belong here: the executor does that.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +14,29 @@ from jobs.service.attempts import Claim
 
 
 class StopReason(StrEnum):
-    """Why a job that runs here should stop."""
+    """Why a running job should stop."""
 
     CANCELED = "canceled"
-    """Cancel was asked for, or the attempt is no longer ours: SQL says which when the end is written."""
-    SILENT = "silent"
-    """The lease could not be renewed in time: somebody else may have the job by now. If not, it goes back."""
+    """Cancel was requested, or the attempt is no longer current; recording the end finds out which."""
+    LEASE_EXPIRED = "lease_expired"
+    """The lease could not be renewed in time, so another worker may have the job; if none has, it is requeued."""
     DRAINED = "drained"
-    """This worker stops; the job goes back to the queue."""
+    """This worker stops; the job is requeued."""
     TIMED_OUT = "timed_out"
     """The attempt ran longer than the request allows."""
 
 
 class StoppedError(Exception):
-    """Raised in the job's own thread when somebody asked for its stop."""
+    """Raised in the thread of a job that was asked to stop."""
 
 
 @dataclass
 class ActiveJob:
-    """One job in hand. `stop` may be called from any thread; the first reason counts.
+    """One running job. `stop` may be called from any thread; the first reason counts.
 
     Attributes:
-        waits_for_device: it has nothing left to do here until the device, busy with others, takes it.
+        on_stop: called once with the job's id when it is asked to stop.
+        waits_for_device: nothing is left to do until the device, busy with other jobs, takes this one.
     """
 
     claim: Claim
@@ -43,6 +47,7 @@ class ActiveJob:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def stop(self, reason: StopReason) -> None:
+        """Ask the job to stop; does nothing when it was asked before."""
         with self._lock:
             if self.reason is not None:
                 return
@@ -52,40 +57,45 @@ class ActiveJob:
 
     @property
     def stopped(self) -> bool:
+        """Whether the job was asked to stop."""
         return self._stopped.is_set()
 
     def check(self) -> None:
-        """Raise `StoppedError` when the job should stop."""
+        """Raise `StoppedError` when the job was asked to stop."""
         if self.stopped:
             raise StoppedError(str(self.reason))
 
 
 class ActiveJobs:
-    """The register of held jobs; thread-safe."""
+    """The running jobs by id. Thread-safe."""
 
     def __init__(self) -> None:
         self._jobs: dict[str, ActiveJob] = {}
         self._lock = threading.Lock()
 
     def add(self, active_job: ActiveJob) -> None:
+        """Register a job; a later attempt at the same job replaces the earlier one."""
         with self._lock:
             self._jobs[active_job.claim.job_id] = active_job
 
     def remove(self, active_job: ActiveJob) -> None:
+        """Remove a job; does nothing when it is not registered or a later attempt has replaced it."""
         with self._lock:
             if self._jobs.get(active_job.claim.job_id) is active_job:
                 del self._jobs[active_job.claim.job_id]
 
     def all(self) -> list[ActiveJob]:
+        """Return a snapshot of the running jobs."""
         with self._lock:
             return list(self._jobs.values())
 
     def stop_all(self, reason: StopReason) -> None:
+        """Ask every job to stop."""
         for active_job in self.all():
             active_job.stop(reason)
 
     def stop_waiting(self, reason: StopReason) -> None:
-        """Stop the jobs that wait for the device: another worker's may be free."""
+        """Ask the jobs that wait for the device to stop: another worker's device may be free."""
         for active_job in self.all():
             if active_job.waits_for_device:
                 active_job.stop(reason)

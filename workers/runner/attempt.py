@@ -1,4 +1,7 @@
-"""One attempt at one job: fetch, decode, encode, sample, vocode, mux, upload; each stage a named step."""
+"""One attempt at one job: fetch, decode, encode, sample, vocode, mux, upload; each stage is a named step.
+
+Claiming the job and recording how the attempt ended do not belong here: the executor does both.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ import numpy as np
 
 from jobs.db.database import Database
 from jobs.errors import StorageFailedError
-from jobs.lifecycle import Stage, overall_progress
+from jobs.lifecycle import ArtifactKind, Stage, overall_progress
 from jobs.request import MAX_SEED, JobRequest
 from jobs.service.attempts import NewArtifact, record_resolved_request
 from jobs.settings import Settings
@@ -29,27 +32,28 @@ from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.media.loudness import normalise_loudness
 from mmaudio_model.pipeline import GenerationRequest, text_is_cut
 from mmaudio_model.variants import Variant, get_variant
+from workers.disk_full import DiskFullLog
 from workers.engine.engine import Engine, EngineRequest
 from workers.feature_cache.cache import FeatureCache
-from workers.feature_cache.job_features import JobFeatures, Revision, look_up_features
+from workers.feature_cache.job_features import JobFeatures, Revision, find_job_features
 from workers.media.sandbox import MediaSandbox, SandboxStoppedError
 from workers.runner.active_jobs import ActiveJob, StoppedError
 from workers.runner.delivery import AttemptDelivery
 from workers.runner.eta import DEVICE_WAIT, EtaEstimator, JobWork
 from workers.runner.inputs import fetch_input
 
-# How often a thread that waits for the device looks whether its job was stopped.
-LOOK_S = 0.1
-# A video this much shorter than what was asked for is not worth a warning: it is less than a frame.
+# How often a thread that waits for the device checks whether its job was stopped.
+POLL_S = 0.1
+# A video that is shorter than requested by less than this gets no warning: it is about one frame.
 SHORTER_S = 0.05
 
 Report = Callable[[ActiveJob, Stage, float, int | None, float | None], None]
-"""Told the stage, the fraction of it that is done, the sampling step, and in how many seconds the job may end."""
+"""Called with the job, the stage, the fraction of it that is done, the sampling step and the estimated seconds left."""
 
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """What a run works with; one set a process."""
+    """What every attempt of this process uses."""
 
     settings: Settings
     db: Database
@@ -60,11 +64,12 @@ class WorkerContext:
     features: FeatureCache
     revision: Revision
     eta: EtaEstimator = field(default_factory=EtaEstimator)
+    disk_full: DiskFullLog = field(default_factory=DiskFullLog)
 
 
 @dataclass
 class AttemptOutput:
-    """What an attempt has made so far."""
+    """What an attempt has produced so far: also what must be deleted when it is dropped."""
 
     artifacts: list[NewArtifact] = field(default_factory=list)
     stored_keys: list[str] = field(default_factory=list)
@@ -73,15 +78,16 @@ class AttemptOutput:
     timings: dict[str, float] = field(default_factory=dict)
 
     def warn(self, code: str, message: str) -> None:
+        """Add a warning to the job, once."""
         if not any(known["code"] == code and known["message"] == message for known in self.warnings):
             self.warnings.append({"code": code, "message": message})
 
 
 class AttemptPipeline:
-    """One attempt; used once, in one thread. `stage` says how far it came when something is raised."""
+    """One attempt; used once, in one thread. `stage` is the stage that was running when an error was raised."""
 
     def __init__(self, active_job: ActiveJob, context: WorkerContext) -> None:
-        self.held, self.claim, self._context = active_job, active_job.claim, context
+        self.active_job, self.claim, self._context = active_job, active_job.claim, context
         self.request = JobRequest.model_validate(active_job.claim.request)
         self.variant: Variant = get_variant(active_job.claim.variant)
         self.output = AttemptOutput(delivery=AttemptDelivery.of(active_job.claim, context.settings))
@@ -90,49 +96,51 @@ class AttemptPipeline:
         self._stage_began = time.monotonic()
         duration_s = self.request.duration_s or self.variant.default_duration_s
         self._work = JobWork(self.variant.name, duration_s, self.request.num_steps)
-        self._given_up = threading.Event()
+        self._abandoned = threading.Event()
         self._takes: list[tuple[Stage, float, int | None]] = []
 
     def run(self) -> AttemptOutput:
-        """Make the artifacts and store them.
+        """Generate the artifacts and store them.
 
         Raises:
             StoppedError: the job was stopped.
-            MediaError, JobError, ModelError: why it cannot be done.
+            MediaError, JobError, ModelError: why it failed.
             LeaseLostError: the attempt is no longer this worker's.
         """
         parent = self._context.settings.scratch_dir
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="mmaudio-job-", dir=parent) as name, _stops_are_stops():
+        with tempfile.TemporaryDirectory(prefix="mmaudio-job-", dir=parent) as name, _sandbox_stop_stops_job():
             folder = Path(name)
             source = self._fetch(folder)
-            features = self._look_up(source)
-            self._work = replace(self._work, known=features.seen)
+            features = self._find_features(source)
+            self._work = replace(self._work, features_cached=features.visual_cached)
             video, image, duration_s = self._decode(source, features)
             self._work = replace(self._work, duration_s=duration_s)
             waveforms = self._generate(video, image, duration_s, features)
-            features.keep(self._context.features)
+            features.write_to(self._context.features)
             files = self._mux(folder, source, waveforms, duration_s)
             self._upload(files)
         self._end_stage()
         return self.output
 
     def _begin(self, stage: Stage) -> None:
-        self.held.check()
+        self.active_job.check()
         if self._began:
             self._end_stage()
         self.stage, self._began, self._stage_began = stage, True, time.monotonic()
-        self._tell(stage, 0.0, None, self._context.eta.remaining_s(self._work, stage, 0.0, waits=stage is Stage.ENCODE))
+        self._report(
+            stage, 0.0, None, self._context.eta.remaining_s(self._work, stage, 0.0, waits=stage is Stage.ENCODE)
+        )
 
-    def _tell(self, stage: Stage, fraction: float, step: int | None, remaining_s: float | None) -> None:
-        self._context.report(self.held, stage, fraction, step, remaining_s)
+    def _report(self, stage: Stage, fraction: float, step: int | None, remaining_s: float | None) -> None:
+        self._context.report(self.active_job, stage, fraction, step, remaining_s)
 
     def _end_stage(self) -> None:
-        """Add the time since the stage began; takes in several batches come to a stage more than once."""
+        """Add the time since the stage began; takes in several batches enter a stage more than once."""
         seconds = time.monotonic() - self._stage_began
         self._add_time(f"{self.stage}_s", seconds)
-        self._context.eta.note(self._work, self.stage, seconds)
+        self._context.eta.record(self._work, self.stage, seconds)
 
     def _add_time(self, name: str, seconds: float) -> None:
         self.output.timings[name] = round(self.output.timings.get(name, 0.0) + seconds, 4)
@@ -142,15 +150,15 @@ class AttemptPipeline:
         target = folder / "input"
         return target if fetch_input(self.claim, self._context.store, self._context.settings, target) else None
 
-    def _look_up(self, source: Path | None) -> JobFeatures:
-        """Find what is known already of what will be encoded."""
+    def _find_features(self, source: Path | None) -> JobFeatures:
+        """Find the features of the input that the cache already has."""
         self._begin(Stage.DECODE)
         sha256 = None
         if source is not None:
             with source.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         context = self._context
-        return look_up_features(
+        return find_job_features(
             context.features,
             context.revision,
             self.variant,
@@ -162,31 +170,32 @@ class AttemptPipeline:
     def _decode(
         self, source: Path | None, features: JobFeatures
     ) -> tuple[VideoFrames | None, ImageFrame | None, float]:
-        """Return what was seen, nothing where its features are known, and how long the sound will be."""
-        asked, variant, visual = self.request.duration_s, self.variant, features.visual
+        """Return the decoded frames, none where their features are cached, and the duration of the sound."""
+        requested, variant, visual = self.request.duration_s, self.variant, features.visual
         if source is None or visual is None:
-            return None, None, asked or variant.default_duration_s
+            return None, None, requested or variant.default_duration_s
         if self.request.image is not None:
-            if not features.seen:
-                visual.frames = visual.frames or self._read_image(source)
-            return None, None if features.seen else visual.frames, asked or variant.default_duration_s
-        if not features.seen:
+            if not features.visual_cached:
+                visual.image = visual.image or self._read_image(source)
+            return None, None if features.visual_cached else visual.image, requested or variant.default_duration_s
+        if not features.visual_cached:
             frames = self._read_frames(source)
-            # Jobs in hand with the same stretch hold the same frames: the device sees that it encodes them once.
-            visual.frames = visual.frames or frames
+            # Running jobs with the same stretch share its frames, so that the device encodes them once.
+            visual.video = visual.video or frames
             visual.facts = {"duration_s": frames.duration_s, "warnings": list(frames.warnings)}
         duration_s = float(visual.facts["duration_s"])
         for text in visual.facts["warnings"]:
             self.output.warn("video_damaged", text)
         if duration_s < variant.min_duration_s:
             raise MediaInvalidError(
-                f"The stretch has {duration_s:.2f} s of video; {variant.name} needs {variant.min_duration_s:g}."
+                f"The stretch has {duration_s:.2f} s of video; "
+                f"{variant.name} needs at least {variant.min_duration_s:g} s."
             )
-        if asked is not None and duration_s < asked - SHORTER_S:
-            self.output.warn("video_shorter", f"The video has {duration_s:.2f} s of the {asked:g} s asked for.")
-        found = {"duration_s": round(duration_s, 6)}
-        self._context.db.run(lambda tx: record_resolved_request(tx, self.claim, found), repeatable=True)
-        return None if features.seen else visual.frames, None, duration_s
+        if requested is not None and duration_s < requested - SHORTER_S:
+            self.output.warn("video_shorter", f"The video has {duration_s:.2f} s of the requested {requested:g} s.")
+        resolved = {"duration_s": round(duration_s, 6)}
+        self._context.db.run(lambda tx: record_resolved_request(tx, self.claim, resolved), repeatable=True)
+        return None if features.visual_cached else visual.video, None, duration_s
 
     def _read_image(self, source: Path) -> ImageFrame:
         return self._context.sandbox.read_image(source, owner=self.claim.job_id, clip_size=self.variant.clip.frame_size)
@@ -204,7 +213,7 @@ class AttemptPipeline:
     def _generate(
         self, video: VideoFrames | None, image: ImageFrame | None, duration_s: float, features: JobFeatures
     ) -> list[np.ndarray]:
-        """Return a waveform a take. The engine tells when it encodes, samples and vocodes."""
+        """Return a waveform per take. The engine reports when it encodes, samples and vocodes."""
         self._begin(Stage.ENCODE)
         if self.variant.note is not None:
             self.output.warn("model_limits", f"{self.variant.name} is {self.variant.note}.")
@@ -213,7 +222,7 @@ class AttemptPipeline:
                 self.output.warn("prompt_cut", f"Only the first 75 tokens of `{name}` are read.")
         takes = range(self.request.num_samples)
         self._takes = [(Stage.ENCODE, 0.0, None) for _ in takes]
-        self.held.waits_for_device = True
+        self.active_job.waits_for_device = True
         futures = self._context.engine.submit([self._take(take, video, image, duration_s, features) for take in takes])
         waveforms = self._waveforms(futures)
         if self.request.loudness_lufs is not None:
@@ -242,26 +251,26 @@ class AttemptPipeline:
         return EngineRequest(
             variant=self.variant.name,
             request=request,
-            stopped=lambda: self.held.stopped or self._given_up.is_set(),
+            stopped=lambda: self.active_job.stopped or self._abandoned.is_set(),
             on_progress=lambda stage, fraction, step: self._engine_progress(take, stage, fraction, step),
-            known=features.known,
-            learned=features.learned,
+            cached_features=features.cached,
+            on_encoded=features.store_encoded,
         )
 
     def _seed(self, take: int) -> int:
-        """Return the seed of a take; one beyond what the request may name wraps round."""
+        """Return the seed of a take; beyond `MAX_SEED` it wraps around."""
         return ((self.request.seed or 0) + take) % (MAX_SEED + 1)
 
     def _waveforms(self, futures: list[Future[np.ndarray]]) -> list[np.ndarray]:
-        """Wait until the device has let go of every take. A stop, or one take that cannot be made, ends them all."""
+        """Wait until the device has finished every take. A stop, or a take that fails, ends them all."""
         pending = set(futures)
         while pending:
-            done, pending = wait(pending, timeout=LOOK_S, return_when=FIRST_COMPLETED)
-            if self.held.stopped or any(not future.cancelled() and future.exception() for future in done):
-                self._given_up.set()
-                # One that the device has not taken is canceled and done with; another leaves between two steps.
+            done, pending = wait(pending, timeout=POLL_S, return_when=FIRST_COMPLETED)
+            if self.active_job.stopped or any(not future.cancelled() and future.exception() for future in done):
+                self._abandoned.set()
+                # A take that the device has not started is canceled at once; another ends between two steps.
                 pending = {future for future in pending if not future.cancel()}
-        self.held.check()
+        self.active_job.check()
         for future in futures:
             fault = None if future.cancelled() else future.exception()
             if fault is not None and not isinstance(fault, StoppedError):
@@ -269,38 +278,41 @@ class AttemptPipeline:
         return [future.result() for future in futures]
 
     def _engine_progress(self, take: int, stage: Stage, fraction: float, step: int | None) -> None:
-        """Note how far a take is, and tell of the one that is furthest behind. Runs on the engine's thread."""
-        if self.held.waits_for_device:
-            self.held.waits_for_device = False
+        """Note how far a take is and report the one that is furthest behind. Runs on the engine's thread."""
+        if self.active_job.waits_for_device:
+            self.active_job.waits_for_device = False
             waited_s = time.monotonic() - self._stage_began
             self._add_time("device_wait_s", waited_s)
-            self._context.eta.note(self._work, DEVICE_WAIT, waited_s)
+            self._context.eta.record(self._work, DEVICE_WAIT, waited_s)
             self._stage_began = time.monotonic()
         if stage != self.stage:
             self._end_stage()
             self.stage, self._stage_began = stage, time.monotonic()
         self._takes[take] = (stage, fraction, step)
-        behind = min(self._takes, key=lambda told: overall_progress(told[0], told[1]))
-        self._tell(*behind, self._rest_of_takes())
+        behind = min(self._takes, key=lambda take: overall_progress(take[0], take[1]))
+        self._report(*behind, self._takes_remaining_s())
 
-    def _rest_of_takes(self) -> float | None:
-        """Return how long the takes still need: those that are equally far share a batch, and batches come in turn."""
-        rests = [self._context.eta.remaining_s(self._work, stage, fraction) for stage, fraction, _ in set(self._takes)]
-        return None if any(rest is None for rest in rests) else sum(rest for rest in rests if rest is not None)
+    def _takes_remaining_s(self) -> float | None:
+        """Estimate the seconds until all takes end: equally far takes share a batch, and batches run in turn."""
+        estimates = [
+            self._context.eta.remaining_s(self._work, stage, fraction) for stage, fraction, _ in set(self._takes)
+        ]
+        known = [estimate for estimate in estimates if estimate is not None]
+        return sum(known) if len(known) == len(estimates) else None
 
     def _normalised(self, waveform: np.ndarray) -> np.ndarray:
         assert self.request.loudness_lufs is not None
         result = normalise_loudness(waveform, self.variant.sample_rate_hz, self.request.loudness_lufs)
         if result.limited:
             self.output.warn(
-                "loudness_limited", "A true-peak ceiling of -1 dBFS keeps the sound below the loudness asked for."
+                "loudness_limited", "A true-peak ceiling of -1 dBFS keeps the sound below the requested loudness."
             )
         return result.waveform
 
     def _mux(
         self, folder: Path, source: Path | None, waveforms: list[np.ndarray], duration_s: float
     ) -> list[tuple[Path, NewArtifact]]:
-        """Write every take as a sound file, and as a video where one is wanted; return files with what they are."""
+        """Write each take as an audio file, and as a video where requested; return the files with their artifacts."""
         self._begin(Stage.MUX)
         rate, audio_format = self.variant.sample_rate_hz, self.request.audio_format
         gain_db = (self.request.original_gain_db or 0.0) if self.request.original_audio == "mix" else None
@@ -311,7 +323,9 @@ class AttemptPipeline:
             sound = folder / f"audio{suffix}.{audio_format}"
             write_audio(sound, waveform, rate, audio_format)
             content_type = AUDIO_FORMATS[audio_format].content_type
-            files.append((sound, self._artifact(sound.name, "audio", audio_format, content_type, seconds, take)))
+            files.append(
+                (sound, self._artifact(sound.name, ArtifactKind.AUDIO, audio_format, content_type, seconds, take))
+            )
             if source is None or not self.request.wants_mux:
                 continue
             draft = folder / f"draft{suffix}"
@@ -328,11 +342,13 @@ class AttemptPipeline:
             for text in result.warnings:
                 self.output.warn("video_note", text)
             name = f"video{suffix}.{result.format}"
-            files.append((draft, self._artifact(name, "video", result.format, result.content_type, seconds, take)))
+            files.append(
+                (draft, self._artifact(name, ArtifactKind.VIDEO, result.format, result.content_type, seconds, take))
+            )
         return files
 
     def _artifact(
-        self, name: str, kind: str, file_format: str, content_type: str, duration_s: float, take: int
+        self, name: str, kind: ArtifactKind, file_format: str, content_type: str, duration_s: float, take: int
     ) -> NewArtifact:
         return NewArtifact(
             name=name,
@@ -350,8 +366,8 @@ class AttemptPipeline:
     def _upload(self, files: list[tuple[Path, NewArtifact]]) -> None:
         self._begin(Stage.UPLOAD)
         for place, (path, artifact) in enumerate(files):
-            self.held.check()
-            self.output.stored_keys.append(artifact.storage_key)  # before: a half-done put is cleaned up as well
+            self.active_job.check()
+            self.output.stored_keys.append(artifact.storage_key)  # first, so that a half-done put is deleted as well
             try:
                 stored = self._context.store.put_file(
                     artifact.storage_key,
@@ -366,12 +382,12 @@ class AttemptPipeline:
             copy = self.output.delivery.put(kept, path) if self.output.delivery is not None else None
             self.output.artifacts.append(replace(kept, delivered_to=copy))
             done = (place + 1) / len(files)
-            self._tell(Stage.UPLOAD, done, None, self._context.eta.remaining_s(self._work, Stage.UPLOAD, done))
+            self._report(Stage.UPLOAD, done, None, self._context.eta.remaining_s(self._work, Stage.UPLOAD, done))
 
 
 @contextlib.contextmanager
-def _stops_are_stops() -> Iterator[None]:
+def _sandbox_stop_stops_job() -> Iterator[None]:
     try:
         yield
     except SandboxStoppedError as exc:
-        raise StoppedError("stopped while a file was read") from exc
+        raise StoppedError("stopped while a media process ran") from exc

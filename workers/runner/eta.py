@@ -1,4 +1,4 @@
-"""How fast this worker is with each variant, measured on the jobs that it ran: what an estimated end is made of."""
+"""Estimates when a job ends, from how long each stage of earlier jobs took in this worker process."""
 
 from __future__ import annotations
 
@@ -8,62 +8,66 @@ from dataclasses import dataclass
 from jobs.lifecycle import Stage
 
 DEVICE_WAIT = "device_wait"
-# What the newest measurement counts; the machine's other work changes within minutes.
-NEWEST = 0.3
+# Weight of the newest measurement: the load of the machine changes within minutes.
+NEWEST_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)
 class JobWork:
-    """What a job asks for, as far as time depends on it. What is known is encoded in no time."""
+    """The parts of a job that its duration depends on.
+
+    Attributes:
+        features_cached: the visual features are in the feature cache, so decoding and encoding take no time.
+    """
 
     variant: str
     duration_s: float
     num_steps: int
-    known: bool = False
+    features_cached: bool = False
 
-    def units(self, what: str) -> float:
-        """Return what the time of a stage grows with."""
-        if what in {Stage.FETCH, Stage.UPLOAD, DEVICE_WAIT}:
+    def units(self, phase: str) -> float:
+        """Return the quantity that the time of a stage, or of the wait for the device, is proportional to."""
+        if phase in {Stage.FETCH, Stage.UPLOAD, DEVICE_WAIT}:
             return 1.0
-        return self.duration_s * (self.num_steps if what == Stage.SAMPLE else 1)
+        return self.duration_s * (self.num_steps if phase == Stage.SAMPLE else 1)
 
 
 class EtaEstimator:
-    """Seconds a unit, by variant and stage. Thread-safe; never waits."""
+    """Seconds per unit, by variant and stage. Thread-safe; never blocks for long."""
 
     def __init__(self) -> None:
         self._seconds: dict[tuple[str, str, bool], float] = {}
         self._lock = threading.Lock()
 
-    def note(self, work: JobWork, what: str, seconds: float) -> None:
-        """Remember how long a stage of a job took, or how long it waited for the device."""
-        key, measured = self._key(work, what), seconds / work.units(what)
+    def record(self, work: JobWork, phase: str, seconds: float) -> None:
+        """Record how long a stage of a job, or its wait for the device (`DEVICE_WAIT`), took."""
+        key, measured = self._key(work, phase), seconds / work.units(phase)
         with self._lock:
             before = self._seconds.get(key, measured)
-            self._seconds[key] = before + NEWEST * (measured - before)
+            self._seconds[key] = before + NEWEST_WEIGHT * (measured - before)
 
     def remaining_s(self, work: JobWork, stage: Stage, fraction: float, *, waits: bool = False) -> float | None:
-        """Return how long a job still takes that has done `fraction` of `stage`; None: that was never measured.
+        """Return the seconds until a job ends that has done `fraction` of `stage`; None without a measurement.
 
         Args:
-            waits: it stands before the device, which still works for others.
+            waits: the job waits for the device, which still works for others.
         """
         stages = list(Stage)
-        rest = 0.0
+        remaining = 0.0
         for place, following in enumerate(stages[stages.index(stage) :]):
             expected = self._expected(work, following)
             if expected is None:
                 return None
-            rest += expected * (1 - min(max(fraction, 0.0), 1.0)) if place == 0 else expected
+            remaining += expected * (1 - min(max(fraction, 0.0), 1.0)) if place == 0 else expected
         if waits or stages.index(stage) < stages.index(Stage.ENCODE):
-            rest += self._expected(work, DEVICE_WAIT) or 0.0
-        return rest
+            remaining += self._expected(work, DEVICE_WAIT) or 0.0
+        return remaining
 
-    def _expected(self, work: JobWork, what: str) -> float | None:
+    def _expected(self, work: JobWork, phase: str) -> float | None:
         with self._lock:
-            seconds = self._seconds.get(self._key(work, what))
-        return None if seconds is None else seconds * work.units(what)
+            seconds = self._seconds.get(self._key(work, phase))
+        return None if seconds is None else seconds * work.units(phase)
 
     @staticmethod
-    def _key(work: JobWork, what: str) -> tuple[str, str, bool]:
-        return work.variant, str(what), work.known and what in {Stage.DECODE, Stage.ENCODE}
+    def _key(work: JobWork, phase: str) -> tuple[str, str, bool]:
+        return work.variant, str(phase), work.features_cached and phase in {Stage.DECODE, Stage.ENCODE}

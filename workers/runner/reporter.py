@@ -1,7 +1,7 @@
-"""The thread that talks to SQL for all jobs in hand: progress, heartbeats, and the ear for cancel.
+"""The thread that talks to SQL for all running jobs: flushes progress, renews leases and polls for cancellation.
 
-It never waits for the device, and a database that does not answer for a while only delays it. When leases could not
-be renewed in time, the jobs are stopped here: somebody else may have them by now.
+It never waits for the device; an unavailable database only delays it. When leases could not be renewed in time it stops
+the jobs, because another worker may have them.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database, Transaction
-from jobs.lifecycle import Stage
+from jobs.lifecycle import Stage, WorkerState
 from jobs.service.attempts import Progress, cancel_requests, record_progress, renew_leases
 from jobs.service.workers import record_heartbeat
+from workers.disk_full import DiskFullLog
 from workers.runner.active_jobs import ActiveJob, ActiveJobs, StopReason
 
 log = logging.getLogger(__name__)
 
-LISTEN_S = 0.05
-"""How often SQL is asked for cancels while jobs are in hand."""
+POLL_S = 0.05
+"""How often SQL is polled for cancellation while jobs run."""
 FLUSH_S = 0.5
 """How often progress is written."""
+RETRY_S = 0.5
+"""How long the thread waits after a tick that failed."""
 TRIES = 2
-"""A deadlock or a connection that broke costs one more try at once. What lasts is for the next tick, which looks first
+"""A deadlock or a broken connection is retried once at once. What lasts is left to the next tick, which first checks
 whether the leases still hold."""
 
 
@@ -35,11 +38,12 @@ class Reporter:
     """Reports for one worker process.
 
     Args:
-        state: says what the worker is doing (`starting`, `ready`, `draining`).
-        loaded: says which variants are loaded.
-        memory: says how many bytes the process uses.
-        gpu: says the figures of its GPU, if it has one.
-        drain: called when somebody asked for this worker's drain, at every heartbeat.
+        state: returns what the worker is doing.
+        loaded: returns the variants in memory.
+        memory: returns the bytes that the process uses.
+        gpu: returns the figures of its GPU; None without one.
+        drain: called with every heartbeat while a drain of this worker is requested.
+        disk_full: where a full disk is logged.
     """
 
     def __init__(
@@ -50,80 +54,88 @@ class Reporter:
         worker_id: str,
         lease_s: float,
         heartbeat_s: float,
-        state: Callable[[], str],
+        state: Callable[[], WorkerState],
         loaded: Callable[[], list[str]],
         memory: Callable[[], int | None],
         gpu: Callable[[], dict[str, Any] | None] = lambda: None,
         drain: Callable[[], None] = lambda: None,
+        disk_full: DiskFullLog | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db, self._active_jobs, self._worker_id = db, active_jobs, worker_id
         self._lease_s, self._heartbeat_s = lease_s, heartbeat_s
         self._state, self._loaded, self._memory, self._monotonic = state, loaded, memory, monotonic
         self._gpu, self._drain = gpu, drain
+        self._disk_full = disk_full or DiskFullLog()
         self._latest: dict[str, Progress] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._renewed_at = monotonic()
-        self._beat_at = self._flushed_at = float("-inf")
+        self._heartbeat_at = self._flushed_at = float("-inf")
         self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
     def start(self) -> None:
-        self._renewed_at = self._monotonic()  # no job was held before, however long it took to get here
+        """Start the thread."""
+        self._renewed_at = self._monotonic()  # no job ran before, however long the start took
         self._thread.start()
 
     def close(self) -> None:
+        """Stop the thread and wait for it."""
         self._closed.set()
         self._thread.join()
 
     def report(
         self, active_job: ActiveJob, stage: Stage, fraction: float, step: int | None = None, eta_s: float | None = None
     ) -> None:
-        """Note how far a job is; written with the next flush. Never blocks."""
+        """Note how far a job is; the next flush writes it. Never blocks."""
         with self._lock:
             claim = active_job.claim
             self._latest[claim.job_id] = Progress(claim.job_id, claim.attempt, stage, fraction, step, eta_s)
 
     def forget(self, active_job: ActiveJob) -> None:
-        """Drop what was not written yet of a job that has ended."""
+        """Drop unwritten progress of a job that has ended."""
         with self._lock:
             self._latest.pop(active_job.claim.job_id, None)
 
     def _run(self) -> None:
-        while not self._closed.wait(LISTEN_S):
+        while not self._closed.wait(POLL_S):
             try:
                 self.tick()
             except SQLAlchemyError as exc:
-                log.warning("the database did not answer (%s); trying again", type(exc).__name__)
-                self._closed.wait(0.5)
+                if not self._disk_full.report(exc):
+                    log.warning("database unavailable (%s); retrying", type(exc).__name__)
+                self._closed.wait(RETRY_S)
             except Exception:
-                # Without this thread every job in hand would be lost; whatever it was, the next tick may do.
-                log.exception("reporting failed; trying again")
-                self._closed.wait(0.5)
+                # Without this thread every running job would lose its lease; the next tick may succeed.
+                log.exception("reporting failed; retrying")
+                self._closed.wait(RETRY_S)
 
     def tick(self) -> None:
-        """Do what is due now."""
+        """Do what is due: heartbeat, cancellation, progress."""
         now = self._monotonic()
-        active_job = self._active_jobs.all()
-        if not active_job:
+        jobs = self._active_jobs.all()
+        if not jobs:
             self._renewed_at = now
         elif now - self._renewed_at > self._lease_s:
-            log.error("leases could not be renewed for %.0f s; dropping %d jobs", self._lease_s, len(active_job))
-            for job in active_job:
-                job.stop(StopReason.SILENT)
-        if now - self._beat_at >= self._heartbeat_s:
-            self._beat(active_job)
-            self._beat_at = now
-        if active_job:
-            self._listen(active_job)
+            running = [job for job in jobs if not job.stopped]
+            if running:
+                log.error("leases could not be renewed for %.0f s; stopping %d jobs", self._lease_s, len(running))
+            for job in running:
+                job.stop(StopReason.LEASE_EXPIRED)
+        if now - self._heartbeat_at >= self._heartbeat_s:
+            self._send_heartbeat(jobs)
+            self._heartbeat_at = now
+        if jobs:
+            self._poll_cancellation(jobs)
         if now - self._flushed_at >= FLUSH_S:
             self._flush()
             self._flushed_at = now
 
-    def _beat(self, active_job: list[ActiveJob]) -> None:
-        pairs = [(job.claim.job_id, job.claim.attempt) for job in active_job]
+    def _send_heartbeat(self, jobs: list[ActiveJob]) -> None:
+        """Renew the leases and record the worker's state in one transaction."""
+        pairs = [(job.claim.job_id, job.claim.attempt) for job in jobs]
 
-        def beat(tx: Transaction) -> tuple[set[str], bool]:
+        def heartbeat(tx: Transaction) -> tuple[set[str], bool]:
             lost = renew_leases(tx, pairs, worker_id=self._worker_id, lease_s=self._lease_s)
             drain = record_heartbeat(
                 tx,
@@ -135,24 +147,26 @@ class Reporter:
             )
             return lost, drain
 
-        lost, drain = self._db.run(beat, repeatable=True, tries=TRIES)
+        lost, drain = self._db.run(heartbeat, repeatable=True, tries=TRIES)
         self._renewed_at = self._monotonic()
-        for job in active_job:
+        for job in jobs:
             if job.claim.job_id in lost:
                 job.stop(StopReason.CANCELED)
         if drain:
             self._drain()
 
-    def _listen(self, active_job: list[ActiveJob]) -> None:
-        pairs = [(job.claim.job_id, job.claim.attempt) for job in active_job]
-        in_vain, now = self._db.run_reading(lambda tx: (cancel_requests(tx, pairs), tx.now), tries=TRIES)
-        for job in active_job:
-            if job.claim.job_id in in_vain:
+    def _poll_cancellation(self, jobs: list[ActiveJob]) -> None:
+        """Stop the jobs whose cancel was requested, whose attempt is no longer current, or that ran too long."""
+        pairs = [(job.claim.job_id, job.claim.attempt) for job in jobs]
+        canceled, now = self._db.run_reading(lambda tx: (cancel_requests(tx, pairs), tx.now), tries=TRIES)
+        for job in jobs:
+            if job.claim.job_id in canceled:
                 job.stop(StopReason.CANCELED)
             elif (now - job.claim.started_at).total_seconds() > float(job.claim.request["run_timeout_s"]):
                 job.stop(StopReason.TIMED_OUT)
 
     def _flush(self) -> None:
+        """Write the latest progress of each job; what could not be written is kept for the next flush."""
         with self._lock:
             reports, self._latest = list(self._latest.values()), {}
         if not reports:
@@ -160,6 +174,6 @@ class Reporter:
         try:
             self._db.run(lambda tx: record_progress(tx, reports), repeatable=True, tries=TRIES)
         except SQLAlchemyError:
-            with self._lock:  # only later; what was reported meanwhile is newer
+            with self._lock:  # what was reported meanwhile is newer
                 self._latest = {report.job_id: report for report in reports} | self._latest
             raise

@@ -1,13 +1,14 @@
-"""From the backlog in SQL to the queue: queued jobs are published only when a slot is free for them, best first.
+"""Dispatch: publishes queued jobs to the broker, only when a worker slot is free for them, best first.
 
-SQL holds the backlog, so the order is exact until a slot is free, a million waiting jobs cost the broker nothing,
-and a wiped broker is refilled by `republish_lost`. Who is next is chosen in `choice`; why the window is so small
-stands in ADR 7.
+The database holds the backlog, so the order is exact until a slot is free, a million queued jobs cost the broker
+nothing, and `republish_lost` refills a broker that lost its data. `selection` chooses the next jobs; ADR 7 explains why
+so few are published at once.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
@@ -27,55 +28,89 @@ from jobs.service.workers import capacities
 
 log = logging.getLogger(__name__)
 
-# A worker is counted for the window this long after it was last heard; the sweep says sooner that it is lost.
+# A worker's slots count for this long after its last heartbeat; maintenance marks it as lost earlier.
 HEARD_WITHIN_S = 60.0
 # A message younger than this may still be on its way to the queue.
 SETTLING_S = 2.0
-EVERYBODY_EQUAL = DispatchPolicy()
+DEFAULT_DISPATCH_POLICY = DispatchPolicy()
 
 
 class Publisher(Protocol):
-    """What dispatch needs of `jobs.queue.Broker`."""
+    """The part of `jobs.queue.Broker` that dispatch needs."""
 
-    def publish(self, job_ids: list[str], *, variant: str) -> None: ...
+    def publish(self, job_ids: list[str], *, variant: str) -> None:
+        """Put one message per job on the variant's queue.
 
-    def enqueued_job_ids(self, variant: str) -> set[str]: ...
+        Raises:
+            BrokerUnavailableError: the broker did not accept a message.
+        """
+        ...
+
+    def enqueued_job_ids(self, variant: str) -> set[str]:
+        """Return the ids of the jobs that have a message.
+
+        Raises:
+            BrokerUnavailableError: the broker does not answer.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class DispatchResult:
+    """What a dispatch did.
+
+    Attributes:
+        published: how many jobs were published.
+        broker_ok: False when the broker did not accept jobs; they stay queued for the next dispatch.
+        lock_busy: another process held the dispatch lock for too long; nothing was published.
+    """
+
+    published: int = 0
+    broker_ok: bool = True
+    lock_busy: bool = False
 
 
 def dispatch(
-    db: Database, publisher: Publisher, *, variants: tuple[str, ...] = (), policy: DispatchPolicy = EVERYBODY_EQUAL
-) -> int:
-    """Publish what fits into each variant's window; return how many jobs were published.
+    db: Database,
+    publisher: Publisher,
+    *,
+    variants: tuple[str, ...] = (),
+    policy: DispatchPolicy = DEFAULT_DISPATCH_POLICY,
+) -> DispatchResult:
+    """Publish jobs for the free slots of each variant.
 
-    Marks rows as published, commits, then publishes. When the broker does not take them the marks are taken back, and
-    when this process dies in between, `republish_lost` finds rows marked without a message.
+    Marks rows as published, commits, then publishes. When the broker does not accept the messages the marks are
+    removed. When this process dies in between, `republish_lost` finds rows that are marked but have no message.
 
     Args:
-        variants: look at these only; empty means all that a worker takes.
-        policy: the settings' word on ageing and limits.
+        variants: only these; empty means all that workers run.
+        policy: the settings for priority aging and limits.
 
     Raises:
-        DBAPIError: the database stayed away; what was marked without a message, `republish_lost` finds.
+        DBAPIError: the database does not answer; `republish_lost` finds what was marked and not published.
     """
-    # Most calls find every slot busy; they need not wait for whoever chooses right now.
+    # Most calls find every slot busy; they need not wait for the dispatch lock.
     if not db.run_reading(lambda tx: _free_slots_by_variant(tx, variants)):
-        return 0
+        return DispatchResult()
     try:
-        # Repeatable: what a commit without an answer has marked occupies its slots and gets its messages from
-        # `republish_lost`.
-        chosen = db.run(lambda tx: _select(tx, variants, policy), repeatable=True)
+        # Repeatable: rows marked by a commit with unknown result occupy their slots until `republish_lost` finds them.
+        selected = db.run(lambda tx: _select(tx, variants, policy), repeatable=True)
     except DispatchLockBusyError as exc:
-        log.warning("%s The next jobs wait for the sweep.", exc)
-        return 0
-    published = 0
-    for variant, job_ids in chosen.items():
-        if job_ids and _publish(db, publisher, variant, job_ids):
+        log.warning("%s; queued jobs wait for the next maintenance", exc)
+        return DispatchResult(lock_busy=True)
+    published, broker_ok = 0, True
+    for variant, job_ids in selected.items():
+        if not job_ids:
+            continue
+        if _publish(db, publisher, variant, job_ids):
             published += len(job_ids)
-    return published
+        else:
+            broker_ok = False
+    return DispatchResult(published, broker_ok)
 
 
-def republish_lost(db: Database, publisher: Publisher, *, policy: DispatchPolicy = EVERYBODY_EQUAL) -> int:
-    """Publish again what is marked as published but lies on no belt (the broker was wiped); return how many.
+def republish_lost(db: Database, publisher: Publisher, *, policy: DispatchPolicy = DEFAULT_DISPATCH_POLICY) -> int:
+    """Publish again the jobs that are marked as published but have no message (the broker lost it); return how many.
 
     Raises:
         BrokerUnavailableError: the broker does not answer; nothing was changed.
@@ -86,7 +121,7 @@ def republish_lost(db: Database, publisher: Publisher, *, policy: DispatchPolicy
         enqueued = publisher.enqueued_job_ids(variant)
         missing = [job_id for job_id in job_ids if job_id not in enqueued]
         if missing:
-            log.warning("%d published jobs of %s had no message; they are in the backlog again", len(missing), variant)
+            log.warning("%d published jobs of %s had no message; queuing them again", len(missing), variant)
             _unmark(db, missing)
             lost += len(missing)
     if lost:
@@ -116,16 +151,16 @@ def _marked(tx: Transaction) -> dict[str, list[str]]:
 
 
 def _free_slots_by_variant(tx: Transaction, variants: tuple[str, ...]) -> dict[str, int]:
-    """Return how many more jobs each variant's queue may hold; full or empty variants are left out."""
+    """Return how many more jobs may be enqueued for each variant; variants without free slots or jobs are left out."""
     windows = {name: capacity.window for name, capacity in capacities(tx, heard_within_s=HEARD_WITHIN_S).items()}
     counted = select(Job.variant, func.count()).where(Job.published_at.is_not(None)).group_by(Job.variant)
     enqueued = {row[0]: row[1] for row in tx.session.execute(counted)}
     free_slots = {name: windows.get(name, 0) - enqueued.get(name, 0) for name in variants or sorted(windows)}
-    return {name: count for name, count in free_slots.items() if count > 0 and _some_wait(tx, name)}
+    return {name: count for name, count in free_slots.items() if count > 0 and _has_dispatchable(tx, name)}
 
 
-def _some_wait(tx: Transaction, variant: str) -> bool:
-    # The order is the index's. Without one, PostgreSQL may read the table from its start instead, past all that ended.
+def _has_dispatchable(tx: Transaction, variant: str) -> bool:
+    # Ordered as the index is: otherwise PostgreSQL may scan the table from its start, past all ended jobs.
     order = (Job.priority, Job.tenant, Job.created_at, Job.id)
     in_lane = select(Job.id).where(Job.variant == variant, IN_LANE).order_by(*order).limit(1)
     retry_due = select(Job.id).where(Job.variant == variant, Job.retry_at <= tx.now).limit(1)
@@ -136,13 +171,13 @@ def _publish(db: Database, publisher: Publisher, variant: str, job_ids: list[str
     try:
         publisher.publish(job_ids, variant=variant)
     except BrokerUnavailableError as exc:
-        log.warning("%s; %d jobs stay queued until the sweep reaches the broker", exc, len(job_ids))
+        log.warning("%s; %d jobs stay queued until the broker answers", exc, len(job_ids))
         _unmark(db, job_ids)
         return False
     return True
 
 
 def _unmark(db: Database, job_ids: list[str]) -> None:
-    # Done twice it may take the mark of a message that is there by now: the job gets another, which claims nothing.
+    # A second run may unmark a job that has got its message by then: its second message claims nothing.
     unmark = update(Job).where(Job.id.in_(job_ids), QUEUED).values(published_at=None)
     db.run(lambda tx: tx.session.execute(unmark), repeatable=True)

@@ -1,15 +1,15 @@
-"""Who is next, as pure arithmetic: priority first, then weighted fair share across tenants, then age.
+"""Order of dispatch, as pure arithmetic: priority first, then weighted fair shares of tenants, then age.
 
-A *lane* is what one tenant has waiting at one priority for one variant, oldest first. Two rules share it out:
+A *lane* is the queued jobs of one tenant at one priority for one variant, oldest first. Two rules divide the slots:
 
-- Of the slots that the waiting tenants hold or could get now, each has a share by its weight. Who holds less than its
-  share goes before who does not: a tenant that comes when another has all slots gets the next free ones.
-- Among equals tenants take turns by start-time fair queueing (Goyal, Vin, Cheng 1996): each has a virtual time that
-  grows by 1/weight with every job picked, the least is next, and who comes back after a pause starts at the variant's
-  own virtual time, so that idling saves up nothing. It settles what shares leave open: the fractions of slots.
+- Of the slots that the queued tenants occupy or could get now, each tenant has a share by its weight. Tenants below
+  their share go first: when one tenant occupies all slots, a new tenant gets the next free ones.
+- Otherwise tenants take turns by start-time fair queueing (Goyal, Vin, Cheng 1996): each has a virtual time that grows
+  by 1/weight with every job selected, and the smallest is next. A tenant that returns starts at the variant's virtual
+  time, so that idling earns no credit. This rule decides about the fractions of slots that shares leave open.
 
-Nothing starves: every `AGING_INTERVAL`th pick goes, whatever its priority, to a job that has waited longer than
-`priority_aging_s`. A backlog that is old as a whole therefore delays an urgent job by one pick, not by itself.
+No job starves: every `AGING_INTERVAL`th selection takes, whatever its priority, a job that has waited longer than
+`priority_aging_s`. With a backlog that is old as a whole, an urgent job is delayed by one selection only.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ AGING_INTERVAL = 4
 
 
 @dataclass(frozen=True)
-class Waiting:
-    """A job at the head of its lane."""
+class QueuedJob:
+    """A job in a lane, with what decides about its order."""
 
     job_id: str
     priority: int
@@ -33,39 +33,45 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Share:
-    """What a tenant may have. `room`: jobs that may still start; None: no limit. `held`: the slots it has now."""
+class TenantSlots:
+    """A tenant's weight, the slots that it occupies, and how many more jobs it may start (None: no limit)."""
 
     weight: float = 1.0
-    free_slots: int | None = None
-    held: int = 0
+    startable: int | None = None
+    occupied: int = 0
 
 
 @dataclass
 class FairOrder:
-    """Where the turns of one variant stand; `charge` moves it on.
+    """State of fair queueing for one variant.
 
     Args:
-        virtual_time: the variant's own.
-        dispatch_count: how many jobs were ever picked.
-        turns: the tenants' virtual times; who is missing stands at the variant's.
+        virtual_time: the variant's virtual time.
+        dispatch_count: how many jobs have been selected so far.
+        tenant_times: the tenants' virtual times; tenants that are missing are at the variant's.
     """
 
     virtual_time: float = 0.0
     dispatch_count: int = 0
-    turns: dict[str, float] = field(default_factory=dict)
+    tenant_times: dict[str, float] = field(default_factory=dict)
 
-    def turn(self, tenant: str) -> float:
-        """Return when the tenant is next, as a virtual time."""
-        return max(self.turns.get(tenant, 0.0), self.virtual_time)
+    def tenant_time(self, tenant: str) -> float:
+        """Return the virtual time of a tenant's next turn."""
+        return max(self.tenant_times.get(tenant, 0.0), self.virtual_time)
 
-    def pick(
-        self, heads: Iterable[Waiting], *, overdue_before: datetime, share_of: Callable[[str], Share], free_slots: int
-    ) -> Waiting | None:
-        """Choose among the heads of lanes; None when there is none.
+    def select(
+        self,
+        heads: Iterable[QueuedJob],
+        *,
+        overdue_before: datetime,
+        slots_of: Callable[[str], TenantSlots],
+        free_slots: int,
+    ) -> QueuedJob | None:
+        """Return the next job among the heads of lanes; None when there are none.
 
         Args:
-            share_of: says what a tenant has now and may have.
+            overdue_before: jobs created before this time count for priority aging.
+            slots_of: returns a tenant's slots now.
             free_slots: how many slots are free.
         """
         heads = list(heads)
@@ -77,74 +83,74 @@ class FairOrder:
         else:
             first = min(head.priority for head in heads)
             rivals = [head for head in heads if head.priority == first]
-        missing = missing_slots({head.tenant: share_of(head.tenant) for head in rivals}, free_slots)
+        missing = missing_slots({head.tenant: slots_of(head.tenant) for head in rivals}, free_slots)
         return min(
             rivals,
-            key=lambda head: (missing[head.tenant] <= 0, self.turn(head.tenant), head.created_at, head.job_id),
+            key=lambda head: (missing[head.tenant] <= 0, self.tenant_time(head.tenant), head.created_at, head.job_id),
         )
 
     def charge(self, tenant: str, weight: float) -> None:
-        """Count one picked job of a tenant."""
-        began = self.turn(tenant)
-        self.virtual_time = began  # never goes back: `turn` is at least the variant's
-        self.turns[tenant] = began + 1.0 / weight
+        """Advance the virtual times by one selected job of a tenant."""
+        began = self.tenant_time(tenant)
+        self.virtual_time = began  # never decreases: `tenant_time` is at least the variant's
+        self.tenant_times[tenant] = began + 1.0 / weight
         self.dispatch_count += 1
 
 
-def missing_slots(rivals: Mapping[str, Share], free_slots: int) -> dict[str, float]:
-    """Return how many slots each tenant lacks for its share of those that the rivals hold or could get now.
+def missing_slots(rivals: Mapping[str, TenantSlots], free_slots: int) -> dict[str, float]:
+    """Return how many slots each tenant lacks of its share of those that the rivals occupy or could get now.
 
-    Less than 0: it has more than its share. Fractions are left to turns.
+    Negative: it occupies more than its share. Fractions are left to virtual times.
     """
-    slots = free_slots + sum(share.held for share in rivals.values())
-    weights = sum(share.weight for share in rivals.values())
-    return {tenant: slots * share.weight / weights - share.held for tenant, share in rivals.items()}
+    total = free_slots + sum(slots.occupied for slots in rivals.values())
+    weights = sum(slots.weight for slots in rivals.values())
+    return {tenant: total * slots.weight / weights - slots.occupied for tenant, slots in rivals.items()}
 
 
-def pick_in_order(
+def select_in_order(
     order: FairOrder,
-    heads: Iterable[Waiting],
+    heads: Iterable[QueuedJob],
     *,
     free_slots: int,
-    share_of: Callable[[str], Share],
+    slots_of: Callable[[str], TenantSlots],
     now: datetime,
     priority_aging_s: float,
-    following: Callable[[Waiting], Waiting | None],
-) -> list[Waiting]:
-    """Pick up to `room` jobs, best first, and move `order` on.
+    following: Callable[[QueuedJob], QueuedJob | None],
+) -> list[QueuedJob]:
+    """Return up to `free_slots` jobs, best first, and advance `order`.
 
     Args:
-        heads: the first job of each lane.
-        share_of: says what a tenant has and may have before anything is picked.
-        priority_aging_s: how long a job waits before ageing turns see it, in seconds.
-        following: gives the job behind one in its lane.
+        heads: the oldest job of each lane.
+        slots_of: returns a tenant's slots before anything is selected.
+        priority_aging_s: seconds after which a job counts for priority aging.
+        following: returns the next job of a job's lane.
     """
     lanes = {(head.priority, head.tenant): head for head in heads}
-    shares = {tenant: share_of(tenant) for _, tenant in lanes}
+    slots = {tenant: slots_of(tenant) for _, tenant in lanes}
     used: Counter[str] = Counter()
-    picked: list[Waiting] = []
+    selected: list[QueuedJob] = []
     overdue_before = now - timedelta(seconds=priority_aging_s)
 
     def may_start(tenant: str) -> bool:
-        limit = shares[tenant].free_slots
+        limit = slots[tenant].startable
         return limit is None or used[tenant] < limit
 
-    def share_now(tenant: str) -> Share:
-        return replace(shares[tenant], held=shares[tenant].held + used[tenant])
+    def slots_now(tenant: str) -> TenantSlots:
+        return replace(slots[tenant], occupied=slots[tenant].occupied + used[tenant])
 
-    while len(picked) < free_slots:
+    while len(selected) < free_slots:
         heads_now = [head for head in lanes.values() if may_start(head.tenant)]
-        chosen = order.pick(
-            heads_now, overdue_before=overdue_before, share_of=share_now, free_slots=free_slots - len(picked)
+        chosen = order.select(
+            heads_now, overdue_before=overdue_before, slots_of=slots_now, free_slots=free_slots - len(selected)
         )
         if chosen is None:
             break
-        picked.append(chosen)
+        selected.append(chosen)
         used[chosen.tenant] += 1
-        order.charge(chosen.tenant, shares[chosen.tenant].weight)
+        order.charge(chosen.tenant, slots[chosen.tenant].weight)
         behind = following(chosen)
         if behind is None:
             del lanes[chosen.priority, chosen.tenant]
         else:
             lanes[chosen.priority, chosen.tenant] = behind
-    return picked
+    return selected

@@ -1,4 +1,4 @@
-"""How many jobs wait, counted as they come and go: a number that is read without looking at a million rows."""
+"""Sharded counters of queued jobs by lane, updated as jobs come and go, so that no query counts a million rows."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import cast
 from zlib import crc32
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from jobs.db.database import Transaction
-from jobs.db.tables import Job, QueuedCount
-from jobs.lifecycle import State
+from jobs.db.tables import QueuedCount
+from jobs.db.upsert import upsert
 
 SHARDS = 8
 _PENDING = "queued_counts"
+_KEY_COLUMNS = ("variant", "priority", "tenant", "shard")
 
 _Key = tuple[str, int, str, int]
 
 
 @dataclass(frozen=True)
 class Lane:
-    """What one tenant has waiting at one priority for one variant."""
+    """The queued jobs of one tenant at one priority for one variant."""
 
     variant: str
     priority: int
@@ -29,11 +29,11 @@ class Lane:
 
 
 def adjust_count(tx: Transaction, lane: Lane, job_id: str, change: int) -> None:
-    """Note that a job came into its lane (+1) or left it (-1).
+    """Count a job that enters its lane (+1) or leaves it (-1).
 
-    Written just before the commit and in one order, so that the counts, which everybody wants, are the last locks
-    that a transaction takes: they are held for the commit alone, and two transactions never wait for each other. A
-    step that counts must therefore not be undone by a savepoint.
+    Written just before the commit and in one order, so that the counters, which many transactions update, are the last
+    locks that a transaction takes: they are held only for the commit, and no two transactions deadlock. A step that
+    counts must therefore not be rolled back to a savepoint.
     """
     pending = cast("dict[_Key, int]", tx.session.info.setdefault(_PENDING, {}))
     if not pending:
@@ -44,22 +44,20 @@ def adjust_count(tx: Transaction, lane: Lane, job_id: str, change: int) -> None:
 
 def _write(tx: Transaction) -> None:
     pending = cast("dict[_Key, int]", tx.session.info.pop(_PENDING))
-    names = ("variant", "priority", "tenant", "shard", "queued")
+    names = (*_KEY_COLUMNS, "queued")
     rows = [dict(zip(names, (*key, change), strict=True)) for key, change in sorted(pending.items()) if change]
-    if not rows:
-        return
-    is_sqlite = tx.session.get_bind().dialect.name == "sqlite"
-    insert = (sqlite.insert if is_sqlite else postgresql.insert)(QueuedCount).values(rows)
-    tx.session.execute(
-        insert.on_conflict_do_update(
-            index_elements=["variant", "priority", "tenant", "shard"],
-            set_={"queued": QueuedCount.queued + insert.excluded.queued},
+    if rows:
+        upsert(
+            tx.session,
+            QueuedCount,
+            rows,
+            key=_KEY_COLUMNS,
+            update=lambda excluded: {"queued": QueuedCount.queued + excluded.queued},
         )
-    )
 
 
 def queued_by_lane(tx: Transaction, variant: str, *, up_to_priority: int) -> dict[tuple[int, str], int]:
-    """Return how many jobs wait for a variant by (priority, tenant), down to a priority."""
+    """Return how many jobs are queued for a variant by (priority, tenant), for priorities up to a rank."""
     query = (
         select(QueuedCount.priority, QueuedCount.tenant, func.sum(QueuedCount.queued))
         .where(QueuedCount.variant == variant, QueuedCount.priority <= up_to_priority)
@@ -69,34 +67,18 @@ def queued_by_lane(tx: Transaction, variant: str, *, up_to_priority: int) -> dic
 
 
 def queued_by_variant(tx: Transaction) -> dict[str, int]:
-    """Return how many jobs wait for each variant that has some."""
+    """Return how many jobs are queued, by variant, for variants that have some."""
     query = select(QueuedCount.variant, func.sum(QueuedCount.queued)).group_by(QueuedCount.variant)
     return {row[0]: int(row[1]) for row in tx.session.execute(query) if row[1] > 0}
 
 
 def queued_of_tenant(tx: Transaction, tenant: str) -> int:
-    """Return how many jobs a tenant has waiting, those of this transaction included."""
+    """Return how many jobs a tenant has queued, including those of this transaction."""
     written = tx.session.scalar(select(func.sum(QueuedCount.queued)).where(QueuedCount.tenant == tenant)) or 0
     pending = cast("dict[_Key, int]", tx.session.info.get(_PENDING, {}))
     return int(written) + sum(change for key, change in pending.items() if key[2] == tenant)
 
 
 def prune_empty_lanes(tx: Transaction) -> None:
-    """Remove counts that are zero. A row that is counted up meanwhile is not zero when its turn to go comes."""
+    """Delete counters that are zero. One that is incremented meanwhile is not zero when the delete locks it."""
     tx.session.execute(delete(QueuedCount).where(QueuedCount.queued == 0))
-
-
-def recount(tx: Transaction) -> dict[_Key, int]:
-    """Return the counts as the rows say them: what the table must hold. Reads every queued job."""
-    counts: dict[_Key, int] = {}
-    query = select(Job.id, Job.variant, Job.priority, Job.tenant).where(Job.state == State.QUEUED)
-    for row in tx.session.execute(query.execution_options(yield_per=10_000)):
-        key = (row.variant, row.priority, row.tenant, crc32(row.id.encode()) % SHARDS)
-        counts[key] = counts.get(key, 0) + 1
-    return counts
-
-
-def stored_counts(tx: Transaction) -> dict[_Key, int]:
-    """Return the counts as the table says them, without the zeros."""
-    rows = tx.session.scalars(select(QueuedCount).where(QueuedCount.queued != 0))
-    return {(row.variant, row.priority, row.tenant, row.shard): row.queued for row in rows}

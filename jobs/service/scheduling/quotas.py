@@ -1,4 +1,4 @@
-"""What an operator says of the queues: a variant paused, a tenant's weight and how many of its jobs may run."""
+"""Operators' controls of the queues: pauses of variants, weights and limits of tenants."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from jobs.db.tables import TenantQuota, VariantQueue
 
 
 def pause(tx: Transaction, variant: str) -> None:
-    """Start no more jobs of a variant; what runs goes on, what is submitted waits. Idempotent."""
+    """Start no more jobs of a variant; running jobs continue, submitted jobs stay queued. Idempotent."""
     queue = tx.session.get(VariantQueue, variant)
     if queue is None:
         queue = VariantQueue(variant=variant, virtual_time=0.0, dispatch_count=0)
@@ -26,38 +26,40 @@ def resume(tx: Transaction, variant: str) -> None:
 
 
 def is_paused(tx: Transaction, variant: str) -> bool:
+    """Return whether an operator has paused a variant."""
     return tx.session.scalar(select(VariantQueue.paused_at).where(VariantQueue.variant == variant)) is not None
 
 
 def paused_variants(tx: Transaction) -> set[str]:
+    """Return the paused variants."""
     return set(tx.session.scalars(select(VariantQueue.variant).where(VariantQueue.paused_at.is_not(None))))
 
 
 def set_quota(tx: Transaction, tenant: str, *, weight: float | None = None, max_running: int | None = None) -> None:
-    """Set a tenant's weight in the fair order, or how many of its jobs may run at once; None leaves it as it is.
+    """Set a tenant's weight, or how many of its jobs may run at once; None leaves a value unchanged.
 
     Raises:
         ValueError: the weight is not positive, or the limit is negative.
     """
     if weight is not None and not 0.001 <= weight <= 1000:
-        raise ValueError(f"Got weight {weight:g}; allowed is 0.001 to 1000 (1 is what every tenant has).")
+        raise ValueError(f"Got weight {weight:g}; allowed is 0.001 to 1000 (the default is 1).")
     if max_running is not None and max_running < 0:
         raise ValueError(f"Got a limit of {max_running} running jobs; allowed is 0 (none may start) or more.")
-    share = tx.session.get(TenantQuota, tenant)
-    if share is None:
-        share = TenantQuota(tenant=tenant, weight=1.0)
-        tx.session.add(share)
-    share.weight = weight if weight is not None else share.weight
-    share.max_running = max_running if max_running is not None else share.max_running
+    quota = tx.session.get(TenantQuota, tenant)
+    if quota is None:
+        quota = TenantQuota(tenant=tenant, weight=1.0)
+        tx.session.add(quota)
+    quota.weight = weight if weight is not None else quota.weight
+    quota.max_running = max_running if max_running is not None else quota.max_running
 
 
 def clear_quota(tx: Transaction, tenant: str) -> None:
-    """Give a tenant back what every tenant has."""
-    share = tx.session.get(TenantQuota, tenant)
-    if share is not None:
-        tx.session.delete(share)
+    """Restore a tenant's default weight and limit."""
+    quota = tx.session.get(TenantQuota, tenant)
+    if quota is not None:
+        tx.session.delete(quota)
 
 
 def tenant_quotas(tx: Transaction) -> list[TenantQuota]:
-    """Return what was set, by tenant."""
+    """Return all tenants' quotas, by tenant."""
     return list(tx.session.scalars(select(TenantQuota).order_by(TenantQuota.tenant)))

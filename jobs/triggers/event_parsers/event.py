@@ -1,4 +1,4 @@
-"""What every form is read into: one object that was created."""
+"""The parsed form of all events: an object that was created."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# The MD5 of a plain upload, or that of the parts with their number. What a store makes of an encrypted object may
-# differ between event and HEAD, so only this form is ever compared.
+# The MD5 of a plain upload, or that of the parts with their number. ETags of encrypted objects may differ between event
+# and HEAD, so only this form is compared.
 _PLAIN_ETAG = re.compile(r"[0-9a-f]{32}(-[0-9]+)?")
 
 
 class UnreadableEventError(ValueError):
-    """Raised for a document of no known form. It is never result as done: a queue keeps it, a caller is told."""
+    """Raised for a document of no known form. A queue keeps such a message; an HTTP caller gets an error."""
 
 
 @dataclass(frozen=True)
 class ObjectCreated:
-    """One notice that an object was created (or overwritten).
+    """An event about an object that was created or overwritten.
 
     Attributes:
-        source: who says so: `aws:s3`, `minio:s3`, `ceph:s3`, ...
-        keys: what the key may be, likeliest first. A store that does not say whether it encodes leaves two readings;
-            a HEAD tells which one is there.
-        version_id: None where the bucket keeps no versions.
-        sequencer: grows with the writes of one key; equal in all copies of one event, except Ceph's.
+        source: the kind of store: `aws:s3`, `minio:s3`, `ceph:s3`, ...
+        keys: the possible keys, likeliest first: some stores do not tell whether the key is URL-encoded, and a HEAD
+            request finds out which one exists.
+        version_id: None if the bucket keeps no versions.
+        sequencer: increases with the writes of one key; equal in all copies of one event, except Ceph's.
     """
 
     source: str
@@ -40,18 +40,20 @@ class ObjectCreated:
 
     @property
     def plain_etag(self) -> str | None:
-        """The ETag, if it is one that a HEAD of the same version must repeat."""
+        """The ETag, if a HEAD of the same version must return the same one."""
         return self.etag if self.etag is not None and _PLAIN_ETAG.fullmatch(self.etag) else None
 
     @property
     def fingerprint(self) -> str:
-        """A short text that copies of this event share."""
-        told = (self.source, self.bucket, self.keys, self.version_id, self.etag, self.sequencer)
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:32]
+        """A hash that all copies of this event share."""
+        identity = (self.source, self.bucket, self.keys, self.version_id, self.etag, self.sequencer)
+        return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
 
     def as_json(self) -> dict[str, Any]:
+        """Return the event as it is stored."""
         return {**asdict(self), "keys": list(self.keys)}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ObjectCreated:
+        """Return the event from its stored form."""
         return cls(**{**document, "keys": tuple(document["keys"])})

@@ -1,4 +1,4 @@
-"""EventBridge: one object a document, keys not encoded, other names for the same things."""
+"""EventBridge: one object per document, keys not encoded, other field names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from jobs.request import storable
 from jobs.triggers.event_parsers.aws import SOURCE
 from jobs.triggers.event_parsers.event import ObjectCreated, UnreadableEventError
-from jobs.triggers.event_parsers.record import readings
+from jobs.triggers.event_parsers.record import possible_keys
 
 CREATED = "Object Created"
 
@@ -39,10 +39,10 @@ def is_eventbridge(document: dict[str, Any]) -> bool:
 
 
 def read_eventbridge(document: dict[str, Any]) -> ObjectCreated | None:
-    """Return what the document tells; None when no object was created.
+    """Parse an EventBridge document; None when no object was created.
 
     Raises:
-        UnreadableEventError: it says so, but not which one.
+        UnreadableEventError: its detail is not valid.
     """
     if document["detail-type"] != CREATED:
         return None
@@ -52,14 +52,14 @@ def read_eventbridge(document: dict[str, Any]) -> ObjectCreated | None:
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise UnreadableEventError(f"detail.{where} of an EventBridge event: {first['msg']}") from exc
-    told = detail.object
+    created = detail.object
     return ObjectCreated(
         source=SOURCE,
         bucket=detail.bucket.name,
-        keys=readings(told.key),
-        version_id=told.version_id if told.version_id not in {"", "null"} else None,
-        etag=(told.etag or "").strip('"') or None,
-        sequencer=told.sequencer or None,
-        size_bytes=told.size,
+        keys=possible_keys(created.key),
+        version_id=created.version_id if created.version_id not in {"", "null"} else None,
+        etag=(created.etag or "").strip('"') or None,
+        sequencer=created.sequencer or None,
+        size_bytes=created.size,
         name=f"ObjectCreated:{detail.reason}" if detail.reason else CREATED,
     )

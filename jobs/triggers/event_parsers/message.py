@@ -1,4 +1,4 @@
-"""From a message of any form to the objects it tells of."""
+"""Parses a message of any known form into the objects that were created."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from jobs.triggers.event_parsers.record import read_record
 from jobs.triggers.event_parsers.sns import inner_text, is_sns
 
 TEST_EVENT = "s3:TestEvent"
-# An SNS envelope may lie in an SQS body; nobody wraps deeper.
+# An SQS body may hold an SNS envelope; deeper nesting does not occur in practice.
 MAX_ENVELOPES = 3
 
 
 def read_text(text: str | bytes, *, envelopes: int = 0) -> list[ObjectCreated]:
-    """Return the created objects that a message tells of; empty when it tells of other things.
+    """Return the objects created according to a message; empty for messages about other things.
 
     Raises:
-        UnreadableEventError: it is no JSON, or of no known form.
+        UnreadableEventError: it is not JSON, or of no known form.
     """
     try:
         document = json.loads(text)
@@ -34,14 +34,14 @@ def read_text(text: str | bytes, *, envelopes: int = 0) -> list[ObjectCreated]:
 
 
 def read_document(document: Any, *, envelopes: int = 0) -> list[ObjectCreated]:
-    """Return what an already parsed message tells; raises what `read_text` raises."""
+    """Return the objects created according to a JSON document; raises what `read_text` raises."""
     if isinstance(document, list):
         return _read_records(access_records(document))
     if not isinstance(document, dict):
         raise UnreadableEventError(f"Got a JSON {type(document).__name__}; bucket events are objects or lists.")
     if is_sns(document):
         if envelopes >= MAX_ENVELOPES:
-            raise UnreadableEventError(f"More than {MAX_ENVELOPES} envelopes around one event.")
+            raise UnreadableEventError(f"Got more than {MAX_ENVELOPES} nested SNS envelopes.")
         inner = inner_text(document)
         return [] if inner is None else read_text(inner, envelopes=envelopes + 1)
     if is_eventbridge(document):
@@ -52,7 +52,8 @@ def read_document(document: Any, *, envelopes: int = 0) -> list[ObjectCreated]:
     if document.get("Event") == TEST_EVENT:
         return []
     raise UnreadableEventError(
-        "Neither `Records` (S3, MinIO, Ceph), an SNS envelope, an EventBridge event nor an s3:TestEvent."
+        "Got a JSON object of unknown form; known are `Records` (S3, MinIO, Ceph), SNS envelopes, EventBridge events "
+        "and s3:TestEvent."
     )
 
 
@@ -67,7 +68,7 @@ def _read_record(document: Any) -> ObjectCreated | None:
         return None
     if record.source == CEPH:
         return read_ceph(record)
-    # The access format's records may leave the source out; what differs then is told by their names alone.
+    # Records of the access format may have no source; then the `s3:` of their names identifies MinIO.
     if record.source == MINIO or record.name.startswith("s3:"):
         return read_minio(record)
     return read_aws(record)

@@ -1,6 +1,6 @@
-"""MinIO: names with `s3:`, keys encoded down to the slash; as a webhook like AWS, as a Redis list in `Event` arrays.
+"""MinIO: event names with `s3:`, keys fully encoded; webhooks like AWS, Redis lists with `Event` arrays.
 
-MinIO also calls a change of tags or of retention "created"; such an event tells of no new bytes.
+MinIO also reports changes of tags or retention as `ObjectCreated`; such an event has no new content.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ NO_NEW_BYTES = frozenset({"PutRetention", "PutLegalHold", "PutTagging", "DeleteT
 
 
 def read_minio(record: Record) -> ObjectCreated | None:
-    """Return what a MinIO record tells; None when it is about an object that was there before."""
+    """Parse a MinIO record; None when the object's content did not change."""
     return None if record.kind in NO_NEW_BYTES else read_aws(record)
 
 

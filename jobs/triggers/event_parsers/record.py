@@ -1,6 +1,6 @@
-"""The record that S3 invented and the others copied: one entry of `Records`.
+"""The record of S3 and compatible stores: one entry of `Records`.
 
-What differs between the vendors (is the key encoded, what do empty fields mean) is theirs: `aws`, `minio`, `ceph`.
+Vendor differences (encoded keys, empty fields) are in `aws`, `minio` and `ceph`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _Entity(BaseModel):
 
 
 class Record(BaseModel):
-    """One entry of `Records`, as it came."""
+    """One entry of `Records`."""
 
     version: str = Field("2.1", alias="eventVersion")
     source: str = Field("aws:s3", alias="eventSource", max_length=64)
@@ -47,34 +47,36 @@ class Record(BaseModel):
 
     @property
     def created(self) -> bool:
+        """Whether an object was created."""
         return self.plain_name.startswith(PREFIX)
 
     @property
     def plain_name(self) -> str:
-        """The event's name without the `s3:` that MinIO and older Ceph put before it."""
+        """The event's name without the prefix `s3:` of MinIO and older Ceph."""
         return self.name.removeprefix("s3:")
 
     @property
     def kind(self) -> str:
-        """What created the object: `Put`, `Post`, `Copy`, `CompleteMultipartUpload`."""
+        """How the object was created: `Put`, `Post`, `Copy`, `CompleteMultipartUpload`."""
         return self.plain_name.removeprefix(PREFIX)
 
     @property
     def version_id(self) -> str | None:
-        """None when there is none: Ceph sends an empty text, a bucket that once kept versions sends `null`."""
-        given = self.s3.object.version_id
-        return given if given not in {"", "null"} else None
+        """The version id. None also for Ceph's empty string, and for `null` of buckets with versioning suspended."""
+        version_id = self.s3.object.version_id
+        return version_id if version_id not in {"", "null"} else None
 
     @property
     def etag(self) -> str | None:
+        """The ETag without quotes, if any."""
         return (self.s3.object.etag or "").strip('"') or None
 
 
 def read_record(document: Any) -> Record:
-    """Return the record.
+    """Parse a record.
 
     Raises:
-        UnreadableEventError: it is none, or of a version that nobody has described yet.
+        UnreadableEventError: its fields are not valid, or its version is not supported.
     """
     try:
         record = Record.model_validate(document)
@@ -83,28 +85,28 @@ def read_record(document: Any) -> Record:
         where = ".".join(str(part) for part in first["loc"]) or "record"
         raise UnreadableEventError(f"{where} of an event record: {first['msg']}") from exc
     if record.version.partition(".")[0] != READABLE_MAJOR:
-        raise UnreadableEventError(f"Got eventVersion {record.version!r}; 2.x is understood.")
+        raise UnreadableEventError(f"Got eventVersion {record.version!r}; supported is 2.x.")
     return record
 
 
-def readings(*keys: str) -> tuple[str, ...]:
-    """Return the possible keys once each, in order, without those that no object can have.
+def possible_keys(*keys: str) -> tuple[str, ...]:
+    """Return the distinct keys that an object can have, in order.
 
     Raises:
-        UnreadableEventError: none is left.
+        UnreadableEventError: there is none.
     """
-    found = tuple(dict.fromkeys(key for key in keys if _possible(key)))
+    found = tuple(dict.fromkeys(key for key in keys if _is_valid(key)))
     if not found:
         raise UnreadableEventError(f"Got key {keys[0][:80]!r}; a key is UTF-8 of 1 to {MAX_KEY_BYTES} bytes.")
     return found
 
 
 def decoded(key: str) -> str:
-    """Return a key that was encoded as a form field is: `+` for a space, `%XX` for the rest."""
+    """Decode a key that is encoded as a form field: `+` for a space, `%XX` for other characters."""
     return unquote_plus(key, errors="surrogateescape")
 
 
-def _possible(key: str) -> bool:
+def _is_valid(key: str) -> bool:
     try:
         storable(key)
     except ValueError:

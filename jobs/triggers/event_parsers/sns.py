@@ -1,4 +1,4 @@
-"""SNS: an envelope around another form. Its signature is the business of who took it from the network."""
+"""SNS: an envelope around another form. Whoever received it from the network must check its signature."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ _TYPES = frozenset({NOTIFICATION, SUBSCRIPTION, UNSUBSCRIPTION})
 
 
 def is_sns(document: Any) -> bool:
+    """Return whether a JSON document is an SNS envelope."""
     return isinstance(document, dict) and document.get("Type") in _TYPES and "TopicArn" in document
 
 
 def inner_text(document: dict[str, Any]) -> str | None:
-    """Return the message inside; None for one that only tells of a subscription.
+    """Return the message in an envelope; None for subscription messages.
 
     Raises:
         UnreadableEventError: a notification without a message.
@@ -26,5 +27,5 @@ def inner_text(document: dict[str, Any]) -> str | None:
         return None
     message = document.get("Message")
     if not isinstance(message, str):
-        raise UnreadableEventError("An SNS notification without the text `Message`.")
+        raise UnreadableEventError("Got an SNS notification without a string `Message`.")
     return message

@@ -1,5 +1,5 @@
-"""The field's metrics, on other people's networks where their package and weights are present. Never a download.
+"""Metrics on third-party pretrained networks, if their package and weights are installed. Never downloads.
 
-`formulas` has what is computed, one adapter a network says how to ask it, `finding` whether it is there, `evaluate`
-puts them together. Settings are those of av-benchmark, by which MMAudio was published.
+`formulas` computes the metrics, an adapter per network runs it, `loading` checks whether it is available, `evaluate`
+combines them. Settings are those of av-benchmark, which the MMAudio paper used.
 """

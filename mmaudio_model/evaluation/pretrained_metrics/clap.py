@@ -15,18 +15,18 @@ TOKENIZER = "roberta-base"
 TOKENIZER_FILES = tuple(f"{TOKENIZER}/{name}" for name in ("config.json", "vocab.json", "merges.txt"))
 PREFIX = "module."
 STALE = "text_branch.embeddings.position_ids"
-"""A buffer that older transformers kept in checkpoints; it holds no weights."""
+"""A buffer that older versions of transformers saved in checkpoints; not a weight."""
 
 
 class Clap:
-    """One space for sounds and captions (512)."""
+    """CLAP embeddings of sounds and captions (512)."""
 
     sample_rate_hz = 48_000
 
     def __init__(self, folder: Path) -> None:
         import laion_clap
 
-        # It looks roberta-base up by name; `offline` has made the folder of weights the place where that is found.
+        # It looks up roberta-base by name; `offline` makes the weights folder the working directory, where it is found.
         self._net = laion_clap.CLAP_Module(enable_fusion=False, device="cpu", amodel="HTSAT-base")
         held = read_checkpoint(folder / WEIGHTS)
         tensors = {key.removeprefix(PREFIX): value for key, value in held.get("state_dict", held).items()}
@@ -37,7 +37,9 @@ class Clap:
 
     @torch.inference_mode()
     def embed_sound(self, waveform: np.ndarray) -> np.ndarray:
-        return self._net.get_audio_embedding_from_data(torch.from_numpy(waveform)[None], use_tensor=True)[0].numpy()
+        batch = torch.from_numpy(waveform)[None]
+        values: np.ndarray = self._net.get_audio_embedding_from_data(batch, use_tensor=True)[0].numpy()
+        return values
 
     @torch.inference_mode()
     def embed_text(self, caption: str) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Synchformer's full audio-visual network (Iashin et al. 2024, checkpoint 24-01-04T16-39-21), by the av_bench package.
 
-Its own repository is no package that can be installed beside others (its modules are called `model` and `utils`);
-av_bench has the same network with the same tensors' names.
+Synchformer's own repository cannot be installed beside other packages (its modules are called `model` and `utils`);
+av_bench has the same network with the same tensor names.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ class Desync:
     @torch.inference_mode()
     def offset_logits(self, video: Path, waveform: np.ndarray) -> np.ndarray:
         pictures = torch.from_numpy(square_frames(video, side=SIDE, duration_s=CLIP_S))
-        seen = _segments(pictures.permute(0, 3, 1, 2) / 127.5 - 1, SEGMENT_FRAMES)
-        heard = _segments(torch.from_numpy(waveform), SEGMENT_SAMPLES)
-        # The same stretch of both, where one is longer.
-        count = min(len(seen), len(heard))
+        frame_segments = _segments(pictures.permute(0, 3, 1, 2) / 127.5 - 1, SEGMENT_FRAMES)
+        sound_segments = _segments(torch.from_numpy(waveform), SEGMENT_SAMPLES)
+        # Both are cut to the shorter one.
+        count = min(len(frame_segments), len(sound_segments))
         if count < STRETCH_SEGMENTS:
             raise MediaInvalidError(f"{video} and its sound have less than 4.8 s in common, which DeSync needs.")
-        vision = self._net.extract_vfeats(seen[:count, None])[:, 0]
-        audio = self._net.extract_afeats(self._spectrograms(heard[:count])[None, :, None])[0]
-        stretches = (slice(None, STRETCH_SEGMENTS), slice(-STRETCH_SEGMENTS, None))
-        logits = [self._net.compare_v_a(vision[part][None], audio[part][None])[0] for part in stretches]
+        vision = self._net.extract_vfeats(frame_segments[:count, None])[:, 0]
+        audio = self._net.extract_afeats(self._spectrograms(sound_segments[:count])[None, :, None])[0]
+        sections = (slice(None, STRETCH_SEGMENTS), slice(-STRETCH_SEGMENTS, None))
+        logits = [self._net.compare_v_a(vision[part][None], audio[part][None])[0] for part in sections]
         return torch.stack(logits).numpy()
 
     def _spectrograms(self, segments: torch.Tensor) -> torch.Tensor:

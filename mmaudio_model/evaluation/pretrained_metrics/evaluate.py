@@ -1,4 +1,4 @@
-"""The field's metrics of generated files against reference files: what is there is computed, the rest says why not."""
+"""Metrics of generated files against reference files; unavailable networks are skipped with the reason."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Adapters:
-    """The networks by what they are asked for; others can be put in their place."""
+    """The networks by kind of input; tests substitute small ones."""
 
     sound: tuple[Adapter[SoundNetwork], ...] = (PANNS, PASST)
     text: tuple[Adapter[TextSoundNetwork], ...] = (CLAP,)
@@ -52,11 +52,11 @@ PUBLISHED = Adapters()
 
 @dataclass(frozen=True)
 class Material:
-    """What is judged.
+    """The files to evaluate.
 
     Attributes:
-        pairs: generated and reference file of each stem.
-        captions, videos: of each stem; a metric that needs them is over the stems that have one.
+        pairs: generated and reference file by stem.
+        captions, videos: by stem; a metric that needs them covers the stems that have one.
     """
 
     pairs: Mapping[str, tuple[Path, Path]]
@@ -71,14 +71,14 @@ def pretrained_metrics(
     adapters: Adapters = PUBLISHED,
     on_progress: Progress = lambda _name, _done, _count: None,
 ) -> dict[str, Any]:
-    """Return `metrics` by name, `judged` (over how many clips), `left_out` and `errors` with a sentence each.
+    """Return `metrics` by name, `clip_counts` (number of clips), and `skipped` and `errors` with a sentence each.
 
-    A network that is missing, broken or fails on a file costs its own metrics alone.
+    A network that is missing, damaged or fails on a file affects only its own metrics.
 
     Args:
-        weights: the folder of the networks' files.
+        weights: folder with the networks' files.
     """
-    report: dict[str, Any] = {"metrics": {}, "judged": {}, "left_out": {}, "errors": {}}
+    report: dict[str, Any] = {"metrics": {}, "clip_counts": {}, "skipped": {}, "errors": {}}
     weights = weights.resolve()
     captioned = [stem for stem in material.pairs if stem in material.captions]
     filmed = [stem for stem in material.pairs if stem in material.videos]
@@ -94,16 +94,16 @@ def pretrained_metrics(
     ) -> None:
         reason = missing_reason(adapter, weights) or (None if stems else without)
         if reason is not None:
-            report["left_out"] |= dict.fromkeys(names, reason)
+            report["skipped"] |= dict.fromkeys(names, reason)
             return
         try:
             values = measure(load(adapter, weights), on_progress)
         except (ModelError, OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError) as exc:
-            said = str(exc) if isinstance(exc, ModelError | OSError) else f"{type(exc).__name__}: {exc}"
-            report["errors"] |= dict.fromkeys(names, said)
+            message = str(exc) if isinstance(exc, ModelError | OSError) else f"{type(exc).__name__}: {exc}"
+            report["errors"] |= dict.fromkeys(names, message)
             return
         report["metrics"] |= dict(zip(names, values, strict=True))
-        report["judged"] |= dict.fromkeys(names, len(stems))
+        report["clip_counts"] |= dict.fromkeys(names, len(stems))
 
     for sound in adapters.sound:
         names = tuple(f"{measure}_{sound.name}" for measure in ("fd", "kl", "is"))
@@ -175,9 +175,10 @@ def _sound(path: Path, rate_hz: int) -> np.ndarray:
 
 
 def _centred(path: Path, rate_hz: int) -> np.ndarray:
-    """Return the sound without its mean: av-benchmark takes it off where sounds are judged as such."""
+    """Return the sound minus its mean, as av-benchmark does for metrics on sound alone."""
     waveform = _sound(path, rate_hz)
-    return waveform - waveform.mean()
+    values: np.ndarray = waveform - waveform.mean()
+    return values
 
 
 def _columns(rows: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The field's metrics as formulas on arrays, as av-benchmark defines them."""
+"""The metrics as formulas on arrays, as av-benchmark defines them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mmaudio_model.evaluation.frechet import gaussian
 INCEPTION_SPLITS = 10
 INCEPTION_SEED = 2020
 OFFSETS_S = np.linspace(-2.0, 2.0, 21)
-"""The offsets that Synchformer tells apart, in seconds."""
+"""The offset classes of Synchformer, in seconds."""
 
 
 def frechet_distance(generated: np.ndarray, reference: np.ndarray) -> float:
     """Return the Fréchet distance between two sets of embeddings, (N, D) and (M, D).
 
     Raises:
-        RequestInvalidError: a set has fewer than two, or they differ in D.
+        RequestInvalidError: a set has fewer than two rows, or D differs.
     """
     if generated.shape[1:] != reference.shape[1:]:
         raise RequestInvalidError(f"Got embeddings of shapes {generated.shape} and {reference.shape}; D must agree.")
@@ -32,7 +32,7 @@ def paired_kl(reference: np.ndarray, generated: np.ndarray) -> float:
     """Return the mean over pairs of KL(softmax(reference) || softmax(generated)), in nats.
 
     Args:
-        reference, generated: logits, (N, classes) each; row k of both belongs together.
+        reference, generated: logits, (N, classes) each; rows are paired.
 
     Raises:
         RequestInvalidError: the shapes differ, or there is no pair.
@@ -49,15 +49,15 @@ def inception_score(logits: np.ndarray, *, splits: int = INCEPTION_SPLITS, seed:
     """Return the inception score of softmax(logits), the mean over splits of the shuffled set.
 
     Args:
-        logits: (N, classes). With fewer sounds than splits each sound would be its own split, and the score 1: then
-            there is one split.
+        logits: (N, classes). With fewer sounds than splits, one split is used, since splits of one sound always
+            score 1.
 
     Raises:
         RequestInvalidError: there is no sound.
     """
     if logits.ndim != 2 or not len(logits):
         raise RequestInvalidError(f"Got logits of shape {logits.shape}; (N, classes), N > 0, is needed.")
-    # The legacy generator is the published program's: another one would put other sounds into a split.
+    # The legacy generator is av-benchmark's; another one would give other splits.
     shuffled = logits.astype(np.float64)[np.random.RandomState(seed).permutation(len(logits))]
     log_p = log_softmax(shuffled, axis=1)
     count = splits if len(logits) >= splits else 1
@@ -89,10 +89,10 @@ def mean_cosine(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def desync_s(logits: np.ndarray) -> float:
-    """Return the mean absolute offset that is thought likeliest, in seconds.
+    """Return the mean absolute value of the most likely offsets, in seconds.
 
     Args:
-        logits: (stretches, 21), over OFFSETS_S.
+        logits: (sections, 21), over OFFSETS_S.
 
     Raises:
         RequestInvalidError: another shape.

@@ -1,4 +1,4 @@
-"""Pictures of a video as the field's networks want them, read by this project's own reader."""
+"""Video frames in the form the pretrained networks need, read by `media.frames`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmaudio_model.variants import CLIP_FPS
 
 
 def square_frames(video: Path, *, side: int, duration_s: float) -> np.ndarray:
-    """Return the middle squares at 25 fps, uint8 (F, side, side, 3).
+    """Return centre crops at 25 fps, uint8 (F, side, side, 3).
 
     Raises:
         MediaInvalidError: not a video.
@@ -25,7 +25,7 @@ def square_frames(video: Path, *, side: int, duration_s: float) -> np.ndarray:
 
 
 def uncropped_frames(video: Path, *, side: int, every_s: float, duration_s: float) -> np.ndarray:
-    """Return a picture every so many seconds, shorter side `side`, uint8 (T, H, W, 3).
+    """Return a frame every `every_s` seconds, the shorter side `side` pixels, uint8 (T, H, W, 3).
 
     Raises:
         MediaInvalidError: not a video, or shorter than two pictures.

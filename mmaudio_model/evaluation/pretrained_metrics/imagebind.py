@@ -20,7 +20,7 @@ MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 
 
 
 class ImageBind:
-    """One space for sounds and pictures (1024); means over stretches and crops, as av-benchmark takes them."""
+    """ImageBind embeddings of sounds and pictures (1024), averaged over sections and crops as in av-benchmark."""
 
     sample_rate_hz = SAMPLE_RATE_HZ
 
@@ -41,11 +41,11 @@ class ImageBind:
         times = self._data.get_clip_timepoints(sampler, len(waveform) / SAMPLE_RATE_HZ)
         mels = []
         for start_s, end_s in times:
-            # It takes the mean off in place: a copy.
+            # A copy, since the mean is subtracted in place.
             part = waveform[int(start_s * SAMPLE_RATE_HZ) : int(end_s * SAMPLE_RATE_HZ)].copy()
             mels.append(self._data.waveform2melspec(torch.from_numpy(part)[None], SAMPLE_RATE_HZ, MELS, MEL_FRAMES))
-        stretches = (torch.stack(mels) - MEL_MEAN) / MEL_DEVIATION
-        return self._embed(self._kinds.AUDIO, stretches)
+        sections = (torch.stack(mels) - MEL_MEAN) / MEL_DEVIATION
+        return self._embed(self._kinds.AUDIO, sections)
 
     @torch.inference_mode()
     def embed_video(self, video: Path) -> np.ndarray:
@@ -58,7 +58,8 @@ class ImageBind:
         return self._embed(self._kinds.VISION, torch.stack(pairs))
 
     def _embed(self, kind: str, clips: torch.Tensor) -> np.ndarray:
-        return self._net({kind: clips[None]})[kind][0].numpy()
+        values: np.ndarray = self._net({kind: clips[None]})[kind][0].numpy()
+        return values
 
 
 IMAGEBIND = Adapter(

@@ -1,4 +1,4 @@
-"""No network while other people's packages are imported and loaded: several of them fetch files unasked."""
+"""Blocks internet access while third-party packages are imported and loaded: several of them download files."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _hooked = False
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
     if not _forbidding:
         return
-    # An address that is text is a socket file of this machine.
+    # A textual address is a local socket file.
     away = event == "socket.connect" and not isinstance(arguments[1], str | bytes)
     # os.system is how panns_inference calls wget.
     if away or event in ("socket.getaddrinfo", "os.system"):
-        raise PermissionError(f"it wants to fetch something ({event}), and evaluation never downloads")
+        raise PermissionError(f"it tried to open a connection ({event}); evaluation never downloads")
 
 
 @contextlib.contextmanager
 def offline(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Load a package within: without the network, in `folder`, with no arguments, and its prints on stderr.
+    """Block internet access, change to `folder`, hide command-line arguments and redirect stdout to stderr.
 
-    Names such as `roberta-base` that transformers looks up are then found as folders in `folder` first. Not for
-    several threads: the working directory and the refusal are the process's.
+    Names such as `roberta-base` that transformers looks up are then found as folders in `folder`. Not thread-safe: the
+    working directory and the block apply to the whole process.
     """
     global _forbidding, _hooked  # an audit hook is the process's and cannot be taken back
     if not _hooked:

@@ -16,7 +16,7 @@ SIZES = {"window_size": 512, "hop_size": 160, "mel_bins": 64, "fmin": 50, "fmax"
 
 
 class Panns:
-    """Embedding: what CNN14 gives its last layer (2048). Logits: before the sigmoid (527 classes of AudioSet)."""
+    """Embedding: input of CNN14's last layer (2048). Logits: before the sigmoid (527 classes of AudioSet)."""
 
     sample_rate_hz = SAMPLE_RATE_HZ
 
@@ -34,11 +34,11 @@ class Panns:
 
 
 def _unready() -> str | None:
-    # The package fetches this file when it is imported and does not find it.
+    # The package downloads this file at import if it is missing.
     labels = Path.home() / "panns_data" / "class_labels_indices.csv"
     if labels.is_file():
         return None
-    return f"panns_inference wants {labels}, AudioSet's list of classes; put it there, nothing is downloaded."
+    return f"panns_inference needs {labels}, AudioSet's list of classes; put it there, nothing is downloaded."
 
 
 PANNS = Adapter("panns", "panns_inference", "pip install panns_inference", (WEIGHTS,), Panns, _unready)

@@ -15,12 +15,25 @@ ARCHITECTURE = "passt_s_swa_p16_128_ap476"
 SAMPLE_RATE_HZ = 32_000
 WINDOW_SAMPLES = 10 * SAMPLE_RATE_HZ
 CLASSES = 527
-MEL = {"n_mels": 128, "sr": SAMPLE_RATE_HZ, "win_length": 800, "hopsize": 320, "n_fft": 1024, "freqm": 48, "timem": 192}
-MEL |= {"htk": False, "fmin": 0.0, "fmax": None, "norm": 1, "fmin_aug_range": 10, "fmax_aug_range": 2000}
+MEL: dict[str, float | None] = {
+    "n_mels": 128,
+    "sr": SAMPLE_RATE_HZ,
+    "win_length": 800,
+    "hopsize": 320,
+    "n_fft": 1024,
+    "freqm": 48,
+    "timem": 192,
+    "htk": False,
+    "fmin": 0.0,
+    "fmax": None,
+    "norm": 1,
+    "fmin_aug_range": 10,
+    "fmax_aug_range": 2000,
+}
 
 
 class Passt:
-    """Embedding (768) and logits (527 classes of AudioSet) of sounds filled up with zeros to 10 s."""
+    """Embedding (768) and logits (527 classes of AudioSet) of sounds zero-padded to 10 s."""
 
     sample_rate_hz = SAMPLE_RATE_HZ
 
@@ -29,7 +42,7 @@ class Passt:
         from hear21passt.models.preprocess import AugmentMelSTFT
         from hear21passt.wrapper import PasstBasicWrapper
 
-        # Its own get_basic_model fetches the weights; this is the same, with those of the folder.
+        # The package's get_basic_model downloads the weights; this is equivalent with local ones.
         net = get_model(arch=ARCHITECTURE, pretrained=False)
         net.load_state_dict(read_checkpoint(folder / WEIGHTS))
         self._net = PasstBasicWrapper(mel=AugmentMelSTFT(**MEL), net=net, mode="all").eval()

@@ -1,4 +1,4 @@
-"""What a network of somebody else must give so that a metric of the field can be computed on it."""
+"""Interfaces of third-party networks for metrics, and their adapters."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 CLIP_S = 8.0
-"""So much of each file is judged, from its beginning, as av-benchmark does."""
+"""Seconds of each file that are evaluated, from its start, as in av-benchmark."""
 
 
 class SoundNetwork(Protocol):
-    """Says what a sound is: for the Fréchet distance, KL and the inception score."""
+    """Embeds and classifies sounds: for Fréchet distance, KL and inception score."""
 
     sample_rate_hz: int
 
@@ -24,7 +24,7 @@ class SoundNetwork(Protocol):
 
 
 class TextSoundNetwork(Protocol):
-    """Puts sounds and words into one space."""
+    """Embeds sounds and texts in one space."""
 
     sample_rate_hz: int
 
@@ -38,7 +38,7 @@ class TextSoundNetwork(Protocol):
 
 
 class VideoSoundNetwork(Protocol):
-    """Puts sounds and videos into one space."""
+    """Embeds sounds and videos in one space."""
 
     sample_rate_hz: int
 
@@ -52,12 +52,12 @@ class VideoSoundNetwork(Protocol):
 
 
 class SyncNetwork(Protocol):
-    """Says how far sound and picture are apart."""
+    """Estimates the offset between sound and picture."""
 
     sample_rate_hz: int
 
     def offset_logits(self, video: Path, waveform: np.ndarray) -> np.ndarray:
-        """Return logits (stretches, offsets) over the offsets of `formulas.OFFSETS_S`."""
+        """Return logits (sections, offsets) over the offsets of `formulas.OFFSETS_S`."""
         ...
 
 
@@ -66,15 +66,15 @@ Network = TypeVar("Network", covariant=True)
 
 @dataclass(frozen=True)
 class Adapter(Generic[Network]):
-    """How to find a network and to ask it.
+    """How to find and load a network.
 
     Attributes:
-        name: as in the metrics' names, such as `fd_panns`.
-        package: the module that must be importable; it is looked for and not imported until all is there.
-        install: what to install for it, for people.
-        files: what must be in the folder of weights, files or folders.
-        load: makes the network of that folder.
-        unready: says what else is missing, in a sentence, or None.
+        name: suffix of the metrics' names, such as `panns` in `fd_panns`.
+        package: module that must be importable; it is imported only if all files are present.
+        install: installation command shown to the user.
+        files: required files or folders in the weights folder.
+        load: loads the network from that folder.
+        unready: returns what else is missing, in a sentence, or None.
     """
 
     name: str

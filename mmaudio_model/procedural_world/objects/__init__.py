@@ -1,1 +1,1 @@
-"""The subjects of scenes, one a file: how each moves, looks, sounds and is called."""
+"""The subjects of scenes, one per file: motion, picture, sound and captions."""

@@ -65,7 +65,7 @@ class Ball:
 
     def _draw_at(self, canvas: Canvas, x: float, height: float, squeeze: float) -> None:
         canvas.shadow(x, self.radius, height=height)
-        # Rubber gives way; all flatten a hair, from the top, so the lowest point stays on the ground.
+        # Rubber is squeezed most; all flatten slightly from the top, so the lowest point stays on the ground.
         soft = 0.3 if self.material == "rubber" else 0.06
         squash = 1 - soft * squeeze
         rx, ry = self.radius / math.sqrt(squash), self.radius * squash
@@ -80,7 +80,7 @@ class Ball:
 
 
 def make_ball(rng: np.random.Generator, duration_s: float, setting: Setting, *, material: str) -> Ball:
-    """Draw a ball; a large one rings lower."""
+    """Draw the parameters of a ball; a large one has lower modes."""
     radius = rng.uniform(0.07, 0.125)
     throws = draw_throws(rng, duration_s, RESTITUTION[material])
     times = [time for throw in throws for time in throw.bounces_s]
@@ -106,7 +106,7 @@ def _globe(canvas: Canvas, x: float, y: float, rx: float, ry: float, colour: Col
 
 def _wood(canvas: Canvas, x: float, y: float, rx: float, ry: float, colour: Colour, turn: float) -> None:
     _globe(canvas, x, y, rx, ry, colour, 0.08)
-    for ring in (0.24, 0.46, 0.68):  # year rings about an end that turns with the ball
+    for ring in (0.24, 0.46, 0.68):  # growth rings around an axis that turns with the ball
         off = 0.28 * (1 - ring)
         centre_x, centre_y = x + off * rx * math.cos(turn), y + off * ry * math.sin(turn)
         canvas.ring(centre_x, centre_y, ring * rx, ring * ry, shade(colour, 0.55), 0.007)

@@ -119,7 +119,8 @@ class Car:
         speed = self.speed.at(time)
         engine = harmonic_tone(self.frequency_hz(time) / 2, ORDERS, sample_rate_hz)
         road = filtered_noise(rng, samples, sample_rate_hz, [(50, -10), (300, 0), (1500, -14), (8000, -40)])
-        return (0.55 + 0.45 * speed) * engine + 0.05 * speed * road
+        values: np.ndarray = (0.55 + 0.45 * speed) * engine + 0.05 * speed * road
+        return values
 
 
 def make_car(rng: np.random.Generator, duration_s: float, _setting: Setting) -> Car:

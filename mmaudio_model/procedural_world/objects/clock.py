@@ -83,7 +83,8 @@ class Clock:
 
     def sound(self, rng: np.random.Generator, samples: int, sample_rate_hz: int) -> np.ndarray:
         tick = strike_sound(rng, self.tick, self.events[0::2], samples, sample_rate_hz)
-        return 0.5 * (tick + strike_sound(rng, self.tock, self.events[1::2], samples, sample_rate_hz))
+        values: np.ndarray = 0.5 * (tick + strike_sound(rng, self.tock, self.events[1::2], samples, sample_rate_hz))
+        return values
 
 
 def make_clock(rng: np.random.Generator, duration_s: float, _setting: Setting) -> Clock:

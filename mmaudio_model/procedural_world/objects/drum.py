@@ -75,7 +75,8 @@ class Drum:
     def sound(self, rng: np.random.Generator, samples: int, sample_rate_hz: int) -> np.ndarray:
         slap = filtered_noise(rng, samples, sample_rate_hz, [(100, -20), (700, 0), (2500, -8), (8000, -24)])
         slap *= 0.12 * bursts(self.events, samples, sample_rate_hz, decay_s=0.025)
-        return strike_sound(rng, self.body, self.events, samples, sample_rate_hz) + slap
+        values: np.ndarray = strike_sound(rng, self.body, self.events, samples, sample_rate_hz) + slap
+        return values
 
 
 def make_drum(rng: np.random.Generator, duration_s: float, _setting: Setting) -> Drum:

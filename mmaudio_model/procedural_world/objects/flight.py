@@ -1,4 +1,4 @@
-"""The flight of a bouncing ball: thrown in from above the picture, bouncing ever lower, rolling away."""
+"""The flight of a bouncing ball: dropped from above the picture, bouncing, then rolling away."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 DROP = 1.15
-"""Height of the first fall, in picture heights: it starts above any picture."""
+"""Height of the first fall, in picture heights; starts above the picture."""
 SHORTEST_FLIGHT_S = 0.22
-"""A ball that would bounce sooner than this rolls on."""
+"""A ball whose next bounce would be shorter than this starts rolling."""
 SQUEEZE_S = 0.06
 
 

@@ -70,7 +70,8 @@ class Grass:
             rng, samples, sample_rate_hz, [(200, -40), (700, -8), (1300, 0), (2600, -12), (8000, -36)]
         )
         # Leaves join in as the wind gets up: the sound brightens with the gust.
-        return (0.05 + 0.24 * gust) * low + 0.22 * gust**2 * rustle
+        values: np.ndarray = (0.05 + 0.24 * gust) * low + 0.22 * gust**2 * rustle
+        return values
 
 
 def make_grass(rng: np.random.Generator, duration_s: float, _setting: Setting) -> Grass:

@@ -1,4 +1,4 @@
-"""A patrol van that stands with its siren on: the lamps show where the siren is in its wail."""
+"""A standing patrol van with its siren on: the lamps show the phase of the siren."""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ class Rain:
         ring = np.arange(int(0.02 * sample_rate_hz)) / sample_rate_hz
         click = np.exp(-ring / 0.003) * np.sin(2 * np.pi * 2300 * ring)
         drops = fftconvolve(falls * rng.exponential(1.0, samples), click)[:samples]
-        return 0.22 * intensity * hiss + 0.06 * drops
+        values: np.ndarray = 0.22 * intensity * hiss + 0.06 * drops
+        return values
 
 
 def make_rain(rng: np.random.Generator, duration_s: float, _setting: Setting) -> Rain:

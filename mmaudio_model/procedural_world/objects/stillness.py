@@ -1,4 +1,4 @@
-"""Silence: things that lie or drift, and none of them makes a sound."""
+"""Silence: objects that rest or drift without sound."""
 
 from __future__ import annotations
 

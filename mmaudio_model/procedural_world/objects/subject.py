@@ -1,4 +1,4 @@
-"""What every subject of a scene can do."""
+"""The interface of a scene's subject."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from mmaudio_model.procedural_world.event import Event
 
 
 class Subject(Protocol):
-    """Something that is seen and heard. A frozen dataclass; made by a function that draws its parameters."""
+    """A visible and audible object: a frozen dataclass whose parameters are drawn by its `make_` function."""
 
     @property
     def events(self) -> tuple[Event, ...]:
-        """Its impacts; none for what sounds all the time."""
+        """Impacts; empty for continuous sounds."""
         ...
 
     def captions(self) -> tuple[str, ...]:
-        """Return all ways to describe it, the plainest first."""
+        """Return all captions, the simplest first."""
         ...
 
     def draw(self, canvas: Canvas, time_s: float) -> None:
-        """Draw it as it is at this time."""
+        """Draw it at a time in seconds."""
         ...
 
     def sound(self, rng: np.random.Generator, samples: int, sample_rate_hz: int) -> np.ndarray:
-        """Return its sound, float64 (samples,), about 1 at its loudest; the generator is for noises only."""
+        """Return its sound, float64 (samples,), with a peak of about 1; the generator is only for noise."""
         ...

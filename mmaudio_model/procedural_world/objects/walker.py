@@ -1,4 +1,4 @@
-"""Somebody who walks to and fro: legs and shoes, whose sound depends on the ground."""
+"""A person walking to and fro: legs and shoes; the sound depends on the ground."""
 
 from __future__ import annotations
 
@@ -132,7 +132,8 @@ class Walker:
         share, centre_hz, decay_s = SCUFFS[self.ground]
         scuff = filtered_noise(rng, samples, sample_rate_hz, [(60, -40), (centre_hz, 0), (8 * centre_hz, -30)])
         scuff *= bursts(self.events, samples, sample_rate_hz, decay_s=decay_s) * 0.4 * share
-        return 0.8 * strike_sound(rng, self.body, self.events, samples, sample_rate_hz) + scuff
+        values: np.ndarray = 0.8 * strike_sound(rng, self.body, self.events, samples, sample_rate_hz) + scuff
+        return values
 
 
 def make_walker(rng: np.random.Generator, duration_s: float, setting: Setting) -> Walker:

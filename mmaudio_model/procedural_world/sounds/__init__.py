@@ -1,1 +1,1 @@
-"""How things sound: modal synthesis for impacts, filtered noise for textures, harmonics for what turns or wails."""
+"""Sound synthesis: modal synthesis for impacts, filtered noise for textures, harmonic tones for engines and sirens."""

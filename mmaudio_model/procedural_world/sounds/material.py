@@ -1,4 +1,4 @@
-"""What bodies are made of: frequencies and dampings of their modes."""
+"""Materials: frequencies and damping of the modes of struck bodies."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from mmaudio_model.procedural_world.sounds.modal import Body
 
 @dataclass(frozen=True)
 class Material:
-    """Modes as ratios to the lowest; ranges are what a body may draw. Times in seconds at the lowest mode."""
+    """Modes as ratios to the lowest; ranges are drawn per body. Times in seconds at the lowest mode."""
 
     lowest_hz: tuple[float, float]
     ratios: tuple[float, ...]
     t60_s: tuple[float, float]
     damping: float
-    """How much faster high modes die: t60 falls with ratio ** -damping."""
+    """Damping exponent: t60 falls with ratio ** -damping."""
     tilt: float
-    """How much weaker high modes start: weight falls with ratio ** -tilt."""
+    """Spectral tilt: the weight falls with ratio ** -tilt."""
     contact_s: float
     click: float
 

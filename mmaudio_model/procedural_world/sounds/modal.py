@@ -1,6 +1,6 @@
 """Modal synthesis: a struck body rings in its modes, each a damped cosine (van den Doel and Pai, 1998).
 
-The force of a blow is a pulse that a faster blow makes shorter, so strength sets level and brightness.
+A stronger impact has a shorter force pulse, so the strength determines level and brightness.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ NYQUIST_SHARE = 0.47
 ATTACK_S = 0.0004
 CLICK_S = 0.002
 CLICK_POWER = 1.6
-"""The click is the brightest part: it grows faster with strength than the ringing does."""
+"""The click is the brightest part; it grows faster with strength than the ringing."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """What is struck. Modes are (frequency in Hz, time to fall by 60 dB in seconds, weight)."""
+    """A struck body. Modes are (frequency in Hz, T60 in seconds, weight)."""
 
     modes: tuple[tuple[float, float, float], ...]
     contact_s: float
-    """How long the blow lasts at full strength: short for hard things."""
+    """Contact time in seconds at full strength; short for hard bodies."""
     click: float
-    """Share of the noise of the contact itself."""
+    """Relative level of the contact noise."""
 
 
 def strike_sound(
     rng: np.random.Generator, body: Body, events: Sequence[Event], samples: int, sample_rate_hz: int
 ) -> np.ndarray:
-    """Return the body's sound, float64 (samples,); a blow of strength 1 has a peak of about 1."""
+    """Return the body's sound, float64 (samples,); an impact of strength 1 has a peak of about 1."""
     clicks = [Event(event.time_s, event.strength**CLICK_POWER) for event in events]
-    sound = rng.standard_normal(samples) * bursts(clicks, samples, sample_rate_hz, decay_s=CLICK_S) * 0.4 * body.click
+    clicking = bursts(clicks, samples, sample_rate_hz, decay_s=CLICK_S)
+    sound: np.ndarray = rng.standard_normal(samples) * clicking * 0.4 * body.click
     modes = np.array([mode for mode in body.modes if mode[0] < NYQUIST_SHARE * sample_rate_hz]).reshape(-1, 3)
     if not len(modes) or not events:
         return sound
@@ -49,7 +50,7 @@ def strike_sound(
     for event in events:
         contact_s = body.contact_s * max(event.strength, 0.05) ** -0.5
         loudness = event.strength**1.1 * weight / (1 + (2 * frequency * contact_s) ** 2)
-        # Full strength keeps its level whatever the body; weaker blows lose their high modes.
+        # Normalised to equal level at full strength; weaker impacts lose their high modes.
         full = (weight / (1 + (2 * frequency * body.contact_s) ** 2)).sum()
         start = int(np.ceil(event.time_s * sample_rate_hz))
         end = min(start + len(time), samples)

@@ -24,7 +24,8 @@ def filtered_noise(
     points = np.array(spectrum)
     bins *= 10 ** (np.interp(np.log(frequency), np.log(points[:, 0]), points[:, 1]) / 20)
     noise = scipy.fft.irfft(bins, size)[:samples]
-    return noise / max(float(np.sqrt(np.mean(noise**2))), 1e-12)
+    values: np.ndarray = noise / max(float(np.sqrt(np.mean(noise**2))), 1e-12)
+    return values
 
 
 def bursts(

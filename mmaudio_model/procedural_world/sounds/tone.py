@@ -1,4 +1,4 @@
-"""Tones of things that turn or wail: harmonics of a frequency that changes."""
+"""Harmonic tones of varying fundamental frequency."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What training reads: clips, made by the procedural world or read from a folder of videos, kept in shards."""
+"""Training data: clips from the procedural world or from a folder of videos, stored in shards."""

@@ -1,4 +1,4 @@
-"""What people say of the videos in a folder: `NAME.txt` beside a video, `captions.csv` or `captions.jsonl`."""
+"""Reads captions of the videos in a folder: `NAME.txt` beside a video, `captions.csv` or `captions.jsonl`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ TABLE, LINES = "captions.csv", "captions.jsonl"
 
 
 def read_captions(folder: Path) -> Mapping[str, tuple[str, ...]]:
-    """Return the captions in the folder's `captions.csv` and `captions.jsonl`, by the video's path in the folder.
+    """Return the captions of `captions.csv` and `captions.jsonl`, keyed by the video's path relative to the folder.
 
-    The table has the columns `file` and `caption`, and as many rows a file as there are captions; a line of the other
-    is `{"file": ..., "caption": ...}` or `{"file": ..., "captions": [...]}`.
+    The CSV table has the columns `file` and `caption`, one row per caption. A line of the JSONL file is
+    `{"file": ..., "caption": ...}` or `{"file": ..., "captions": [...]}`.
 
     Raises:
-        TrainingDataError: a line cannot be understood, or names a file that is not there.
+        TrainingDataError: a line cannot be parsed, or names a file that does not exist.
     """
     captions: dict[str, list[str]] = defaultdict(list)
     for where, name, caption in (*_of_table(folder / TABLE), *_of_lines(folder / LINES)):
@@ -30,11 +30,11 @@ def read_captions(folder: Path) -> Mapping[str, tuple[str, ...]]:
     return {name: tuple(found) for name, found in captions.items()}
 
 
-def beside(video: Path) -> tuple[str, ...]:
-    """Return the captions in the text file of the same name beside a video, one a line; none if there is no file.
+def caption_file(video: Path) -> tuple[str, ...]:
+    """Return the captions of the text file with the video's name, one per line; empty if there is no such file.
 
     Raises:
-        TrainingDataError: it is not UTF-8.
+        TrainingDataError: the file is not UTF-8.
     """
     path = video.with_suffix(".txt")
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""One training clip: a stretch of video as the encoders see it, its sound, and what people would say of it."""
+"""A training clip: frames as the encoders read them, the sound, and captions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TrainingClip:
         waveform: float32 (samples,), in [-1, 1], at the variant's rate.
         clip_frames: uint8 (T, size, size, 3), RGB, at 8 fps.
         sync_frames: uint8 (F, size, size, 3), RGB, at 25 fps.
-        captions: one or more descriptions; training draws one each time.
+        captions: one or more; training draws one each time the clip is used.
     """
 
     name: str
@@ -30,7 +30,7 @@ class TrainingClip:
 
 @dataclass(frozen=True)
 class ClipShape:
-    """What all clips of a data set have in common."""
+    """Properties shared by all clips of a data set."""
 
     duration_s: float
     sample_rate_hz: int

@@ -1,18 +1,16 @@
-"""Training clips from a folder of videos with captions: each video is cut into stretches of one length.
+"""Training clips from a folder of videos with captions: each video is cut into clips of one length.
 
-Every video is looked through first, with pictures of a few pixels: what has no sound, is too short or is damaged is
-left out, and said, before hours of work begin. What was found is kept beside the clips, so that a preparation that
-goes on later goes on with the same clips in the same order.
+Every video is scanned first, at a few pixels per frame, so that videos without sound, too short or damaged are reported
+before hours of processing. The list of clips is saved beside them, so a resumed preparation makes the same clips in the
+same order.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -21,20 +19,21 @@ from mmaudio_model.errors import MediaError, TrainingDataError
 from mmaudio_model.media.frames import VideoFrames, read_video_frames
 from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.media.sound import read_sound
-from mmaudio_model.training.data.captions import beside, read_captions
+from mmaudio_model.training.data.captions import caption_file, read_captions
 from mmaudio_model.training.data.clip import ClipShape, TrainingClip
+from mmaudio_model.training.data.pool import map_in_processes
 
 SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts"})
-FOUND = "found.json"
-LOOK_SIZE = 8
-"""Side in pixels of the pictures that are only looked at to see whether they are there."""
+SCAN_RESULT = "scan.json"
+SCAN_SIZE = 8
+"""Side in pixels of the frames decoded while scanning."""
 MISSING_S = 0.1
-"""A stretch may end this much early: its last frame is repeated, its sound ends in silence."""
+"""A clip may end this much early: its last frame is repeated and its sound is padded with silence."""
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """A part of a video that becomes a clip."""
+class Section:
+    """A section of a video that becomes a clip."""
 
     file: str
     start_s: float
@@ -46,113 +45,111 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A video, or a part of one, that does not become a clip, and why."""
+class SkippedVideo:
+    """A video, or a section of one, that was skipped, and the reason."""
 
     file: str
     start_s: float
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
-class Found:
-    """What lies in a folder."""
+class ScannedFolder:
+    """The clips of a folder and what was skipped."""
 
-    stretches: tuple[Stretch, ...]
-    left_out: tuple[LeftOut, ...]
+    sections: tuple[Section, ...]
+    skipped: tuple[SkippedVideo, ...]
 
     @property
     def names(self) -> list[str]:
-        return [stretch.name for stretch in self.stretches]
+        return [section.name for section in self.sections]
 
     @property
     def without_captions(self) -> int:
-        return sum(not stretch.captions for stretch in self.stretches)
+        return sum(not section.captions for section in self.sections)
 
 
 @dataclass(frozen=True)
 class FolderClips:
-    """Makes the clip of a stretch's name; picklable."""
+    """Callable that reads a clip by its section's name; picklable."""
 
     folder: Path
     shape: ClipShape
-    stretches: dict[str, Stretch]
+    sections: dict[str, Section]
     limits: MediaLimits
 
     @classmethod
-    def of(cls, folder: Path, shape: ClipShape, found: Found, limits: MediaLimits) -> FolderClips:
-        return cls(folder, shape, {stretch.name: stretch for stretch in found.stretches}, limits)
+    def of(cls, folder: Path, shape: ClipShape, found: ScannedFolder, limits: MediaLimits) -> FolderClips:
+        return cls(folder, shape, {section.name: section for section in found.sections}, limits)
 
     def __call__(self, name: str) -> TrainingClip:
-        stretch = self.stretches[name]
+        section = self.sections[name]
         try:
-            waveform = _sound(self.folder / stretch.file, stretch.start_s, self.shape, self.limits)
-            frames = _frames(self.folder / stretch.file, stretch.start_s, self.shape, self.limits)
+            waveform = _sound(self.folder / section.file, section.start_s, self.shape, self.limits)
+            frames = _frames(self.folder / section.file, section.start_s, self.shape, self.limits)
         except (MediaError, OSError) as exc:
             raise TrainingDataError(
-                f"{stretch.file} could be read before and cannot now: {exc} Put it back, or delete the folder of the "
-                "clips to begin anew."
+                f"{section.file} was readable during the scan and is not any more: {exc} Restore it, or delete "
+                "the clips folder to start again."
             ) from exc
         return TrainingClip(
             name,
-            _filled(waveform, self.shape.samples),
-            _repeated(frames.clip, self.shape.clip_count),
-            _repeated(frames.sync, self.shape.sync_count),
-            stretch.captions,
+            _pad_sound(waveform, self.shape.samples),
+            _pad_frames(frames.clip, self.shape.clip_count),
+            _pad_frames(frames.sync, self.shape.sync_count),
+            section.captions,
         )
 
 
-def find_clips(
+def scan_folder(
     folder: Path,
     shape: ClipShape,
     *,
     limits: MediaLimits,
     processes: int = 1,
     on_video: Callable[[int, int], None] = lambda _done, _all: None,
-) -> Found:
-    """Look through all videos below a folder, in order of their names.
+) -> ScannedFolder:
+    """Scan all videos below a folder, sorted by name.
 
     Args:
-        on_video: told how many videos were looked through, and of how many.
+        on_video: called with (videos scanned, videos in total).
 
     Raises:
-        TrainingDataError: there is no video, none can be used, or the captions cannot be understood.
+        TrainingDataError: there is no video, none is usable, or the captions cannot be parsed.
     """
     if not folder.is_dir():
-        raise TrainingDataError(f"Got {folder}, which is no folder; give one with videos in it.")
+        raise TrainingDataError(f"Got {folder}, which is not a folder; give a folder of videos.")
     files = sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES and path.is_file()
     )
     if not files:
-        raise TrainingDataError(f"Got {folder}, in which no video lies ({', '.join(sorted(SUFFIXES))}).")
-    told = read_captions(folder)
-    captions = {file: told.get(file, ()) + beside(folder / file) for file in files}
-    stretches: list[Stretch] = []
-    left_out: list[LeftOut] = []
-    # Spawned: a forked child of a process that uses torch's threads can hang.
-    with ProcessPoolExecutor(max(1, processes), mp_context=get_context("spawn")) as pool:
-        look = partial(look_through, folder, shape, limits)
-        for done, (file, (starts, bad)) in enumerate(zip(files, pool.map(look, files), strict=True), 1):
-            stretches += [Stretch(file, start_s, captions[file]) for start_s in starts]
-            left_out += bad
-            on_video(done, len(files))
-    if not stretches:
+        raise TrainingDataError(f"Got {folder}, which contains no video ({', '.join(sorted(SUFFIXES))}).")
+    listed = read_captions(folder)
+    captions = {file: listed.get(file, ()) + caption_file(folder / file) for file in files}
+    sections: list[Section] = []
+    skipped: list[SkippedVideo] = []
+    results = map_in_processes(partial(scan_video, folder, shape, limits), files, processes=processes)
+    for done, (file, (starts, bad)) in enumerate(zip(files, results, strict=True), 1):
+        sections += [Section(file, start_s, captions[file]) for start_s in starts]
+        skipped += bad
+        on_video(done, len(files))
+    if not sections:
         raise TrainingDataError(
-            f"None of the {len(files)} videos in {folder} can be used. The first: {left_out[0].file}: {left_out[0].why}"
+            f"None of the {len(files)} videos in {folder} is usable. The first: {skipped[0].file}: {skipped[0].reason}"
         )
-    return Found(tuple(stretches), tuple(left_out))
+    return ScannedFolder(tuple(sections), tuple(skipped))
 
 
-def find_once(clips: Path, search: Callable[[], Found]) -> Found:
-    """Return what a former preparation into `clips` found, or else search and keep it there."""
-    path = clips / FOUND
+def scan_once(clips: Path, search: Callable[[], ScannedFolder]) -> ScannedFolder:
+    """Return the scan result saved in `clips` by an earlier run, or scan now and save it there."""
+    path = clips / SCAN_RESULT
     if path.exists():
         content = json.loads(path.read_text())
-        return Found(
-            tuple(Stretch(**{**each, "captions": tuple(each["captions"])}) for each in content["stretches"]),
-            tuple(LeftOut(**each) for each in content["left_out"]),
+        return ScannedFolder(
+            tuple(Section(**{**each, "captions": tuple(each["captions"])}) for each in content["sections"]),
+            tuple(SkippedVideo(**each) for each in content["skipped"]),
         )
     found = search()
     clips.mkdir(parents=True, exist_ok=True)
@@ -162,30 +159,32 @@ def find_once(clips: Path, search: Callable[[], Found]) -> Found:
     return found
 
 
-def look_through(folder: Path, shape: ClipShape, limits: MediaLimits, file: str) -> tuple[list[float], list[LeftOut]]:
-    """Return where the usable stretches of a video begin, in seconds, and what cannot be used."""
-    small = ClipShape(shape.duration_s, shape.sample_rate_hz, LOOK_SIZE, LOOK_SIZE)
+def scan_video(
+    folder: Path, shape: ClipShape, limits: MediaLimits, file: str
+) -> tuple[list[float], list[SkippedVideo]]:
+    """Return the start times of the usable sections of a video, in seconds, and what was skipped."""
+    small = ClipShape(shape.duration_s, shape.sample_rate_hz, SCAN_SIZE, SCAN_SIZE)
     starts: list[float] = []
-    bad: list[LeftOut] = []
+    bad: list[SkippedVideo] = []
     start_s = 0.0
     while True:
         path = folder / file
         try:
-            # Sound first: it is quick to read, and it is what most useless videos lack.
-            heard_s = len(_sound(path, start_s, small, limits)) / shape.sample_rate_hz
-            if heard_s < shape.duration_s - MISSING_S:
+            # Sound first: it is quick to read, and most unusable videos have none.
+            sound_s = len(_sound(path, start_s, small, limits)) / shape.sample_rate_hz
+            if sound_s < shape.duration_s - MISSING_S:
                 if not (starts or bad):
-                    bad.append(LeftOut(file, start_s, _too_short("sound", heard_s, shape)))
+                    bad.append(SkippedVideo(file, start_s, _too_short("sound", sound_s, shape)))
                 return starts, bad
             frames = _frames(path, start_s, small, limits)
             if frames.duration_s < shape.duration_s - MISSING_S:
-                bad.append(LeftOut(file, start_s, _too_short("picture", frames.duration_s, shape)))
+                bad.append(SkippedVideo(file, start_s, _too_short("picture", frames.duration_s, shape)))
             elif frames.warnings:
-                bad.append(LeftOut(file, start_s, frames.warnings[0]))
+                bad.append(SkippedVideo(file, start_s, frames.warnings[0]))
             else:
                 starts.append(start_s)
         except (MediaError, OSError) as exc:
-            bad.append(LeftOut(file, start_s, str(exc)))
+            bad.append(SkippedVideo(file, start_s, str(exc)))
             return starts, bad
         start_s += shape.duration_s
 
@@ -217,9 +216,9 @@ def _frames(path: Path, start_s: float, shape: ClipShape, limits: MediaLimits) -
         )
 
 
-def _filled(waveform: np.ndarray, samples: int) -> np.ndarray:
+def _pad_sound(waveform: np.ndarray, samples: int) -> np.ndarray:
     return np.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
 
 
-def _repeated(frames: np.ndarray, count: int) -> np.ndarray:
+def _pad_frames(frames: np.ndarray, count: int) -> np.ndarray:
     return frames[np.minimum(np.arange(count), len(frames) - 1)]

@@ -1,26 +1,25 @@
-"""Fills shards with clips, several processes at once; what is there already is kept."""
+"""Writes clips into shards in several processes; existing shards are kept."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from mmaudio_model.errors import TrainingDataError
 from mmaudio_model.training.data.clip import ClipShape, TrainingClip
+from mmaudio_model.training.data.pool import map_in_processes
 from mmaudio_model.training.data.shards import HEADER, write_shard
 
 CLIPS_A_SHARD = 64
 SOURCE = "source.json"
 
 MakeClip = Callable[[str], TrainingClip]
-"""Makes the clip of a name; picklable, since other processes call it."""
+"""Makes the clip with a given name; picklable, since worker processes call it."""
 
 
 def prepare(
@@ -35,7 +34,7 @@ def prepare(
     """Write the clips of these names into shards below `folder`.
 
     Args:
-        on_shard: told how many clips are there and how many there will be.
+        on_shard: called with (clips written, clips in total).
 
     Raises:
         TrainingDataError: the folder holds clips of another shape.
@@ -53,22 +52,21 @@ def prepare(
     }
     done = len(names) - sum(len(block) for block in missing.values())
     on_shard(done, len(names))
-    # Spawned: a forked child of a process that uses torch's threads can hang.
-    with ProcessPoolExecutor(max(1, processes), mp_context=get_context("spawn")) as pool:
-        for count in pool.map(partial(_write, make_clip), missing.keys(), missing.values()):
-            done += count
-            on_shard(done, len(names))
+    counts = map_in_processes(partial(_write, make_clip), missing.keys(), missing.values(), processes=processes)
+    for count in counts:
+        done += count
+        on_shard(done, len(names))
 
 
 def read_shape(folder: Path) -> ClipShape:
-    """Return what the clips of a prepared folder have in common.
+    """Return the properties shared by the clips of a prepared folder.
 
     Raises:
         TrainingDataError: the folder was not prepared.
     """
     source = folder / SOURCE
     if not source.exists():
-        raise TrainingDataError(f"Got {folder}, which holds no {SOURCE}; make it: mmaudio train prepare")
+        raise TrainingDataError(f"Got {folder}, which has no {SOURCE}; create it with: mmaudio train prepare")
     return ClipShape(**json.loads(source.read_text()))
 
 

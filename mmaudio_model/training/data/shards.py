@@ -1,7 +1,7 @@
-"""Memory-mapped shards: a folder of folders, each with one array a field and one line a clip.
+"""Memory-mapped shards: a folder per shard, with one array per field and one metadata entry per clip.
 
-A shard is written under another name and renamed when it is whole, so a preparation that was interrupted goes on where
-it stopped, and a reader never sees half a shard. Arrays are mapped, not read: a data set may be larger than memory.
+A shard is written under a temporary name and renamed when complete, so an interrupted preparation resumes and a reader
+never sees a partial shard. Arrays are memory-mapped: a data set may be larger than memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HEADER = "shard.json"
 
 
 def write_shard(folder: Path, arrays: Iterable[Mapping[str, np.ndarray]], lines: Sequence[Mapping[str, Any]]) -> None:
-    """Write one shard of len(lines) clips; every clip's arrays have the same names, shapes and dtypes."""
+    """Write one shard of len(lines) clips; all clips have arrays of the same names, shapes and dtypes."""
     draft = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -43,16 +43,16 @@ class Shards:
     """All shards of a data set as one sequence of clips.
 
     Args:
-        folder: where the shards lie.
+        folder: contains the shards.
 
     Raises:
-        TrainingDataError: there is none, or they do not fit together.
+        TrainingDataError: there is none, or their fields or shapes differ.
     """
 
     def __init__(self, folder: Path) -> None:
         headers = sorted(folder.glob(f"*/{HEADER}"))
         if not headers:
-            raise TrainingDataError(f"Got {folder}, in which no shard lies; make some: mmaudio train prepare")
+            raise TrainingDataError(f"Got {folder}, which contains no shards; create them with: mmaudio train prepare")
         self.folder = folder
         self.lines: list[dict[str, Any]] = []
         self._arrays: list[dict[str, np.ndarray]] = []
@@ -66,13 +66,13 @@ class Shards:
             self._starts.append(len(self.lines))
         shapes = {tuple(sorted((name, a.shape[1:], str(a.dtype)) for name, a in s.items())) for s in self._arrays}
         if len(shapes) != 1:
-            raise TrainingDataError(f"The shards in {folder} hold different fields or shapes; prepare them anew.")
+            raise TrainingDataError(f"The shards in {folder} have different fields or shapes; prepare them again.")
 
     def __len__(self) -> int:
         return len(self.lines)
 
     def get(self, field: str, index: int) -> np.ndarray:
-        """Return one clip's array, mapped.
+        """Return one clip's array, memory-mapped.
 
         Raises:
             TrainingDataError: the shards have no such field.
@@ -80,8 +80,11 @@ class Shards:
         shard = int(np.searchsorted(self._starts, index, side="right")) - 1
         arrays = self._arrays[shard]
         if field not in arrays:
-            raise TrainingDataError(f"The shards in {self.folder} have no {field!r}; they have {', '.join(arrays)}.")
-        return arrays[field][index - self._starts[shard]]
+            raise TrainingDataError(
+                f"The shards in {self.folder} have no field {field!r}; they have {', '.join(arrays)}."
+            )
+        values: np.ndarray = arrays[field][index - self._starts[shard]]
+        return values
 
     def batch(self, field: str, indices: Sequence[int]) -> np.ndarray:
         """Return several clips' arrays, stacked."""

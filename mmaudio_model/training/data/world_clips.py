@@ -1,4 +1,4 @@
-"""Training clips from the procedural world, seen as a file of some frame rate and aspect ratio would show them."""
+"""Training clips from the procedural world, sampled as from a video file of some frame rate and aspect ratio."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mmaudio_model.training.data.clip import ClipShape, TrainingClip
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
 
 VIEWING_STREAM = 2
-"""Names the generator of frame rate and shape: the seed's own draws the scene, stream 1 its noises."""
+"""Stream of the random generator for frame rate and aspect ratio; the scene uses the plain seed, its noise stream 1."""
 SOURCE_FPS = (24, 25, 30, 60)
 ASPECTS = (1.0, 4 / 3, 16 / 9)
 MARGIN = 1.1
-"""Pictures are drawn this much larger than the larger square, so that resizing softens them as it does real ones."""
+"""Frames are rendered this much larger than the larger encoder input, so resizing softens them as in real video."""
 
 
 def world_clip(seed: int, shape: ClipShape) -> TrainingClip:
-    """Return the clip of a training seed.
+    """Return the clip for a training seed.
 
     Raises:
         RequestInvalidError: the seed is held out for evaluation.
@@ -39,7 +39,7 @@ def world_clip(seed: int, shape: ClipShape) -> TrainingClip:
 
 
 def seen_frames(scene: Scene, shape: ClipShape, *, fps: int, aspect: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return both encoders' frames of a scene, as if it had been a video of this rate and aspect ratio."""
+    """Return both encoders' frames of a scene, sampled as from a video of this frame rate and aspect ratio."""
     height = round(MARGIN * max(shape.clip_size, shape.sync_size) / 2) * 2
     painter = Painter(scene, height, round(height * aspect / 2) * 2)
     clip_shown = [int(index * fps / CLIP_FPS + 1e-9) for index in range(shape.clip_count)]

@@ -1,9 +1,9 @@
-"""First filters of the synchronisation encoder: principal components of the data's own patches, whitened.
+"""Initial filters of the synchronisation encoder: whitened principal components of patches of the data.
 
-Random filters see little but a patch's mean, since pictures are smooth, and what moves is buried under what stands
-still. So half of the filters begin as components of the mean of a token's two frames and half as components of their
-difference, each of unit variance (Coates and Ng 2012 on whitening before learning features). With random ones the small
-encoder had learned nothing of when a ball hits after 500 steps.
+Pictures are smooth, so random filters respond mostly to a patch's mean, and the static picture drowns the motion. Half
+of the filters start as components of the mean of a token's two frames and half as components of their difference, each
+scaled to unit variance (Coates and Ng 2012 on whitening before feature learning). With random filters, the small
+encoder had not learned the timing of impacts after 500 steps.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from mmaudio_model.training.data.shards import Shards
 
 CLIPS, PATCHES_A_CLIP = 512, 48
 SMALLEST_VARIANCE = 1e-3
-"""Components that vary less, a share of the largest, are not blown up."""
+"""Floor of a component's variance, as a share of the largest; components below it are not amplified further."""
 NOTHING_VARIES = 1e-6
-"""A variance of pixels in [-1, 1] that is as good as none: pictures of one colour."""
+"""Absolute floor of the variance, for pictures of one colour; pixels are in [-1, 1]."""
 SEED = 0
 
 
@@ -36,11 +36,12 @@ def initialise_from_patches(network: SynchformerVisual, shards: Shards) -> None:
     weight[: width - half] = still.unflatten(1, (3, 1, patch, patch)).expand(-1, -1, 2, -1, -1) / 2
     moving = moving.unflatten(1, (3, patch, patch))
     weight[width - half :, :, 0], weight[width - half :, :, 1] = -moving, moving
+    assert bias is not None
     bias.copy_(-torch.cat([still_shift, moving_shift]))
 
 
 def _whitening(samples: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Return filters (count, values) and what they say of the mean sample, for unit variance."""
+    """Return whitening filters (count, values) and their response to the mean sample, (count,)."""
     flat = samples.flatten(1).double()
     mean = flat.mean(0)
     variances, components = torch.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))

@@ -1,7 +1,7 @@
-"""CLIP's two towers: pictures and captions of the same clip are drawn together (Radford et al. 2021, arXiv 2103.00020).
+"""Training of CLIP's two towers with the contrastive loss (Radford et al. 2021, arXiv 2103.00020).
 
-The model reads the words' states, not a pooled feature; so the projection and the temperature that the loss needs live
-here alone, and the published files carry theirs without use.
+The model uses the token states, not a pooled text feature, so the projection and the temperature that the loss needs
+exist only during training; those in the published files are unused.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from mmaudio_model.variants import Variant
 
 FIRST_TEMPERATURE, SHARPEST = 0.07, 0.01
 BRIGHTNESS = 0.2
-"""Pictures are made up to this much brighter or darker."""
+"""Pictures are brightened or darkened by up to this share."""
 
 
 class ClipTraining(nn.Module):
-    """Forward gives the losses of a batch of pictures and their captions."""
+    """Forward returns the losses of a batch of pictures and their captions."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
@@ -38,19 +38,19 @@ class ClipTraining(nn.Module):
         self.text.token_embedding.weight.requires_grad_(True)
         self.text_projection = nn.Parameter(torch.randn(sizes.text_width, sizes.embed_dim) / sizes.text_width**0.5)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / FIRST_TEMPERATURE)))
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
+        self.mean = nn.Buffer(torch.tensor(MEAN)[:, None, None], persistent=False)
+        self.std = nn.Buffer(torch.tensor(STD)[:, None, None], persistent=False)
 
     def forward(self, batch: Batch) -> Losses:
         pictures = batch["pictures"].permute(0, 3, 1, 2).float() / 255 * batch["brightness"][:, None, None, None]
         images = F.normalize(self.image((pictures.clamp(max=1.0) - self.mean) / self.std).float(), dim=-1)
         tokens = batch["tokens"]
         states = self.text(tokens)
-        # The state behind the last word has read them all; the end mark has the largest id.
+        # The state of the end token has attended to all tokens; it has the largest id.
         ends = states[torch.arange(len(tokens), device=tokens.device), tokens.argmax(-1)]
         words = F.normalize((ends @ self.text_projection).float(), dim=-1)
         logits = images @ words.T * self.logit_scale.clamp(max=math.log(1 / SHARPEST)).exp()
-        # Several clips of a batch may have the very same caption: each of them is right.
+        # Clips of a batch with identical captions are all positives.
         same = (tokens[:, None] == tokens[None]).all(-1).float()
         wanted = same / same.sum(-1, keepdim=True)
         loss = 0.5 * (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted))
@@ -83,6 +83,6 @@ class ClipTask:
 
 
 def draw_caption(shards: Shards, index: int, draw: Draw) -> str:
-    """Return one of a clip's captions; empty where it has none."""
+    """Return a random caption of the clip; empty if it has none."""
     captions = shards.lines[index]["captions"] or [""]
     return str(captions[int(draw.numpy.integers(len(captions)))])

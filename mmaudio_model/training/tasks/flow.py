@@ -1,7 +1,7 @@
-"""The flow network: conditional flow matching on straight paths (Lipman et al. 2023, arXiv 2210.02747).
+"""Training of the flow network: conditional flow matching on straight paths (Lipman et al. 2023, arXiv 2210.02747).
 
-Times are drawn log-normally, as MMAudio draws them (Esser et al. 2024, arXiv 2403.03206). Conditions are left out at
-random, together and each alone: guidance needs the first, text-to-audio and prompts of nothing the second.
+Times are drawn from a logit-normal distribution, as in MMAudio (Esser et al. 2024, arXiv 2403.03206). Conditions are
+dropped at random, jointly (for classifier-free guidance) and separately (for text-to-audio and empty prompts).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ KEPT: Mapping[tuple[bool, bool, bool], float] = MappingProxyType(
         (False, True, True): 0.03,  # `mask_away_clip`
     }
 )
-"""How often frames, motion and words are kept, (clip, sync, text)."""
+"""Probability of each combination of kept conditions, (clip, sync, text)."""
 SEGMENT_S = SEGMENT_STRIDE / SYNC_FPS
 CROP_SHARE = 0.5
-"""Of the batches: crops of a third or two thirds of the clip, so that other lengths than the data's work as well."""
+"""Share of batches that are crops of a third or two thirds of the clip, so that other durations work as well."""
 
 
 class FlowTraining(nn.Module):
-    """Forward gives the losses of a batch of latents and features."""
+    """Forward returns the losses of a batch of latents and features."""
 
     def __init__(self, flow: FlowNetwork) -> None:
         super().__init__()
@@ -64,8 +64,8 @@ class FlowTask:
     """Trains the flow network on extracted features.
 
     Args:
-        flow: filled already when it is fine-tuned; None: made anew.
-        empty_text: features of the empty text, (77, text_dim), for a network that is made anew.
+        flow: the network to fine-tune; None: create one.
+        empty_text: features of the empty text, (77, text_dim); needed to create a network.
     """
 
     parts = MappingProxyType({"flow": "flow"})
@@ -74,7 +74,7 @@ class FlowTask:
         self, variant: Variant, features: Shards, *, flow: FlowNetwork | None = None, empty_text: Tensor | None = None
     ) -> None:
         self._features = features
-        # Where a token is not a frame (docs/adr/0004) a part of the clip has other tokens than the clip has there.
+        # Unless a token is one frame (docs/adr/0004), the tokens of a crop differ from a crop of the clip's tokens.
         self._crop_share = CROP_SHARE if variant.sync.token_a_frame else 0.0
         self._latents_a_segment = SEGMENT_S * variant.sample_rate_hz / variant.mode.hop / 2
         if flow is None:
@@ -85,9 +85,9 @@ class FlowTask:
     def draw_batch(self, draw: Draw, size: int, *, validation: bool) -> Batch:
         indices = draw_clips(self._features, draw, size, validation=validation)
         whole = validation or draw.numpy.random() >= self._crop_share
-        stretch = _Stretch.drawn(self._features, draw, self._latents_a_segment, whole=whole)
+        crop = _Crop.draw(self._features, draw, self._latents_a_segment, whole=whole)
         mean, std, clip, sync = (
-            stretch.of(self._read(name, indices), rate)
+            crop.of(self._read(name, indices), rate)
             for name, rate in (
                 ("latent_mean", self._latents_a_segment),
                 ("latent_std", self._latents_a_segment),
@@ -113,24 +113,24 @@ class FlowTask:
         return torch.from_numpy(self._features.batch(name, indices).astype(np.float32))
 
 
-class _Stretch:
-    """A part of a clip, from one segment's start to another's; None: all of it."""
+class _Crop:
+    """A crop of a clip that starts and ends on segment boundaries; None: the whole clip."""
 
     def __init__(self, segments: tuple[int, int] | None) -> None:
         self._segments = segments
 
     @classmethod
-    def drawn(cls, features: Shards, draw: Draw, latents_a_segment: float, *, whole: bool) -> _Stretch:
-        # Whole segments only: behind the last there may be sound for which there are no frames.
+    def draw(cls, features: Shards, rng: Draw, latents_a_segment: float, *, whole: bool) -> _Crop:
+        # Whole segments only: after the last there may be sound without frames.
         segments = int(features.get("latent_mean", 0).shape[0] / latents_a_segment + 1e-6)
         if whole or segments < 3:
             return cls(None)
-        length = max(1, round(segments * int(draw.numpy.integers(1, 3)) / 3))
-        start = int(draw.numpy.integers(0, segments - length + 1))
+        length = max(1, round(segments * int(rng.numpy.integers(1, 3)) / 3))
+        start = int(rng.numpy.integers(0, segments - length + 1))
         return cls((start, length))
 
     def of(self, values: Tensor, per_segment: float) -> Tensor:
-        """Cut a stream, (B, tokens, D), of so many tokens a segment."""
+        """Crop a stream, (B, tokens, D), with `per_segment` tokens per segment."""
         if self._segments is None:
             return values
         start, length = self._segments
@@ -140,7 +140,7 @@ class _Stretch:
 
 @torch.no_grad()
 def new_flow(variant: Variant, features: Shards, empty_text: Tensor) -> FlowNetwork:
-    """Make a network with first values, the latents' statistics, and what CLIP says of the empty text."""
+    """Create a network with initial values, the latent statistics, and CLIP's features of the empty text."""
     flow = FlowNetwork(variant.flow, variant.mode.latent_channels)
     initialise(flow, "flow")
     mean, std = latent_statistics(features)

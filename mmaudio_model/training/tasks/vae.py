@@ -1,6 +1,6 @@
-"""The VAE: log-mel spectrograms to latents and back. Reconstruction, and a little KL divergence.
+"""Training of the VAE on log-mel spectrograms: reconstruction and a small KL term.
 
-The filters are normalised in every forward pass, as EDM2 trains them (arXiv 2312.02696): the checkpoint holds them raw.
+Filters are normalised in every forward pass, as in EDM2 (arXiv 2312.02696); the checkpoint holds raw filters.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CROP_FRAMES = 256
 """Mel frames of a training crop; even, since a latent token is two of them."""
 KL_WEIGHT = 5e-4
 LINES_WEIGHT = 4.0
-"""For each decade by which a band stands out among its neighbours. Lines are few; without it, those of glass and metal,
-short and rare, were smoothed away, and they are what tells them from wood."""
+"""Extra loss weight per decade by which a band exceeds its neighbours. Without it the short, rare spectral lines of
+glass and metal were smoothed away, and with them the difference to wood."""
 NEIGHBOURS = 9
 STANDS_OUT_AT_MOST = 2.0
 STATISTICS_CLIPS = 256
@@ -37,7 +37,7 @@ class _NormalisedFilters(nn.Module):
 
 
 class VaeTraining(nn.Module):
-    """Forward gives the losses of a batch of waveforms."""
+    """Forward returns the losses of a batch of waveforms."""
 
     def __init__(self, variant: Variant, shards: Shards) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class VaeTraining(nn.Module):
             mel = self.mel(batch["waveform"])
         mean, std = self.vae.encode(mel)
         decoded = self.vae.decode(mean + std * batch["noise"])
-        # Measured in standard deviations of each band, so that quiet bands count as much as loud ones.
+        # In standard deviations of each band, so quiet bands count as much as loud ones.
         error = (decoded - mel) / self.vae.data_std
         weight = 1 + LINES_WEIGHT * lines(mel)
         reconstruction = (weight * (error.abs() + 0.5 * error.square())).mean()
@@ -82,14 +82,14 @@ class VaeTask:
 
 
 def lines(mel: Tensor) -> Tensor:
-    """Return by how much each band of a log-mel spectrogram (B, bands, L) stands out among those beside it, 0 to 2."""
+    """Return by how much each band of a log-mel (B, bands, L) exceeds the mean of its neighbours, clipped to 0..2."""
     around = F.avg_pool1d(mel.transpose(1, 2), NEIGHBOURS, 1, NEIGHBOURS // 2, count_include_pad=False).transpose(1, 2)
     return (mel - around).clamp(0, STANDS_OUT_AT_MOST)
 
 
 @torch.no_grad()
 def mel_statistics(mel: MelSpectrogram, shards: Shards) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each band over the first clips, each (1, bands, 1)."""
+    """Return mean and standard deviation of each band over the first clips, float32 (1, bands, 1)."""
     count = min(STATISTICS_CLIPS, len(shards))
     values = torch.cat([mel(waveforms(shards, [index])) for index in range(count)])
     return values.mean((0, 2), keepdim=True), values.std((0, 2), keepdim=True).clamp(min=LOWEST_STD)

@@ -1,6 +1,6 @@
-"""The vocoder: log-mel spectrograms to waveforms, judged by spectra at several resolutions.
+"""Training of the vocoder: log-mel spectrograms to waveforms, with a multi-resolution spectral loss.
 
-Half of each batch's spectrograms went through the VAE first, if one is given: those are what the vocoder will get.
+If a VAE is given, half of each batch's spectrograms are VAE reconstructions, as at inference.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from mmaudio_model.variants import Variant
 CROP_FRAMES = 24
 MEL_WEIGHT = 2.0
 RESOLUTIONS = ((64, 16), (256, 64), (512, 128), (1024, 256))
-"""FFT size and hop, in samples. The shortest tells when, the longest which pitch."""
+"""FFT size and hop in samples. Short windows resolve time, long windows pitch."""
 LOG_FLOOR = 1e-4
 QUIETEST_RMS = 1e-3
 QUIET_SHARE = 0.1
 
 
 class VocoderTraining(nn.Module):
-    """Forward gives the losses of a batch of waveforms."""
+    """Forward returns the losses of a batch of waveforms."""
 
     def __init__(self, variant: Variant, vae: Vae | None) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class VocoderTraining(nn.Module):
 
 
 class VocoderTask:
-    """Trains the vocoder on random crops of the clips' sound; silent crops are rare."""
+    """Trains the vocoder on random crops of the clips' sound; most silent crops are rejected."""
 
     parts = MappingProxyType({"vocoder": "vocoder"})
 
@@ -91,4 +91,5 @@ def spectral_distance(made: Tensor, wanted: Tensor) -> Tensor:
 
 def _magnitude(sound: Tensor, n_fft: int, hop: int, window: Tensor) -> Tensor:
     spectrum = torch.stft(sound, n_fft, hop, window=window, return_complex=True)
-    return (spectrum.real.square() + spectrum.imag.square() + 1e-10).sqrt() * (2 / n_fft**0.5)
+    out: Tensor = (spectrum.real.square() + spectrum.imag.square() + 1e-10).sqrt() * (2 / n_fft**0.5)
+    return out

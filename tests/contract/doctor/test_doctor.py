@@ -19,7 +19,7 @@ from jobs.cli.doctor import doctor
 from jobs.db.database import Database
 from jobs.db.tables import Artifact, Job, Upload
 from jobs.doctor.objects import ObjectsCheck
-from jobs.lifecycle import State
+from jobs.lifecycle import ArtifactKind, State
 from jobs.queue import Broker
 from jobs.request import JobRequest
 from jobs.service import attempts
@@ -31,10 +31,9 @@ from jobs.service.workers import register_worker
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
-from local_services.postgres import postgres_database
 from local_services.s3 import CREDENTIALS
 from local_services.valkey import valkey_server
-from migrations.upgrade import upgrade
+from tests.databases import migrated_postgres, migrated_sqlite
 
 
 @dataclass
@@ -61,7 +60,7 @@ class Harness:
         job_id = self.submit()
         claim, key = self.claim(job_id), f"jobs/{job_id}/1/audio.flac"
         self.put(key)
-        artifact = NewArtifact("audio.flac", "audio", "flac", "audio/flac", key, 5, "0" * 64, 8.0, 0, 7)
+        artifact = NewArtifact("audio.flac", ArtifactKind.AUDIO, "flac", "audio/flac", key, 5, "0" * 64, 8.0, 0, 7)
         with self.db.transaction() as tx:
             assert attempts.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=3600)
         return job_id
@@ -92,6 +91,7 @@ class Harness:
 def harness(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     monkeypatch.setenv("MMAUDIO_DATA_DIR", str(tmp_path / "data"))
     if request.param == "sqlite+folder":
+        migrated_sqlite(tmp_path / "data" / "mmaudio.db")
         yield from _harness(tmp_path, monkeypatch)
         return
     endpoint, bucket = request.getfixturevalue("s3_endpoint"), f"doctor-{uuid.uuid4().hex}"
@@ -101,7 +101,7 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         "MMAUDIO_S3_ENDPOINT_URL": endpoint,
         "MMAUDIO_S3_ADDRESSING_STYLE": "path",
     }
-    with postgres_database(request.getfixturevalue("postgres_uri")) as url:
+    with migrated_postgres(request.getfixturevalue("postgres_uri")) as url:
         for name, value in {**more, **CREDENTIALS, "MMAUDIO_DATABASE_URL": url}.items():
             monkeypatch.setenv(name, value)
         yield from _harness(tmp_path, monkeypatch)
@@ -111,7 +111,6 @@ def _harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harnes
     with valkey_server(tmp_path / "valkey") as broker_url:
         monkeypatch.setenv("MMAUDIO_BROKER_URL", broker_url)
         settings = Settings()
-        upgrade(settings.database_url)
         db, broker = Database(settings.database_url), Broker(broker_url)
         with db.transaction() as tx:  # only variants with a live worker are published
             register_worker(tx, worker_id="w", hostname="h", pid=1, device="cpu:0", slots=4, variants=["tiny_16k"])

@@ -1,4 +1,4 @@
-"""What the domain's tests share: a policy, a belt that remembers, and steps in transactions of their own."""
+"""Fixtures of the domain's tests: a policy, a queue in memory, and steps in transactions of their own."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ TENANT = "default"
 
 @dataclass
 class FakeQueue:
-    """A belt in memory with the behaviour that dispatch relies on; the real one is tested in integration."""
+    """A queue in memory that behaves as dispatch needs; tests/integration covers the real broker."""
 
     messages: dict[str, list[str]] = field(default_factory=dict)
     down: bool = False
 
     def take(self, variant: str = "tiny_16k") -> str | None:
-        """Give the first message to a worker, as the broker does."""
+        """Remove and return the first message, as a worker does."""
         waiting = self.messages.get(variant, [])
         return waiting.pop(0) if waiting else None
 
@@ -66,7 +66,7 @@ class Steps:
             submit(tx, JobRequest(prompt="rain"), tenant=tenant, policy=self.policy)
 
     def add_worker(self, worker_id: str = "worker-1", *, slots: int = 4, variants: tuple[str, ...] = ()) -> None:
-        """Enter a worker with free slots: jobs are published for those alone."""
+        """Register a worker with free slots: jobs are published only for these."""
         with self.db.transaction() as tx:
             register_worker(
                 tx, worker_id=worker_id, hostname="h", pid=1, device="cpu:0", slots=slots,

@@ -1,4 +1,4 @@
-"""Claims, leases, fencing, endings: what a worker may and may not do."""
+"""Claims, leases, fencing, and the ends of attempts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs.db.tables import Job
 from jobs.errors import Failure, JobEndedError, JobNotEndedError, JobNotFoundError, LeaseLostError
-from jobs.lifecycle import Stage, State
+from jobs.lifecycle import ArtifactKind, AttemptOutcome, Stage, State
 from jobs.service import attempts
 from jobs.service.artifacts import get_artifact
 from jobs.service.attempts import Claim, NewArtifact, Progress
@@ -36,14 +36,14 @@ def failed(steps: Steps, claim: Claim, failure: Failure) -> State:
         return attempts.fail(tx, claim, failure, rng=lambda: 1.0)
 
 
-def story(steps: Steps, job_id: str) -> list[str]:
+def event_kinds(steps: Steps, job_id: str) -> list[str]:
     with steps.db.reading() as tx:
         return [event.kind for event in job_events(tx, job_id)]
 
 
 def an_artifact(job_id: str) -> NewArtifact:
     return NewArtifact(
-        name="audio.flac", kind="audio", format="flac", content_type="audio/flac",
+        name="audio.flac", kind=ArtifactKind.AUDIO, format="flac", content_type="audio/flac",
         storage_key=f"jobs/{job_id}/1/audio.flac", size_bytes=1, sha256="0" * 64,
         duration_s=8.0, sample_index=0, seed=7,
     )  # fmt: skip
@@ -89,7 +89,7 @@ def test_success_publishes_the_artifacts_with_the_state(steps: Steps) -> None:
     with steps.db.reading() as tx:
         assert get_artifact(tx, job_id, "audio.flac").storage_key == f"jobs/{job_id}/1/audio.flac"
         assert [(a.attempt, a.outcome) for a in job_attempts(tx, job_id)] == [(1, "succeeded")]
-    assert story(steps, job_id) == ["queued", "running", "succeeded"]
+    assert event_kinds(steps, job_id) == ["queued", "running", "succeeded"]
 
 
 def late_writes(steps: Steps, claim: Claim) -> list[Callable[[Any], object]]:
@@ -152,7 +152,7 @@ def test_an_input_error_is_never_retried(steps: Steps) -> None:
     job_id = steps.submit().id
     assert failed(steps, steps.claimed(job_id), BROKEN) is State.FAILED
     assert steps.job(job_id).error == BROKEN.as_json()
-    assert story(steps, job_id) == ["queued", "running", "failed"]
+    assert event_kinds(steps, job_id) == ["queued", "running", "failed"]
 
 
 def test_a_retryable_error_waits_longer_each_time_and_then_fails(steps: Steps, clock: FakeClock) -> None:
@@ -171,6 +171,9 @@ def test_a_job_handed_back_is_queued_at_once_and_loses_no_attempt(steps: Steps) 
         with steps.db.transaction() as tx:
             assert attempts.release(tx, claim) is State.QUEUED
     assert steps.complete(steps.claimed(job_id))
+    with steps.db.reading() as tx:
+        outcomes = [(one.outcome, (one.error or {}).get("code")) for one in job_attempts(tx, job_id)]
+    assert outcomes == [(AttemptOutcome.REQUEUED, "worker_stopped")] * 5 + [(AttemptOutcome.SUCCEEDED, None)]
 
 
 def test_cancel_of_a_queued_job_is_immediate_and_idempotent(steps: Steps) -> None:
@@ -178,7 +181,7 @@ def test_cancel_of_a_queued_job_is_immediate_and_idempotent(steps: Steps) -> Non
     assert ask_cancel(steps, job_id).state is State.CANCELED
     assert ask_cancel(steps, job_id).state is State.CANCELED
     assert steps.claim(job_id) is None
-    assert story(steps, job_id) == ["queued", "canceled"]
+    assert event_kinds(steps, job_id) == ["queued", "canceled"]
 
 
 def test_cancel_of_a_running_job_waits_for_the_device(steps: Steps) -> None:
@@ -190,7 +193,7 @@ def test_cancel_of_a_running_job_waits_for_the_device(steps: Steps) -> None:
         assert attempts.cancel_requests(tx, [(job_id, claim.attempt)]) == {job_id}
         attempts.acknowledge_cancel(tx, claim)
     assert steps.job(job_id).state is State.CANCELED
-    assert story(steps, job_id) == ["queued", "running", "cancel_requested", "canceled"]
+    assert event_kinds(steps, job_id) == ["queued", "running", "cancel_requested", "canceled"]
 
 
 @pytest.mark.parametrize("ending", ["complete", "fail", "retryable", "release", "lost"])
@@ -218,7 +221,7 @@ def test_an_ended_job_cannot_be_canceled(steps: Steps) -> None:
         ask_cancel(steps, job_id)
 
 
-def test_another_tenants_job_is_not_there(steps: Steps) -> None:
+def test_another_tenants_job_is_not_found(steps: Steps) -> None:
     job_id = steps.submit(tenant="somebody_else").id
     with pytest.raises(JobNotFoundError):
         ask_cancel(steps, job_id)
@@ -234,7 +237,7 @@ def test_a_retry_is_a_new_job_with_the_same_seed_and_a_link(steps: Steps) -> Non
     assert (new.retry_of, new.state, new.request) == (old.id, State.QUEUED, old.request)
 
 
-def test_the_estimated_end_goes_with_the_attempt_that_told_it(steps: Steps, clock: FakeClock) -> None:
+def test_the_estimated_end_belongs_to_the_attempt_that_reported_it(steps: Steps, clock: FakeClock) -> None:
     job_id = steps.submit().id
     claim = steps.claimed(job_id)
     with steps.db.transaction() as tx:
@@ -251,17 +254,17 @@ def test_progress_never_goes_back_within_an_attempt_and_starts_again_in_the_next
 ) -> None:
     job_id = steps.submit().id
     claim = steps.claimed(job_id)
-    seen = []
+    reported = []
     for stage, fraction in [(Stage.DECODE, 0.5), (Stage.SAMPLE, 0.4), (Stage.SAMPLE, 0.2), (Stage.FETCH, 1.0)]:
         with steps.db.transaction() as tx:
             attempts.record_progress(tx, [Progress(job_id, claim.attempt, stage, fraction, step=3)])
-        seen.append(steps.job(job_id).progress)
-    assert seen == sorted(seen)
+        reported.append(steps.job(job_id).progress)
+    assert reported == sorted(reported)
     assert steps.job(job_id).stage is Stage.SAMPLE
     clock.advance(13)
     rescue_expired_leases(steps.db)
     assert steps.job(job_id).progress == 0.0
-    assert story(steps, job_id) == ["queued", "running", "stage", "stage", "queued"]
+    assert event_kinds(steps, job_id) == ["queued", "running", "stage", "stage", "queued"]
 
 
 @pytest.mark.parametrize(

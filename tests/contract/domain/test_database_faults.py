@@ -1,8 +1,7 @@
-"""Transactions when the database breaks under them: what may pass is done again, what is unknown is not doubled."""
+"""Transactions during database faults: transient errors are retried, commits with unknown result are not doubled."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, tzinfo
@@ -14,12 +13,12 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from jobs.db.database import Database, Transaction
+from jobs.db.faults import is_disk_full
 from jobs.db.tables import Job
 from jobs.request import JobRequest
 from jobs.service.attempts import claim
 from jobs.service.submission import Idempotency, SubmitPolicy, submit, submit_and_commit
-from local_services.postgres import postgres_database
-from migrations.upgrade import upgrade
+from tests.databases import migrated_postgres, migrated_sqlite
 
 POLICY = SubmitPolicy(variants=("tiny_16k",), draw_seed=lambda: 7)
 RAIN = JobRequest(prompt="rain")
@@ -55,16 +54,15 @@ class ForgetfulDatabase(Database):
 
 
 @pytest.fixture
-def forgetful(database_url: str) -> Iterator[ForgetfulDatabase]:
-    upgrade(database_url)
-    db = ForgetfulDatabase(database_url)
+def forgetful(migrated_url: str) -> Iterator[ForgetfulDatabase]:
+    db = ForgetfulDatabase(migrated_url)
     db._sleep = lambda seconds: None
     yield db
     db.close()
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01", "57P01", "57P03", "08006", "25006", "55P03"])
-def test_a_refusal_that_passes_is_tried_again_as_a_whole(db: Database, code: str) -> None:
+def test_a_transient_error_repeats_the_whole_transaction(db: Database, code: str) -> None:
     refusals = [code, code]
 
     def step(tx: Transaction) -> str:
@@ -77,19 +75,6 @@ def test_a_refusal_that_passes_is_tried_again_as_a_whole(db: Database, code: str
     assert count(db) == 1  # what the first two tries wrote was rolled back
 
 
-def test_a_busy_sqlite_is_asked_again_and_a_full_disk_is_not() -> None:
-    from jobs.db.faults import may_pass
-
-    def refusal(code: int) -> DBAPIError:
-        error = sqlite3.OperationalError("made by the test")
-        error.sqlite_errorcode = code
-        return OperationalError("x", {}, error)
-
-    assert may_pass(refusal(sqlite3.SQLITE_BUSY))
-    assert may_pass(refusal(sqlite3.SQLITE_BUSY_SNAPSHOT))
-    assert not may_pass(refusal(sqlite3.SQLITE_FULL))
-
-
 def test_it_waits_longer_each_time_and_gives_up(db: Database) -> None:
     pauses: list[float] = []
     db._sleep, db._rng = pauses.append, lambda: 0.5
@@ -100,6 +85,20 @@ def test_it_waits_longer_each_time_and_gives_up(db: Database) -> None:
     with pytest.raises(OperationalError):
         db.run(step, repeatable=True)
     assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6])
+
+
+def test_steps_after_the_commit_run_once_and_only_after_it(db: Database) -> None:
+    done: list[int] = []
+    refusals = ["40001"]
+
+    def step(tx: Transaction) -> None:
+        tx.after_commit.append(lambda: done.append(count(db)))
+        submit_rain(tx)
+        if refusals:
+            raise OperationalError("x", {}, psycopg.errors.lookup(refusals.pop())("made by the test"))
+
+    quick(db).run(step, repeatable=False)
+    assert done == [1]
 
 
 def test_what_never_passes_is_raised_at_once(db: Database) -> None:
@@ -132,8 +131,7 @@ def test_a_submit_with_a_key_gets_its_answer_although_it_was_lost(forgetful: For
 
 @pytest.fixture
 def postgres_db(postgres_uri: str) -> Iterator[Database]:
-    with postgres_database(postgres_uri) as url:
-        upgrade(url)
+    with migrated_postgres(postgres_uri) as url:
         database = Database(url, sleep=lambda seconds: None)
         yield database
         database.close()
@@ -173,8 +171,7 @@ def test_a_frozen_process_cannot_hold_its_row_locks_for_ever(postgres_db: Databa
 
 
 def test_a_full_sqlite_disk_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
-    upgrade(url)
+    url = migrated_sqlite(tmp_path / "mmaudio.db")
     db = Database(url)
     with db.transaction() as tx:
         kept = submit_rain(tx)
@@ -182,8 +179,10 @@ def test_a_full_sqlite_disk_refuses_and_keeps_what_it_has(tmp_path: Path) -> Non
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     big = JobRequest(prompt="x" * 20_000)
-    with pytest.raises(OperationalError, match="full"):
+    with pytest.raises(OperationalError) as caught:
         db.run(lambda tx: [submit(tx, big, tenant="t", policy=POLICY) for _ in range(9)], repeatable=True)
+    assert is_disk_full(caught.value)
+    assert "xxx" not in str(caught.value), "prompts are not for logs"
     with db.reading() as tx:
         assert list(tx.session.scalars(select(Job.id))) == [kept]
     db.close()

@@ -1,4 +1,4 @@
-"""From the backlog to the queue, and what the sweep mends."""
+"""Dispatch of the backlog to the queue, and maintenance."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jobs.db.database import Database
+from jobs.db.database import Database, Transaction
 from jobs.errors import Failure, InvalidCursorError, WorkerNotFoundError
 from jobs.lifecycle import State
+from jobs.queue import BrokerUnavailableError
 from jobs.service.attempts import fail
-from jobs.service.maintenance import MaintenancePolicy, run_maintenance
+from jobs.service.maintenance import MaintenancePolicy
 from jobs.service.queries import JobFilter, list_jobs
-from jobs.service.scheduling.dispatch import dispatch, republish_lost
+from jobs.service.scheduling.dispatch import DispatchResult, dispatch, republish_lost
 from jobs.service.scheduling.queue_stats import queue_position, queue_stats
+from jobs.service.scheduling.selection import DispatchLockBusyError
 from jobs.service.workers import Capacity, capacities, mark_worker_stopped, record_heartbeat, request_drain
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import TENANT, FakeQueue, Steps
+from tests.maintenance import run_maintenance
 
 
 def test_jobs_are_published_for_free_slots_alone_best_first(steps: Steps, queue: FakeQueue, clock: FakeClock) -> None:
@@ -24,15 +27,15 @@ def test_jobs_are_published_for_free_slots_alone_best_first(steps: Steps, queue:
     for number in range(8):
         jobs.append(steps.submit(priority="high" if number == 7 else "normal"))
         clock.advance(1)
-    assert dispatch(steps.db, queue) == 0  # nobody is there to take one
+    assert dispatch(steps.db, queue).published == 0  # nobody is there to take one
     steps.add_worker(slots=3)
-    assert dispatch(steps.db, queue) == 3
+    assert dispatch(steps.db, queue).published == 3
     assert queue.published == [jobs[7].id, jobs[0].id, jobs[1].id]
-    assert dispatch(steps.db, queue) == 0
+    assert dispatch(steps.db, queue).published == 0
     claims = [steps.claimed(job.id) for job in (jobs[7], jobs[0], jobs[1])]
-    assert dispatch(steps.db, queue) == 0  # all slots are busy now
+    assert dispatch(steps.db, queue).published == 0  # all slots are busy now
     steps.complete(claims[1])
-    assert dispatch(steps.db, queue) == 1
+    assert dispatch(steps.db, queue).published == 1
     assert queue.published[-1] == jobs[2].id
 
 
@@ -43,14 +46,14 @@ def test_slots_count_while_their_worker_is_heard(steps: Steps, queue: FakeQueue,
         steps.add_worker(f"w{number}", variants=("tiny_16k",))
     with steps.db.transaction() as tx:
         mark_worker_stopped(tx, "w2")
-    assert dispatch(steps.db, queue) == 8
+    assert dispatch(steps.db, queue).published == 8
     clock.advance(13)
     assert run_maintenance(steps.db, queue, MaintenancePolicy(lost_after_s=12)).lost_workers == 2
     with steps.db.transaction() as tx:
         assert capacities(tx, heard_within_s=60) == {}
         record_heartbeat(tx, "w0", state="ready", variants_loaded=[], memory_bytes=None)
-        assert capacities(tx, heard_within_s=60) == {"tiny_16k": Capacity(slots=4, free=4, busy_here=0)}
-    clock.advance(61)  # and nobody sweeps
+        assert capacities(tx, heard_within_s=60) == {"tiny_16k": Capacity(slots=4, free=4, busy_with_variant=0)}
+    clock.advance(61)  # without maintenance
     with steps.db.reading() as tx:
         assert capacities(tx, heard_within_s=60) == {}
 
@@ -63,7 +66,7 @@ def test_a_worker_that_shall_drain_has_no_free_slots(steps: Steps, queue: FakeQu
         assert record_heartbeat(tx, "w0", state="ready", variants_loaded=[], memory_bytes=None) is True
         with pytest.raises(WorkerNotFoundError):
             request_drain(tx, "w1")
-    assert dispatch(steps.db, queue) == 0
+    assert dispatch(steps.db, queue).published == 0
 
 
 def test_a_variant_stands_in_line_when_others_keep_all_slots_busy(steps: Steps, queue: FakeQueue) -> None:
@@ -78,7 +81,7 @@ def test_a_variant_stands_in_line_when_others_keep_all_slots_busy(steps: Steps, 
     assert queue.messages == {"small_16k": small[:1]}
 
 
-def test_variants_have_belts_of_their_own(steps: Steps, queue: FakeQueue) -> None:
+def test_variants_have_queues_of_their_own(steps: Steps, queue: FakeQueue) -> None:
     steps.add_worker(slots=8)
     tiny, small = steps.submit().id, steps.submit(variant="small_16k").id
     dispatch(steps.db, queue, variants=("small_16k",))
@@ -100,7 +103,7 @@ def test_a_broker_that_is_down_loses_nothing(steps: Steps, queue: FakeQueue, clo
     steps.add_worker(slots=8)
     job_id = steps.submit().id
     queue.down = True
-    assert dispatch(steps.db, queue) == 0
+    assert dispatch(steps.db, queue) == DispatchResult(published=0, broker_ok=False)
     assert run_maintenance(steps.db, queue).dispatched == 0
     assert steps.job(job_id).published_at is None
     queue.down = False
@@ -109,7 +112,32 @@ def test_a_broker_that_is_down_loses_nothing(steps: Steps, queue: FakeQueue, clo
     assert queue.published == [job_id]
 
 
-def test_a_wiped_belt_is_filled_again_without_doubling_what_is_there(
+def test_the_result_of_a_dispatch_counts_only_accepted_jobs(steps: Steps) -> None:
+    class HalfDownQueue(FakeQueue):
+        def publish(self, job_ids: list[str], *, variant: str) -> None:
+            if variant == "small_16k":
+                raise BrokerUnavailableError("refused by the test")
+            super().publish(job_ids, variant=variant)
+
+    steps.add_worker(slots=8)
+    assert dispatch(steps.db, FakeQueue()) == DispatchResult()
+    steps.submit()
+    steps.submit(variant="small_16k")
+    assert dispatch(steps.db, HalfDownQueue()) == DispatchResult(published=1, broker_ok=False)
+
+
+def test_a_dispatch_behind_a_busy_lock_says_so(steps: Steps, queue: FakeQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(tx: Transaction) -> None:
+        raise DispatchLockBusyError("another process has held the dispatch lock for 5 s")
+
+    steps.add_worker()
+    steps.submit()
+    monkeypatch.setattr("jobs.service.scheduling.dispatch.acquire_dispatch_lock", busy)
+    assert dispatch(steps.db, queue) == DispatchResult(published=0, broker_ok=True, lock_busy=True)
+    assert queue.published == []
+
+
+def test_a_wiped_queue_is_filled_again_without_doubling_messages(
     steps: Steps, queue: FakeQueue, clock: FakeClock
 ) -> None:
     steps.add_worker(slots=8)
@@ -164,17 +192,17 @@ def test_a_job_that_waits_too_long_fails_with_queue_timeout(steps: Steps, queue:
 
 def test_pages_hold_every_job_once_newest_first_while_jobs_arrive(steps: Steps, db: Database) -> None:
     jobs = [steps.submit().id for _ in range(7)]
-    seen: list[str] = []
+    listed: list[str] = []
     cursor = None
     while True:
         with db.reading() as tx:
             page = list_jobs(tx, tenant=TENANT, wanted=JobFilter(), cursor=cursor, limit=3)
-        seen += [job.id for job in page.jobs]
+        listed += [job.id for job in page.jobs]
         steps.submit()  # arrives while somebody turns the pages
         cursor = page.next_cursor
         if cursor is None:
             break
-    assert seen == jobs[::-1]
+    assert listed == jobs[::-1]
 
 
 def test_lists_filter_by_state_variant_time_and_metadata(steps: Steps, db: Database, clock: FakeClock) -> None:

@@ -1,4 +1,4 @@
-"""Who is next when it comes to running: tenants, priorities, limits, pauses, places in the queue."""
+"""The fair queue: tenants, priorities, limits, pauses, queue positions."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from jobs.queue import BrokerUnavailableError
 from jobs.service import attempts
 from jobs.service.attempts import Claim
 from jobs.service.cancellation import cancel
-from jobs.service.maintenance import run_maintenance
 from jobs.service.scheduling import quotas
 from jobs.service.scheduling.dispatch import dispatch
-from jobs.service.scheduling.queue_counters import queued_of_tenant, recount, stored_counts
+from jobs.service.scheduling.queue_counters import queued_of_tenant
 from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.service.workers import record_heartbeat
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue, Steps
+from tests.maintenance import run_maintenance
+from tests.queue_counts import recount, stored_counts
 
 
 class Harness:
@@ -82,9 +83,7 @@ def test_ten_jobs_of_a_late_tenant_end_before_the_fortieth_of_a_thousand(
         assert queued_of_tenant(tx, "a") == 1000 - len([claim for claim in harness.started if claim.tenant == "a"])
 
 
-def test_who_has_less_than_its_share_of_the_slots_gets_the_next_free_ones(
-    steps: Steps, queue: FakeQueue, clock: FakeClock
-) -> None:
+def test_a_tenant_below_its_share_gets_the_next_free_slots(steps: Steps, queue: FakeQueue, clock: FakeClock) -> None:
     with steps.db.transaction() as tx:
         steps.submit_many(tx, 60, tenant="a")
         quotas.set_quota(tx, "b", weight=3)
@@ -144,9 +143,9 @@ def test_no_more_of_a_tenant_run_than_it_may_have_over_all_variants(steps: Steps
     dispatch(steps.db, queue, policy=DispatchPolicy(max_running_per_tenant=5))
     claims = [steps.claimed(job_id) for job_id in queue.published]
     assert Counter(claim.tenant for claim in claims) == {"a": 3, "b": 5}
-    assert dispatch(steps.db, queue, policy=DispatchPolicy(max_running_per_tenant=5)) == 0
+    assert dispatch(steps.db, queue, policy=DispatchPolicy(max_running_per_tenant=5)).published == 0
     steps.complete(next(claim for claim in claims if claim.tenant == "a"))
-    assert dispatch(steps.db, queue, policy=DispatchPolicy(max_running_per_tenant=5)) == 1
+    assert dispatch(steps.db, queue, policy=DispatchPolicy(max_running_per_tenant=5)).published == 1
 
 
 def test_a_tenant_with_more_weight_gets_more_turns(steps: Steps, queue: FakeQueue) -> None:
@@ -174,14 +173,14 @@ def test_a_paused_variant_starts_nothing_and_loses_nothing(steps: Steps, queue: 
         quotas.pause(tx, "tiny_16k")
         quotas.pause(tx, "tiny_16k")
     assert steps.claim(queue.take() or "") is None  # a message that was out already
-    assert dispatch(steps.db, queue) == 0
+    assert dispatch(steps.db, queue).published == 0
     steps.submit(variant="small_16k")
-    assert dispatch(steps.db, queue) == 1
+    assert dispatch(steps.db, queue).published == 1
     with steps.db.reading() as tx:
         assert [row.variant for row in queue_stats(tx, ("tiny_16k", "small_16k")) if row.paused] == ["tiny_16k"]
     with steps.db.transaction() as tx:
         quotas.resume(tx, "tiny_16k")
-    assert dispatch(steps.db, queue) == 1
+    assert dispatch(steps.db, queue).published == 1
     assert queue.messages["tiny_16k"] == [jobs[1], jobs[0]]
 
 
@@ -249,9 +248,9 @@ def test_what_the_broker_did_not_take_is_published_when_it_is_back(steps: Steps,
     steps.add_worker(slots=4)
     jobs = [steps.submit().id for _ in range(3)]
     queue.down = True
-    assert dispatch(steps.db, queue) == 0
+    assert dispatch(steps.db, queue).published == 0
     with pytest.raises(BrokerUnavailableError):
         queue.enqueued_job_ids("tiny_16k")
     queue.down = False
-    assert dispatch(steps.db, queue) == 3
+    assert dispatch(steps.db, queue).published == 3
     assert sorted(queue.published) == sorted(jobs)

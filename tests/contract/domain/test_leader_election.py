@@ -1,4 +1,4 @@
-"""One control process leads; when it falls silent another one does."""
+"""One control process leads; when its lease expires, another one does."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.conftest import FakeClock
 
 def leads(db: Database, holder: str) -> bool:
     with db.transaction() as tx:
-        return lead(tx, "sweep", holder=holder, lease_s=5)
+        return lead(tx, "maintenance", holder=holder, lease_s=5)
 
 
 def test_one_leads_until_it_falls_silent(db: Database, clock: FakeClock) -> None:
@@ -31,17 +31,17 @@ def test_the_term_begins_with_the_election_not_with_the_renewal(db: Database, cl
     clock.advance(3)
     leads(db, "one")
     with db.reading() as tx:
-        row = tx.session.get_one(Leadership, "sweep")
+        row = tx.session.get_one(Leadership, "maintenance")
         assert (row.holder, row.elected_at, (row.expires_at - clock.time).total_seconds()) == ("one", began, 5)
 
 
-def test_who_resigns_is_followed_at_once_and_nobody_else_can_resign_for_it(db: Database) -> None:
+def test_a_leader_that_resigns_is_replaced_at_once_and_only_it_can_resign(db: Database) -> None:
     leads(db, "one")
     with db.transaction() as tx:
-        resign(tx, "sweep", holder="two")
+        resign(tx, "maintenance", holder="two")
     assert not leads(db, "two")
     with db.transaction() as tx:
-        resign(tx, "sweep", holder="one")
+        resign(tx, "maintenance", holder="one")
     assert leads(db, "two")
 
 

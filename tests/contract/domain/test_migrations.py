@@ -7,7 +7,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect
 
 from jobs.db.database import Database
-from jobs.db.tables import Base
+from jobs.db.tables import Job
 from migrations.upgrade import downgrade, upgrade
 
 
@@ -16,7 +16,7 @@ def test_migrated_tables_are_the_models(database_url: str) -> None:
     database = Database(database_url)
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(context, Job.metadata) == []
     database.close()
 
 
@@ -24,7 +24,7 @@ def test_check_constraints_of_the_models_are_in_the_database(database_url: str) 
     upgrade(database_url)
     database = Database(database_url)
     inspector = inspect(database.engine)
-    for table in Base.metadata.sorted_tables:
+    for table in Job.metadata.sorted_tables:
         wanted = {str(c.name) for c in table.constraints if str(c.name).startswith("ck_")}
         found = {str(c["name"]) for c in inspector.get_check_constraints(table.name)}
         assert wanted <= found, table.name

@@ -1,5 +1,5 @@
-"""PostgreSQL with many rows, most of them of jobs that have ended: no statement of a job's life looks at more of them
-than it gives back. What it looks at is counted by the server itself (EXPLAIN ANALYZE); no clock is read."""
+"""PostgreSQL with many rows, most of them of ended jobs: no statement of a job's life reads more rows than it needs.
+The server counts them itself (EXPLAIN ANALYZE); no time is measured."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from jobs.service.scheduling.dispatch import dispatch, republish_lost
 from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.submission import SubmitPolicy, submit_and_commit
 from jobs.service.workers import register_worker
-from local_services.postgres import postgres_database
-from migrations.upgrade import upgrade
 from tests.contract.domain.conftest import FakeQueue
+from tests.databases import migrated_postgres
 
 ENDED, WAITING, TENANTS = 12_000, 6_000, 6
 BIG_TABLES = {"jobs", "job_events", "job_attempts"}
@@ -46,8 +45,7 @@ SELECT variant, priority, tenant, 0, count(*) FROM jobs WHERE state = 'queued' G
 
 @pytest.fixture
 def db(postgres_uri: str) -> Iterator[Database]:
-    with postgres_database(postgres_uri) as url:
-        upgrade(url)
+    with migrated_postgres(postgres_uri) as url:
         database = Database(url)
         with database.transaction() as tx:
             tx.session.execute(text(FILL), {"ended": ENDED, "waiting": WAITING, "tenants": TENANTS})
@@ -67,14 +65,14 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def looked_at(plan: dict[str, Any]) -> dict[str, float]:
     """Return the most rows of a big table that one part of the plan looked at, by the part's name."""
-    seen: dict[str, float] = {}
+    most: dict[str, float] = {}
     for node in nodes(plan):
         if node.get("Relation Name") in BIG_TABLES:
             removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
             name = f"{node['Node Type']} on {node['Relation Name']} by {node.get('Index Name')}"
             rows = (node["Actual Rows"] + removed) * node["Actual Loops"]
-            seen[name] = max(seen.get(name, 0), rows)
-    return seen
+            most[name] = max(most.get(name, 0), rows)
+    return most
 
 
 def test_what_is_looked_at_does_not_grow_with_the_rows(db: Database) -> None:
@@ -99,8 +97,8 @@ def test_what_is_looked_at_does_not_grow_with_the_rows(db: Database) -> None:
     event.listen(db.engine, "before_cursor_execute", explain)
     queue, policy = FakeQueue(), SubmitPolicy(variants=("tiny_16k",))
     submit_and_commit(db, JobRequest(prompt="rain"), tenant="tenant_1", policy=policy)
-    assert dispatch(db, queue) == 8
-    assert dispatch(db, queue) == 0
+    assert dispatch(db, queue).published == 8
+    assert dispatch(db, queue).published == 0
     claims = []
     for job_id in queue.published:
         with db.transaction() as tx:

@@ -1,4 +1,4 @@
-"""What is removed from the store when its time is over, and what is not."""
+"""Retention: which objects are deleted when, and which are kept."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from jobs.lifecycle import ArtifactKind
 from jobs.service import attempts
 from jobs.service.attempts import NewArtifact
 from jobs.service.cancellation import cancel
 from jobs.service.maintenance import fail_overdue_jobs, rescue_expired_leases
 from jobs.service.retention import ATTEMPT_GRACE_S, UPLOAD_GRACE_S, prune
-from jobs.service.uploads import announce_upload, get_upload, mark_upload_checked
+from jobs.service.uploads import get_upload, store_upload
 from jobs.storage.errors import StorageError, StorageUnavailableError, WriteRefusedError
 from jobs.storage.local import LocalStore
 from tests.conftest import FakeClock
@@ -34,13 +35,7 @@ def nowhere(output: str, job_id: str, attempt: int) -> int:
 
 
 def upload(steps: Steps, store: LocalStore) -> str:
-    with steps.db.transaction() as tx:
-        row = announce_upload(
-            tx, tenant=TENANT, filename="v", content_type="video/mp4", size_bytes=5, sha256=None, ttl_s=60
-        )
-        mark_upload_checked(tx, row.id)
-    put(store, row.storage_key)
-    return row.id
+    return store_upload(steps.db, store, b"video", tenant=TENANT, filename="v", content_type="video/mp4", ttl_s=60)
 
 
 def test_artifacts_go_when_their_time_is_over_and_the_rows_say_so(
@@ -49,7 +44,7 @@ def test_artifacts_go_when_their_time_is_over_and_the_rows_say_so(
     job_id = steps.submit().id
     claim = steps.claimed(job_id)
     key = put(store, f"jobs/{job_id}/1/audio.flac")
-    artifact = NewArtifact("audio.flac", "audio", "flac", "audio/flac", key, 5, "0" * 64, 8.0, 0, 7)
+    artifact = NewArtifact("audio.flac", ArtifactKind.AUDIO, "flac", "audio/flac", key, 5, "0" * 64, 8.0, 0, 7)
     with steps.db.transaction() as tx:
         attempts.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=60)
     clock.advance(59)

@@ -1,5 +1,5 @@
-"""Dispatch, sweep and reporter on a database that breaks under them, in a statement or behind a commit: the transaction
-is done again as a whole, and what stands there at the end is what would have stood there anyway."""
+"""Dispatch, maintenance and reporter while the database fails in a statement or behind a commit: the transaction is
+repeated as a whole, and the result is the one of a run without failures."""
 
 from __future__ import annotations
 
@@ -21,12 +21,11 @@ from jobs.service.maintenance import rescue
 from jobs.service.queries import job_events
 from jobs.service.retention import ATTEMPT_GRACE_S, prune
 from jobs.service.scheduling.dispatch import dispatch, republish_lost
-from jobs.service.scheduling.queue_counters import recount, stored_counts
 from jobs.service.submission import SubmitPolicy
 from jobs.storage.local import LocalStore
-from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue, Steps
+from tests.queue_counts import recount, stored_counts
 from workers.runner.active_jobs import ActiveJob, ActiveJobs
 from workers.runner.reporter import Reporter
 
@@ -66,13 +65,13 @@ class BreakingDatabase(Database):
 
 @dataclass
 class Scene:
-    """A platform in the middle of its work; `act` is one call of what is tested, `seen` is what became of it."""
+    """A platform in the middle of its work; an act is one tested call, `outcome` describes what it changed."""
 
     db: BreakingDatabase
     clock: FakeClock
     store: LocalStore
     queue: FakeQueue = field(default_factory=FakeQueue)
-    in_hand: ActiveJobs = field(default_factory=ActiveJobs)
+    active_jobs: ActiveJobs = field(default_factory=ActiveJobs)
 
     def __post_init__(self) -> None:
         self.steps = Steps(self.db, SubmitPolicy(variants=("tiny_16k",), draw_seed=lambda: 7))
@@ -83,11 +82,11 @@ class Scene:
             self.clock.advance(1)
         claims = [self.steps.claimed(job_id) for job_id in jobs[:2]]
         for claim in claims:
-            self.in_hand.add(ActiveJob(claim, on_stop=lambda job_id: None))
+            self.active_jobs.add(ActiveJob(claim, on_stop=lambda job_id: None))
         with self.db.transaction() as tx:
             cancel(tx, jobs[1], tenant="a")
         self.reporter = Reporter(
-            self.db, self.in_hand, worker_id="worker-1", lease_s=12, heartbeat_s=4,
+            self.db, self.active_jobs, worker_id="worker-1", lease_s=12, heartbeat_s=4,
             state=lambda: "ready", loaded=lambda: ["tiny_16k"], memory=lambda: 1, monotonic=lambda: 1000.0,
         )  # fmt: skip
 
@@ -100,48 +99,49 @@ class Scene:
         self.clock.advance(3)
         republish_lost(self.db, self.queue)
 
-    def mend(self) -> None:
+    def maintain(self) -> None:
         self.clock.advance(101)
         rescue(self.db)
 
-    def retain(self) -> None:
+    def prune(self) -> None:
         self.clock.advance(13)
         rescue(self.db)
         self.clock.advance(ATTEMPT_GRACE_S + 1)
         prune(self.db, self.store, lambda output, job_id, attempt: 0)
 
     def report(self) -> None:
-        for held in self.in_hand.all():
+        for held in self.active_jobs.all():
             self.reporter.report(held, Stage.SAMPLE, 0.5, 3)
         self.reporter.tick()
 
-    def seen(self) -> list[Any]:
+    def outcome(self) -> list[Any]:
         """Everything that a job tells, without ids. Who is next may change with a lost answer; how many may not, and
         each has its message."""
-        told: list[Any] = [len(self.queue.published), [held.reason for held in self.in_hand.all()]]
+        found: list[Any] = [len(self.queue.published), [held.reason for held in self.active_jobs.all()]]
         with self.db.reading() as tx:
             assert stored_counts(tx) == recount(tx)
             for job in tx.session.scalars(select(Job).order_by(Job.created_at)):
                 events = [(line.kind, line.attempt, line.data.get("stage")) for line in job_events(tx, job.id)]
-                told.append((job.tenant, job.state, job.attempt, job.progress, job.stage, job.lease_expires_at, events))
+                found.append(
+                    (job.tenant, job.state, job.attempt, job.progress, job.stage, job.lease_expires_at, events)
+                )
             marked = set(tx.session.scalars(select(Job.id).where(Job.published_at.is_not(None))))
             assert sorted(self.queue.published) == sorted(marked)
             tried = select(JobAttempt).join(Job, Job.id == JobAttempt.job_id).order_by(Job.created_at)
-            told += [(row.outcome, row.cleaned_up_at) for row in tx.session.scalars(tried)]
-        return told
+            found += [(row.outcome, row.cleaned_up_at) for row in tx.session.scalars(tried)]
+        return found
 
 
 Act = Callable[[Scene], None]
-ACTS = [Scene.dispatch, Scene.republish, Scene.mend, Scene.retain, Scene.report]
+ACTS = [Scene.dispatch, Scene.republish, Scene.maintain, Scene.prune, Scene.report]
 
 
 @pytest.fixture
-def make_scene(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Scene]]:
+def make_scene(migrated_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Scene]]:
     """Return what makes the same scene again and again, on the same emptied database."""
-    upgrade(database_url)
     clock = FakeClock()
     began = clock.time
-    db = BreakingDatabase(database_url, clock)
+    db = BreakingDatabase(migrated_url, clock)
     tables = ("jobs", "workers", "queued_counts", "variant_queues", "tenant_virtual_times")
 
     def make() -> Scene:
@@ -164,7 +164,7 @@ def test_a_statement_that_breaks_costs_nothing(make_scene: Callable[[], Scene], 
     scene = make_scene()
     act(scene)
     statements = scene.db.statements
-    wanted = scene.seen()
+    wanted = scene.outcome()
     assert statements > 3
     for number in (1, statements // 2, statements):
         scene = make_scene()
@@ -172,26 +172,26 @@ def test_a_statement_that_breaks_costs_nothing(make_scene: Callable[[], Scene], 
         act(scene)
         assert scene.db.statements > number, "it gave up"
         scene.db.break_at_statement = 0
-        assert scene.seen() == wanted, f"after statement {number} of {statements} broke"
+        assert scene.outcome() == wanted, f"after statement {number} of {statements} broke"
 
 
 @pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
-def test_a_commit_whose_answer_is_lost_changes_nothing_twice(make_scene: Callable[[], Scene], act: Act) -> None:
+def test_a_commit_with_unknown_result_is_repeated_without_effect(make_scene: Callable[[], Scene], act: Act) -> None:
     scene = make_scene()
     act(scene)
     commits = scene.db.commits
     republish_lost_marks(scene)
-    wanted = scene.seen()
+    wanted = scene.outcome()
     for number in range(1, commits + 1):
         scene = make_scene()
         scene.db.break_behind_commit = number
         act(scene)
         scene.db.break_behind_commit = 0
         republish_lost_marks(scene)
-        assert scene.seen() == wanted, f"after the answer of commit {number} of {commits} was lost"
+        assert scene.outcome() == wanted, f"after the answer of commit {number} of {commits} was lost"
 
 
 def republish_lost_marks(scene: Scene) -> None:
-    """What a lost answer leaves marked without a message gets one from the sweep's next round."""
+    """What a lost answer leaves marked without a message gets one from the next maintenance."""
     scene.clock.advance(3)
     republish_lost(scene.db, scene.queue)

@@ -1,4 +1,4 @@
-"""What a worker learns of the others, to leave them what they have in memory."""
+"""Which variants other workers have loaded, so that a worker can leave their jobs to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tests of the ingestion share: an ingestion on each database, and triggers as rows."""
+"""Fixtures of the ingestion's tests: an ingestion on each database, and triggers as rows."""
 
 from __future__ import annotations
 
@@ -44,9 +44,11 @@ class Harness:
         with self.db.transaction() as tx:
             return create_trigger(tx, rule, tenant=tenant)
 
-    def event(self, seen: BucketObject, form: str = "aws", sequencer: str | None = None) -> list[ObjectCreated]:
-        told = sequencer or f"{int(seen.last_modified.timestamp()):016X}"
-        return read_document(FORMS[form](BUCKET, seen.key, etag=seen.etag, version_id=seen.version_id, sequencer=told))
+    def event(self, stored: BucketObject, form: str = "aws", sequencer: str | None = None) -> list[ObjectCreated]:
+        chosen = sequencer or f"{int(stored.last_modified.timestamp()):016X}"
+        return read_document(
+            FORMS[form](BUCKET, stored.key, etag=stored.etag, version_id=stored.version_id, sequencer=chosen)
+        )
 
     def take(self, events: Sequence[ObjectCreated]) -> IngestionResult:
         return self.ingestion.take(events)

@@ -1,4 +1,4 @@
-"""A database, a belt and real servers around the sources of bucket events."""
+"""A database, a queue and real servers around the sources of bucket events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from jobs.triggers.event_parsers.event import ObjectCreated
 from jobs.triggers.ingestion import EventIngestion
 from jobs.triggers.rule import NewTrigger
 from jobs.triggers.service import create_trigger
-from migrations.upgrade import upgrade
+from tests.databases import migrated_sqlite
 
 
 @dataclass
@@ -78,8 +78,7 @@ def make_platform(tmp_path: Path, s3_endpoint: str) -> Iterator[Callable[[], Har
     made: list[Harness] = []
 
     def make() -> Harness:
-        url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
-        upgrade(url)
+        url = migrated_sqlite(tmp_path / "mmaudio.db")
         platform = Harness(Database(url), s3_endpoint, f"bucket-{uuid.uuid4().hex}")
         platform.s3.create_bucket(Bucket=platform.bucket)
         made.append(platform)
@@ -91,5 +90,5 @@ def make_platform(tmp_path: Path, s3_endpoint: str) -> Iterator[Callable[[], Har
 
 
 @pytest.fixture
-def platform(make_house: Callable[[], Harness]) -> Harness:
+def platform(make_platform: Callable[[], Harness]) -> Harness:
     return make_platform()

@@ -1,7 +1,8 @@
-"""The app under test: SQLite in a folder, objects in a folder, a belt that remembers."""
+"""The app under test, with SQLite and objects in a folder and a fake broker."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +14,19 @@ from flask.testing import FlaskClient
 from pydantic import SecretStr
 
 from api.app import create_app
+from api.circuit_breaker import CircuitBreaker
+from api.context import EXTENSION
+from api.log_limit import LogLimit
 from jobs.db.database import Database
+from jobs.lifecycle import ArtifactKind
 from jobs.queue import BrokerUnavailableError
 from jobs.service import attempts
 from jobs.service.attempts import Claim, NewArtifact
 from jobs.service.workers import register_worker
 from jobs.settings import Settings
 from jobs.storage.local import LocalStore
-from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
+from tests.databases import migrated_sqlite
 from tests.in_memory_bucket import InMemoryBucket
 
 EVENTS_TOKEN = "a shared token"
@@ -29,6 +34,8 @@ EVENTS_TOKEN = "a shared token"
 
 @dataclass
 class FakeBroker:
+    """Remembers what is published; `down`: accepts nothing."""
+
     published: list[str] = field(default_factory=list)
     down: bool = False
 
@@ -42,8 +49,21 @@ class FakeBroker:
 
 
 @dataclass
+class MonotonicClock:
+    """A clock in seconds that stands still until a test moves it."""
+
+    seconds: float = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+@dataclass
 class Harness:
-    """The app and everything behind it."""
+    """The app and its dependencies."""
 
     app: Flask
     db: Database
@@ -51,13 +71,14 @@ class Harness:
     queue: FakeBroker
     clock: FakeClock
     bucket_contents: InMemoryBucket
+    monotonic: MonotonicClock
 
     @property
     def client(self) -> FlaskClient:
         return self.app.test_client()
 
     def add_worker(self, slots: int = 4) -> None:
-        """Enter a worker with free slots: jobs are published for those alone."""
+        """Register a worker with free slots: jobs are published only for these."""
         with self.db.transaction() as tx:
             register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu:0", slots=slots, variants=["tiny_16k"])
 
@@ -80,15 +101,13 @@ class Harness:
         return claim
 
     def succeed(self, job_id: str, data: bytes = b"0123456789") -> None:
-        """Bring a job to its end as a worker would, with one sound file."""
+        """Complete a job as a worker does, with one audio file."""
         claim = self.claim(job_id)
         key = f"jobs/{job_id}/1/audio.flac"
-        import io
-
         stored = self.store.put_stream(key, io.BytesIO(data), content_type="audio/flac", max_bytes=len(data))
         artifact = NewArtifact(
             name="audio.flac",
-            kind="audio",
+            kind=ArtifactKind.AUDIO,
             format="flac",
             content_type="audio/flac",
             storage_key=key,
@@ -113,16 +132,11 @@ def harness(tmp_path: Path, clock: FakeClock) -> Iterator[Harness]:
         output_buckets=["videos", "sounds"],
         s3_events_token=SecretStr(EVENTS_TOKEN),
     )
-    upgrade(settings.database_url)
-    db = Database(settings.database_url, clock=clock)
+    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"), clock=clock)
     store, queue = LocalStore(tmp_path / "objects"), FakeBroker()
-    bucket_contents = InMemoryBucket()
-    yield Harness(
-        create_app(settings, db=db, store=store, broker=queue, buckets=bucket_contents),
-        db,
-        store,
-        queue,
-        clock,
-        bucket_contents,
-    )
+    bucket_contents, monotonic = InMemoryBucket(), MonotonicClock()
+    app = create_app(settings, db=db, store=store, broker=queue, buckets=bucket_contents)
+    context = app.extensions[EXTENSION]
+    context.breaker, context.log_limit = CircuitBreaker(monotonic), LogLimit(monotonic)
+    yield Harness(app, db, store, queue, clock, bucket_contents, monotonic)
     db.close()

@@ -34,8 +34,8 @@ def test_an_upload_is_announced_sent_and_used(harness: Harness) -> None:
     announced = announce(harness, sha256=hashlib.sha256(b"video").hexdigest())
     assert announced.status_code == 201
     assert send(harness, announced, b"video").status_code == 204
-    seen = harness.client.get(f"/v1/uploads/{announced.json['id']}").json or {}
-    assert (seen["state"], "upload" in seen) == ("ready", False)
+    shown = harness.client.get(f"/v1/uploads/{announced.json['id']}").json or {}
+    assert (shown["state"], "upload" in shown) == ("ready", False)
     assert harness.submit(video=announced.json["id"])["request"]["mux"] is True
 
 
@@ -102,13 +102,13 @@ def test_an_upload_may_be_larger_than_a_json_body_may(harness: Harness, size_byt
     sent = harness.client.put(
         announced["upload"]["url"],
         data=bytes(size_bytes),
-        # Granian says so of its bodies; the test client's own end at their announced length.
+        # Granian sets this; without it bodies end at their announced length.
         environ_overrides={"wsgi.input_terminated": ended_by_server},
     )
 
     assert sent.status_code == 204
-    seen = harness.client.get(f"/v1/uploads/{announced['id']}").json or {}
-    assert (seen["state"], seen["size_bytes"]) == ("ready", size_bytes)
+    shown = harness.client.get(f"/v1/uploads/{announced['id']}").json or {}
+    assert (shown["state"], shown["size_bytes"]) == ("ready", size_bytes)
 
 
 def test_an_expired_upload_takes_no_bytes(harness: Harness) -> None:
@@ -120,7 +120,7 @@ def test_an_expired_upload_takes_no_bytes(harness: Harness) -> None:
     assert list(harness.store.list_keys("uploads/")) == []
 
 
-def test_an_upload_that_went_to_the_store_directly_is_seen(harness: Harness) -> None:
+def test_content_sent_directly_to_the_store_makes_an_upload_ready(harness: Harness) -> None:
     announced = announce(harness)
     upload_id = announced.json["id"]
 
@@ -181,7 +181,7 @@ def test_ranges(harness: Harness, wanted: str, status: int, data: bytes | None, 
         assert answer.data == data
 
 
-def test_who_has_the_file_already_gets_no_bytes(harness: Harness) -> None:
+def test_a_matching_etag_gets_304_without_content(harness: Harness) -> None:
     url = artifact_url(harness)
     etag = harness.client.get(url).headers["ETag"]
     for headers in ({"If-None-Match": etag}, {"If-None-Match": etag, "Range": "bytes=0-1"}, {"If-None-Match": "*"}):
@@ -195,7 +195,7 @@ def test_head_tells_the_size_and_takes_no_range(harness: Harness) -> None:
     assert (answer.status_code, answer.headers["Content-Length"], answer.data) == (200, "10", b"")
 
 
-def test_head_is_answered_here_where_files_are_elsewhere(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_head_is_not_redirected_to_the_object_store(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     url = artifact_url(harness)
     monkeypatch.setattr(harness.store, "presigned_get", lambda *_, **__: "https://store.example/x?for=GET")
     assert harness.client.get(url).status_code == 302

@@ -1,4 +1,4 @@
-"""The job calls: what they mean, and how each error is told."""
+"""The job calls, and the answers to invalid ones."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from api.circuit_breaker import OPEN_S
 from jobs.service import attempts
 from jobs.service.submission import MAX_DRAWN_SEED
 from tests.unit.api.conftest import Harness
@@ -78,7 +79,7 @@ def test_a_wrong_field_is_422_and_named(harness: Harness, body: dict[str, Any], 
         (b'{"prompt": "' + b"x" * 2_000_000 + b'"}', "application/json", 413),
     ],
 )
-def test_a_body_that_is_no_json_object_is_told_apart(
+def test_a_body_that_is_not_a_json_object_is_refused(
     harness: Harness, data: bytes, content_type: str, status: int
 ) -> None:
     answer = harness.client.post("/v1/jobs", data=data, content_type=content_type)
@@ -110,7 +111,7 @@ def test_a_body_in_chunks_is_bounded_too(harness: Harness) -> None:
         ("POST", "/v1/queue", 405),
     ],
 )
-def test_what_is_not_there_is_a_problem_document(harness: Harness, method: str, path: str, status: int) -> None:
+def test_unknown_paths_and_methods_get_problem_documents(harness: Harness, method: str, path: str, status: int) -> None:
     answer = harness.client.open(path, method=method)
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
 
@@ -154,6 +155,9 @@ def test_a_broker_that_is_down_does_not_lose_the_job(harness: Harness) -> None:
     assert job["state"] == "queued"
     harness.queue.down = False
     harness.submit()
+    assert harness.queue.published == [], "the breaker is open"
+    harness.monotonic.advance(OPEN_S)
+    harness.submit()
     assert job["id"] in harness.queue.published
 
 
@@ -184,7 +188,7 @@ def test_wait_answers_with_what_is_when_the_time_is_over(harness: Harness) -> No
     assert harness.client.get(job["links"]["self"] + "?wait=61").status_code == 422
 
 
-def test_cancel_is_immediate_when_queued_and_asked_for_when_running(harness: Harness) -> None:
+def test_cancel_is_immediate_when_queued_and_requested_when_running(harness: Harness) -> None:
     queued, running = harness.submit(), harness.submit()
     harness.claim(running["id"])
     assert harness.client.post(queued["links"]["cancel"]).status_code == 200
@@ -225,13 +229,13 @@ def test_a_retry_with_an_idempotency_key_makes_one_job(harness: Harness) -> None
 
 
 @pytest.mark.parametrize("call", ["", "/cancel", "/retry"])
-def test_a_job_of_nobody_is_404(harness: Harness, call: str) -> None:
+def test_an_unknown_job_is_404(harness: Harness, call: str) -> None:
     method = "POST" if call else "GET"
     answer = harness.client.open(f"/v1/jobs/job_{'0' * 32}{call}", method=method)
     assert (answer.status_code, (answer.json or {})["code"]) == (404, "job_not_found")
 
 
-def test_a_failed_job_tells_code_sentence_stage_and_whether_to_try_again(harness: Harness) -> None:
+def test_a_failed_job_shows_code_message_stage_and_retryable(harness: Harness) -> None:
     from jobs.errors import Failure
 
     job = harness.submit()
@@ -249,12 +253,12 @@ def test_a_failed_job_tells_code_sentence_stage_and_whether_to_try_again(harness
 
 def test_lists_page_by_link_and_filter(harness: Harness) -> None:
     ids = [harness.submit(metadata={"n": str(n)})["id"] for n in range(5)]
-    seen, link = [], "/v1/jobs?limit=2"
+    listed, link = [], "/v1/jobs?limit=2"
     while link:
         page = harness.client.get(link).json or {}
-        seen += [job["id"] for job in page["data"]]
+        listed += [job["id"] for job in page["data"]]
         link = page["links"]["next"]
-    assert seen == ids[::-1]
+    assert listed == ids[::-1]
     found = harness.client.get("/v1/jobs?metadata.n=3&state=queued").json or {}
     assert [job["id"] for job in found["data"]] == [ids[3]]
 
@@ -287,7 +291,7 @@ def test_a_database_that_is_away_is_503_by_name(harness: Harness, monkeypatch: p
     assert (answer.status_code, (answer.json or {})["down"]) == (503, ["database"])
 
 
-def test_a_fault_of_ours_tells_no_details(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_shows_no_details(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("/secret/path")
 
@@ -297,7 +301,7 @@ def test_a_fault_of_ours_tells_no_details(harness: Harness, monkeypatch: pytest.
     assert "secret" not in answer.text
 
 
-def test_a_page_of_another_name_cannot_reach_the_local_api(harness: Harness) -> None:
+def test_requests_with_a_foreign_host_are_refused(harness: Harness) -> None:
     assert harness.client.get("/v1/jobs", headers={"Host": "evil.example"}).status_code == 400
     assert harness.client.get("/v1/jobs", headers={"Host": "127.0.0.1.evil.example"}).status_code == 400
     for name in ("localhost:8000", "127.0.0.1:8000", "[::1]:8000"):

@@ -1,4 +1,4 @@
-"""`/v1/s3-events`: who may post, what is answered, and what is never lost."""
+"""`/v1/s3-events`: authentication, answers, and that no event is lost."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def jobs(harness: Harness) -> list[str]:
 def test_a_posted_event_becomes_one_published_job_however_often_it_comes(harness: Harness, form: str) -> None:
     harness.add_worker()
     trigger(harness)
-    seen = harness.bucket_contents.put("in/a b+ü.mp4")
-    event = FORMS[form](BUCKET, seen.key, etag=seen.etag)
+    stored = harness.bucket_contents.put("in/a b+ü.mp4")
+    event = FORMS[form](BUCKET, stored.key, etag=stored.etag)
     first, second = post(harness, event), post(harness, event)
     assert (first.status_code, first.json) == (200, {"submitted": 1, "skipped": 0, "held": 0, "duplicates": 0})
     assert second.json == {"submitted": 0, "skipped": 0, "held": 0, "duplicates": 1}
@@ -82,14 +82,14 @@ def test_the_token_may_come_in_each_way_that_senders_know(
         ({}, "?token="),
     ],
 )
-def test_without_the_token_nothing_is_taken(harness: Harness, headers: dict[str, str], query: str) -> None:
+def test_events_without_the_token_are_refused(harness: Harness, headers: dict[str, str], query: str) -> None:
     trigger(harness)
-    seen = harness.bucket_contents.put("a.mp4")
-    answer = post(harness, aws(BUCKET, "a.mp4", etag=seen.etag), headers, f"/v1/s3-events{query}")
+    stored = harness.bucket_contents.put("a.mp4")
+    answer = post(harness, aws(BUCKET, "a.mp4", etag=stored.etag), headers, f"/v1/s3-events{query}")
     assert (answer.status_code, answer.json["code"], jobs(harness)) == (403, "events_refused", [])
 
 
-def test_where_no_token_is_set_nobody_may_post(harness: Harness) -> None:
+def test_without_a_configured_token_events_are_refused(harness: Harness) -> None:
     app = create_app(
         Settings(data_dir=harness.app.extensions[EXTENSION].settings.data_dir),
         db=harness.db,
@@ -101,12 +101,12 @@ def test_where_no_token_is_set_nobody_may_post(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_minios_probe_is_answered(harness: Harness, method: str) -> None:
+def test_the_probe_of_minio_is_answered(harness: Harness, method: str) -> None:
     assert harness.client.open("/v1/s3-events", method=method).status_code == 200
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"7", b'{"hello": 1}', b'{"Records": [{}]}', b"[" * 50_000])
-def test_what_is_no_event_is_a_problem_document(harness: Harness, body: bytes) -> None:
+def test_a_body_that_is_not_an_event_gets_a_problem_document(harness: Harness, body: bytes) -> None:
     answer = harness.client.post("/v1/s3-events", data=body, headers=BEARER)
     assert (answer.status_code, answer.mimetype) == (422, "application/problem+json")
     assert (answer.json or {})["code"] == "event_unreadable"
@@ -116,10 +116,10 @@ def test_a_body_beyond_the_limit_is_refused(harness: Harness) -> None:
     assert harness.client.post("/v1/s3-events", data=b" " * (1024**2 + 1), headers=BEARER).status_code == 413
 
 
-def test_nothing_is_said_to_be_taken_before_it_is_committed(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_are_acknowledged_only_after_the_commit(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     trigger(harness)
-    seen = harness.bucket_contents.put("a.mp4")
-    event = aws(BUCKET, "a.mp4", etag=seen.etag)
+    stored = harness.bucket_contents.put("a.mp4")
+    event = aws(BUCKET, "a.mp4", etag=stored.etag)
 
     def breaks(*_: Any, **__: Any) -> Any:
         raise OperationalError("INSERT", {}, Exception("the server went away"))
@@ -133,9 +133,9 @@ def test_nothing_is_said_to_be_taken_before_it_is_committed(harness: Harness, mo
 
 def test_a_store_that_is_down_does_not_lose_the_event(harness: Harness) -> None:
     trigger(harness)
-    seen = harness.bucket_contents.put("a.mp4")
+    stored = harness.bucket_contents.put("a.mp4")
     harness.bucket_contents.down = True
-    assert post(harness, aws(BUCKET, "a.mp4", etag=seen.etag)).json["held"] == 1
+    assert post(harness, aws(BUCKET, "a.mp4", etag=stored.etag)).json["held"] == 1
 
 
 class Amazon:
@@ -184,7 +184,7 @@ def amazon() -> Amazon:
 
 
 @pytest.fixture
-def sns_house(harness: Harness, amazon: Amazon) -> Harness:
+def sns_harness(harness: Harness, amazon: Amazon) -> Harness:
     amazon.asked.clear()
     harness.app.extensions[EXTENSION].sns = SnsGate(amazon.fetch)
     trigger(harness)
@@ -192,20 +192,20 @@ def sns_house(harness: Harness, amazon: Amazon) -> Harness:
 
 
 def notification(harness: Harness) -> dict[str, Any]:
-    seen = harness.bucket_contents.put("a.mp4")
-    return dict(FORMS["sns"](BUCKET, "a.mp4", etag=seen.etag))
+    stored = harness.bucket_contents.put("a.mp4")
+    return dict(FORMS["sns"](BUCKET, "a.mp4", etag=stored.etag))
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
 @pytest.mark.parametrize("subject", [True, False])
-def test_a_notification_that_sns_signed_is_taken(
-    sns_house: Harness, amazon: Amazon, version: str, subject: bool
+def test_a_notification_signed_by_sns_is_accepted(
+    sns_harness: Harness, amazon: Amazon, version: str, subject: bool
 ) -> None:
-    document = notification(sns_house)
+    document = notification(sns_harness)
     if not subject:
         del document["Subject"]
-    assert post(sns_house, amazon.signed(document, version)).json["submitted"] == 1
-    post(sns_house, amazon.signed(document, version))
+    assert post(sns_harness, amazon.signed(document, version)).json["submitted"] == 1
+    post(sns_harness, amazon.signed(document, version))
     assert amazon.asked == [CERTIFICATE_URL], "the certificate is fetched once"
 
 
@@ -227,9 +227,9 @@ def test_a_notification_that_sns_signed_is_taken(
         {"SigningCertURL": "https://[bad/a.pem"},
     ],
 )
-def test_what_sns_did_not_sign_is_refused(sns_house: Harness, amazon: Amazon, change: dict[str, str]) -> None:
-    answer = post(sns_house, {**amazon.signed(notification(sns_house)), **change})
-    assert (answer.status_code, answer.json["code"], jobs(sns_house)) == (403, "events_refused", [])
+def test_what_sns_did_not_sign_is_refused(sns_harness: Harness, amazon: Amazon, change: dict[str, str]) -> None:
+    answer = post(sns_harness, {**amazon.signed(notification(sns_harness)), **change})
+    assert (answer.status_code, answer.json["code"], jobs(sns_harness)) == (403, "events_refused", [])
     assert all(url == CERTIFICATE_URL for url in amazon.asked), "no other address is asked"
 
 
@@ -239,19 +239,19 @@ def test_an_expired_certificate_is_refused() -> None:
         SnsGate(old.fetch).check(old.signed(sample("sns")))
 
 
-def test_a_subscription_is_confirmed_at_sns(sns_house: Harness, amazon: Amazon) -> None:
-    answer = post(sns_house, amazon.signed(sample("sns_subscription")))
+def test_a_subscription_is_confirmed_at_sns(sns_harness: Harness, amazon: Amazon) -> None:
+    answer = post(sns_harness, amazon.signed(sample("sns_subscription")))
     assert answer.status_code == 200
     assert amazon.asked[-1].startswith("https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription")
 
 
-def test_a_subscription_is_confirmed_nowhere_else(sns_house: Harness, amazon: Amazon) -> None:
+def test_a_subscription_is_confirmed_at_no_other_url(sns_harness: Harness, amazon: Amazon) -> None:
     document = {**sample("sns_subscription"), "SubscribeURL": "https://evil.example/?Action=ConfirmSubscription"}
-    assert post(sns_house, amazon.signed(document)).status_code == 403
+    assert post(sns_harness, amazon.signed(document)).status_code == 403
     assert amazon.asked == [CERTIFICATE_URL]
 
 
-def test_when_sns_is_away_it_is_asked_to_send_again(harness: Harness) -> None:
+def test_an_unreachable_sns_gets_503_and_sends_again(harness: Harness) -> None:
     def away(url: str) -> bytes:
         raise httpx.ConnectError("no route")
 

@@ -24,7 +24,7 @@ def get(harness: Harness, trigger_id: str) -> dict[str, Any]:
     return dict(harness.client.get(f"/v1/triggers/{trigger_id}").json or {})
 
 
-def test_a_trigger_is_made_seen_listed_and_removed(harness: Harness) -> None:
+def test_a_trigger_is_created_shown_listed_and_deleted(harness: Harness) -> None:
     body = {"name": "uploads", "bucket": BUCKET, "prefix": "in/", "suffixes": [".mp4"], "request": {"prompt": "rain"}}
     made = harness.client.post("/v1/triggers", json=body)
     document = made.json or {}
@@ -39,10 +39,10 @@ def test_a_trigger_is_made_seen_listed_and_removed(harness: Harness) -> None:
     assert harness.client.get(document["links"]["self"]).status_code == 404
 
 
-def test_what_became_of_events_is_seen_at_the_trigger(harness: Harness) -> None:
+def test_a_trigger_shows_the_outcomes_of_its_events(harness: Harness) -> None:
     trigger_id = trigger(harness)
-    seen, own = harness.bucket_contents.put("a.mp4"), harness.bucket_contents.put("b.mp4", job_id="job_1")
-    post(harness, aws(BUCKET, "a.mp4", etag=seen.etag))
+    stored, own = harness.bucket_contents.put("a.mp4"), harness.bucket_contents.put("b.mp4", job_id="job_1")
+    post(harness, aws(BUCKET, "a.mp4", etag=stored.etag))
     post(harness, aws(BUCKET, "b.mp4", etag=own.etag))
     document = get(harness, trigger_id)
     TriggerView.model_validate(document)
@@ -61,7 +61,7 @@ def test_an_output_under_the_own_input_is_refused(harness: Harness, prefix: str)
 
 
 @pytest.mark.parametrize("output", [f"s3://{BUCKET}/out/", "s3://sounds/in/", f"s3://{BUCKET}/"])
-def test_an_output_elsewhere_is_where_the_jobs_deliver(harness: Harness, output: str) -> None:
+def test_jobs_deliver_to_the_triggers_output(harness: Harness, output: str) -> None:
     trigger(harness, prefix="in/", deliver_to=output)
     post(harness, aws(BUCKET, "in/a.mp4", etag=harness.bucket_contents.put("in/a.mp4").etag))
     (job,) = (harness.client.get("/v1/jobs").json or {})["data"]
@@ -105,8 +105,8 @@ def test_a_trigger_is_switched_off_and_on(harness: Harness) -> None:
     trigger_id = trigger(harness)
     off = harness.client.patch(f"/v1/triggers/{trigger_id}", json={"enabled": False})
     assert (off.json or {})["state"] == "disabled"
-    seen = harness.bucket_contents.put("a.mp4")
-    assert post(harness, aws(BUCKET, "a.mp4", etag=seen.etag)).json["submitted"] == 0
+    stored = harness.bucket_contents.put("a.mp4")
+    assert post(harness, aws(BUCKET, "a.mp4", etag=stored.etag)).json["submitted"] == 0
     on = harness.client.patch(f"/v1/triggers/{trigger_id}", json={"enabled": True})
     assert (on.json or {})["state"] == "enabled"
     assert harness.client.patch(f"/v1/triggers/{trigger_id}", json={"enabled": "yes"}).status_code == 422
@@ -124,21 +124,21 @@ def test_a_paused_trigger_says_so_and_why(harness: Harness) -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PATCH"])
-def test_a_trigger_that_is_not_there_is_a_404(harness: Harness, method: str) -> None:
+def test_an_unknown_trigger_is_404(harness: Harness, method: str) -> None:
     answer = harness.client.open("/v1/triggers/trg_1", method=method, json={"enabled": True})
     assert (answer.status_code, (answer.json or {})["code"]) == (404, "trigger_not_found")
 
 
 def test_a_dry_run_shows_the_job_and_makes_none(harness: Harness) -> None:
     trigger_id = trigger(harness, prefix="in/", request={"prompt": "rain"})
-    seen = harness.bucket_contents.put("in/a+b.mp4")
+    stored = harness.bucket_contents.put("in/a+b.mp4")
     answer = harness.client.post(
-        f"/v1/triggers/{trigger_id}/dry-run", json={"event": ceph(BUCKET, "in/a+b.mp4", etag=seen.etag)}
+        f"/v1/triggers/{trigger_id}/dry-run", json={"event": ceph(BUCKET, "in/a+b.mp4", etag=stored.etag)}
     )
     document = answer.json or {}
     DryRunView.model_validate(document)
     (one,) = document["data"]
-    assert (one["action"], one["request"]["video"], one["etag"]) == ("submit", "s3://videos/in/a+b.mp4", seen.etag)
+    assert (one["action"], one["request"]["video"], one["etag"]) == ("submit", "s3://videos/in/a+b.mp4", stored.etag)
     assert (one["request"]["prompt"], one["known"]) == ("rain", False)
     assert (harness.client.get("/v1/jobs").json or {})["data"] == []
     assert get(harness, trigger_id)["events"] == {"submitted": 0, "skipped": 0, "held": 0}
@@ -147,8 +147,8 @@ def test_a_dry_run_shows_the_job_and_makes_none(harness: Harness) -> None:
 def test_a_dry_run_says_why_nothing_would_happen(harness: Harness) -> None:
     trigger_id = trigger(harness, prefix="in/", suffixes=[".mp4"])
     harness.bucket_contents.put("in/own.mp4", job_id="job_1")
-    seen = harness.bucket_contents.put("in/known.mp4")
-    event = aws(BUCKET, "in/known.mp4", etag=seen.etag)
+    stored = harness.bucket_contents.put("in/known.mp4")
+    event = aws(BUCKET, "in/known.mp4", etag=stored.etag)
     post(harness, event)
 
     def dry(**body: Any) -> tuple[str, str | None, bool]:
@@ -158,8 +158,8 @@ def test_a_dry_run_says_why_nothing_would_happen(harness: Harness) -> None:
 
     assert dry(event=event) == ("submit", None, True)
     assert dry(key="in/own.mp4")[:2] == ("skip", "the object is an output of job_1")
-    assert dry(key="in/missing.mp4")[:2] == ("hold", "the object is not there")
-    assert dry(key="in/a.txt")[:2] == ("ignore", "prefix or suffixes leave it out")
+    assert dry(key="in/missing.mp4")[:2] == ("hold", "the object does not exist")
+    assert dry(key="in/a.txt")[:2] == ("ignore", "the key does not match prefix and suffixes")
     assert dry(event=aws("other", "in/a.mp4", etag="e"))[:2] == ("ignore", "the trigger is for bucket videos")
     harness.bucket_contents.down = True
     assert dry(key="in/known.mp4")[:2] == ("hold", "the object store did not answer")

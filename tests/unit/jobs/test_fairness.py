@@ -1,4 +1,4 @@
-"""Who is next: the arithmetic alone, no database."""
+"""The order of dispatch: the arithmetic alone, without a database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.service.scheduling.fairness import AGING_INTERVAL, FairOrder, Share, Waiting, pick_in_order
+from jobs.service.scheduling.fairness import AGING_INTERVAL, FairOrder, QueuedJob, TenantSlots, select_in_order
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HIGH, NORMAL, LOW = 0, 1, 2
@@ -19,13 +19,13 @@ class Backlog:
     """Lanes in memory."""
 
     def __init__(self) -> None:
-        self.lanes: dict[tuple[int, str], list[Waiting]] = {}
+        self.lanes: dict[tuple[int, str], list[QueuedJob]] = {}
         self.made = 0
 
     def add(self, tenant: str, count: int = 1, *, priority: int = NORMAL, at: datetime = NOON) -> None:
         for _ in range(count):
             self.made += 1
-            job = Waiting(f"job_{self.made:06d}", priority, tenant, at)
+            job = QueuedJob(f"job_{self.made:06d}", priority, tenant, at)
             self.lanes.setdefault((priority, tenant), []).append(job)
 
     def pick(
@@ -33,21 +33,21 @@ class Backlog:
         order: FairOrder,
         free_slots: int,
         *,
-        shares: dict[str, Share] | None = None,
+        shares: dict[str, TenantSlots] | None = None,
         now: datetime = NOON,
         priority_aging_s: float = 600,
-    ) -> list[Waiting]:
+    ) -> list[QueuedJob]:
         places = {job.job_id: (lane, place) for lane, jobs in self.lanes.items() for place, job in enumerate(jobs)}
 
-        def following(job: Waiting) -> Waiting | None:
+        def following(job: QueuedJob) -> QueuedJob | None:
             lane, place = places[job.job_id]
             return self.lanes[lane][place + 1] if place + 1 < len(self.lanes[lane]) else None
 
-        picked = pick_in_order(
+        picked = select_in_order(
             order,
             [jobs[0] for jobs in self.lanes.values() if jobs],
             free_slots=free_slots,
-            share_of=lambda tenant: (shares or {}).get(tenant, Share()),
+            slots_of=lambda tenant: (shares or {}).get(tenant, TenantSlots()),
             now=now,
             priority_aging_s=priority_aging_s,
             following=following,
@@ -60,7 +60,7 @@ class Backlog:
 def test_a_tenant_that_comes_late_takes_every_other_turn() -> None:
     backlog, order = Backlog(), FairOrder()
     backlog.add("a", 1000)
-    backlog.pick(order, 16)  # what runs before the other one comes
+    backlog.pick(order, 16)  # running before the other tenant submits
     backlog.add("b", 10)
     tenants = [job.tenant for job in backlog.pick(order, 60)]
     last_of_b = max(place for place, tenant in enumerate(tenants) if tenant == "b")
@@ -68,14 +68,14 @@ def test_a_tenant_that_comes_late_takes_every_other_turn() -> None:
     assert tenants[:20].count("b") == 10
 
 
-def slots_over_time(order: FairOrder, *, slots: int, waiting: dict[str, Share], jobs: int) -> Counter[str]:
+def slots_over_time(order: FairOrder, *, slots: int, waiting: dict[str, TenantSlots], jobs: int) -> Counter[str]:
     """Let endless backlogs share so many slots, jobs ending in the order they began; return how many each started."""
     backlog, running, started = Backlog(), [], Counter[str]()
     for tenant in waiting:
         backlog.add(tenant, jobs)
     while started.total() < jobs:
         held = Counter(running)
-        shares = {tenant: replace(share, held=held[tenant]) for tenant, share in waiting.items()}
+        shares = {tenant: replace(share, occupied=held[tenant]) for tenant, share in waiting.items()}
         picked = [job.tenant for job in backlog.pick(order, slots - len(running), shares=shares)]
         running += picked
         started.update(picked)
@@ -83,24 +83,24 @@ def slots_over_time(order: FairOrder, *, slots: int, waiting: dict[str, Share], 
     return started
 
 
-def test_who_comes_to_a_full_house_gets_the_next_free_slots_up_to_its_share() -> None:
+def test_a_new_tenant_gets_the_next_free_slots_up_to_its_share() -> None:
     backlog, order = Backlog(), FairOrder()
     backlog.add("a", 1000)
     backlog.pick(order, 32)
     backlog.add("b", 1000)
     for b_has in range(16):
-        shares = {"a": Share(held=31 - b_has), "b": Share(held=b_has)}
+        shares = {"a": TenantSlots(occupied=31 - b_has), "b": TenantSlots(occupied=b_has)}
         assert [job.tenant for job in backlog.pick(order, 1, shares=shares)] == ["b"]
-    shares = {"a": Share(held=15), "b": Share(held=16)}
+    shares = {"a": TenantSlots(occupied=15), "b": TenantSlots(occupied=16)}
     assert [job.tenant for job in backlog.pick(order, 1, shares=shares)] == ["a"]
 
 
 def test_fractions_of_slots_are_shared_by_turns() -> None:
-    heavy = {"heavy": Share(weight=3), "light": Share()}
+    heavy = {"heavy": TenantSlots(weight=3), "light": TenantSlots()}
     for slots in (1, 2):
         started = slots_over_time(FairOrder(), slots=slots, waiting=heavy, jobs=400)
         assert abs(started["heavy"] - 300) <= 2, (slots, started)
-    three = {tenant: Share() for tenant in "abc"}
+    three = {tenant: TenantSlots() for tenant in "abc"}
     for slots in (1, 2, 3, 4):
         started = slots_over_time(FairOrder(), slots=slots, waiting=three, jobs=300)
         assert all(abs(number - 100) <= 2 for number in started.values()), (slots, started)
@@ -110,11 +110,11 @@ def test_turns_follow_the_weights() -> None:
     backlog, order = Backlog(), FairOrder()
     backlog.add("light", 1000)
     backlog.add("heavy", 1000)
-    picked = Counter(job.tenant for job in backlog.pick(order, 400, shares={"heavy": Share(weight=3)}))
+    picked = Counter(job.tenant for job in backlog.pick(order, 400, shares={"heavy": TenantSlots(weight=3)}))
     assert picked == {"heavy": 300, "light": 100}
 
 
-def test_idling_saves_up_nothing() -> None:
+def test_idling_earns_no_credit() -> None:
     backlog, order = Backlog(), FairOrder()
     backlog.add("busy", 500)
     backlog.pick(order, 300)
@@ -151,9 +151,9 @@ def test_a_tenant_at_its_limit_is_passed_over() -> None:
     backlog, order = Backlog(), FairOrder()
     backlog.add("a", 10, priority=HIGH)
     backlog.add("b", 10)
-    shares = {"a": Share(free_slots=2), "b": Share(free_slots=None)}
+    shares = {"a": TenantSlots(startable=2), "b": TenantSlots(startable=None)}
     assert Counter(job.tenant for job in backlog.pick(order, 8, shares=shares)) == {"a": 2, "b": 6}
-    assert backlog.pick(order, 8, shares={"a": Share(free_slots=0), "b": Share(free_slots=-3)}) == []
+    assert backlog.pick(order, 8, shares={"a": TenantSlots(startable=0), "b": TenantSlots(startable=-3)}) == []
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
@@ -172,8 +172,8 @@ def test_every_job_is_picked_once_oldest_first_in_its_lane(
     backlog, order = Backlog(), FairOrder()
     for (priority, tenant), (count, age_s) in lanes.items():
         backlog.add(tenant, count, priority=priority, at=NOON - timedelta(seconds=age_s))
-    shares = {tenant: Share(weight) for tenant, weight in weights.items()}
-    picked: list[Waiting] = []
+    shares = {tenant: TenantSlots(weight) for tenant, weight in weights.items()}
+    picked: list[QueuedJob] = []
     for slots in [*free_slots, backlog.made]:
         before = order.virtual_time
         got = backlog.pick(order, slots, shares=shares)

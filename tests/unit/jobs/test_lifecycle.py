@@ -26,7 +26,7 @@ def test_every_pair_of_states_is_either_allowed_or_refused(current: State, follo
     if (current, following) in ALLOWED:
         check_transition(current, following)
     else:
-        with pytest.raises(IllegalTransitionError, match=f"from {current} to {following}"):
+        with pytest.raises(IllegalTransitionError, match=f"{current} -> {following}"):
             check_transition(current, following)
 
 

@@ -1,4 +1,4 @@
-"""No statement that is run for each job, or again and again, reads the whole table: the plans say so."""
+"""No statement that runs per job or periodically scans a whole table, by its query plan."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.submission import SubmitPolicy, submit_and_commit
 from jobs.service.workers import register_worker
 from jobs.storage.local import LocalStore
-from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue
+from tests.databases import migrated_sqlite
 
 BIG_TABLES = ("jobs", "job_events", "job_attempts", "artifacts", "uploads")
 
 
 @pytest.fixture
 def db(tmp_path: Path, clock: FakeClock) -> Iterator[Database]:
-    url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
-    upgrade(url)
+    url = migrated_sqlite(tmp_path / "mmaudio.db")
     database = Database(url, clock=clock)
     yield database
     database.close()
@@ -48,11 +47,11 @@ def plans_of(db: Database, statements: list[tuple[str, Any]]) -> Iterator[tuple[
 def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
     db: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
-    seen: dict[str, Any] = {}
+    statements: dict[str, Any] = {}
 
     def remember(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
         if statement.lstrip().startswith(("SELECT", "UPDATE", "DELETE", "WITH")) and not many:
-            seen.setdefault(statement, parameters)
+            statements.setdefault(statement, parameters)
 
     event.listen(db.engine, "before_cursor_execute", remember)
     policy, queue = SubmitPolicy(variants=("tiny_16k",)), FakeQueue()
@@ -82,10 +81,10 @@ def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
     prune(db, LocalStore(tmp_path / "objects"), lambda output, job_id, attempt: 0)
     event.remove(db.engine, "before_cursor_execute", remember)
 
-    assert len(seen) > 30
+    assert len(statements) > 30
     whole = [
         (line, statement)
-        for statement, line in plans_of(db, list(seen.items()))
+        for statement, line in plans_of(db, list(statements.items()))
         for table in BIG_TABLES
         if line.startswith(f"SCAN {table}") and "INDEX" not in line
     ]

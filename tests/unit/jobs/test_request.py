@@ -1,4 +1,4 @@
-"""What a request may hold, and how a wrong one is told."""
+"""Which requests are valid, and the errors of others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_only_a_prompt_is_text_to_audio_with_the_documented_defaults() -> None:
     assert (request.audio_format, request.priority, request.wants_mux) == ("flac", Priority.NORMAL, False)
 
 
-def test_a_video_is_muxed_unless_told_otherwise() -> None:
+def test_a_video_is_muxed_by_default() -> None:
     assert JobRequest(video=UPLOAD).wants_mux
     assert not JobRequest(video=UPLOAD, mux=False).wants_mux
 

@@ -1,4 +1,4 @@
-"""The platform's facts about variants are the model's own."""
+"""The platform's facts about variants equal the model's."""
 
 from __future__ import annotations
 

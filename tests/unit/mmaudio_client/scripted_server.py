@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import httpx
@@ -138,6 +136,16 @@ def job_answer(state: str = "queued", **members: Any) -> httpx.Response:
     return httpx.Response(200, json=job_document(state, **members))
 
 
+def upload_answer(upload_id: str = "upl_1", **members: Any) -> httpx.Response:
+    """The answer to an announcement, or to a question about an upload."""
+    return httpx.Response(200, json={**upload_document(), "id": upload_id, **members})
+
+
+def sound(content: bytes = SOUND) -> httpx.Response:
+    """The answer to a download."""
+    return httpx.Response(200, content=content)
+
+
 def page(*jobs: dict[str, Any], following: str | None = None) -> httpx.Response:
     return httpx.Response(200, json=page_document(*jobs, following=following))
 
@@ -148,26 +156,3 @@ def problem(
     document = problem_document(status, code, detail, **members)
     kind = {"Content-Type": "application/problem+json"}
     return httpx.Response(status, json=document, headers={**kind, **(headers or {})})
-
-
-@contextmanager
-def loopback(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """A real server for what only real bytes show; gives its address."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            answer(self)
-
-        do_PUT = do_POST = do_GET
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()

@@ -1,22 +1,25 @@
-"""The `mmaudio` command: what it prints where, and the status it leaves with."""
+"""The `mmaudio` command: what it prints where, and the exit codes."""
 
 from __future__ import annotations
 
 import functools
 import io
 import json
-import socket
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
-from click.testing import CliRunner, Result
+from rich.cells import cell_len
 
 from mmaudio_client import Client
-from mmaudio_client.cli import main
-from mmaudio_client.cli.session import EXIT_INTERRUPTED, follow
+from mmaudio_client.cli.exit_codes import ExitCode
+from mmaudio_client.cli.job_view import follow
+from mmaudio_client.cli.list import HEADER, _created
+from mmaudio_client.cli.table import print_rows
+from tests.unit.mmaudio_client.command_runner import Command, run
 from tests.unit.mmaudio_client.scripted_server import (
     JOB_ID,
     SOUND,
@@ -27,106 +30,15 @@ from tests.unit.mmaudio_client.scripted_server import (
     job_document,
     page,
     problem,
-    upload_document,
+    sound,
 )
 
-Command = Callable[..., Result]
 WARNING = {"code": "untrained", "message": "The model is untrained."}
 
 
-def run(*arguments: str) -> Result:
-    """Run the command; an error that it does not tell in a sentence fails the test."""
-    result = CliRunner().invoke(main, list(arguments))
-    assert isinstance(result.exception, SystemExit | None), result.exception
-    assert "Traceback" not in result.output
-    return result
-
-
-@pytest.fixture
-def mmaudio(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, talking to the scripted server."""
-    client = functools.partial(Client, transport=httpx.MockTransport(server), sleep=server.naps.append)
-    monkeypatch.setattr("mmaudio_client.cli.session.Client", client)
-    return run
-
-
-def sound() -> httpx.Response:
-    return httpx.Response(200, content=SOUND)
-
-
-def test_submit_tells_each_stage_once_and_prints_only_the_saved_path(
-    mmaudio: Command, server: ScriptedServer, tmp_path: Path
-) -> None:
-    running = {"warnings": [WARNING]}
-    server.answers = [job_answer(), job_answer(), job_answer("running"), job_answer("succeeded", **running), sound()]
-    result = mmaudio("submit", "--prompt", "rain", "--output", str(tmp_path))
-    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / JOB_ID}-audio.flac\n")
-    assert result.stderr.splitlines() == [
-        f"{JOB_ID}: queued",
-        f"{JOB_ID}: sample",
-        f"{JOB_ID}: succeeded",
-        "Note: The model is untrained.",
-    ]
-
-
-def test_submit_sends_the_options_under_the_names_of_the_api(mmaudio: Command, server: ScriptedServer) -> None:
-    server.answers = [job_answer()]
-    options = "--prompt rain --start 1 --duration 4 --seed 7 --no-mux --queue-ttl 60 --metadata a=b=c --metadata d="
-    mmaudio("submit", "s3://bucket/clip.mp4", *options.split(), "--no-wait")
-    assert json.loads(server.requests[0].content) == {
-        "video": "s3://bucket/clip.mp4",
-        "prompt": "rain",
-        "negative_prompt": "",
-        "start_s": 1.0,
-        "duration_s": 4.0,
-        "seed": 7,
-        "mux": False,
-        "queue_ttl_s": 60,
-        "metadata": {"a": "b=c", "d": ""},
-    }
-
-
-@pytest.mark.parametrize("source", ["s3://bucket/clip.mp4", "https://example.org/clip.mp4", "upl_1"])
-def test_submit_leaves_what_is_no_file_to_the_server(mmaudio: Command, server: ScriptedServer, source: str) -> None:
-    server.answers = [job_answer()]
-    mmaudio("submit", source, "--no-wait")
-    assert json.loads(server.requests[0].content)["video"] == source
-
-
-def test_submit_uploads_a_file(mmaudio: Command, server: ScriptedServer, tmp_path: Path) -> None:
-    (tmp_path / "clip.mp4").write_bytes(b"video")
-    server.answers = [httpx.Response(201, json=upload_document()), httpx.Response(204), job_answer()]
-    assert mmaudio("submit", str(tmp_path / "clip.mp4"), "--no-wait").stdout == f"{JOB_ID}\n"
-    assert server.requests[1].content == b"video"
-    assert json.loads(server.requests[2].content)["video"] == "upl_1"
-
-
-def test_submit_without_waiting_prints_the_id_or_the_job(mmaudio: Command, server: ScriptedServer) -> None:
-    server.answers = [job_answer(), job_answer()]
-    assert mmaudio("submit", "--prompt", "x", "--no-wait").stdout == f"{JOB_ID}\n"
-    assert json.loads(mmaudio("submit", "--prompt", "x", "--no-wait", "--json").stdout) == job_document()
-
-
-def test_submit_as_json_prints_nothing_else_to_the_standard_output(
-    mmaudio: Command, server: ScriptedServer, tmp_path: Path
-) -> None:
-    server.answers = [job_answer(), job_answer("succeeded"), sound()]
-    result = mmaudio("submit", "--prompt", "x", "--json", "--output", str(tmp_path))
-    assert json.loads(result.stdout)["state"] == "succeeded"
-    assert f"{JOB_ID}-audio.flac" in result.stderr
-    assert (tmp_path / f"{JOB_ID}-audio.flac").read_bytes() == SOUND
-
-
-@pytest.mark.parametrize("command", ["submit", "watch"])
-@pytest.mark.parametrize(
-    ("end", "sentence"), [("failed", "The job failed: The file is empty."), ("canceled", "The job was canceled.")]
-)
-def test_a_job_without_a_sound_leaves_status_one_and_a_sentence(
-    mmaudio: Command, server: ScriptedServer, command: str, end: str, sentence: str
-) -> None:
-    server.answers = [job_answer(), job_answer(end)]
-    result = mmaudio(command, *(["--prompt", "x"] if command == "submit" else [JOB_ID]))
-    assert (result.exit_code, result.stdout, result.stderr.splitlines()[-1]) == (1, "", sentence)
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def test_watch_ends_with_the_job_and_says_how_to_save_it(mmaudio: Command, server: ScriptedServer) -> None:
@@ -136,14 +48,23 @@ def test_watch_ends_with_the_job_and_says_how_to_save_it(mmaudio: Command, serve
     assert result.stdout == f"{JOB_ID}: succeeded. Save its files with: mmaudio download {JOB_ID}\n"
 
 
-def test_who_interrupts_watching_is_told_that_the_job_goes_on(mmaudio: Command, server: ScriptedServer) -> None:
+def test_watch_as_json_prints_the_job_as_it_ended(mmaudio: Command, server: ScriptedServer) -> None:
+    server.answers = [job_answer("running"), job_answer("failed")]
+    result = mmaudio("watch", JOB_ID, "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (ExitCode.FAILED, job_document("failed"))
+    assert json.loads(result.stderr) == {
+        "error": {"code": "media_invalid", "message": "The job failed: The file is empty.", "job_id": JOB_ID}
+    }
+
+
+def test_ctrl_c_while_watching_says_that_the_job_continues(mmaudio: Command, server: ScriptedServer) -> None:
     def interrupt(request: httpx.Request) -> httpx.Response:
         raise KeyboardInterrupt
 
     server.answers = [job_answer("running"), interrupt]
     result = mmaudio("watch", JOB_ID)
-    assert result.exit_code == EXIT_INTERRUPTED
-    assert f"The job goes on. See it with: mmaudio watch {JOB_ID}" in result.stderr
+    assert result.exit_code == ExitCode.INTERRUPTED
+    assert f"The job continues. Follow it: mmaudio watch {JOB_ID}" in result.stderr
 
 
 @pytest.mark.parametrize("forced", [False, True])
@@ -158,10 +79,6 @@ def test_outside_a_terminal_there_is_no_progress_bar(
 
 
 def test_on_a_terminal_there_is_a_progress_bar(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -175,7 +92,7 @@ def test_on_a_terminal_there_is_a_progress_bar(server: ScriptedServer, monkeypat
 @pytest.mark.parametrize(
     ("state", "line"),
     [
-        ("queued", "queued (place 3) (0%, attempt 0)"),
+        ("queued", "queued (position 3) (0%, attempt 0)"),
         ("running", "sample 10/25 (50%, attempt 1)"),
         ("succeeded", "succeeded (100%, attempt 1)"),
         ("canceled", "canceled (100%, attempt 1)"),
@@ -190,10 +107,11 @@ def test_status_shows_a_job_in_a_line(mmaudio: Command, server: ScriptedServer, 
 def test_status_shows_errors_warnings_and_files(mmaudio: Command, server: ScriptedServer) -> None:
     server.answers = [job_answer("failed", warnings=[WARNING]), job_answer("succeeded")]
     assert mmaudio("status", JOB_ID).stdout.splitlines()[1:] == [
-        "  The file is empty.",
-        "  note: The model is untrained.",
+        "  prompt: rain",
+        "  error: The file is empty. (media_invalid)",
+        "  warning: The model is untrained.",
     ]
-    assert mmaudio("status", JOB_ID).stdout.splitlines()[1:] == [f"  audio.flac  8.00 s  {len(SOUND)} bytes"]
+    assert mmaudio("status", JOB_ID).stdout.splitlines()[2:] == [f"  audio.flac: 8.00 s, {len(SOUND)} bytes"]
 
 
 def test_status_as_json_is_the_document_of_the_server(mmaudio: Command, server: ScriptedServer) -> None:
@@ -201,37 +119,83 @@ def test_status_as_json_is_the_document_of_the_server(mmaudio: Command, server: 
     assert json.loads(mmaudio("status", JOB_ID, "--json").stdout) == job_document("failed", colour="red")
 
 
-def test_list_shows_a_row_a_job_and_takes_prompts_literally(mmaudio: Command, server: ScriptedServer) -> None:
-    prompt = {"prompt": "a [red]ball[/red]", "variant": "tiny_16k", "num_steps": 25}
-    server.answers = [page(job_document("failed", request=prompt), job_document("canceled", id="job_b"))]
+def test_list_in_a_pipe_is_one_whole_line_a_job(
+    mmaudio: Command, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    long = "a [red]ball[/red]\nand\t" + "so on " * 100 + "\x1b[31m"
+    prompt = {"prompt": long, "variant": "tiny_16k", "num_steps": 25}
+    other = "job_" + "b" * 32
+    server.answers = [page(job_document("failed", request=prompt), job_document("canceled", id=other))]
     result = mmaudio("list", "--state", "failed", "--variant", "tiny_16k")
-    rows = result.stdout.splitlines()
-    assert (result.exit_code, len(rows)) == (0, 3)
-    assert rows[1].split()[:3] == [JOB_ID, "failed", "tiny_16k"]
-    assert "a [red]ball[/red]" in rows[1]
-    assert rows[2].split()[:2] == ["job_b", "canceled"]
+    assert (result.exit_code, [line.split("\t") for line in result.stdout.splitlines()]) == (
+        0,
+        [
+            [JOB_ID, "failed", "tiny_16k", "2026-01-01T00:00:00Z", f"a [red]ball[/red] and {'so on ' * 100}[31m"],
+            [other, "canceled", "tiny_16k", "2026-01-01T00:00:00Z", "rain"],
+        ],
+    )
     assert dict(server.requests[0].url.params) == {"limit": "20", "state": "failed", "variant": "tiny_16k"}
+
+
+@pytest.mark.parametrize("columns", [20, 100, 400])
+def test_on_a_terminal_of_any_width_only_the_last_column_is_shortened(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_rows(
+        HEADER, [(JOB_ID, "queued (position 12)", "large_44k_v2", "t", "雨 rain " * 30), (JOB_ID, "", "", "", "")]
+    )
+    header, row, _ = terminal.getvalue().splitlines()
+    assert header.startswith("ID" + " " * 36)
+    assert row.startswith(f"{JOB_ID}  queued (position 12)  large_44k_v2  ")
+    assert (cell_len(row) <= columns, row.endswith("…")) == {
+        20: (False, False),
+        100: (True, True),
+        400: (True, False),
+    }[columns]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [(0, "0s"), (59, "59s"), (60, "1m"), (7199, "1h"), (86_400, "1d"), (30 * 86_400, "30d"), (-5, "0s")],
+)
+def test_list_on_a_terminal_shows_ages(seconds: int, age: str) -> None:
+    created = datetime(2026, 1, 1, tzinfo=UTC)
+    assert _created(created, created + timedelta(seconds=seconds)) == age
+    assert _created(datetime(2026, 1, 1, tzinfo=UTC), None) == "2026-01-01T00:00:00Z"
+
+
+def test_list_as_json_prints_a_document_a_line(mmaudio: Command, server: ScriptedServer) -> None:
+    server.answers = [page(job_document("failed"), job_document("queued"))]
+    lines = mmaudio("list", "--json").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == [job_document("failed"), job_document("queued")]
 
 
 def test_list_asks_for_as_many_pages_as_it_shows(mmaudio: Command, server: ScriptedServer) -> None:
     first = page(*(job_document(id=f"job_{n}") for n in range(200)), following="/v1/jobs?cursor=1")
     server.answers = [first, page(*(job_document(id=f"job_{n}") for n in range(200, 400)), following="/v1/jobs?c=2")]
     rows = mmaudio("list", "--limit", "250").stdout.splitlines()
-    assert (len(rows), rows[-1].split()[0]) == (251, "job_249")
+    assert (len(rows), rows[-1].split()[0]) == (250, "job_249")
     assert server.requests[0].url.params["limit"] == "200"
 
 
 @pytest.mark.parametrize(("state", "word"), [("canceled", "canceled"), ("running", "stopping")])
-def test_cancel_says_what_became_of_the_job(mmaudio: Command, server: ScriptedServer, state: str, word: str) -> None:
-    server.answers = [job_answer("running"), job_answer(state)]
+def test_cancel_says_whether_the_job_has_stopped(
+    mmaudio: Command, server: ScriptedServer, state: str, word: str
+) -> None:
+    server.answers = [job_answer("running"), job_answer(state), job_answer("running"), job_answer(state)]
     result = mmaudio("cancel", JOB_ID)
     assert (result.exit_code, result.stdout) == (0, f"{JOB_ID}: {word}\n")
+    assert json.loads(mmaudio("cancel", JOB_ID, "--json").stdout) == job_document(state)
 
 
-def test_cancel_of_an_ended_job_is_a_sentence(mmaudio: Command, server: ScriptedServer) -> None:
+def test_cancel_of_an_ended_job_is_refused(mmaudio: Command, server: ScriptedServer) -> None:
     server.answers = [job_answer("succeeded"), problem(409, "job_ended", "The job has ended: succeeded.")]
     result = mmaudio("cancel", JOB_ID)
-    assert (result.exit_code, result.stderr) == (1, "Error: The job has ended: succeeded.\n")
+    assert (result.exit_code, result.stderr) == (ExitCode.REFUSED, "Error: The job has ended: succeeded.\n")
 
 
 def test_download_saves_the_files_and_prints_their_paths(
@@ -239,16 +203,27 @@ def test_download_saves_the_files_and_prints_their_paths(
 ) -> None:
     server.answers = [job_answer("succeeded"), sound()]
     result = mmaudio("download", JOB_ID, "--output", str(tmp_path / "new"))
-    assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/new/{JOB_ID}-audio.flac\n")
-    assert (tmp_path / "new" / f"{JOB_ID}-audio.flac").read_bytes() == SOUND
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path}/new/rain.flac\n")
+    assert (tmp_path / "new" / "rain.flac").read_bytes() == SOUND
+
+
+def test_download_as_json_names_the_job_and_the_files(mmaudio: Command, server: ScriptedServer) -> None:
+    server.answers = [job_answer("succeeded"), sound()]
+    assert json.loads(mmaudio("download", JOB_ID, "--json").stdout) == {"job_id": JOB_ID, "saved_files": ["rain.flac"]}
 
 
 @pytest.mark.parametrize(
-    ("answers", "sentence"),
+    ("answers", "code", "sentence"),
     [
-        (lambda: [job_answer("running")], "has no files: it is sample 10/25."),
-        (lambda: [job_answer("succeeded", artifacts=[artifact_document(url=None)])], "has expired on the server."),
-        (lambda: [job_answer("succeeded"), httpx.Response(200, content=b"x")], "came damaged"),
+        (lambda: [job_answer("running")], ExitCode.REFUSED, "has no files yet: sample 10/25."),
+        (lambda: [job_answer("failed")], ExitCode.FAILED, "The job failed: The file is empty."),
+        (lambda: [job_answer("canceled")], ExitCode.CANCELED, "was canceled."),
+        (
+            lambda: [job_answer("succeeded", artifacts=[artifact_document(url=None)])],
+            ExitCode.FILES,
+            "has expired on the server.",
+        ),
+        (lambda: [job_answer("succeeded"), httpx.Response(200, content=b"x")], ExitCode.FILES, "arrived damaged"),
     ],
 )
 def test_download_without_a_file_is_a_sentence(
@@ -256,44 +231,51 @@ def test_download_without_a_file_is_a_sentence(
     server: ScriptedServer,
     tmp_path: Path,
     answers: Callable[[], list[httpx.Response]],
+    code: ExitCode,
     sentence: str,
 ) -> None:
     server.answers = [*answers()]
     result = mmaudio("download", JOB_ID, "--output", str(tmp_path))
-    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
+    assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (code, "", 1)
     assert sentence in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_a_sentence(mmaudio: Command, server: ScriptedServer, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    server.answers = [job_answer("succeeded")]
-    result = mmaudio("download", JOB_ID, "--output", str(tmp_path / "file" / "folder"))
-    assert (result.exit_code, result.stderr) == (1, f"Error: Not a directory: {tmp_path}/file/folder\n")
-
-
-@pytest.mark.parametrize("command", ["status", "cancel", "download", "watch"])
+@pytest.mark.parametrize("command", ["status", "cancel", "download", "watch", "retry"])
 def test_an_unknown_job_is_a_sentence(mmaudio: Command, server: ScriptedServer, command: str) -> None:
-    server.answers = [problem(404, "job_not_found", "There is no job x.")]
-    result = mmaudio(command, "x")
-    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "Error: There is no job x.\n")
+    server.answers = [problem(404, "job_not_found", "There is no job x."), problem(404, "job_not_found", "No.")]
+    result = mmaudio(command, JOB_ID)
+    assert (result.exit_code, result.stdout, result.stderr) == (ExitCode.REFUSED, "", "Error: There is no job x.\n")
+    result = mmaudio(command, JOB_ID, "--json")
+    assert (result.exit_code, result.stdout) == (ExitCode.REFUSED, "")
+    assert json.loads(result.stderr) == {
+        "error": {"code": "job_not_found", "message": "No.", "status": 404, "fields": {}}
+    }
 
 
-def test_a_server_that_is_not_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmaudio_client.cli.session.Client", functools.partial(Client, sleep=lambda _: None))
-    with socket.socket() as taken:  # bound and not listening: nobody else can answer there
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        for arguments in (["list"], ["status", "x"], ["submit", "--prompt", "x"]):
-            result = run(*arguments, "--api-url", url)
-            assert (result.exit_code, result.stdout, len(result.stderr.splitlines())) == (1, "", 1)
-            assert result.stderr.startswith(f"Error: no connection to {url}")
+def test_a_server_that_is_away_is_named_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr("mmaudio_client.cli.session.Client", functools.partial(Client, sleep=naps.append))
+    (tmp_path / "clip.mp4").write_bytes(b"video")
+    url = "http://127.0.0.1:9"  # the discard service, which no machine runs any more
+    for arguments in (["list"], ["status", JOB_ID], ["submit", "--prompt", "x"], ["submit", "clip.mp4"]):
+        result = run(*arguments, "--api-url", url)
+        assert (result.exit_code, result.stdout, naps) == (ExitCode.UNREACHABLE, "", [])
+        assert result.stderr.startswith(f"Error: Cannot connect to {url}: Connection refused. ")
+        assert "`mmaudio up`" in result.stderr
+    error = json.loads(run("list", "--api-url", url, "--json").stderr)["error"]
+    assert (error["code"], url in error["message"]) == ("server_unreachable", True)
+
+
+def test_a_server_error_is_not_a_refusal(mmaudio: Command, server: ScriptedServer) -> None:
+    server.answers = [problem(500, "internal_error", "It broke.")]
+    assert mmaudio("status", JOB_ID).exit_code == ExitCode.UNREACHABLE
 
 
 @pytest.mark.parametrize("address", ["localhost:8000", "http://a:b"])
 def test_an_address_that_is_none_is_a_sentence(address: str) -> None:
     result = run("list", "--api-url", address)
-    assert (result.exit_code, result.stderr.startswith("Error: Got the server address")) == (1, True)
+    assert (result.exit_code, result.stderr.startswith("Error: Got the server address")) == (ExitCode.USAGE, True)
 
 
 def test_address_and_key_may_come_from_the_environment(
@@ -311,17 +293,23 @@ def test_address_and_key_may_come_from_the_environment(
     ("arguments", "sentence"),
     [
         (["submit", "missing.mp4"], "There is no file missing.mp4."),
-        (["submit", "--metadata", "novalue"], "Got --metadata 'novalue'; give KEY=VALUE."),
-        (["submit", "--metadata", "=x"], "Got --metadata '=x'; give KEY=VALUE."),
+        (["submit", "--prompt", "x", "--metadata", "novalue"], "Got --metadata 'novalue'; give KEY=VALUE."),
+        (["submit", "--prompt", "x", "--metadata", "=x"], "Got --metadata '=x'; give KEY=VALUE."),
         (["list", "--limit", "0"], "'--limit'"),
         (["list", "--state", "asleep"], "'--state'"),
-        (["status"], "'JOB_ID'"),
+        (["status"], "'JOB'"),
+        (["status", "x"], "'x' is not a job id"),
         (["sing"], "No such command 'sing'"),
+        (["triggers", "sing"], "No such command 'sing'"),
+        (["triggers", "add", "videos", "--request", "{"], "it is not JSON"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_status_two_and_sends_nothing(
     mmaudio: Command, server: ScriptedServer, arguments: list[str], sentence: str
 ) -> None:
     result = mmaudio(*arguments)
-    assert (result.exit_code, server.requests) == (2, [])
+    assert (result.exit_code, server.requests) == (ExitCode.USAGE, [])
     assert sentence in result.stderr
+    result = mmaudio(*arguments, "--json")
+    assert (result.exit_code, result.stdout, server.requests) == (ExitCode.USAGE, "", [])
+    assert sentence in json.loads(result.stderr)["error"]["message"]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import httpx
 import pytest
 
-from mmaudio_client import ApiError, Client, ClientError, DownloadError
+from mmaudio_client import ApiError, ClientError, DownloadError
 from tests.unit.mmaudio_client.scripted_server import (
     JOB_ID,
     SOUND,
@@ -17,16 +17,14 @@ from tests.unit.mmaudio_client.scripted_server import (
     ScriptedServer,
     artifact_document,
     job,
-    loopback,
+    job_answer,
     problem,
+    sound,
+    upload_answer,
 )
 
 DONE = job("succeeded")
-NAME = f"{JOB_ID}-audio.flac"
-
-
-def sound(content: bytes = SOUND) -> httpx.Response:
-    return httpx.Response(200, content=content)
+NAME = "rain.flac"
 
 
 class Breaking(httpx.SyncByteStream):
@@ -40,7 +38,7 @@ class Breaking(httpx.SyncByteStream):
         raise self._error
 
 
-def test_a_file_is_saved_whole_under_the_name_of_its_job(server: ScriptedServer, tmp_path: Path) -> None:
+def test_a_file_is_saved_whole_under_its_name(server: ScriptedServer, tmp_path: Path) -> None:
     server.answers = [sound()]
     told: list[tuple[int, int]] = []
     paths = server.client().download(
@@ -64,7 +62,7 @@ def test_a_redirect_to_an_object_store_is_followed(server: ScriptedServer, tmp_p
 @pytest.mark.parametrize("came", [SOUND[:-1], SOUND + b"x", SOUND[:-1] + b"x", b""])
 def test_other_bytes_than_the_job_says_leave_no_file(server: ScriptedServer, tmp_path: Path, came: bytes) -> None:
     server.answers = [sound(came)]
-    with pytest.raises(DownloadError, match=rf"came damaged \({len(came)} of {len(SOUND)} bytes\)"):
+    with pytest.raises(DownloadError, match=rf"arrived damaged \({len(came)} of {len(SOUND)} bytes\)"):
         server.client().download(DONE, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -74,27 +72,6 @@ def test_a_download_that_breaks_leaves_no_half_file(server: ScriptedServer, tmp_
     server.answers = [httpx.Response(200, stream=Breaking(error))]
     with pytest.raises(DownloadError, match=r"audio\.flac was interrupted"):
         server.client().download(DONE, tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("framing", ["length", "chunks", "end"])
-def test_a_real_connection_that_ends_early_leaves_no_half_file(tmp_path: Path, framing: str) -> None:
-    half = SOUND[: len(SOUND) // 2]
-
-    def answer(request: BaseHTTPRequestHandler) -> None:
-        request.protocol_version = "HTTP/1.1"
-        request.send_response(200)
-        if framing == "length":
-            request.send_header("Content-Length", str(len(SOUND)))
-        if framing == "chunks":
-            request.send_header("Transfer-Encoding", "chunked")
-        request.send_header("Connection", "close")
-        request.end_headers()
-        head, tail = (f"{len(half):x}\r\n".encode(), b"\r\n") if framing == "chunks" else (b"", b"")
-        request.wfile.write(head + half + tail)
-
-    with loopback(answer) as url, Client(url) as client, pytest.raises(DownloadError):
-        client.download(DONE, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -119,14 +96,70 @@ def test_a_file_that_is_there_already_survives_a_failed_download(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {NAME: b"of yesterday"}
 
 
-def test_a_download_can_be_done_again_and_replaces_the_file(server: ScriptedServer, tmp_path: Path) -> None:
+def test_no_file_is_replaced_and_a_damaged_download_takes_no_name(server: ScriptedServer, tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"of yesterday")
     server.answers = [sound(b"damaged"), sound()]
     client = server.client()
     with pytest.raises(DownloadError):
         client.download(DONE, tmp_path)
-    client.download(DONE, tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {NAME: SOUND}
+    assert client.download(DONE, tmp_path) == (tmp_path / "rain-2.flac",)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        NAME: b"of yesterday",
+        "rain-2.flac": SOUND,
+    }
+
+
+def test_what_is_there_already_is_not_fetched_again(server: ScriptedServer, tmp_path: Path) -> None:
+    server.answers = [sound()]
+    client = server.client()
+    told: list[tuple[int, int]] = []
+    assert client.download(DONE, tmp_path) == client.download(
+        DONE, str(tmp_path), on_progress=lambda done, size: told.append((done, size))
+    )
+    assert (len(server.requests), told) == (1, [(len(SOUND), len(SOUND))])
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+
+
+def test_an_expired_file_that_was_saved_before_is_found(server: ScriptedServer, tmp_path: Path) -> None:
+    (tmp_path / NAME).write_bytes(SOUND)
+    expired = job("succeeded", artifacts=[artifact_document(url=None, expired=True)])
+    assert server.client().download(expired, tmp_path) == (tmp_path / NAME,)
+
+
+@pytest.mark.parametrize("taken", ["file", "folder", "dangling link"])
+def test_a_name_that_is_taken_while_the_file_comes_is_not_replaced(
+    server: ScriptedServer, tmp_path: Path, taken: str
+) -> None:
+    def meanwhile(done: int, size: int) -> None:
+        if taken == "file":
+            (tmp_path / NAME).write_bytes(b"someone else's")
+        elif taken == "folder":
+            (tmp_path / NAME).mkdir(exist_ok=True)
+        elif not (tmp_path / NAME).is_symlink():
+            (tmp_path / NAME).symlink_to("nowhere")
+
+    server.answers = [sound()]
+    (path,) = server.client().download(DONE, tmp_path, on_progress=meanwhile)
+    assert (path.name, path.read_bytes()) == ("rain-2.flac", SOUND)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_where_there_are_no_hard_links_no_file_is_replaced_either(
+    server: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    def meanwhile(done: int, size: int) -> None:
+        (tmp_path / NAME).write_bytes(b"someone else's")
+
+    monkeypatch.setattr("os.link", no_links)
+    server.answers = [sound(), sound()]
+    (path,) = server.client().download(DONE, tmp_path / "a")
+    assert (path.name, path.read_bytes()) == (NAME, SOUND)
+    (path,) = server.client().download(DONE, tmp_path, on_progress=meanwhile)
+    assert (path.name, path.read_bytes()) == ("rain-2.flac", SOUND)
+    assert (tmp_path / NAME).read_bytes() == b"someone else's"
 
 
 def test_two_downloads_into_one_folder_do_not_mix(server: ScriptedServer, tmp_path: Path) -> None:
@@ -174,12 +207,22 @@ def test_a_redirect_that_leads_in_a_circle_is_given_up(server: ScriptedServer, t
 
 def test_names_from_the_server_do_not_lead_out_of_the_folder(server: ScriptedServer, tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
+    request = {"prompt": "", "video": "upl_1"}
     hostile = [artifact_document(f"{up}evil.flac", url="/x") for up in ("../../", "/", "../x/../../")]
-    server.answers = [sound() for _ in hostile * 2]
-    for job_id in ("job_1", "../../job_1"):
-        paths = server.client().download(job("succeeded", id=job_id, artifacts=hostile), folder)
+    for number, name in enumerate(("../../evil", "/evil", "..\\..\\evil", "..", "x/../../evil", "")):
+        server.answers = [upload_answer(filename=name), *(sound(SOUND + bytes([number])) for _ in hostile)]
+        content = SOUND + bytes([number])
+        files = [{**one, "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)} for one in hostile]
+        asked = job("succeeded", id="../../job_1", request=request, artifacts=files)
+        paths = server.client().download(asked, folder)
         assert {path.resolve().parent for path in paths} == {folder}
-    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {folder / "job_1-evil.flac"}
+    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} == {folder}
+
+
+def test_a_job_without_files_is_an_error(server: ScriptedServer, tmp_path: Path) -> None:
+    server.answers = [job_answer("running")]
+    with pytest.raises(DownloadError, match="has no files: it is running"):
+        server.client().download(JOB_ID, tmp_path)
 
 
 def test_behind_a_path_the_files_are_there_too(server: ScriptedServer, tmp_path: Path) -> None:

@@ -82,6 +82,16 @@ def test_cancel_and_retry_follow_the_links_of_the_job(server: ScriptedServer) ->
     assert [request.url.path for request in server.requests] == ["/v1/jobs/job_1", "/c", "/v1/jobs/job_1", "/r"]
 
 
+def test_cancel_and_retry_take_a_job_and_ask_for_its_current_links(server: ScriptedServer) -> None:
+    old = job("running")
+    server.answers = [job_answer("running"), job_answer("canceled"), job_answer("canceled"), job_answer()]
+    client = server.client()
+    client.cancel(old)
+    client.retry(old, idempotency_key="mine")
+    assert [request.url.path.rpartition("/")[2] for request in server.requests[1::2]] == ["cancel", "retry"]
+    assert server.requests[-1].headers["Idempotency-Key"] == "mine"
+
+
 @pytest.mark.parametrize(("call", "state"), [("cancel", "succeeded"), ("retry", "running")])
 def test_what_the_state_of_a_job_does_not_allow_is_a_conflict(server: ScriptedServer, call: str, state: str) -> None:
     server.answers = [job_answer(state), problem(409, "job_ended", "It has ended.", job=job_document(state))]

@@ -11,6 +11,7 @@ from mmaudio_client import (
     Client,
     ClientError,
     ConflictError,
+    InvalidAddressError,
     InvalidRequestError,
     NotFoundError,
     WrongServerError,
@@ -88,6 +89,15 @@ def test_a_page_where_the_platform_should_be_is_no_answer(server: ScriptedServer
         server.client().get("job_1")
 
 
+@pytest.mark.parametrize("document", [{}, {"hello": 1}, [], 7, {"id": "job_1", "state": "queued"}])
+def test_json_that_is_no_job_is_no_answer(server: ScriptedServer, document: object) -> None:
+    server.answers = [httpx.Response(200, json=document)] * 2
+    with pytest.raises(WrongServerError, match="JSON that is not a job"):
+        server.client().get("job_1")
+    with pytest.raises(WrongServerError, match="JSON that is not a page"):
+        server.client().page()
+
+
 def test_a_redirect_to_a_login_page_is_not_followed(server: ScriptedServer) -> None:
     server.answers = [httpx.Response(302, headers={"Location": "https://login.example/"})]
     with pytest.raises(ApiError, match="302 Found"):
@@ -99,7 +109,7 @@ def test_a_redirect_to_a_login_page_is_not_followed(server: ScriptedServer) -> N
     ["", "localhost", "localhost:8000", "127.0.0.1:8000", "ftp://a.example", "http://", "http://a:b"],
 )
 def test_an_address_that_is_none_is_refused_before_anything_is_sent(address: str) -> None:
-    with pytest.raises(WrongServerError, match="Got the server address"):
+    with pytest.raises(InvalidAddressError, match="Got the server address"):
         Client(address)
 
 

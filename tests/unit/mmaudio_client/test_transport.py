@@ -7,7 +7,7 @@ import json
 import httpx
 import pytest
 
-from mmaudio_client import ApiError, UnavailableError
+from mmaudio_client import ApiError, UnavailableError, UnreachableError
 from mmaudio_client.transport import LONGEST_RETRY_AFTER_S, TRIES, Transport
 from tests.unit.mmaudio_client.scripted_server import URL, Answer, ScriptedServer, job_answer, problem
 
@@ -51,26 +51,54 @@ def test_each_submission_draws_a_key_of_its_own_unless_one_is_given(server: Scri
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
-def test_a_retry_of_a_job_that_may_have_been_made_is_not_sent_twice(server: ScriptedServer, status: int) -> None:
-    server.answers = [job_answer("failed"), passing(status)]
+def test_a_trigger_that_may_have_been_created_is_not_sent_twice(server: ScriptedServer, status: int) -> None:
+    server.answers = [passing(status)]
     with pytest.raises(ApiError) as refused:
-        server.client().retry("job_1")
-    assert (refused.value.status, len(server.requests), server.naps) == (status, 2, [])
+        server.client().triggers.add("videos")
+    assert (refused.value.status, len(server.requests), server.naps) == (status, 1, [])
 
 
 @pytest.mark.parametrize("trouble", BROKEN, ids=lambda trouble: type(trouble).__name__)
-def test_a_retry_of_a_job_whose_answer_was_lost_is_not_sent_twice(server: ScriptedServer, trouble: Exception) -> None:
-    server.answers = [job_answer("failed"), trouble]
+def test_a_trigger_whose_answer_was_lost_is_not_sent_twice(server: ScriptedServer, trouble: Exception) -> None:
+    server.answers = [trouble]
     with pytest.raises(UnavailableError, match="broke"):
-        server.client().retry("job_1")
-    assert (len(server.requests), server.naps) == (2, [])
+        server.client().triggers.add("videos")
+    assert (len(server.requests), server.naps) == (1, [])
 
 
 @pytest.mark.parametrize("number", range(len(NEVER_REACHED) + 1))
-def test_a_retry_of_a_job_that_surely_made_none_is_sent_again(server: ScriptedServer, number: int) -> None:
+def test_a_trigger_that_was_surely_not_created_is_sent_again(server: ScriptedServer, number: int) -> None:
     troubles: list[Answer] = [*NEVER_REACHED, passing(429)]
-    server.answers = [job_answer("failed"), troubles[number], job_answer()]
+    server.answers = [troubles[number], httpx.Response(201, json={"id": "trg_1"})]
+    assert server.client().triggers.add("videos")["id"] == "trg_1"
+
+
+@pytest.mark.parametrize("trouble", [*BROKEN, passing(503)])
+def test_a_retry_of_a_job_is_sent_again_with_the_same_idempotency_key(server: ScriptedServer, trouble: Answer) -> None:
+    server.answers = [job_answer("failed"), trouble, job_answer()]
     assert server.client().retry("job_1").state == "queued"
+    first, second = (request.headers["Idempotency-Key"] for request in server.requests[1:])
+    assert first == second
+
+
+def test_a_server_that_stays_busy_is_a_refusal(server: ScriptedServer) -> None:
+    server.answers = [problem(429, "queue_full", "The queue is full.") for _ in range(TRIES)]
+    with pytest.raises(ApiError, match=f"The queue is full.*tried {TRIES} times") as refused:
+        server.client().submit(prompt="rain")
+    assert (refused.value.status, refused.value.code) == (429, "queue_full")
+
+
+@pytest.mark.parametrize("trouble", NEVER_REACHED, ids=lambda trouble: type(trouble).__name__)
+def test_a_client_that_does_not_wait_for_the_server_fails_at_once_until_it_has_answered(
+    server: ScriptedServer, trouble: Exception
+) -> None:
+    client = server.client(wait_for_server=False)
+    server.answers = [trouble, job_answer("running"), trouble, trouble, job_answer("succeeded")]
+    with pytest.raises(UnreachableError, match="Cannot connect"):
+        client.get("job_1")
+    assert server.naps == []
+    assert [client.get("job_1").state for _ in range(2)] == ["running", "succeeded"]
+    assert len(server.naps) == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422, 500, 507])
@@ -91,7 +119,7 @@ def test_after_the_last_try_the_error_says_what_was_wrong_and_how_often(server: 
 @pytest.mark.parametrize("trouble", NEVER_REACHED, ids=lambda trouble: type(trouble).__name__)
 def test_a_server_that_was_never_reached_is_named(server: ScriptedServer, trouble: Exception) -> None:
     server.answers = [trouble] * TRIES
-    with pytest.raises(UnavailableError, match=f"no connection to {URL}: .+tried {TRIES} times"):
+    with pytest.raises(UnavailableError, match=f"Cannot connect to {URL}: .+tried {TRIES} times"):
         server.client().get("job_1")
 
 

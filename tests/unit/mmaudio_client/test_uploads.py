@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from http.server import BaseHTTPRequestHandler
 from io import BytesIO
 from pathlib import Path
 
@@ -13,13 +12,12 @@ import pytest
 from werkzeug.formparser import FormDataParser
 from werkzeug.http import parse_options_header
 
-from mmaudio_client import ApiError, Client, UnavailableError
-from mmaudio_client.client import CHUNK_BYTES
+from mmaudio_client import ApiError, InvalidInputError, UnavailableError
+from mmaudio_client.uploads import CHUNK_BYTES
 from tests.unit.mmaudio_client.scripted_server import (
     URL,
     ScriptedServer,
     job_answer,
-    loopback,
     problem,
     upload_document,
 )
@@ -107,25 +105,6 @@ def test_progress_grows_up_to_the_size(server: ScriptedServer, clip: Path, metho
     assert done[-1] == len(VIDEO)
 
 
-def test_over_a_real_connection_the_bytes_come_with_their_length_and_not_in_chunks(clip: Path) -> None:
-    seen: dict[str, object] = {}
-
-    def answer(request: BaseHTTPRequestHandler) -> None:
-        body = request.rfile.read(int(request.headers["Content-Length"]))
-        reply = json.dumps(upload_document()).encode() if request.command == "POST" else b""
-        if request.command == "PUT":
-            seen.update(body=body, chunked=request.headers.get("Transfer-Encoding"))
-        request.send_response(200)
-        request.send_header("Content-Type", "application/json")
-        request.send_header("Content-Length", str(len(reply)))
-        request.end_headers()
-        request.wfile.write(reply)
-
-    with loopback(answer) as url, Client(url) as client:
-        client.upload(clip)
-    assert seen == {"body": VIDEO, "chunked": None}
-
-
 @pytest.mark.parametrize("status", [403, 413, 422])
 def test_a_refused_upload_is_an_error_and_makes_no_job(server: ScriptedServer, clip: Path, status: int) -> None:
     server.answers = [announced(), problem(status, "too_large", "Too large.")]
@@ -153,7 +132,7 @@ def test_an_interrupted_upload_says_so_and_makes_no_job(
 
 
 def test_a_file_that_is_not_there_is_found_out_before_anything_is_sent(server: ScriptedServer, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(InvalidInputError, match="There is no file"):
         server.client().submit(video=tmp_path / "missing.mp4")
     assert server.requests == []
 

@@ -41,7 +41,7 @@ def test_watching_outlasts_a_short_outage(server: ScriptedServer) -> None:
 
 def test_watching_through_a_long_outage_says_that_the_server_is_away(server: ScriptedServer) -> None:
     server.answers = [httpx.ConnectError("refused") for _ in range(TRIES)]
-    with pytest.raises(UnavailableError, match="no connection"):
+    with pytest.raises(UnavailableError, match="Cannot connect"):
         list(server.client().watch(job()))
 
 
@@ -93,6 +93,34 @@ def test_waiting_ends_when_the_time_is_over_and_asks_for_no_more_than_what_is_le
         return job_answer("running")
 
     server.answers = [answer_late, answer_late]
-    with pytest.raises(WaitTimeoutError, match="still running after 40 s; it goes on"):
+    with pytest.raises(WaitTimeoutError, match="still running after 40 s; it continues"):
         server.client().wait(job(), timeout_s=40, clock=lambda: now)
     assert [request.url.params["wait"] for request in server.requests] == ["30", "10"]
+
+
+def test_waiting_and_watching_take_an_id(server: ScriptedServer) -> None:
+    server.answers = [job_answer(), job_answer("succeeded"), job_answer("running"), job_answer("succeeded")]
+    client = server.client()
+    assert client.wait(JOB_ID).state == "succeeded"
+    assert [found.state for found in client.watch(JOB_ID)] == ["running", "succeeded"]
+    assert [request.url.path for request in server.requests] == [f"/v1/jobs/{JOB_ID}"] * 4
+
+
+def test_watching_several_jobs_ends_with_the_last(server: ScriptedServer) -> None:
+    first, second, third = job(id="job_a"), job(id="job_b"), job("succeeded", id="job_c")
+    server.answers = [
+        job_answer("running", id="job_a"),
+        job_answer("failed", id="job_b"),
+        job_answer("succeeded", id="job_a"),
+    ]
+    seen = [(found.id, found.state) for found in server.client().watch_all([first, second, third], every_s=0.25)]
+    assert seen == [("job_a", "running"), ("job_b", "failed"), ("job_c", "succeeded"), ("job_a", "succeeded")]
+    assert server.naps == [0.25]
+
+
+def test_many_jobs_are_looked_at_less_often(server: ScriptedServer) -> None:
+    many = [job(id=f"job_{n}") for n in range(100)]
+    server.answers = [job_answer(id=found.id) for found in many]
+    server.answers += [job_answer("succeeded", id=found.id) for found in many]
+    assert len(list(server.client().watch_all(many))) == 200
+    assert server.naps == [2.0]

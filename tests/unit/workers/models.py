@@ -1,4 +1,4 @@
-"""A model that only counts: what the engine asked of it can be read off, and it fails when it is told to."""
+"""A fake model that records what the engine calls, and fails on demand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from jobs.lifecycle import Stage
 from mmaudio_model.errors import RequestInvalidError
 from mmaudio_model.features import Features
 from mmaudio_model.pipeline import GenerationRequest
-from workers.engine.batch_limit import BatchLimit, DeviceMemory, UnknownMemory
+from workers.engine.batch_limit import BatchLimit
+from workers.engine.device_memory import DeviceMemory, UnknownMemory
 from workers.engine.engine import Engine, EngineRequest, LoadedModel
 from workers.engine.model_cache import ModelCache
 from workers.engine.watchdog import Watchdog
@@ -34,15 +35,15 @@ class CountingBatch:
 
 
 class CountingModel:
-    """Its sound of a request is (seed, sampling steps that it took part in). A request is known by its seed.
+    """Returns (seed, number of sampling steps) as the sound of a request; requests are identified by their seed.
 
     Attributes:
-        fits: how many requests fit into a batch's memory while it is sampled, and while it is vocoded.
+        fits, fits_vocode: how many requests fit into memory while a batch is sampled, and while it is vocoded.
         during_step: called in the middle of each step with its number.
-        batches: the seeds of each batch that was begun.
-        steps: how many steps each seed took part in, all its batches together.
-        encoded: the prompts whose features were not known.
-        alive: batches that still hold memory at the moment that the next one begins, at most.
+        batches: the seeds of each batch that was started.
+        steps: number of steps of each seed, over all its batches.
+        encoded: the prompts whose features were not cached.
+        alive: maximum number of batches that still hold memory when the next one starts.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class CountingModel:
         self.alive = max(self.alive, len(self._held))
         assert len({self.batch_key(request) for request in requests}) == 1, requests
         if any(request.prompt == BREAKS for request in requests):
-            raise ValueError("the model met something it does not know")
+            raise ValueError("the model failed on this input")
         memory = torch.zeros(1)
         self._held.add(memory)
         features = []
@@ -105,14 +106,14 @@ class CountingModel:
         ]
 
 
-def _fit(count: int, room: int) -> None:
-    if count > room:
-        raise torch.OutOfMemoryError(f"{count} requests where {room} fit")
+def _fit(count: int, limit: int) -> None:
+    if count > limit:
+        raise torch.OutOfMemoryError(f"{count} requests where {limit} fit")
 
 
 @dataclass
-class Told:
-    """Remembers the progress calls of one request."""
+class ProgressRecorder:
+    """Records the progress calls of one request."""
 
     calls: list[tuple[Stage, float, int | None]] = field(default_factory=list)
 
@@ -130,7 +131,7 @@ def asking(
     stopped: Callable[[], bool] = lambda: False,
     on_progress: Callable[[Stage, float, int | None], None] = lambda stage, fraction, step: None,
 ) -> EngineRequest:
-    """Return a request to the engine that is known by its seed."""
+    """Return an engine request that is identified by its seed."""
     request = GenerationRequest(duration_s=duration_s, seed=seed, num_steps=num_steps, prompt=prompt)
     return EngineRequest(variant, request, stopped, on_progress)
 
@@ -147,7 +148,7 @@ def engine_of(
 
 
 def run(model: LoadedModel, *submitted: list[EngineRequest], max_batch: int = 8) -> Engine:
-    """Run an engine on what was submitted before it began, to its end."""
+    """Run an engine on requests that were submitted before it started, until all are done."""
     engine = engine_of(lambda variant: model, max_batch=max_batch)
     for requests in submitted:
         engine.submit(requests)

@@ -1,4 +1,4 @@
-"""`mmaudio queue`: what an operator sees and sets."""
+"""`mmaudio queue`: show, pause, resume and limit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(*arguments: str, status: int = 0) -> str:
 
 def test_queues_are_shown_paused_and_resumed(url: str) -> None:
     upgrade(url)
-    assert run("show") == "Nothing waits and nothing runs.\n"
+    assert run("show") == "No jobs are queued or running.\n"
     db = Database(url)
     submit_and_commit(db, JobRequest(prompt="rain"), tenant="a", policy=SubmitPolicy(variants=("tiny_16k",)))
     db.close()
@@ -37,12 +37,12 @@ def test_queues_are_shown_paused_and_resumed(url: str) -> None:
     run("pause", "small_16k")
     lines = run("show").splitlines()
     assert [line.split(",")[0].split(" (")[0] for line in lines] == ["small_16k: 0 queued", "tiny_16k: 1 queued"]
-    assert all(line.endswith("PAUSED") for line in lines)
+    assert all(line.endswith("paused") for line in lines)
     run("resume", "tiny_16k")
-    assert [line.endswith("PAUSED") for line in run("show").splitlines()] == [True, False]
+    assert [line.endswith("paused") for line in run("show").splitlines()] == [True, False]
 
 
-def test_a_tenant_is_limited_and_set_free_again(url: str) -> None:
+def test_a_tenant_is_limited_and_gets_the_defaults_again(url: str) -> None:
     upgrade(url)
     run("limit", "a", "--running", "3", "--weight", "2")
     run("limit", "a", "--weight", "0.5")
@@ -51,7 +51,7 @@ def test_a_tenant_is_limited_and_set_free_again(url: str) -> None:
     assert "tenant a" not in run("show")
 
 
-def test_what_cannot_be_is_refused_with_a_sentence(url: str) -> None:
+def test_invalid_arguments_are_refused_with_a_sentence(url: str) -> None:
     assert "migrated (`mmaudio migrate`)" in run("show", status=1)
     upgrade(url)
     assert "huge_96k" in run("pause", "huge_96k", status=2)

@@ -1,4 +1,4 @@
-"""Weights of our own variant: those that ship, and those of a folder, which go before them."""
+"""Weights of a bundled variant: those in the package, and those of a folder, which take precedence."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_part_in_the_folder_goes_before_the_one_that_ships(tmp_path: Path) -> 
 
 def test_a_variant_that_nobody_trained_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissingError, match=r"no flow of another in .*mmaudio train world"):
-        bundled_file(replace(TINY, name="another"), "flow", tmp_path)
+        bundled_file(replace(TINY, name="another"), "flow", tmp_path)  # an empty folder
 
 
 def test_a_training_run_takes_no_part_that_ships(tmp_path: Path) -> None:
@@ -51,8 +51,9 @@ def test_a_training_run_takes_no_part_that_ships(tmp_path: Path) -> None:
 
 def test_the_two_halves_of_a_vae_come_from_one_folder(tmp_path: Path) -> None:
     write(tmp_path, "vae_encoder")
+    write(tmp_path, "flow")
     with pytest.raises(WeightsMissingError, match="no vae_encoder"):
-        vae_files(TINY, tmp_path)  # its decoder would be the shipped one
+        vae_files(TINY, tmp_path)  # its decoder would be the bundled one
     decoder = write(tmp_path, "vae")
 
     assert vae_files(TINY, tmp_path) == (decoder, tmp_path / TINY.name / f"vae_encoder{SUFFIX}")

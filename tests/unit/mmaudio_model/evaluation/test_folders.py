@@ -38,7 +38,8 @@ def test_a_folder_is_judged_against_another(folders: tuple[Path, Path], tmp_path
     )
     assert result.exit_code == 0, result.output
     assert "onset F1" in result.output
-    assert "1 files stand only in" in result.output
+    assert "Warning: not compared, because only in" in result.stderr
+    assert ": alone\n" in result.stderr
     report = json.loads(output.read_text())
     assert (report["pairs"], report["only_generated"], report["only_reference"]) == (2, ["alone"], [])
     assert report["onsets"]["f1"] >= 0.95
@@ -47,9 +48,15 @@ def test_a_folder_is_judged_against_another(folders: tuple[Path, Path], tmp_path
     assert report["classifier_kl"] < 0.1
 
 
+def test_the_report_can_be_printed_as_json(folders: tuple[Path, Path]):
+    result = CliRunner().invoke(eval_, ["folders", *map(str, folders), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["pairs"] == 2
+
+
 def test_folders_without_a_common_name_are_refused(folders: tuple[Path, Path], tmp_path: Path):
     result = CliRunner().invoke(eval_, ["folders", str(folders[0]), str(tmp_path)])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "No file of" in result.output
 
 
@@ -64,7 +71,7 @@ def test_labels_that_are_no_object_are_refused(folders: tuple[Path, Path], tmp_p
 def test_two_files_of_one_name_are_refused(tmp_path: Path):
     for name in ("a.wav", "a.flac"):
         (tmp_path / name).touch()
-    with pytest.raises(RequestInvalidError, match="share a name"):
+    with pytest.raises(RequestInvalidError, match="have the same name"):
         pair_files(tmp_path, tmp_path)
 
 

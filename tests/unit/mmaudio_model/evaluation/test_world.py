@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mmaudio_model.evaluation.classifier import load_classifier
-from mmaudio_model.evaluation.scenes import filmed, held_out_scenes, true_sound
+from mmaudio_model.evaluation.scenes import held_out_scenes, render_frames, true_sound
 from mmaudio_model.evaluation.table import parts_table
-from mmaudio_model.evaluation.world import GenerationOptions, Judge, evaluate_world, shuffled_order
+from mmaudio_model.evaluation.world import GenerationOptions, SceneMetrics, evaluate_world, shuffled_order
 from mmaudio_model.pipeline import GenerationRequest
 from mmaudio_model.procedural_world.scene import CLASSES, HELD_OUT_FROM, Scene, make_scene
 from mmaudio_model.variants import get_variant
@@ -36,12 +36,12 @@ class KnowingPipeline:
 
 
 @pytest.fixture(scope="module")
-def judge() -> Judge:
-    return Judge(load_classifier())
+def judge() -> SceneMetrics:
+    return SceneMetrics(load_classifier())
 
 
 @pytest.fixture(scope="module")
-def seen(judge: Judge) -> tuple[KnowingPipeline, dict[str, Any], list[str]]:
+def seen(judge: SceneMetrics) -> tuple[KnowingPipeline, dict[str, Any], list[str]]:
     """Two balls and two drums of 4 s, judged in all parts."""
     names = ("ball_wood", "drum", "ball_wood", "drum")
     scenes = [make_scene(seed, duration_s=4.0, class_name=name) for seed, name in enumerate(names)]
@@ -102,7 +102,7 @@ def test_the_table_shows_the_parts_that_were_judged(seen: tuple[KnowingPipeline,
     assert list(table.columns[headers.index("class accuracy")].cells) == ["1.000", "1.000", "", "1.000"]
 
 
-def test_a_model_that_says_nothing_gets_no_marks(judge: Judge):
+def test_a_model_that_says_nothing_gets_no_marks(judge: SceneMetrics):
     scenes = [make_scene(seed, duration_s=4.0, class_name=name) for seed, name in enumerate(("siren", "clock"))]
     silence = [np.zeros(64_000, dtype=np.float32)] * 2
     assert judge.classes(scenes, silence)["class_accuracy"] == 0
@@ -129,7 +129,7 @@ def test_a_shuffled_video_is_another_one_of_the_class():
 
 def test_a_scene_is_filmed_as_it_would_be_read_from_a_file():
     scene = make_scene(3, duration_s=1.0, class_name="ball_rubber")
-    frames = filmed(scene, TINY)
+    frames = render_frames(scene, TINY)
     assert frames.clip.shape == (8, TINY.clip.frame_size, TINY.clip.frame_size, 3)
     assert frames.sync.shape == (25, TINY.sync.frame_size, TINY.sync.frame_size, 3)
     assert frames.clip.dtype == frames.sync.dtype == np.uint8

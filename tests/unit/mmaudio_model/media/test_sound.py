@@ -1,4 +1,4 @@
-"""The sound of a stretch: in time with the picture, wherever the stretch begins."""
+"""The sound of a section: in time with the picture, wherever the section begins."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def sine(frequency_hz: float, seconds: float, sample_rate_hz: int, *, amplitude:
 
 
 def read(path: Path, *, start_s: float = 0.0, duration_s: float, limits: MediaLimits = LIMITS) -> VideoFrames:
-    """Read a stretch at the size of the numbered pictures."""
+    """Read a section at the size of the numbered pictures."""
     with path.open("rb") as file:
         return read_video_frames(
             file, start_s=start_s, duration_s=duration_s, clip_size=SIDE, sync_size=SIDE, limits=limits

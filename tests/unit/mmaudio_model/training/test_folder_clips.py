@@ -14,7 +14,7 @@ from mmaudio_model.errors import TrainingDataError
 from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.training.data.captions import LINES, TABLE
 from mmaudio_model.training.data.clip import ClipShape
-from mmaudio_model.training.data.folder_clips import FolderClips, Found, find_clips, find_once
+from mmaudio_model.training.data.folder_clips import FolderClips, ScannedFolder, scan_folder, scan_once
 from tests.unit.mmaudio_model.media.videos import SOURCE_HZ, number_in, regular, write_video
 
 SHAPE = ClipShape(duration_s=1.0, sample_rate_hz=16_000, clip_size=32, sync_size=32)
@@ -50,22 +50,22 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(videos: Path) -> Found:
-    return find_clips(videos, SHAPE, limits=LIMITS)
+def found(videos: Path) -> ScannedFolder:
+    return scan_folder(videos, SHAPE, limits=LIMITS)
 
 
-def test_long_videos_give_several_clips_and_useless_ones_are_named(found: Found) -> None:
+def test_long_videos_give_several_clips_and_useless_ones_are_named(found: ScannedFolder) -> None:
     assert found.names == ["long.mp4@0", "long.mp4@1", "long.mp4@2", "more/second.mkv@0"]
-    assert {each.file: each.why.split(" (")[0] for each in found.left_out} == {
-        "broken.mp4": "The file is cut off or damaged: its index is missing",
+    assert {each.file: each.reason.split(" (")[0] for each in found.skipped} == {
+        "broken.mp4": "The file is truncated or damaged: its index",
         "short.mp4": "The sound lasts 0.62 s; a clip needs 1 s.",
         "short_picture.mp4": "The picture lasts 0.40 s; a clip needs 1 s.",
         "silent.mp4": "The video has no sound.",
     }
 
 
-def test_captions_come_from_the_table_the_lines_and_the_file_beside(found: Found) -> None:
-    captions = {stretch.file: stretch.captions for stretch in found.stretches}
+def test_captions_come_from_the_table_the_lines_and_the_file_beside(found: ScannedFolder) -> None:
+    captions = {section.file: section.captions for section in found.sections}
     assert captions == {
         "long.mp4": ("from the table", "a tone that grows", "louder and louder"),
         "more/second.mkv": ("a tone", "beep", "a steady beep"),
@@ -73,7 +73,7 @@ def test_captions_come_from_the_table_the_lines_and_the_file_beside(found: Found
     assert found.without_captions == 0
 
 
-def test_a_clip_has_the_sound_and_the_frames_of_its_own_stretch(videos: Path, found: Found) -> None:
+def test_a_clip_has_the_sound_and_the_frames_of_its_own_stretch(videos: Path, found: ScannedFolder) -> None:
     make = pickle.loads(pickle.dumps(FolderClips.of(videos, SHAPE, found, LIMITS)))
     for second in range(3):
         clip = make(f"long.mp4@{second}")
@@ -88,28 +88,28 @@ def test_a_clip_has_the_sound_and_the_frames_of_its_own_stretch(videos: Path, fo
         assert clip.captions[0] == "from the table"
 
 
-def test_what_was_found_once_is_what_a_later_preparation_goes_on_with(tmp_path: Path, found: Found) -> None:
-    assert find_once(tmp_path / "clips", lambda: found) == found
+def test_what_was_found_once_is_what_a_later_preparation_goes_on_with(tmp_path: Path, found: ScannedFolder) -> None:
+    assert scan_once(tmp_path / "clips", lambda: found) == found
 
-    def never() -> Found:
+    def never() -> ScannedFolder:
         raise AssertionError("searched again")
 
-    assert find_once(tmp_path / "clips", never) == found
+    assert scan_once(tmp_path / "clips", never) == found
 
 
-def test_a_video_that_vanished_meanwhile_is_said(videos: Path, found: Found, tmp_path: Path) -> None:
-    with pytest.raises(TrainingDataError, match=r"long\.mp4 could be read before and cannot now"):
+def test_a_video_that_vanished_meanwhile_is_said(videos: Path, found: ScannedFolder, tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataError, match=r"long\.mp4 was readable during the scan and is not any more"):
         FolderClips.of(tmp_path, SHAPE, found, LIMITS)("long.mp4@0")
 
 
 def test_a_folder_without_use_is_said(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDataError, match="is no folder"):
-        find_clips(tmp_path / "nowhere", SHAPE, limits=LIMITS)
-    with pytest.raises(TrainingDataError, match="in which no video lies"):
-        find_clips(tmp_path, SHAPE, limits=LIMITS)
+    with pytest.raises(TrainingDataError, match="which is not a folder"):
+        scan_folder(tmp_path / "nowhere", SHAPE, limits=LIMITS)
+    with pytest.raises(TrainingDataError, match="which contains no video"):
+        scan_folder(tmp_path, SHAPE, limits=LIMITS)
     shutil.copy(MEDIA / "real" / "flower_av1_noaudio.mp4", tmp_path / "flower.mp4")
     with pytest.raises(TrainingDataError, match=r"None of the 1 videos .* flower\.mp4: The video has no sound\."):
-        find_clips(tmp_path, SHAPE, limits=LIMITS)
+        scan_folder(tmp_path, SHAPE, limits=LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_captions_that_cannot_be_understood_are_said(
     (tmp_path / "a.mp4").write_bytes(b"")
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(TrainingDataError, match=message):
-        find_clips(tmp_path, SHAPE, limits=LIMITS)
+        scan_folder(tmp_path, SHAPE, limits=LIMITS)

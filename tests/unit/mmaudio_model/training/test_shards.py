@@ -12,7 +12,7 @@ from mmaudio_model.errors import TrainingDataError
 from mmaudio_model.training.data.clip import ClipShape, TrainingClip
 from mmaudio_model.training.data.prepare import CLIPS_A_SHARD, prepare, read_shape
 from mmaudio_model.training.data.shards import HEADER, Shards, write_shard
-from tests.unit.mmaudio_model.training.clips import small_clip
+from tests.training.clips import small_clip
 
 TINIEST = ClipShape(duration_s=0.32, sample_rate_hz=1000, clip_size=2, sync_size=2)
 NAMES = [str(number) for number in range(CLIPS_A_SHARD + 3)]
@@ -66,7 +66,7 @@ def test_a_shard_that_was_left_half_written_is_not_seen_and_is_written_anew(tmp_
 
     with pytest.raises(KeyboardInterrupt):
         write_shard(tmp_path / "00000", arrays(fail=True), [{}, {}])
-    with pytest.raises(TrainingDataError, match="in which no shard lies"):
+    with pytest.raises(TrainingDataError, match="which contains no shards"):
         Shards(tmp_path)
 
     write_shard(tmp_path / "00000", arrays(fail=False), [{}, {}])
@@ -76,7 +76,7 @@ def test_a_shard_that_was_left_half_written_is_not_seen_and_is_written_anew(tmp_
 
 def test_shards_of_different_shapes_and_unknown_fields_are_said(tmp_path: Path) -> None:
     write_shard(tmp_path / "00000", [{"x": np.zeros(2)}], [{}])
-    with pytest.raises(TrainingDataError, match="have no 'y'; they have x"):
+    with pytest.raises(TrainingDataError, match="have no field 'y'; they have x"):
         Shards(tmp_path).get("y", 0)
 
     write_shard(tmp_path / "00001", [{"x": np.zeros(3)}], [{}])
@@ -85,7 +85,7 @@ def test_shards_of_different_shapes_and_unknown_fields_are_said(tmp_path: Path) 
 
 
 def test_a_folder_that_was_not_prepared_is_said(tmp_path: Path) -> None:
-    with pytest.raises(TrainingDataError, match=r"holds no source\.json; make it: mmaudio train prepare"):
+    with pytest.raises(TrainingDataError, match=r"has no source\.json; create it with: mmaudio train prepare"):
         read_shape(tmp_path)
 
 

@@ -1,32 +1,32 @@
-"""Whose jobs a worker takes."""
+"""Which queues a worker consumes."""
 
 from __future__ import annotations
 
-from workers.consumer.queue_subscription import USUAL_LOAD_S, variants_to_take
+from workers.consumer.queue_subscription import DEFAULT_LOAD_S, variants_to_consume
 
 BOTH = ["small_16k", "large_44k"]
 
 
-def take(
-    active_job: list[str], others: list[str], waited_s: dict[str, float] | None = None, load_s: float | None = None
+def consumed(
+    loaded: list[str], elsewhere: list[str], waited_s: dict[str, float] | None = None, load_s: float | None = None
 ) -> set[str]:
-    return variants_to_take(
-        BOTH, active_job=active_job, held_by_others=others, waited_s=waited_s or {}, load_s=lambda variant: load_s
+    return variants_to_consume(
+        BOTH, loaded=loaded, loaded_elsewhere=elsewhere, oldest_age_s=waited_s or {}, load_s=lambda variant: load_s
     )
 
 
-def test_a_worker_takes_what_it_holds() -> None:
-    assert take(["small_16k"], BOTH) == {"small_16k"}
-    assert take(BOTH, BOTH) == set(BOTH)
+def test_a_worker_consumes_the_queues_of_loaded_variants() -> None:
+    assert consumed(["small_16k"], BOTH) == {"small_16k"}
+    assert consumed(BOTH, BOTH) == set(BOTH)
 
 
-def test_what_nobody_holds_is_for_everybody() -> None:
-    assert take([], []) == set(BOTH)
-    assert take(["small_16k"], ["small_16k"]) == set(BOTH)
+def test_a_variant_that_no_worker_has_loaded_is_for_every_worker() -> None:
+    assert consumed([], []) == set(BOTH)
+    assert consumed(["small_16k"], ["small_16k"]) == set(BOTH)
 
 
-def test_a_cold_variant_is_taken_when_its_jobs_wait_longer_than_a_warm_up() -> None:
-    assert take(["small_16k"], BOTH, {"large_44k": USUAL_LOAD_S + 0.1}) == set(BOTH)
-    assert take(["small_16k"], BOTH, {"large_44k": USUAL_LOAD_S - 0.1}) == {"small_16k"}
-    assert take(["small_16k"], BOTH, {"large_44k": 8.0}, load_s=20.0) == {"small_16k"}
-    assert take(["small_16k"], BOTH, {"large_44k": 21.0}, load_s=20.0) == set(BOTH)
+def test_a_cold_variant_is_consumed_when_its_jobs_wait_longer_than_a_load() -> None:
+    assert consumed(["small_16k"], BOTH, {"large_44k": DEFAULT_LOAD_S + 0.1}) == set(BOTH)
+    assert consumed(["small_16k"], BOTH, {"large_44k": DEFAULT_LOAD_S - 0.1}) == {"small_16k"}
+    assert consumed(["small_16k"], BOTH, {"large_44k": 8.0}, load_s=20.0) == {"small_16k"}
+    assert consumed(["small_16k"], BOTH, {"large_44k": 21.0}, load_s=20.0) == set(BOTH)

@@ -6,22 +6,22 @@ from dataclasses import dataclass
 
 import pytest
 
-from workers.engine.batch_limit import TRUSTED_AFTER, BatchLimit
+from workers.engine.batch_limit import RAISE_AFTER, BatchLimit
 
 
 @dataclass
 class Memory:
     free: int
-    highest: int = 0
+    peak: int = 0
 
     def free_bytes(self) -> int:
         return self.free
 
-    def watch(self) -> None:
+    def reset_peak(self) -> None:
         pass
 
-    def highest_bytes(self) -> int:
-        return self.highest
+    def peak_bytes(self) -> int:
+        return self.peak
 
 
 def test_where_nothing_is_known_of_memory_the_setting_is_the_limit() -> None:
@@ -33,7 +33,7 @@ def test_the_first_request_is_measured_alone_and_then_the_free_memory_says_how_m
     limit = BatchLimit(8, memory)
     assert limit.requests("tiny_16k", 10) == 1
 
-    memory.highest = 200
+    memory.peak = 200
     limit.begin()
     limit.fitted("tiny_16k", 1, 10)
 
@@ -61,11 +61,11 @@ def test_out_of_memory_lowers_the_limit_and_says_so(caplog: pytest.LogCaptureFix
 def test_a_lowered_limit_is_tried_again_after_many_batches_that_filled_it() -> None:
     limit = BatchLimit(8)
     limit.ran_out("tiny_16k", 8, 10)
-    for _ in range(TRUSTED_AFTER):
+    for _ in range(RAISE_AFTER):
         limit.fitted("tiny_16k", 1, 10)
     assert limit.requests("tiny_16k", 10) == 4  # these say nothing about five
 
-    for _ in range(TRUSTED_AFTER):
+    for _ in range(RAISE_AFTER):
         limit.fitted("tiny_16k", 4, 10)
 
     assert limit.requests("tiny_16k", 10) == 5

@@ -14,25 +14,35 @@ from jobs.errors import DeviceOutOfMemoryError
 from jobs.lifecycle import Stage
 from mmaudio_model.errors import RequestInvalidError, WeightsMissingError
 from mmaudio_model.features import Features
-from tests.unit.workers.models import BREAKS, UNSERVABLE_S, CountingModel, Told, asking, engine_of, fault, run, sound
+from tests.unit.workers.models import (
+    BREAKS,
+    UNSERVABLE_S,
+    CountingModel,
+    ProgressRecorder,
+    asking,
+    engine_of,
+    fault,
+    run,
+    sound,
+)
 from workers.engine.batch_limit import BatchLimit
 from workers.engine.engine import Engine, LoadedModel
 from workers.engine.model_cache import ModelCache
 from workers.engine.watchdog import Watchdog
 
 
-class ListeningDog(Watchdog):
-    """Remembers what it was told."""
+class RecordingWatchdog(Watchdog):
+    """Records its calls."""
 
     def __init__(self) -> None:
         super().__init__(limit_s=0)
-        self.told: list[str] = []
+        self.calls: list[str] = []
 
     def progressed(self) -> None:
-        self.told.append("moved")
+        self.calls.append("progressed")
 
     def idle(self) -> None:
-        self.told.append("rests")
+        self.calls.append("idle")
 
 
 def test_compatible_requests_share_a_batch_however_they_came() -> None:
@@ -110,7 +120,7 @@ def test_takes_of_one_job_are_encoded_once_however_many_batches_they_need() -> N
     model, kept = CountingModel(), [Features()]
     takes = [asking(seed, prompt="rain") for seed in range(3)]
     for take in takes:
-        take.known, take.learned = (lambda: kept[0]), lambda features: kept.__setitem__(0, features)
+        take.cached_features, take.on_encoded = (lambda: kept[0]), lambda features: kept.__setitem__(0, features)
 
     run(model, takes, max_batch=1)
 
@@ -118,7 +128,7 @@ def test_takes_of_one_job_are_encoded_once_however_many_batches_they_need() -> N
     assert model.encoded == ["rain"]
 
 
-def test_a_loaded_variant_is_served_before_one_that_would_drive_it_out() -> None:
+def test_a_loaded_variant_is_served_before_one_that_would_evict_it() -> None:
     model = CountingModel()
     loads: list[str] = []
 
@@ -136,15 +146,15 @@ def test_a_loaded_variant_is_served_before_one_that_would_drive_it_out() -> None
     assert model.batches == [[1], [3], [2], [4]]
 
 
-def test_after_each_batch_whoever_wants_to_know_is_told() -> None:
-    model, told = CountingModel(), []
-    engine = Engine(ModelCache(lambda _: model), BatchLimit(2), after_batch=lambda: told.append(len(model.batches)))
+def test_after_each_batch_the_callback_is_called() -> None:
+    model, calls = CountingModel(), []
+    engine = Engine(ModelCache(lambda _: model), BatchLimit(2), after_batch=lambda: calls.append(len(model.batches)))
     engine.submit([asking(1), asking(2), asking(3)])
     engine.start()
     engine.close()
 
     assert model.batches == [[1, 2], [3]]
-    assert told == [1, 2]
+    assert calls == [1, 2]
 
 
 def test_out_of_memory_in_the_vocoder_halves_the_batch_as_well() -> None:
@@ -166,7 +176,7 @@ def test_a_batch_that_ran_out_of_memory_holds_none_when_its_halves_run() -> None
     assert model.alive == 0
 
 
-def test_a_request_that_does_not_fit_even_alone_is_told_so_and_the_next_is_served() -> None:
+def test_a_request_that_does_not_fit_even_alone_fails_with_the_reason_and_the_next_is_served() -> None:
     model = CountingModel(fits=0)
     engine = engine_of(lambda variant: model, max_batch=8)
     (large,) = engine.submit([asking(1)])
@@ -205,11 +215,11 @@ def test_a_request_that_cannot_be_served_never_reaches_the_model() -> None:
 
 
 def test_progress_comes_in_the_order_in_which_things_happen() -> None:
-    told = [Told(), Told()]
+    recorders = [ProgressRecorder(), ProgressRecorder()]
 
-    run(CountingModel(), [asking(seed, on_progress=told[seed]) for seed in (0, 1)])
+    run(CountingModel(), [asking(seed, on_progress=recorders[seed]) for seed in (0, 1)])
 
-    assert told[0].calls == [
+    assert recorders[0].calls == [
         (Stage.ENCODE, 0.0, None),
         (Stage.SAMPLE, 0.0, None),
         (Stage.SAMPLE, 0.25, 1),
@@ -218,7 +228,7 @@ def test_progress_comes_in_the_order_in_which_things_happen() -> None:
         (Stage.SAMPLE, 1.0, 4),
         (Stage.VOCODE, 0.0, None),
     ]
-    assert told[1].calls == told[0].calls
+    assert recorders[1].calls == recorders[0].calls
 
 
 def test_close_comes_back_when_all_that_was_submitted_before_is_done() -> None:
@@ -269,17 +279,16 @@ def test_a_variant_is_loaded_once_and_may_be_loaded_before_its_first_request() -
     assert loads == ["small_16k", "tiny_16k"]
 
 
-def test_the_watchdog_hears_of_every_step_and_of_rest() -> None:
-    dog, told_before_step = ListeningDog(), []
-    model = CountingModel(during_step=lambda step: told_before_step.append(len(dog.told)))
-    engine = engine_of(lambda variant: model, watchdog=dog)
+def test_the_watchdog_is_reset_with_every_step_and_stopped_when_the_engine_is_idle() -> None:
+    watchdog, calls_before_step = RecordingWatchdog(), []
+    model = CountingModel(during_step=lambda step: calls_before_step.append(len(watchdog.calls)))
+    engine = engine_of(lambda variant: model, watchdog=watchdog)
     engine.submit([asking(1, num_steps=4)])
     engine.start()
     engine.close()
 
-    # Between two steps it was told, and what it was told last is that there is nothing to do.
-    assert [after > before for before, after in pairwise(told_before_step)] == [True] * 3
-    assert dog.told[0] == dog.told[-1] == "rests"
-    first_work, last_work = dog.told.index("moved"), len(dog.told) - 1 - dog.told[::-1].index("moved")
-    assert "rests" not in dog.told[first_work : first_work + told_before_step[-1]]
-    assert last_work > told_before_step[-1]
+    assert [after > before for before, after in pairwise(calls_before_step)] == [True] * 3
+    assert watchdog.calls[0] == watchdog.calls[-1] == "idle"
+    first, last = watchdog.calls.index("progressed"), len(watchdog.calls) - 1 - watchdog.calls[::-1].index("progressed")
+    assert "idle" not in watchdog.calls[first : first + calls_before_step[-1]]
+    assert last > calls_before_step[-1]

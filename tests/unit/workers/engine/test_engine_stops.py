@@ -1,4 +1,4 @@
-"""Who leaves a batch, when, and what that is to the others: a model that counts, and the real one."""
+"""When a stopped request leaves its batch, and that the others are unaffected: with a fake model and the real one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from jobs.lifecycle import Stage
 from mmaudio_model.pipeline import GenerationRequest, Pipeline
 from mmaudio_model.variants import get_variant
-from tests.unit.workers.models import CountingModel, Told, asking, fault, run, sound
+from tests.unit.workers.models import CountingModel, ProgressRecorder, asking, fault, run, sound
 from workers.engine.engine import EngineRequest
 from workers.runner.active_jobs import StoppedError
 
@@ -43,7 +43,7 @@ def test_sampling_ends_when_all_of_a_batch_are_stopped() -> None:
     assert all(isinstance(fault(item.future), StoppedError) for item in requests)
 
 
-def test_who_leaves_a_batch_is_told_at_once_and_not_when_the_batch_ends() -> None:
+def test_a_stopped_request_is_resolved_at_once_and_not_when_its_batch_ends() -> None:
     model = CountingModel()
     leaving = asking(1, stopped=lambda: model.steps[1] >= 2)
     gone_at: dict[int | None, bool] = {}
@@ -54,10 +54,10 @@ def test_who_leaves_a_batch_is_told_at_once_and_not_when_the_batch_ends() -> Non
     assert [gone_at[step] for step in (1, 2, 3, 4)] == [False, True, True, True]
 
 
-def test_who_has_left_a_batch_stays_gone_when_the_batch_is_run_again() -> None:
+def test_a_stopped_request_stays_out_when_its_batch_is_run_again() -> None:
     model = CountingModel(fits_vocode=1)
-    told = Told()
-    leaving = asking(1, stopped=lambda: model.steps[1] == 1, on_progress=told)
+    progress = ProgressRecorder()
+    leaving = asking(1, stopped=lambda: model.steps[1] == 1, on_progress=progress)
     staying = [asking(2), asking(3)]
 
     run(model, [leaving, *staying])
@@ -66,10 +66,10 @@ def test_who_has_left_a_batch_stays_gone_when_the_batch_is_run_again() -> None:
     assert model.steps[1] == 1
     assert [sound(item.future) for item in staying] == [[2, 4], [3, 4]]
     assert isinstance(fault(leaving.future), StoppedError)
-    assert told.calls == [(Stage.ENCODE, 0.0, None), (Stage.SAMPLE, 0.0, None)]
+    assert progress.calls == [(Stage.ENCODE, 0.0, None), (Stage.SAMPLE, 0.0, None)]
 
 
-def test_a_fault_after_everyone_has_left_harms_nobody() -> None:
+def test_a_fault_after_all_requests_were_stopped_has_no_effect() -> None:
     model = CountingModel(fits_vocode=-1)
     leaving = asking(1, stopped=lambda: model.steps[1] == 1)
     engine = run(model, [leaving], [asking(2, duration_s=2.0, stopped=lambda: True)])
@@ -88,7 +88,7 @@ def test_a_request_that_was_stopped_while_it_waited_never_reaches_the_model() ->
     assert isinstance(fault(stopped.future), StoppedError)
 
 
-def test_a_canceled_future_never_reaches_the_model_and_whoever_waits_for_it_hears() -> None:
+def test_a_canceled_future_never_reaches_the_model_and_its_waiters_wake_up() -> None:
     model = CountingModel()
     canceled, other = asking(1), asking(2)
     assert canceled.future.cancel()
@@ -154,7 +154,7 @@ def test_the_real_model_stops_within_one_step_and_the_mate_sounds_as_if_alone(
         stopped=asked.is_set,
         on_progress=ask_after_step,
     )
-    kept = EngineRequest("tiny_16k", mate, stopped=lambda: False, on_progress=Told())
+    kept = EngineRequest("tiny_16k", mate, stopped=lambda: False, on_progress=ProgressRecorder())
 
     run(tiny, [canceled, kept])
 

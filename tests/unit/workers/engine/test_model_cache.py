@@ -40,7 +40,7 @@ def test_the_least_recently_used_variant_goes_first_and_nothing_of_it_stays() ->
     gone = weakref.ref(models.get("b"))
     models.get("a")
 
-    assert models.makes_room("c")
+    assert models.evicts("c")
     models.get("c")
 
     assert models.loaded == ["a", "c"]

@@ -1,4 +1,4 @@
-"""Features are found again, on disk and in the store, and whatever is wrong with the cache costs only time."""
+"""Cached features are found on disk and in the store; a fault of the cache only costs time."""
 
 from __future__ import annotations
 
@@ -57,18 +57,18 @@ class Harness:
     def keep(self, key: str = KEY, machine: str = "one", *, size: int = 4, **options: Any) -> torch.Tensor:
         """Keep a feature and forget it in memory."""
         cache = self.cache(machine, **options)
-        (entry,) = cache.find_object([key])
+        (entry,) = cache.find([key])
         assert not entry.tensors
         value = torch.randn(3, size, generator=torch.Generator().manual_seed(len(key)))
-        entry.learn(clip=value, sync=None)
+        entry.set_tensors(clip=value, sync=None)
         entry.facts = {"duration_s": 1.25}
-        cache.keep(entry)
+        cache.store(entry)
         cache.close()
         return value
 
     def find(self, key: str = KEY, machine: str = "one") -> Entry:
         cache = self.cache(machine)
-        (entry,) = cache.find_object([key])
+        (entry,) = cache.find([key])
         cache.close()
         return entry
 
@@ -93,9 +93,9 @@ def test_what_was_kept_is_found_bit_by_bit_with_its_facts(harness: Harness) -> N
 
 def test_half_precision_is_kept_as_it_is(harness: Harness) -> None:
     cache = harness.cache()
-    (entry,) = cache.find_object([KEY])
-    entry.learn(text=torch.randn(2, 2).bfloat16())
-    cache.keep(entry)
+    (entry,) = cache.find([KEY])
+    entry.set_tensors(text=torch.randn(2, 2).bfloat16())
+    cache.store(entry)
     cache.close()
 
     assert harness.find().tensors["text"].dtype == torch.bfloat16
@@ -151,11 +151,11 @@ def test_a_store_that_is_away_fails_nobody_and_is_left_alone_for_a_while(harness
     assert broken.calls == 1  # the look-up; what was to be written then did not try
 
     cache = harness.cache("two")
-    cache.find_object(["1" * 64])
-    cache.find_object(["2" * 64])
+    cache.find(["1" * 64])
+    cache.find(["2" * 64])
     assert broken.calls == 2
     harness.clock.now += PAUSE_S + 1
-    cache.find_object(["3" * 64])
+    cache.find(["3" * 64])
     cache.close()
     assert broken.calls == 3
 
@@ -181,14 +181,14 @@ def test_the_folder_stays_within_its_bound_and_the_least_recently_used_goes(harn
     assert keys[1] not in kept
 
 
-def test_jobs_in_hand_share_what_one_of_them_has_encoded(harness: Harness) -> None:
+def test_running_jobs_share_what_one_of_them_has_encoded(harness: Harness) -> None:
     cache = harness.cache()
-    (one,), (two,) = cache.find_object([KEY]), cache.find_object([KEY])
+    (one,), (two,) = cache.find([KEY]), cache.find([KEY])
 
     assert one is two
     del one, two
     gc.collect()
-    assert len(cache._active_jobs) == 0
+    assert len(cache._shared) == 0
     cache.close()
 
 

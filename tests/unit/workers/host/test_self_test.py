@@ -1,4 +1,4 @@
-"""A device that computes wrongly gets no jobs."""
+"""A device that computes wrong results gets no jobs."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class BrokenDevice(TorchFunctionMode):
         return self._change(result) if wrong else result
 
 
-def test_a_device_that_computes_rightly_is_taken() -> None:
+def test_a_device_that_computes_right_results_is_accepted() -> None:
     check_device("cpu")
 
 
 @pytest.mark.parametrize("change", [lambda product: product * 1.02, lambda product: product * float("nan")])
-def test_a_device_that_computes_wrongly_is_refused(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-    with BrokenDevice(change), pytest.raises(DeviceUnusableError, match="cpu computes wrongly"):
+def test_a_device_that_computes_wrong_results_is_refused(change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    with BrokenDevice(change), pytest.raises(DeviceUnusableError, match="cpu computes wrong results"):
         check_device("cpu")
 
 
-def test_a_device_that_rounds_more_is_taken() -> None:
+def test_a_device_with_reduced_precision_is_accepted() -> None:
     with BrokenDevice(lambda product: product.bfloat16().float()):
         check_device("cpu")
 

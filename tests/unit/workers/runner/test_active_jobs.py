@@ -1,4 +1,4 @@
-"""The register of held jobs, and the word to stop one."""
+"""The register of running jobs, and how they are asked to stop."""
 
 from __future__ import annotations
 

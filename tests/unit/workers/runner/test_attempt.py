@@ -1,4 +1,4 @@
-"""How a job waits for its takes: the engine is real, the model counts, nothing else is there."""
+"""How an attempt waits for its takes, with a real engine and a fake model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from workers.runner.eta import EtaEstimator
 
 @dataclass
 class AttemptHarness:
-    """One job of words alone, its engine, and what was reported of it."""
+    """Text-only jobs, their engine, and the recorded progress."""
 
     settings: Settings
     model: CountingModel = field(default_factory=CountingModel)
@@ -65,7 +65,7 @@ class AttemptHarness:
         )
         sandbox = MediaSandbox(MediaLimits(), SandboxLimits(), self.settings.data_dir / "scratch")
         active_job = ActiveJob(claim, on_stop=sandbox.stop)
-        no_database = cast(Database, None)  # a job of words alone learns nothing that it would write down
+        no_database = cast(Database, None)  # a text-only job writes nothing to it
         store = open_store(self.settings)
         context = WorkerContext(
             self.settings,
@@ -76,7 +76,7 @@ class AttemptHarness:
             self.report,
             FeatureCache(DiskFeatureStore(self.settings.data_dir / "features", max_bytes=10**6), store, ttl_s=3600),
             lambda variant, parts: "revision 1",
-            self.pace,
+            self.eta,
         )
         return AttemptPipeline(active_job, context)
 
@@ -116,17 +116,17 @@ def test_a_job_that_is_stopped_while_the_device_is_busy_with_others_ends_at_once
 
 def test_a_job_waits_for_the_device_until_the_device_takes_it(harness: AttemptHarness) -> None:
     run, seen = harness.job(), list[bool]()
-    harness.model.during_step = lambda step: seen.append(run.held.waits_for_device)
+    harness.model.during_step = lambda step: seen.append(run.active_job.waits_for_device)
     with ThreadPoolExecutor(1) as pool:
         output = pool.submit(run.run)
         # The engine has not begun: it is as busy as can be.
-        wait_until(lambda: run.held.waits_for_device, within_s=30, what="a job that waits for the device")
+        wait_until(lambda: run.active_job.waits_for_device, within_s=30, what="a job that waits for the device")
         harness.engine.start()
         output.result(timeout=30)
     harness.engine.close()
 
     assert seen == [False] * 4
-    assert not run.held.waits_for_device
+    assert not run.active_job.waits_for_device
 
 
 @pytest.mark.timeout(30)
@@ -157,16 +157,16 @@ def test_a_take_that_cannot_be_made_ends_the_job_with_its_own_error(harness: Att
     assert run.output.stored_keys == []
 
 
-def test_a_job_tells_of_the_take_that_is_furthest_behind_and_never_goes_back(harness: AttemptHarness) -> None:
+def test_a_job_reports_the_take_that_is_furthest_behind_and_never_goes_back(harness: AttemptHarness) -> None:
     run = harness.job(num_samples=2)
     harness.engine.start()
     run.run()
     harness.engine.close()
 
-    told = [overall_progress(stage, fraction) for stage, fraction, _ in harness.reports]
-    assert told == sorted(told)
+    progress = [overall_progress(stage, fraction) for stage, fraction, _ in harness.reports]
+    assert progress == sorted(progress)
     first_step = next(place for place, (_, _, step) in enumerate(harness.reports) if step == 1)
-    # Seven calls tell of the first take, and only then does the second one begin.
+    # The first take makes seven calls before the second one starts.
     encode_began = next(place for place, (stage, _, _) in enumerate(harness.reports) if stage is Stage.ENCODE)
     assert first_step > encode_began + 7
     assert harness.reports[-1] == (Stage.UPLOAD, 1.0, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job, Worker
-from jobs.lifecycle import Stage, State, overall_progress
+from jobs.lifecycle import EventKind, Stage, State, WorkerState, overall_progress
 from jobs.request import JobRequest
 from jobs.service import attempts
 from jobs.service.cancellation import cancel
@@ -22,8 +23,8 @@ from jobs.service.queries import get_job, job_events
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.workers import register_worker, request_drain
 from local_services.commands import wait_until
-from migrations.upgrade import upgrade
 from tests.conftest import FakeClock
+from tests.databases import migrated_sqlite
 from workers.runner.active_jobs import ActiveJob, ActiveJobs, StopReason
 from workers.runner.reporter import FLUSH_S, Reporter
 
@@ -39,6 +40,7 @@ class UnsteadyDatabase(Database):
         self.away = self.writes_away = False
         self.refused = threading.Event()
         self.when_refused: Callable[[], None] = lambda: None
+        self.error: Exception = ConnectionError("switched off by the test")
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -56,7 +58,7 @@ class UnsteadyDatabase(Database):
         if away:
             self.refused.set()
             self.when_refused()
-            raise OperationalError("anything", {}, ConnectionError("switched off by the test"))
+            raise OperationalError("anything", {}, self.error)
 
 
 @dataclass
@@ -76,7 +78,7 @@ class ReporterHarness:
             worker_id=WORKER,
             lease_s=LEASE_S,
             heartbeat_s=HEARTBEAT_S,
-            state=lambda: "ready",
+            state=lambda: WorkerState.READY,
             loaded=lambda: ["tiny_16k"],
             memory=lambda: 123,
             gpu=lambda: {"temperature_c": 61},
@@ -91,7 +93,7 @@ class ReporterHarness:
         self.reporter.tick()
 
     def hold(self) -> ActiveJob:
-        """Submit a job, claim it, and take it in hand."""
+        """Submit a job, claim it, and register it as running."""
         policy = SubmitPolicy(variants=("tiny_16k",))
         with self.db.transaction() as tx:
             job_id = submit(tx, JobRequest(prompt="rain", run_timeout_s=60), tenant=TENANT, policy=policy).job.id
@@ -107,14 +109,12 @@ class ReporterHarness:
 
     def stages(self, active_job: ActiveJob) -> list[str]:
         with self.db.reading() as tx:
-            return [e.data["stage"] for e in job_events(tx, active_job.claim.job_id) if e.kind == "stage"]
+            return [e.data["stage"] for e in job_events(tx, active_job.claim.job_id) if e.kind == EventKind.STAGE]
 
 
 @pytest.fixture
-def post(tmp_path: Path, clock: FakeClock) -> Iterator[ReporterHarness]:
-    url = f"sqlite:///{tmp_path / 'mmaudio.db'}"
-    upgrade(url)
-    db = UnsteadyDatabase(url, clock)
+def harness(tmp_path: Path, clock: FakeClock) -> Iterator[ReporterHarness]:
+    db = UnsteadyDatabase(migrated_sqlite(tmp_path / "mmaudio.db"), clock)
     with db.transaction() as tx:
         register_worker(
             tx, worker_id=WORKER, hostname="here", pid=1, device="cpu:0", slots=4, variants=["tiny_16k", "small_16k"]
@@ -171,7 +171,7 @@ def test_a_cancel_is_heard_at_the_next_tick_and_by_its_own_job_alone(harness: Re
 def test_a_job_that_somebody_else_has_by_now_is_stopped(harness: ReporterHarness) -> None:
     active_job = harness.hold()
     with harness.db.transaction() as tx:
-        attempts.lose(tx, tx.session.get_one(Job, active_job.claim.job_id))
+        attempts.rescue_expired(tx, tx.session.get_one(Job, active_job.claim.job_id))
     harness.later(0.05)
 
     assert active_job.reason is StopReason.CANCELED
@@ -188,7 +188,9 @@ def test_an_attempt_may_run_as_long_as_its_request_allows_and_no_longer(harness:
     assert active_job.reason is StopReason.TIMED_OUT
 
 
-def test_jobs_are_dropped_when_their_leases_could_not_be_renewed_in_time(harness: ReporterHarness) -> None:
+def test_jobs_are_dropped_when_their_leases_could_not_be_renewed_in_time(
+    harness: ReporterHarness, caplog: pytest.LogCaptureFixture
+) -> None:
     active_job, other = harness.hold(), harness.hold()
     harness.later(0)
     harness.db.away = True
@@ -196,10 +198,12 @@ def test_jobs_are_dropped_when_their_leases_could_not_be_renewed_in_time(harness
         with pytest.raises(OperationalError):
             harness.later(LEASE_S / 3)
         assert not active_job.stopped
-    with pytest.raises(OperationalError):
-        harness.later(0.1)
+    for _ in range(3):
+        with pytest.raises(OperationalError):
+            harness.later(0.1)
 
-    assert (active_job.reason, other.reason) == (StopReason.SILENT, StopReason.SILENT)
+    assert (active_job.reason, other.reason) == (StopReason.LEASE_EXPIRED, StopReason.LEASE_EXPIRED)
+    assert caplog.text.count("leases could not be renewed for 12 s; stopping 2 jobs") == 1
 
 
 def test_a_job_that_is_there_when_the_reporter_starts_late_is_not_dropped(harness: ReporterHarness) -> None:
@@ -298,3 +302,19 @@ def test_the_thread_outlives_a_database_that_is_away(harness: ReporterHarness) -
     harness.db.away = False
     wait_until(lambda: state() == "ready", within_s=10, what="a heartbeat")
     harness.reporter.close()
+
+
+def test_a_full_database_disk_is_logged_once_and_not_as_a_database_that_is_away(
+    harness: ReporterHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("workers.runner.reporter.RETRY_S", 0.0)
+    refusals: list[None] = []
+    harness.db.error = sqlite3.OperationalError("database or disk is full")
+    harness.db.error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    harness.db.when_refused = lambda: refusals.append(None)
+    harness.db.away = True
+    harness.reporter.start()
+    wait_until(lambda: len(refusals) > 3, within_s=20, what="several refusals")
+    harness.reporter.close()
+
+    assert [record.getMessage()[:11] for record in caplog.records] == ["disk full: "]

@@ -1,0 +1,121 @@
+"""Checks of single values that settings have: addresses, URLs, devices. Opens nothing and looks up nothing.
+
+Each check returns the value, or raises ValueError with what is allowed (`give ...`); the caller names the setting.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import SplitResult, unquote, urlsplit
+
+HIGHEST_PORT = 65_535
+_BIND = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:\s/]+):(?P<port>\d{1,9})", re.ASCII)
+_DEVICE = re.compile(r"cpu(:\d+)?|cuda:\d+", re.ASCII)
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)(?P<user>[^/?#@:\s]*):(?P<password>[^\s]*)@")
+_SECRET_QUERY = re.compile(r"(?i)(?P<name>[?&][\w-]*(password|secret|token)[\w-]*=)[^&#\s]*")
+
+
+def parse_bind(value: str) -> tuple[str, int]:
+    """Return host (IPv6 in its brackets) and port of `address:port`."""
+    match = _BIND.fullmatch(value)
+    if match is None:
+        example = f"127.0.0.1:{value}" if re.fullmatch(r"\d{1,5}", value) else "127.0.0.1:8000 or [::1]:8000"
+        raise ValueError(f"give address:port, such as {example}")
+    port = int(match["port"])
+    if not 1 <= port <= HIGHEST_PORT:
+        raise ValueError(f"give a port from 1 to {HIGHEST_PORT}")
+    host = match["host"]
+    if host.startswith("["):
+        try:
+            ipaddress.IPv6Address(host[1:-1])
+        except ValueError as exc:
+            raise ValueError("give an IPv6 address in the brackets, such as [::1]:8000") from exc
+    return host, port
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches the host."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_database_url(value: str) -> str:
+    """Return a SQLAlchemy URL of a database that the platform supports."""
+    allowed = "give sqlite:////absolute/path.db or postgresql+psycopg://user:password@host:5432/database"
+    if value.startswith("sqlite:"):
+        path = value.removeprefix("sqlite:///")
+        if path in {value, "", ":memory:"}:
+            raise ValueError(f"{allowed}; several processes share the database, so it must be a file")
+        return value
+    # Imported only here, because it takes long and most commands use SQLite.
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(value)
+    except (ArgumentError, ValueError) as exc:
+        raise ValueError(allowed) from exc
+    if url.drivername != "postgresql+psycopg" or not url.database:
+        raise ValueError(allowed)
+    return value
+
+
+def check_redis_url(value: str) -> str:
+    """Return a URL of Redis or Valkey."""
+    parts = _split(value)
+    if parts is None or parts.scheme not in {"redis", "rediss"} or not parts.hostname:
+        raise ValueError("give redis://host:6379/0, or rediss://... for TLS")
+    if not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError("give the number of a database after the host, such as redis://host:6379/0")
+    return value
+
+
+def check_storage_url(value: str) -> str:
+    """Return a URL of a folder or of a bucket."""
+    parts = _split(value)
+    folder = parts is not None and parts.scheme == "file" and not parts.netloc and unquote(parts.path).startswith("/")
+    bucket = parts is not None and parts.scheme == "s3" and bool(parts.netloc)
+    if not folder and not bucket:
+        raise ValueError("give file:///absolute/folder or s3://bucket/prefix")
+    return value
+
+
+def check_http_url(value: str) -> str:
+    """Return an http:// or https:// URL."""
+    parts = _split(value)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("give a URL that begins with http:// or https://")
+    return value
+
+
+def check_devices(value: str) -> str:
+    """Return a list of devices as it was written, when each name is one that could exist."""
+    names = [part.strip() for part in value.split(",") if part.strip()]
+    if names == ["auto"]:
+        return value
+    if not names or not all(_DEVICE.fullmatch(name) for name in names):
+        raise ValueError("give auto, or a list such as cuda:0,cuda:1 or cpu:0,cpu:1")
+    if len(set(names)) != len(names):
+        raise ValueError("give each device once")
+    return value
+
+
+def mask_url(text: str) -> str:
+    """Return a text with the passwords of all URLs in it replaced by `***`."""
+    masked = _USERINFO.sub(r"\g<scheme>\g<user>:***@", text)
+    return _SECRET_QUERY.sub(r"\g<name>***", masked)
+
+
+def _split(value: str) -> SplitResult | None:
+    """Return the parts of a URL; None when it has a bad port or address."""
+    try:
+        parts = urlsplit(value)
+        parts.port  # noqa: B018 - parsed, and checked, when it is asked for
+    except ValueError:
+        return None
+    return parts

@@ -1,0 +1,89 @@
+"""A job on the terminal: one line about it, a live view until it ends, and how it ended."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from mmaudio_client.cli.error_output import InterruptedWaitError
+from mmaudio_client.client import Client
+from mmaudio_client.errors import JobCanceledError, JobFailedError
+from mmaudio_client.models import Job
+
+
+def describe(job: Job) -> str:
+    """Return a job's state in a few words."""
+    if job.state == "queued":
+        return f"queued (position {job.queue_position})" if job.queue_position else "queued"
+    if job.state == "running":
+        step = f" {job.step}/{job.request.num_steps}" if job.step and job.request.num_steps else ""
+        left = f", {job.eta_s:.0f} s left" if job.eta_s is not None else ""
+        return f"{job.stage or 'running'}{step}{left}"
+    return job.state
+
+
+def follow(client: Client, job: Job, *, quiet: bool = False) -> Job:
+    """Show a job until it ends, and return it: a bar on a terminal, else a line for each change; `quiet`: nothing.
+
+    Raises:
+        InterruptedWaitError: Ctrl-C.
+    """
+    console = Console(stderr=True)
+    try:
+        if quiet:
+            return [*client.watch(job)][-1]
+        # Not `is_terminal`: that is also true where FORCE_COLOR asks for colours in a file.
+        if not console.file.isatty():
+            return _follow_in_lines(client, job)
+        return _follow_with_bar(client, job, console)
+    except KeyboardInterrupt:
+        raise InterruptedWaitError(
+            f"Interrupted. The job continues. Follow it: mmaudio watch {job.id}  Cancel it: mmaudio cancel {job.id}"
+        ) from None
+
+
+def conclude(job: Job, *, quiet: bool = False) -> None:
+    """Print the warnings of an ended job, and raise when it did not succeed.
+
+    Raises:
+        JobFailedError, JobCanceledError: it did not.
+    """
+    if not quiet:
+        for warning in job.warnings:
+            click.echo(f"Warning: {warning}", err=True)
+    if job.state == "failed":
+        raise JobFailedError(job)
+    if job.state == "canceled":
+        raise JobCanceledError(job)
+
+
+def one_line(text: str) -> str:
+    """Return text without line breaks and control characters, which a terminal might obey."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
+def _follow_with_bar(client: Client, job: Job, console: Console) -> Job:
+    columns = (
+        TextColumn("{task.description:<26}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        for current in client.watch(job, every_s=0.3):
+            job = current
+            bar.update(task, completed=job.progress, description=describe(job))
+    return job
+
+
+def _follow_in_lines(client: Client, job: Job) -> Job:
+    shown = ""
+    for current in client.watch(job):
+        job = current
+        line = str(job.stage or job.state)
+        if line != shown:
+            click.echo(f"{job.id}: {line}", err=True)
+            shown = line
+    return job

@@ -1,0 +1,51 @@
+"""The request fields that `Client.submit` takes besides the input, for type checkers and editors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypedDict
+
+AudioFormat = Literal["flac", "wav", "mp3", "opus", "m4a"]
+OriginalAudio = Literal["drop", "mix"]
+Priority = Literal["low", "normal", "high"]
+
+
+class SubmitFields(TypedDict, total=False):
+    """Fields of `POST /v1/jobs`; None means "not given". The server checks ranges and fills in defaults.
+
+    Keys:
+        prompt, negative_prompt: what it should, and should not, sound like.
+        variant: model variant.
+        start_s, duration_s: section of the video, in seconds.
+        seed: same seed, same sound.
+        num_steps, cfg_strength, num_samples: sampling steps, guidance strength, number of takes.
+        mask_away_clip: use only the motion of the video, not its content.
+        audio_format: format of the sound file.
+        mux: also produce the video with the new sound.
+        original_audio, original_gain_db: drop the video's own sound, or mix it in with this gain in dB.
+        loudness_lufs: normalise to this loudness.
+        priority, queue_ttl_s, run_timeout_s: urgency, longest wait in the queue, longest time of one attempt.
+        metadata: string pairs that are stored with the job.
+        deliver_to: `s3://bucket/prefix/` to which the server also copies the results.
+    """
+
+    prompt: str | None
+    negative_prompt: str | None
+    variant: str | None
+    start_s: float | None
+    duration_s: float | None
+    seed: int | None
+    num_steps: int | None
+    cfg_strength: float | None
+    num_samples: int | None
+    mask_away_clip: bool | None
+    audio_format: AudioFormat | None
+    mux: bool | None
+    original_audio: OriginalAudio | None
+    original_gain_db: float | None
+    loudness_lufs: float | None
+    priority: Priority | None
+    queue_ttl_s: int | None
+    run_timeout_s: int | None
+    metadata: Mapping[str, str] | None
+    deliver_to: str | None

@@ -1,0 +1,76 @@
+"""Uploads: announce a file, then send its bytes the way the server says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any, cast
+
+import httpx
+
+from mmaudio_client.errors import UnavailableError
+from mmaudio_client.inputs import OpenInput
+from mmaudio_client.transport import Transport, api_error
+
+CHUNK_BYTES = 256 * 1024
+Progress = Callable[[int, int], None]
+"""Called with (bytes done, bytes in total)."""
+
+
+def send_upload(calls: Transport, opened: OpenInput, on_progress: Progress | None) -> str:
+    """Upload a file and return its upload id.
+
+    Raises:
+        ApiError: the server or the object store refused it.
+        UnavailableError: the server cannot be reached, or the connection broke.
+    """
+    digest = hashlib.sha256()
+    while chunk := opened.file.read(CHUNK_BYTES):
+        digest.update(chunk)
+    announcement = {"filename": opened.filename, "size_bytes": opened.size_bytes, "sha256": digest.hexdigest()}
+    # A second announcement leaves an empty upload behind, which expires.
+    announced = calls.call("POST", "/v1/uploads", json=announcement, again=True).json()
+    _send(calls.http, opened, announced["upload"], on_progress)
+    return str(announced["id"])
+
+
+def _send(http: httpx.Client, opened: OpenInput, how: Mapping[str, Any], on_progress: Progress | None) -> None:
+    opened.file.seek(opened.start)
+    reader = _ProgressReader(opened, on_progress)
+    try:
+        if how["method"] == "PUT":
+            headers = {**how["headers"], "Content-Length": str(opened.size_bytes)}
+            answer = http.put(how["url"], content=reader.chunks(), headers=headers)
+        else:
+            form_file = cast("IO[bytes]", reader)
+            answer = http.post(how["url"], data=dict(how["fields"]), files={"file": form_file}, follow_redirects=True)
+    except httpx.RequestError as exc:
+        raise UnavailableError(f"The upload was interrupted: {exc or type(exc).__name__}. Try again.") from exc
+    if not answer.is_success:
+        raise api_error(answer)
+
+
+class _ProgressReader:
+    """The bytes of an input as a file of their own, for a multipart form; reports how much was read."""
+
+    name = "file"
+
+    def __init__(self, opened: OpenInput, on_progress: Progress | None) -> None:
+        self._opened, self._on_progress = opened, on_progress
+
+    def chunks(self) -> Iterator[bytes]:
+        while chunk := self.read(CHUNK_BYTES):
+            yield chunk
+
+    def read(self, amount: int = -1) -> bytes:
+        chunk = self._opened.file.read(amount)
+        if chunk and self._on_progress is not None:
+            self._on_progress(self.tell(), self._opened.size_bytes)
+        return chunk
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        start = self._opened.start if whence == 0 else 0
+        return self._opened.file.seek(start + offset, whence) - self._opened.start
+
+    def tell(self) -> int:
+        return self._opened.file.tell() - self._opened.start

@@ -1,0 +1,370 @@
+"""Untrusted files in sandboxed processes: their limits, the errors of their exits, and the checks of their answers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import av
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from local_services.commands import wait_until
+from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError, ModelError
+from mmaudio_model.media.probe import MediaLimits
+from tests.processes.workers.media.conftest import OpenSandbox
+from tests.processes.workers.media.sandbox_processes import (
+    AN_IMAGE,
+    FPS,
+    IMAGE_SHAPE,
+    MIB,
+    PATIENCE_S,
+    RATE_HZ,
+    SIZES,
+    media_pids,
+    pids_left_in,
+)
+from workers.media.sandbox import SandboxStoppedError
+
+
+def test_a_video_comes_back_as_frames_and_nothing_stays_behind(
+    video: Path, scratch: Path, sandbox: OpenSandbox
+) -> None:
+    frames = sandbox(scratch).read_frames(video, owner="job_1", **SIZES)
+
+    assert (frames.clip.shape, frames.clip.dtype) == ((8, 32, 32, 3), np.uint8)
+    assert (frames.sync.shape, frames.sync.dtype) == ((25, 16, 16, 3), np.uint8)
+    assert frames.duration_s == pytest.approx(1.0)
+    assert frames.warnings == ()
+    brightness = frames.sync.mean(axis=(1, 2, 3))
+    assert (np.diff(brightness) > 0).all()
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_picture_comes_back_as_one_frame(tmp_path: Path, scratch: Path, sandbox: OpenSandbox) -> None:
+    Image.new("RGB", (40, 20), (200, 100, 50)).save(tmp_path / "p.png")
+    image = sandbox(scratch).read_image(tmp_path / "p.png", owner="job_1", clip_size=32)
+
+    assert (image.clip.shape, image.clip.dtype) == ((1, 32, 32, 3), np.uint8)
+    assert image.clip[0, 16, 16].tolist() == [200, 100, 50]
+
+
+def test_a_video_gets_its_sound_where_it_is_wanted(
+    video: Path, tmp_path: Path, scratch: Path, sandbox: OpenSandbox
+) -> None:
+    waveform = np.sin(np.arange(RATE_HZ, dtype=np.float32) / 20)
+    out = tmp_path / "out"
+    result = sandbox(scratch).mux(
+        video, waveform, RATE_HZ, out, owner="job_1", start_s=0.0, duration_s=1.0, original_gain_db=0.0
+    )
+
+    assert (result.format, result.content_type, result.reencoded) == ("mp4", "video/mp4", False)
+    assert result.warnings == ("The video has no original sound to mix in.",)
+    with av.open(str(out)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "audio"]
+        assert sum(1 for _ in container.decode(video=0)) == FPS
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_file_that_is_no_video_is_refused_in_words(tmp_path: Path, scratch: Path, sandbox: OpenSandbox) -> None:
+    (tmp_path / "v.mp4").write_bytes(b"#EXTM3U\nfile:///etc/passwd\n")
+
+    with pytest.raises(MediaInvalidError, match="a playlist, not a video"):
+        sandbox(scratch).read_frames(tmp_path / "v.mp4", owner="job_1", **SIZES)
+    assert list(scratch.iterdir()) == []
+
+
+def test_the_limits_of_media_hold_in_the_process(video: Path, scratch: Path, sandbox: OpenSandbox) -> None:
+    with pytest.raises(MediaTooLargeError, match="64x48 pixels"):
+        sandbox(scratch, MediaLimits(max_pixels=1000)).read_frames(video, owner="job_1", **SIZES)
+
+
+def test_a_picture_that_needs_more_memory_than_is_allowed_is_too_large(
+    tmp_path: Path, scratch: Path, sandbox: OpenSandbox
+) -> None:
+    # 36 megapixels: a few kilobytes as a file, over 100 MB as RGB.
+    Image.new("1", (6000, 6000)).save(tmp_path / "p.png")
+    small = sandbox(scratch, MediaLimits(max_pixels=10**9), memory_bytes=300 * MIB)
+
+    with pytest.raises(MediaTooLargeError, match="more memory than is allowed"):
+        small.read_image(tmp_path / "p.png", owner="job_1", clip_size=32)
+
+
+def test_memory_is_limited(anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox) -> None:
+    doing(f"return {{'size': len(bytearray({400 * MIB}))}}")
+
+    with pytest.raises(MediaTooLargeError, match="more memory than is allowed"):
+        sandbox(scratch, memory_bytes=300 * MIB).read_image(anything, owner="job_1", clip_size=32)
+
+
+def test_processor_time_is_limited(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    doing("while True: pass")
+
+    with pytest.raises(MediaTooLargeError, match="more time or memory than is allowed"):
+        sandbox(scratch, cpu_s=1).read_image(anything, owner="job_1", clip_size=32)
+
+
+def test_wall_time_is_limited_and_the_process_is_gone(
+    anything: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    sandbox: OpenSandbox,
+) -> None:
+    doing("time.sleep(600)")
+    with pytest.raises(MediaTooLargeError, match=r"longer than the allowed 0\.3 s"):
+        sandbox(scratch, wall_s=0.3).read_image(anything, owner="job_1", clip_size=32)
+    assert len(media_pids()) == 1, "the fork server alone"
+    assert list(scratch.iterdir()) == []
+
+
+def test_the_size_of_files_is_limited(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    doing(f"pathlib.Path('out.video').write_bytes(bytes({2 * MIB}))\nreturn {{}}")
+
+    with pytest.raises(MediaTooLargeError, match="more time or memory than is allowed"):
+        sandbox(scratch, array_bytes=MIB).read_image(anything, owner="job_1", clip_size=32)
+
+
+@pytest.mark.parametrize(
+    "end", ["os.kill(os.getpid(), signal.SIGSEGV)", "os.abort()", "raise RuntimeError", "os._exit(0)"]
+)
+def test_a_process_that_breaks_is_an_error_of_its_job_and_the_next_call_works(
+    anything: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    end: str,
+    sandbox: OpenSandbox,
+) -> None:
+    box = sandbox(scratch)
+    doing(end)
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        box.read_image(anything, owner="job_1", clip_size=32)
+    assert list(scratch.iterdir()) == []
+
+    doing(AN_IMAGE)
+    assert box.read_image(anything, owner="job_1", clip_size=32).clip.shape == IMAGE_SHAPE
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [
+        "raise OSError(28, 'No space left on device')",
+        "raise OSError(122, 'Disk quota exceeded')",
+        "from mmaudio_model.errors import MediaInvalidError\n"
+        "raise MediaInvalidError('cannot be read') from OSError(28, 'No space left on device')",
+    ],
+    ids=["disk", "quota", "behind an error of the decoder"],
+)
+def test_a_full_disk_in_the_process_is_not_blamed_on_the_file(
+    anything: Path, scratch: Path, doing: Callable[[str], None], fails: str, sandbox: OpenSandbox
+) -> None:
+    doing(fails)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
+
+    assert (raised.value.errno, raised.value.filename) == (errno.ENOSPC, str(scratch))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "return {}",
+        "return []",
+        "return {'duration_s': 'long', 'warnings': []}",
+        "return {'error': 'SystemExit', 'message': ''}",
+        "return {'error': 'MediaInvalidError'}",
+        "socket.socket(fileno=channel).send(b'{')\nos._exit(0)",
+        "socket.socket(fileno=channel).close()\ntime.sleep(600)",
+    ],
+)
+def test_an_answer_of_another_form_is_an_error_of_its_job(
+    anything: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    answer: str,
+    sandbox: OpenSandbox,
+) -> None:
+    doing(answer)
+
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        sandbox(scratch).read_frames(anything, owner="job_1", **SIZES)
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        "arrays.append(share(numpy.zeros((1, 31, 32, 3), dtype='uint8')))",
+        "arrays.append(share(numpy.zeros((2, 32, 32, 3), dtype='uint8')))",
+        "arrays.append(share(numpy.zeros(0, dtype='uint8')))",
+        "arrays.append(os.memfd_create('m', os.MFD_ALLOW_SEALING))\nos.write(arrays[0], bytes(32 * 32 * 3))",
+        "arrays.append(os.open('f', os.O_RDWR | os.O_CREAT))\nos.write(arrays[0], bytes(32 * 32 * 3))",
+        "arrays.append(instruction['descriptors'][0])",
+        "arrays.extend(share(numpy.zeros((1, 32, 32, 3), dtype='uint8')) for _ in range(2))",
+        "pass",
+    ],
+    ids=[
+        "another size", "more frames", "no frame", "not sealed", "a file", "its own input", "two arrays", "none",
+    ],
+)  # fmt: skip
+def test_pixels_of_another_form_are_an_error_of_their_job(
+    anything: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    arrays: str,
+    sandbox: OpenSandbox,
+) -> None:
+    box = sandbox(scratch, prestart=True)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    doing(f"{arrays}\nreturn {{}}")
+
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        box.read_image(anything, owner="job_1", clip_size=32)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    "make", ["os.symlink({!r}, 'out.video')", "os.link({!r}, 'out.video')", "os.mkdir('out.video')"]
+)
+def test_a_result_that_leads_to_another_file_is_not_taken(
+    anything: Path,
+    tmp_path: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    make: str,
+    sandbox: OpenSandbox,
+) -> None:
+    doing(make.format(str(anything)) + "\nreturn dict(format='mp4', content_type='', reencoded=False, warnings=[])")
+
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        sandbox(scratch).mux(
+            anything, np.zeros(9, np.float32), RATE_HZ, tmp_path / "out",
+            owner="job_1", start_s=0.0, duration_s=1.0, original_gain_db=None,
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_process_has_nothing_of_the_workers_environment_and_only_its_own_file(
+    anything: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    sandbox: OpenSandbox,
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
+    doing(
+        "def is_open(number):\n"
+        "    try: return bool(os.fstat(number))\n"
+        "    except OSError: return False\n"
+        "found = dict(os.environ), os.read(instruction['descriptors'][0], 99), sum(map(is_open, range(3, 4096)))\n"
+        "return {'error': 'MediaInvalidError', 'message': repr(found)}"
+    )
+    with anything.open() as another, pytest.raises(MediaInvalidError) as raised:
+        os.set_inheritable(another.fileno(), True)
+        sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
+    environment, content, descriptors = eval(str(raised.value))  # written by the code above
+
+    assert "AWS_SECRET_ACCESS_KEY" not in environment
+    assert set(environment) <= {"PATH", "LANG", "LC_CTYPE", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
+    assert content == b"anything"
+    # Behind the three streams: the socket of its answer, and the file.
+    assert descriptors == 2
+
+
+@pytest.mark.parametrize(
+    ("attempt", "layer"),
+    [
+        ("open({canary!r}).read()", "Landlock"),
+        ("os.listdir({folder!r})", "Landlock"),
+        ("open({folder!r} + '/made', 'w')", "Landlock"),
+        ("open('/proc/' + str(os.getppid()) + '/environ').read()", "Landlock"),
+        ("open('/etc/passwd').read()", "Landlock"),
+        ("socket.create_connection({address!r}, timeout=5)", "a network namespace"),
+        ("socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', {address!r})", "a network namespace"),
+    ],
+)
+def test_a_process_that_was_taken_over_gets_nowhere(
+    anything: Path,
+    tmp_path: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    caplog: pytest.LogCaptureFixture,
+    attempt: str,
+    layer: str,
+    sandbox: OpenSandbox,
+) -> None:
+    (tmp_path / "canary").write_text("a secret")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        attempt = attempt.format(
+            canary=str(tmp_path / "canary"), folder=str(tmp_path), address=("127.0.0.1", listener.getsockname()[1])
+        )
+        doing(
+            f"try: {attempt}\nexcept OSError as exc: result = type(exc).__name__\nelse: result = 'got there'\n"
+            "return {'error': 'MediaInvalidError', 'message': result}"
+        )
+        with pytest.raises(MediaInvalidError) as raised:
+            sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
+
+    # Without support of the kernel or container for the layer, which the log names, the attempt may succeed.
+    assert (str(raised.value) != "got there") or layer in caplog.text
+    assert not (tmp_path / "made").exists() or layer in caplog.text
+
+
+def test_stop_ends_what_runs_for_its_owner_and_nothing_else(
+    anything: Path,
+    tmp_path: Path,
+    scratch: Path,
+    doing: Callable[[str], None],
+    sandbox: OpenSandbox,
+) -> None:
+    doing(
+        "pathlib.Path(str(os.getpid())).touch()\n"
+        f"while not os.path.exists({str(tmp_path / 'go on')!r}): time.sleep(0.01)\n"
+        f"{AN_IMAGE}"
+    )
+    box = sandbox(scratch)
+    with ThreadPoolExecutor(2) as pool:
+        stopped = pool.submit(box.read_image, anything, owner="job_1", clip_size=32)
+        other = pool.submit(box.read_image, anything, owner="job_2", clip_size=32)
+        try:
+            wait_until(lambda: len(pids_left_in(scratch)) == 2, within_s=PATIENCE_S, what="two processes")
+            pids = pids_left_in(scratch)
+            box.stop("job_3")
+            box.stop("job_1")
+            assert isinstance(stopped.exception(timeout=PATIENCE_S), SandboxStoppedError)
+            assert not other.done()
+        finally:
+            (tmp_path / "go on").touch()
+        assert other.result(timeout=PATIENCE_S).clip.shape == IMAGE_SHAPE
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert not issubclass(SandboxStoppedError, ModelError), "a stop is no fault of the file"
+
+
+def test_an_owner_that_was_stopped_may_call_again(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    doing("pathlib.Path(str(os.getpid())).touch()\ntime.sleep(600)")
+    box = sandbox(scratch)
+    stopper = threading.Thread(
+        target=lambda: (
+            wait_until(lambda: bool(pids_left_in(scratch)), within_s=PATIENCE_S, what="the process"),
+            box.stop("job_1"),
+        )
+    )
+    stopper.start()
+    with pytest.raises(SandboxStoppedError):
+        box.read_image(anything, owner="job_1", clip_size=32)
+    stopper.join()
+
+    doing(AN_IMAGE)
+    assert box.read_image(anything, owner="job_1", clip_size=32).clip.shape == IMAGE_SHAPE

@@ -1,0 +1,29 @@
+"""The counters of queued jobs, and what they must be: tests compare the two after each scenario."""
+
+from __future__ import annotations
+
+from sqlalchemy import func, select
+
+from jobs.db.database import Transaction
+from jobs.db.tables import Job, QueuedCount
+from jobs.lifecycle import State
+
+_Key = tuple[str, int, str]
+
+
+def stored_counts(tx: Transaction) -> dict[_Key, int]:
+    """Return the counters by lane (variant, priority, tenant), without zeros. No shard is negative."""
+    rows = list(tx.session.scalars(select(QueuedCount)))
+    counts: dict[_Key, int] = {}
+    for row in rows:
+        assert row.queued >= 0, (row.variant, row.priority, row.tenant, row.shard, row.queued)
+        key = (row.variant, row.priority, row.tenant)
+        counts[key] = counts.get(key, 0) + row.queued
+    return {key: count for key, count in counts.items() if count}
+
+
+def recount(tx: Transaction) -> dict[_Key, int]:
+    """Return the number of queued jobs by lane, counted from the jobs."""
+    lane = (Job.variant, Job.priority, Job.tenant)
+    query = select(*lane, func.count()).where(Job.state == State.QUEUED).group_by(*lane)
+    return {(row[0], row[1], row[2]): row[3] for row in tx.session.execute(query)}

@@ -1,0 +1,56 @@
+"""What `--help` says: every command, option and argument is described, and the exit codes are listed."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import click
+import pytest
+
+from mmaudio_client.cli import GROUP, SUMMARIES
+from mmaudio_client.cli.exit_codes import ExitCode
+from tests.unit.mmaudio_client.command_runner import run
+
+ROOT = Path(__file__).parents[3]
+POINTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][GROUP]
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command of this package, those of groups included."""
+    for name, target in sorted(POINTS.items()):
+        module, _, attribute = target.partition(":")
+        if module.startswith("mmaudio_client."):
+            command = getattr(import_module(module), attribute)
+            yield name, command
+            if isinstance(command, click.Group):
+                yield from ((f"{name} {inner}", found) for inner, found in command.commands.items())
+
+
+def test_every_command_has_a_summary_and_no_other_has() -> None:
+    assert set(SUMMARIES) == set(POINTS)
+    assert all(summary.endswith(".") and len(summary) < 80 for summary in SUMMARIES.values())
+
+
+@pytest.mark.parametrize(("name", "command"), [*commands()])
+def test_every_option_and_argument_is_described(name: str, command: click.Command) -> None:
+    assert command.help, name
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+        else:
+            assert parameter.make_metavar(click.Context(command)).strip("[].") in command.help, parameter.name
+
+
+@pytest.mark.parametrize("name", [name for name, command in commands() if not isinstance(command, click.Group)])
+def test_every_command_lists_the_exit_codes_and_takes_json(name: str) -> None:
+    shown = run(*name.split(), "--help").stdout
+    assert all(f"{code.value}  {code.meaning}" in shown for code in ExitCode)
+    assert "--json" in shown
+
+
+def test_the_guide_documents_every_exit_code() -> None:
+    guide = (ROOT / "docs" / "guides" / "command-line.md").read_text()
+    assert all(f"| {code.value} | {code.meaning}" in guide for code in ExitCode)

@@ -1,0 +1,141 @@
+"""Results get names of their own, and what the user should know of a request is said before it runs."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmaudio_model import local_run
+from mmaudio_model.errors import OutputNotWritableError
+from mmaudio_model.local_run import (
+    GenerationOptions,
+    WrittenFiles,
+    check_writable,
+    read_request,
+    request_warnings,
+    write_result,
+)
+from mmaudio_model.media.probe import probe_video
+from mmaudio_model.variants import get_variant
+from tests.unit.mmaudio_model.media.videos import regular, write_video
+
+TINY = get_variant("tiny_16k")
+SILENCE = np.zeros(16_000, dtype=np.float32)
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """One second of video."""
+    path = tmp_path / "input" / "rain.mp4"
+    path.parent.mkdir()
+    write_video(path, regular(25, 25))
+    return path
+
+
+def write(folder: Path, **options: Any) -> list[str]:
+    result: WrittenFiles = write_result(folder, "rain", SILENCE, TINY, **options)
+    return [path.name for path in result.paths]
+
+
+def test_a_later_result_gets_a_number(tmp_path: Path) -> None:
+    assert [write(tmp_path) for _ in range(3)] == [["rain.flac"], ["rain-2.flac"], ["rain-3.flac"]]
+
+
+def test_sound_and_video_share_their_number(tmp_path: Path, video: Path) -> None:
+    (tmp_path / "rain.flac").touch()
+    (tmp_path / "rain-2.mp4").touch()
+
+    assert write(tmp_path, video=video, duration_s=1.0) == ["rain-3.flac", "rain-3.mp4"]
+    assert not (tmp_path / "rain-2.flac").exists()
+
+
+def test_several_takes_are_always_numbered_and_use_free_numbers(tmp_path: Path) -> None:
+    assert [write(tmp_path, take=take) for take in (1, 2)] == [["rain-1.flac"], ["rain-2.flac"]]
+    assert [write(tmp_path, take=take) for take in (1, 2)] == [["rain-3.flac"], ["rain-4.flac"]]
+
+
+def test_earlier_results_are_replaced_on_request(tmp_path: Path, video: Path) -> None:
+    for name in ("rain.flac", "rain.mp4"):
+        (tmp_path / name).write_bytes(b"earlier")
+
+    assert write(tmp_path, video=video, duration_s=1.0, overwrite=True) == ["rain.flac", "rain.mp4"]
+    assert b"earlier" not in {(tmp_path / name).read_bytes() for name in ("rain.flac", "rain.mp4")}
+
+
+def test_the_input_beside_the_results_is_never_replaced(video: Path) -> None:
+    before = video.read_bytes()
+
+    assert write(video.parent, video=video, duration_s=1.0) == ["rain-2.flac", "rain-2.mp4"]
+    assert video.read_bytes() == before
+
+
+def test_a_link_to_nothing_is_not_a_free_name(tmp_path: Path) -> None:
+    (tmp_path / "rain.flac").symlink_to(tmp_path / "gone")
+
+    assert write(tmp_path) == ["rain-2.flac"]
+    assert not (tmp_path / "gone").exists()
+
+
+def test_an_interruption_while_files_are_named_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def press_ctrl_c(*_: object) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", press_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_can_be_made_is_writable_and_not_made(tmp_path: Path) -> None:
+    check_writable(tmp_path)
+    check_writable(tmp_path / "new" / "deep")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("given", ["file", "file/folder"])
+def test_a_file_in_the_way_of_the_output_is_refused(tmp_path: Path, given: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputNotWritableError, match=r"file is a file, not a folder\.$"):
+        check_writable(tmp_path / given)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSPC])
+def test_a_folder_that_takes_no_files_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(**_: object) -> None:
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(OutputNotWritableError, match=f"^Cannot write to {tmp_path}: no.$"):
+        check_writable(tmp_path)
+
+
+def warnings_of(video: Path | None, duration_s: float | None, **options: Any) -> tuple[str, ...]:
+    request = read_request(TINY, GenerationOptions(**options), video=video, image=None, duration_s=duration_s)
+    return request_warnings(request, duration_s, video=video)
+
+
+def test_a_video_shorter_than_requested_is_a_warning(video: Path) -> None:
+    assert warnings_of(video, 5.0) == ("The video has 1.00 s of the requested 5 s; the sound is as long.",)
+    assert warnings_of(video, 1.0) == ()
+    assert warnings_of(video, None) == ()
+
+
+def test_a_video_longer_than_the_variant_allows_is_a_warning(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_run, "probe_video", lambda *args: replace(probe_video(*args), duration_s=95.0))
+
+    assert warnings_of(video, None) == ("Only the first 1 s of the video's 95.00 s are used.",)
+
+
+def test_a_text_of_more_than_75_tokens_is_a_warning() -> None:
+    long = "rain " * 80
+
+    assert warnings_of(None, 1.0, prompt=long, negative_prompt=long) == (
+        "The prompt was truncated to its first 75 tokens.",
+        "The negative prompt was truncated to its first 75 tokens.",
+    )
