@@ -1,7 +1,7 @@
-"""The watched folder of the embedded default: a file put into it becomes a job, once, and moves to `done/`.
+"""The watched folder of the embedded default: each file put into it becomes one job and moves to `done/`.
 
-A file is result when it has not changed for a while and no process has it open for writing. Names that begin with a
-dot or end like an unfinished download are left alone. What cannot become a job moves to `refused/`, with the reason.
+A file is submitted when it has not changed for a while and no process has it open for writing. Names that begin with a
+dot or end like an unfinished download are ignored. A file that cannot become a job moves to `refused/`, with a reason.
 """
 
 from __future__ import annotations
@@ -38,26 +38,27 @@ SCOPE = "inbox"
 VIDEOS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts"})
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".download", "~")
-LOOK_S = 1.0
+INTERVAL_S = 1.0
 
 
 class _RefusedError(Exception):
-    """Raised for a file that no job can be made of."""
+    """Raised for a file that cannot become a job."""
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What a file looked like, and since when it looks so."""
+class _Unchanged:
+    """The stamp of a file, and since when it has not changed."""
 
-    stamp: tuple[int, int, int]  # inode, size, time of change
+    stamp: tuple[int, int, int]  # inode, size, modification time
     since: float
 
 
 class InboxSource:
-    """Watches one folder. Of several processes that watch it, one at a time looks.
+    """Watches one folder. Of several processes that watch it, one scans at a time.
 
     Args:
-        submitted: told the variant of each new job.
+        policy: returns the current limits of submission.
+        submitted: called with the variant of each new job.
     """
 
     name = "inbox"
@@ -76,27 +77,28 @@ class InboxSource:
         self._folder, self._settings = folder, settings
         self._db, self._store, self._policy, self._submitted = db, store, policy, submitted
         self._monotonic = monotonic
-        self._seen: dict[str, _Seen] = {}
+        self._unchanged: dict[str, _Unchanged] = {}
         self._uploads: dict[str, str] = {}
 
     def step(self, stop: threading.Event) -> None:
-        self.look()
-        stop.wait(LOOK_S)
+        """Scan the folder once, then wait."""
+        self.scan()
+        stop.wait(INTERVAL_S)
 
-    def look(self) -> None:
-        """Take the files that are whole."""
+    def scan(self) -> None:
+        """Submit the files that are complete."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        with self._alone() as alone:
-            if not alone:
+        with self._locked() as locked:
+            if not locked:
                 return
             present = sorted(entry.name for entry in os.scandir(self._folder) if entry.is_file(follow_symlinks=False))
-            self._seen = {name: seen for name, seen in self._seen.items() if name in present}
+            self._unchanged = {name: value for name, value in self._unchanged.items() if name in present}
             for name in present:
-                if _is_candidate(name) and self._is_whole(name):
-                    self._take(name)
+                if _is_candidate(name) and self._is_complete(name):
+                    self._process(name)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[bool]:
+    def _locked(self) -> Iterator[bool]:
         with (self._folder / ".lock").open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -105,44 +107,46 @@ class InboxSource:
             else:
                 yield True
 
-    def _is_whole(self, name: str) -> bool:
+    def _is_complete(self, name: str) -> bool:
         path = self._folder / name
         try:
             status = path.stat()
         except FileNotFoundError:
             return False
         stamp, now = (status.st_ino, status.st_size, status.st_mtime_ns), self._monotonic()
-        before = self._seen.get(name)
+        before = self._unchanged.get(name)
         if before is None or before.stamp != stamp:
-            self._seen[name] = _Seen(stamp, now)
+            self._unchanged[name] = _Unchanged(stamp, now)
             return False
         return now - before.since >= self._settings.inbox_quiet_s and not _open_for_writing(path)
 
-    def _take(self, name: str) -> None:
+    def _process(self, name: str) -> None:
         path = self._folder / name
         status = path.stat()
-        # The same file after a crash between commit and move has the same key, and so the same job.
+        # After a crash between commit and move, the same file has the same key and so the same job.
         key = hashlib.sha256(f"{name}\n{status.st_ino}\n{status.st_size}\n{status.st_mtime_ns}".encode()).hexdigest()
         try:
-            job_id = self._known(key) or self._submit(path, key, status.st_size)
+            job_id = self._submitted_job_id(key) or self._submit(path, key, status.st_size)
         except _RefusedError as exc:
             self._refuse(path, str(exc))
         except QueueFullError as exc:
-            log.info("the inbox waits: %s", exc.message)
+            log.info("inbox: %s waits: %s", name, exc.message)
         else:
             done = self._folder / "done"
             done.mkdir(exist_ok=True)
             path.rename(done / f"{job_id}-{name}"[:255])
-            log.info("inbox: %s is job %s", name, job_id)
+            log.info("inbox: submitted %s as job %s", name, job_id)
 
-    def _known(self, key: str) -> str | None:
+    def _submitted_job_id(self, key: str) -> str | None:
         with self._db.reading() as tx:
             row = tx.session.get(IdempotencyKey, (TENANT, SCOPE, key))
             return row.job_id if row is not None else None
 
     def _submit(self, path: Path, key: str, size_bytes: int) -> str:
         if not 0 < size_bytes <= self._settings.max_upload_bytes:
-            raise _RefusedError(f"It has {size_bytes} bytes; 1 to {self._settings.max_upload_bytes} are allowed.")
+            raise _RefusedError(
+                f"The file has {size_bytes} bytes; allowed are 1 to {self._settings.max_upload_bytes} bytes."
+            )
         field = "image" if path.suffix.lower() in IMAGES else "video"
         content_type = f"{field}/{path.suffix[1:].lower()}"
         upload_id = self._upload(path, key, content_type)
@@ -153,7 +157,7 @@ class InboxSource:
                 idempotency = Idempotency(SCOPE, key, key)
                 job = submit(tx, request, tenant=TENANT, policy=policy, idempotency=idempotency).job
         except ValidationError as exc:
-            raise _RefusedError(f"MMAUDIO_INBOX_REQUEST makes no request of it: {_said(exc)}") from exc
+            raise _RefusedError(f"MMAUDIO_INBOX_REQUEST is not a valid request: {_first_problem(exc)}") from exc
         except RequestInvalidError as exc:
             raise _RefusedError(exc.message) from exc
         del self._uploads[key]
@@ -175,7 +179,7 @@ class InboxSource:
         return self._uploads[key]
 
     def _refuse(self, path: Path, reason: str) -> None:
-        log.warning("inbox: %s is refused: %s", path.name, reason)
+        log.warning("inbox: refused %s: %s", path.name, reason)
         refused = self._folder / "refused"
         refused.mkdir(exist_ok=True)
         (refused / f"{path.name}.reason.txt"[-255:]).write_text(f"{reason}\n", encoding="utf-8")
@@ -190,19 +194,19 @@ def _is_candidate(name: str) -> bool:
 
 
 def _open_for_writing(path: Path) -> bool:
-    """Say whether some process has the file open for writing. The kernel gives a read lease only where none has."""
+    """Return whether a process has the file open for writing; the kernel grants a read lease only if none has."""
     with path.open("rb") as file:
-        # Who opens it in this very moment makes the kernel signal us: by default with one that would end the process.
+        # A process that opens it now makes the kernel signal this one; the default signal would end it.
         fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
         try:
             fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         except OSError as exc:
-            # Other answers: not our file, or a file system without leases. Then the time without change must do.
+            # Other errors: the file of another user, or a file system without leases; then `inbox_quiet_s` has to do.
             return exc.errno == errno.EAGAIN
         fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return False
 
 
-def _said(exc: ValidationError) -> str:
+def _first_problem(exc: ValidationError) -> str:
     first: Any = exc.errors()[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

@@ -1,4 +1,4 @@
-"""The watched folder: whole files become jobs once; half ones are left alone; refused ones say why."""
+"""The watched folder: complete files become one job each, incomplete ones are ignored, refused ones have a reason."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Harness:
             monotonic=lambda: self.time,
         )
 
-    def look(self, times: int = 2) -> None:
+    def scan(self, times: int = 2) -> None:
         for _ in range(times):
-            self.source.look()
+            self.source.scan()
             self.time += 4
 
     def put(self, name: str, data: bytes = b"video") -> Path:
@@ -63,8 +63,7 @@ class Harness:
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[Harness]:
-    url = migrated_sqlite(tmp_path / "mmaudio.db")
-    db = Database(url)
+    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"))
     yield Harness(tmp_path, db)
     db.close()
 
@@ -72,7 +71,7 @@ def harness(tmp_path: Path) -> Iterator[Harness]:
 @pytest.mark.parametrize("name", ["a b+ü%.mp4", "two\nlines.MOV", "picture.JPG"])
 def test_a_file_becomes_one_job_and_moves_to_done(harness: Harness, name: str) -> None:
     harness.put(name)
-    harness.look(4)
+    harness.scan(4)
     (job,) = harness.jobs()
     assert job.request["prompt"] == "rain"
     assert ("image" in job.request) == name.endswith("JPG")
@@ -85,11 +84,11 @@ def test_a_file_becomes_one_job_and_moves_to_done(harness: Harness, name: str) -
 def test_a_file_that_still_grows_is_not_taken(harness: Harness) -> None:
     path = harness.put("a.mp4", b"1")
     for _ in range(3):
-        harness.look(1)
+        harness.scan(1)
         with path.open("ab") as file:
             file.write(b"2")
     assert harness.jobs() == []
-    harness.look(2)
+    harness.scan(2)
     assert len(harness.jobs()) == 1
 
 
@@ -97,24 +96,24 @@ def test_a_file_that_somebody_holds_open_for_writing_is_not_taken_however_long(h
     with (harness.folder / "a.mp4").open("wb") as file:
         file.write(b"half")
         file.flush()
-        harness.look(5)
+        harness.scan(5)
         assert harness.jobs() == []
-    harness.look(2)
+    harness.scan(2)
     assert len(harness.jobs()) == 1
 
 
 @pytest.mark.parametrize("name", [".a.mp4", "a.mp4.part", "a.mp4.crdownload", "a.mp4~", "notes.txt", "noending"])
 def test_other_names_are_left_alone(harness: Harness, name: str) -> None:
     harness.put(name)
-    harness.look(4)
+    harness.scan(4)
     assert (harness.jobs(), harness.names()) == ([], [name])
 
 
 def test_a_finished_download_is_taken_by_its_new_name(harness: Harness) -> None:
     path = harness.put("a.mp4.part")
-    harness.look(3)
+    harness.scan(3)
     path.rename(harness.folder / "a.mp4")
-    harness.look(2)
+    harness.scan(2)
     assert len(harness.jobs()) == 1
 
 
@@ -126,10 +125,10 @@ def test_a_crash_between_commit_and_move_makes_no_second_job(harness: Harness, m
 
     with monkeypatch.context() as patched, pytest.raises(OSError, match="power"):
         patched.setattr(Path, "rename", dies)
-        harness.look(2)
+        harness.scan(2)
     assert len(harness.jobs()) == 1
     harness.source = harness.watcher()
-    harness.look(3)
+    harness.scan(3)
     (job,) = harness.jobs()
     assert harness.names("done") == [f"{job.id}-a.mp4"]
 
@@ -137,14 +136,14 @@ def test_a_crash_between_commit_and_move_makes_no_second_job(harness: Harness, m
 def test_a_new_file_of_the_same_name_is_a_new_job(harness: Harness) -> None:
     for data in (b"one", b"two!"):
         harness.put("a.mp4", data)
-        harness.look(3)
+        harness.scan(3)
     assert len(harness.jobs()) == len(harness.names("done")) == 2
 
 
 @pytest.mark.parametrize(("data", "why"), [(b"", "0 bytes"), (b"x" * 101, "101 bytes")])
 def test_a_file_of_no_use_is_refused_with_the_reason(harness: Harness, data: bytes, why: str) -> None:
     harness.put("a.mp4", data)
-    harness.look(3)
+    harness.scan(3)
     assert (harness.jobs(), harness.names("refused")) == ([], ["a.mp4", "a.mp4.reason.txt"])
     assert why in (harness.folder / "refused" / "a.mp4.reason.txt").read_text()
 
@@ -153,7 +152,7 @@ def test_a_request_that_cannot_be_made_refuses_the_file(tmp_path: Path, harness:
     harness.settings = harness.settings.model_copy(update={"inbox_request": {"num_steps": 0}})
     harness.source = harness.watcher()
     harness.put("a.mp4")
-    harness.look(3)
+    harness.scan(3)
     assert "num_steps" in (harness.folder / "refused" / "a.mp4.reason.txt").read_text()
 
 
@@ -161,13 +160,13 @@ def test_a_full_queue_leaves_the_file_until_there_is_room(harness: Harness) -> N
     harness.policy = SubmitPolicy(variants=("tiny_16k",), max_queued_per_tenant=1)
     for name in ("a.mp4", "b.mp4"):
         harness.put(name)
-    harness.look(3)
+    harness.scan(3)
     assert (len(harness.jobs()), harness.names()) == (1, ["b.mp4"])
     stored = list(harness.store.list_keys("uploads/"))
-    harness.look(2)
-    assert list(harness.store.list_keys("uploads/")) == stored, "waiting costs no room"
+    harness.scan(2)
+    assert list(harness.store.list_keys("uploads/")) == stored, "waiting stores no second copy"
     harness.policy = SubmitPolicy(variants=("tiny_16k",))
-    harness.look(1)
+    harness.scan(1)
     assert (len(harness.jobs()), harness.names()) == (2, [])
 
 
@@ -175,8 +174,8 @@ def test_two_watchers_of_one_folder_make_one_job(harness: Harness) -> None:
     other = harness.watcher()
     harness.put("a.mp4")
     for _ in range(3):
-        harness.source.look()
-        other.look()
+        harness.source.scan()
+        other.scan()
         harness.time += 4
     assert len(harness.jobs()) == 1
 
@@ -184,7 +183,7 @@ def test_two_watchers_of_one_folder_make_one_job(harness: Harness) -> None:
 def test_a_link_and_a_folder_are_no_files(harness: Harness) -> None:
     (harness.folder / "link.mp4").symlink_to("/etc/hostname")
     (harness.folder / "folder.mp4").mkdir()
-    harness.look(3)
+    harness.scan(3)
     assert harness.jobs() == []
 
 
