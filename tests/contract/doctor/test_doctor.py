@@ -19,7 +19,7 @@ from jobs.cli.doctor import doctor
 from jobs.db.database import Database
 from jobs.db.tables import Artifact, Job, Upload
 from jobs.doctor.objects import ObjectsCheck
-from jobs.lifecycle import ArtifactKind, State
+from jobs.lifecycle import State
 from jobs.queue import Broker
 from jobs.request import JobRequest
 from jobs.service import attempts
@@ -60,7 +60,7 @@ class Harness:
         job_id = self.submit()
         claim, key = self.claim(job_id), f"jobs/{job_id}/1/audio.flac"
         self.put(key)
-        artifact = NewArtifact("audio.flac", ArtifactKind.AUDIO, "flac", "audio/flac", key, 5, "0" * 64, 8.0, 0, 7)
+        artifact = NewArtifact("audio.flac", "audio", "flac", "audio/flac", key, 5, "0" * 64, 8.0, 0, 7)
         with self.db.transaction() as tx:
             assert attempts.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=3600)
         return job_id

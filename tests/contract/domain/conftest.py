@@ -1,4 +1,4 @@
-"""Fixtures of the domain's tests: a policy, a queue in memory, and steps in transactions of their own."""
+"""What the domain's tests share: a policy, a queue in memory, and steps in transactions of their own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TENANT = "default"
 
 @dataclass
 class FakeQueue:
-    """A queue in memory that behaves as dispatch needs; tests/integration covers the real broker."""
+    """A queue in memory with the behaviour that dispatch relies on; the real one is tested in integration."""
 
     messages: dict[str, list[str]] = field(default_factory=dict)
     down: bool = False

@@ -1,4 +1,4 @@
-"""The app under test, with SQLite and objects in a folder and a fake broker."""
+"""The app under test: SQLite in a folder, objects in a folder, a queue in memory."""
 
 from __future__ import annotations
 

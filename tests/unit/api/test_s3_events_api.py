@@ -138,8 +138,8 @@ def test_a_store_that_is_down_does_not_lose_the_event(harness: Harness) -> None:
     assert post(harness, aws(BUCKET, "a.mp4", etag=stored.etag)).json["held"] == 1
 
 
-class Amazon:
-    """A certificate and a key, as SNS has them."""
+class FakeSns:
+    """Signs messages and serves its certificate, as SNS does."""
 
     def __init__(self, *, days: int = 30) -> None:
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -179,12 +179,12 @@ class Amazon:
 
 
 @pytest.fixture(scope="module")
-def amazon() -> Amazon:
-    return Amazon()
+def amazon() -> FakeSns:
+    return FakeSns()
 
 
 @pytest.fixture
-def sns_harness(harness: Harness, amazon: Amazon) -> Harness:
+def sns_harness(harness: Harness, amazon: FakeSns) -> Harness:
     amazon.asked.clear()
     harness.app.extensions[EXTENSION].sns = SnsGate(amazon.fetch)
     trigger(harness)
@@ -199,7 +199,7 @@ def notification(harness: Harness) -> dict[str, Any]:
 @pytest.mark.parametrize("version", ["1", "2"])
 @pytest.mark.parametrize("subject", [True, False])
 def test_a_notification_signed_by_sns_is_accepted(
-    sns_harness: Harness, amazon: Amazon, version: str, subject: bool
+    sns_harness: Harness, amazon: FakeSns, version: str, subject: bool
 ) -> None:
     document = notification(sns_harness)
     if not subject:
@@ -227,25 +227,25 @@ def test_a_notification_signed_by_sns_is_accepted(
         {"SigningCertURL": "https://[bad/a.pem"},
     ],
 )
-def test_what_sns_did_not_sign_is_refused(sns_harness: Harness, amazon: Amazon, change: dict[str, str]) -> None:
+def test_what_sns_did_not_sign_is_refused(sns_harness: Harness, amazon: FakeSns, change: dict[str, str]) -> None:
     answer = post(sns_harness, {**amazon.signed(notification(sns_harness)), **change})
     assert (answer.status_code, answer.json["code"], jobs(sns_harness)) == (403, "events_refused", [])
     assert all(url == CERTIFICATE_URL for url in amazon.asked), "no other address is asked"
 
 
 def test_an_expired_certificate_is_refused() -> None:
-    old = Amazon(days=-1)
+    old = FakeSns(days=-1)
     with pytest.raises(SnsRefusedError, match="expired"):
         SnsGate(old.fetch).check(old.signed(sample("sns")))
 
 
-def test_a_subscription_is_confirmed_at_sns(sns_harness: Harness, amazon: Amazon) -> None:
+def test_a_subscription_is_confirmed_at_sns(sns_harness: Harness, amazon: FakeSns) -> None:
     answer = post(sns_harness, amazon.signed(sample("sns_subscription")))
     assert answer.status_code == 200
     assert amazon.asked[-1].startswith("https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription")
 
 
-def test_a_subscription_is_confirmed_at_no_other_url(sns_harness: Harness, amazon: Amazon) -> None:
+def test_a_subscription_is_confirmed_at_no_other_url(sns_harness: Harness, amazon: FakeSns) -> None:
     document = {**sample("sns_subscription"), "SubscribeURL": "https://evil.example/?Action=ConfirmSubscription"}
     assert post(sns_harness, amazon.signed(document)).status_code == 403
     assert amazon.asked == [CERTIFICATE_URL]
