@@ -25,7 +25,8 @@ class NewTrigger(BaseModel):
 
     name: Text | None = Field(None, max_length=120, description="Display name; need not be unique.")
     bucket: str = Field(
-        description="Bucket whose new objects make jobs; one of MMAUDIO_INPUT_BUCKETS.", pattern=f"^{BUCKET_NAME.pattern}$"
+        description="Bucket whose new objects make jobs; one of MMAUDIO_INPUT_BUCKETS.",
+        pattern=f"^{BUCKET_NAME.pattern}$",
     )
     prefix: Text = Field("", max_length=1024, description="Key prefix to match.")
     suffixes: list[Suffix] = Field(
