@@ -1,1 +1,1 @@
-"""Breaks the platform's parts while it works, and counts what became of every job: `make chaos`."""
+"""Fault injection: breaks the platform's parts while jobs run, then checks every job (`make chaos`)."""

@@ -1,4 +1,4 @@
-"""`python -m chaos`: one run, its check_result on the standard output, status 0 when nothing was lost or doubled."""
+"""`python -m chaos`: one run; exit status 0 when no job was lost, duplicated or ended unexpectedly."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from chaos.run import LONG, SHORT, Result, run
 @click.command()
 @click.option("--parts", type=click.Choice(["production", "embedded"]), default="production", show_default=True)
 @click.option("--short", is_flag=True, help="16 jobs, 2 workers, each fault once.")
-@click.option("--jobs", type=int, help="How many requests.")
-@click.option("--spread", "spread_s", type=float, help="Over how many seconds they come.")
-@click.option("--every", "every_s", type=float, help="Seconds between two faults, about.")
-@click.option("--settle", "settle_s", type=float, help="Seconds that the next job may take to end afterwards.")
+@click.option("--jobs", type=int, help="Number of requests.")
+@click.option("--spread", "spread_s", type=float, help="Seconds over which the requests are submitted.")
+@click.option("--fault-interval", "fault_interval_s", type=float, help="Mean seconds between two faults.")
+@click.option("--settle", "settle_s", type=float, help="Seconds without a finished job after which the run is over.")
 @click.option("--lease", "lease_s", type=float, help="MMAUDIO_LEASE_S; the heartbeat is a third of it.")
 @click.option("--workers", type=int, help="Worker processes.")
-@click.option("--seed", default=1, show_default=True, help="Draws the requests and the faults.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Where the logs stay.  [default: a new one]")
+@click.option("--seed", default=1, show_default=True, help="Seed of the requests and the faults.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Folder of logs and results.  [default: a new one]")
 def main(parts: str, short: bool, seed: int, folder: Path | None, **given: float | None) -> None:
-    """Break the platform while it works; say what became of every job."""
+    """Inject faults into a platform under load and check every job."""
     logging.getLogger("werkzeug").setLevel("ERROR")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as Ctrl-C: nothing stays behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # as Ctrl-C: every process is stopped
     base = SHORT if short else LONG
     plan = replace(base, production=parts == "production", seed=seed)
     plan = replace(plan, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
@@ -38,28 +38,28 @@ def main(parts: str, short: bool, seed: int, folder: Path | None, **given: float
     folder.mkdir(parents=True, exist_ok=True)
     click.echo(f"chaos: {plan.jobs} jobs, {plan.workers} workers, {parts} parts, seed {seed}; logs in {folder}")
     result = run(plan, folder, click.echo)
-    report(result)
+    print_report(result)
     (folder / "check_result.json").write_text(json.dumps(result.as_json(), indent=1))
-    sys.exit(0 if result.check_result.good else 1)
+    sys.exit(0 if result.check_result.valid else 1)
 
 
-def report(result: Result) -> None:
-    """Print what a person wants to know of a run."""
+def print_report(result: Result) -> None:
+    """Print a summary of a run."""
     check_result = result.check_result
     for name in ("lost", "duplicated", "unexpected"):
         for line in getattr(check_result, name):
             click.echo(f"{name}: {line}")
-    for line in result.ledger.trouble:
-        click.echo(f"caller: {line}")
+    for line in result.ledger.caller_errors:
+        click.echo(f"caller error: {line}")
     click.echo(f"faults: {_counts(result.faults)}")
-    click.echo(f"starts: {_counts(result.starts)}")
-    click.echo(f"ends: {_counts(check_result.ends)}")
+    click.echo(f"process starts: {_counts(result.starts)}")
+    click.echo(f"jobs: {_counts(check_result.states)}")
     click.echo(f"attempts: {_counts(check_result.outcomes)}")
     click.echo(
         f"{check_result.submitted} submitted, {check_result.accepted} accepted, {len(check_result.lost)} lost, "
         f"{len(check_result.duplicated)} duplicated, {len(check_result.unexpected)} unexpected, "
         f"{check_result.recovered} recovered, "
-        f"{check_result.left_over} objects of dropped attempts left over, {result.took_s:.0f} s"
+        f"{check_result.orphaned_objects} orphaned objects, {result.took_s:.0f} s"
     )
 
 

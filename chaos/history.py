@@ -1,4 +1,4 @@
-"""Whether the events of a job tell a legal story: only changes that the lifecycle knows, in attempts that exist."""
+"""Checks the history of a job, its events, against the lifecycle: legal transitions in attempts that exist."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from jobs.lifecycle import TRANSITIONS, Stage, State
 _STATES = {str(state) for state in State}
 
 
-def illegal_events(job: Job, events: Sequence[JobEvent]) -> list[str]:
-    """Return what is wrong with a job's events, in order of their ids; nothing when the story is legal."""
-    faults: list[str] = []
+def check_history(job: Job, events: Sequence[JobEvent]) -> list[str]:
+    """Return the violations in a job's events, which are in order of their ids; empty when the history is legal."""
+    violations: list[str] = []
     state: State | None = None
     attempt, stage = 0, -1
     for event in events:
-        here = f"event {event.id} ({event.kind}, attempt {event.attempt})"
+        name = f"event {event.id} ({event.kind}, attempt {event.attempt})"
         if state is not None and state.is_terminal:
-            faults.append(f"{here} comes after the end")
+            violations.append(f"{name} follows a final state")
         if event.kind in _STATES:
-            following = State(event.kind)
-            if state is None and following is not State.QUEUED:
-                faults.append(f"{here} is the first")
-            if state is not None and following not in TRANSITIONS[state]:
-                faults.append(f"{here} follows {state}")
-            if following is State.RUNNING:
+            next_state = State(event.kind)
+            if state is None and next_state is not State.QUEUED:
+                violations.append(f"{name} is the first, expected queued")
+            if state is not None and next_state not in TRANSITIONS[state]:
+                violations.append(f"{name} follows {state}")
+            if next_state is State.RUNNING:
                 attempt, stage = attempt + 1, -1
-            state = following
+            state = next_state
         elif state is not State.RUNNING:
-            faults.append(f"{here} while {state}")
+            violations.append(f"{name} while the job was {state}")
         if event.attempt != attempt:
-            faults.append(f"{here} in attempt {attempt}")
+            violations.append(f"{name} during attempt {attempt}")
         if event.kind == "stage":
-            place = list(Stage).index(Stage(event.data["stage"]))
-            if place < stage:
-                faults.append(f"{here} goes back to {event.data['stage']}")
-            stage = place
+            position = list(Stage).index(Stage(event.data["stage"]))
+            if position < stage:
+                violations.append(f"{name} goes back to {event.data['stage']}")
+            stage = position
     if state is not job.state:
-        faults.append(f"the row says {job.state}, the story ends with {state}")
+        violations.append(f"the row says {job.state}, the history ends with {state}")
     if attempt != job.attempt:
-        faults.append(f"the row says attempt {job.attempt}, the story has {attempt}")
-    return faults
+        violations.append(f"the row says attempt {job.attempt}, the history ends in attempt {attempt}")
+    return violations

@@ -1,4 +1,4 @@
-"""What was asked for and what was answered, written down outside the platform; the judge reads it at the end."""
+"""Records every request and its answer outside the platform; the checker reads it at the end."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ METADATA_KEY = "ledger"
 
 
 class Kind(StrEnum):
-    """What a request is; it says which ends are right."""
+    """The kind of a request, which decides the final states it allows."""
 
-    WORDS = "words"
+    PROMPT = "prompt"
     VIDEO = "video"
     BROKEN_VIDEO = "broken_video"
     CANCELED = "canceled"
@@ -24,7 +24,12 @@ class Kind(StrEnum):
 
 @dataclass
 class Entry:
-    """One request. `job_id` is None until an answer said which job it made (the answer may be lost for good)."""
+    """One request.
+
+    Attributes:
+        job_id: the job it made; None while no answer named it.
+        cancel_accepted: the cancel was answered by 2xx, so the job must end as canceled.
+    """
 
     key: str
     tenant: str
@@ -33,32 +38,37 @@ class Entry:
     cancel_after_s: float | None = None
     job_id: str | None = None
     tries: int = 0
-    cancel_agreed: bool = False
-    """A 2xx answered the cancel: the job may not end otherwise any more."""
+    cancel_accepted: bool = False
 
-    def right_end(self, state: str, error_code: str | None) -> bool:
-        """Say whether this end is one that the request allows. Nothing here may fail for want of a part."""
+    def allows(self, state: str, error_code: str | None) -> bool:
+        """Say whether the request may end so. No fault of a part may fail a valid request."""
         if self.kind is Kind.BROKEN_VIDEO:
             return (state, error_code) == ("failed", "media_invalid")
         if self.kind is Kind.CANCELED:
-            return state == "canceled" or (state == "succeeded" and not self.cancel_agreed)
+            return state == "canceled" or (state == "succeeded" and not self.cancel_accepted)
         return state == "succeeded"
 
 
 @dataclass
 class Ledger:
-    """All entries of a run; threads write, each its own entry."""
+    """All entries of a run; each is written by one thread.
+
+    Attributes:
+        caller_errors: what callers could not do, although they retried.
+    """
 
     entries: list[Entry]
-    trouble: list[str] = field(default_factory=list)
+    caller_errors: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def note(self, trouble: str) -> None:
+    def add_caller_error(self, message: str) -> None:
+        """Record an error that a caller has seen; thread-safe."""
         with self._lock:
-            self.trouble.append(trouble)
+            self.caller_errors.append(message)
 
     @property
     def accepted(self) -> list[Entry]:
+        """The requests that the platform has accepted."""
         return [entry for entry in self.entries if entry.job_id is not None]
 
 
@@ -66,10 +76,10 @@ def draw_ledger(jobs: int, seed: int, *, delivery: str | None) -> Ledger:
     """Draw the requests of a run from a seed.
 
     Args:
-        delivery: where some requests want their files delivered (`s3://bucket/prefix/`); None: nowhere.
+        delivery: `deliver_to` of some requests (`s3://bucket/prefix/`); None: of none.
     """
     rng = random.Random(f"requests {seed}")
-    kinds = [Kind.WORDS, Kind.VIDEO, Kind.BROKEN_VIDEO, Kind.CANCELED, Kind.DELIVERED]
+    kinds = [Kind.PROMPT, Kind.VIDEO, Kind.BROKEN_VIDEO, Kind.CANCELED, Kind.DELIVERED]
     weights = [60, 15, 5, 10, 10 if delivery else 0]
     return Ledger([_entry(n, rng, rng.choices(kinds, weights)[0], delivery) for n in range(jobs)])
 

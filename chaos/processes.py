@@ -1,4 +1,4 @@
-"""The platform's own processes, kept running as a service manager would: what dies is started again."""
+"""Runs the platform's processes as a service manager does: what dies is restarted."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pathlib import Path
 import psutil
 
 RESTART_AFTER_S = 1.0
-STOP_WITHIN_S = 40.0
+STOP_TIMEOUT_S = 40.0
 
 
 @dataclass
-class _Kept:
+class _Part:
     arguments: tuple[str, ...]
     process: subprocess.Popen[bytes] | None = None
     died_at: float | None = None
@@ -33,18 +33,18 @@ class Processes:
 
     environment: Mapping[str, str]
     logs: Path
-    _parts: dict[str, _Kept] = field(default_factory=dict)
+    _parts: dict[str, _Part] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closed: threading.Event = field(default_factory=threading.Event)
 
-    def keep(self, name: str, *arguments: str) -> None:
-        """Start `mmaudio ARGUMENTS` and keep it running."""
+    def start(self, name: str, *arguments: str) -> None:
+        """Start `mmaudio ARGUMENTS`; `watch` restarts it."""
         with self._lock:
-            self._parts[name] = part = _Kept(arguments)
-            self._start(name, part)
+            self._parts[name] = part = _Part(arguments)
+            self._spawn(name, part)
 
     def watch(self) -> None:
-        """Start again what has ended, until `close`. Runs in a thread of its own."""
+        """Restart processes that have ended, until `close`. Runs in a thread of its own."""
         while not self._closed.wait(0.2):
             with self._lock:
                 for name, part in self._parts.items():
@@ -53,9 +53,9 @@ class Processes:
                         continue
                     part.died_at = part.died_at or time.monotonic()
                     if time.monotonic() - part.died_at > RESTART_AFTER_S:
-                        self._start(name, part)
+                        self._spawn(name, part)
 
-    def _start(self, name: str, part: _Kept) -> None:
+    def _spawn(self, name: str, part: _Part) -> None:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("MMAUDIO_")}
         with (self.logs / f"{name}.log").open("ab") as log:
             part.process = subprocess.Popen(
@@ -68,13 +68,14 @@ class Processes:
         part.died_at, part.starts = None, part.starts + 1
 
     def pid(self, name: str) -> int:
+        """Return the pid of a part's present process."""
         with self._lock:
             process = self._parts[name].process
         assert process is not None
         return process.pid
 
     def worker_processes(self) -> list[int]:
-        """Return the pids of the processes that own a device, without their sandboxes."""
+        """Return the pids of the worker processes, without the supervisor and the media sandboxes."""
         found = []
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.pid("worker")).children():
@@ -84,10 +85,11 @@ class Processes:
         return sorted(found)
 
     def starts(self) -> dict[str, int]:
+        """Return how often each part was started."""
         return {name: part.starts for name, part in self._parts.items()}
 
     def close(self) -> None:
-        """Stop everything: gently, then not."""
+        """Stop every process by SIGTERM, then kill the rest."""
         self._closed.set()
         with self._lock:
             processes = [part.process for part in self._parts.values() if part.process is not None]
@@ -97,10 +99,10 @@ class Processes:
                 process.send_signal(signal.SIGTERM)
         for process in processes:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_WITHIN_S)
-        for left in trees:
+                process.wait(STOP_TIMEOUT_S)
+        for process in trees:
             with contextlib.suppress(psutil.NoSuchProcess):
-                left.kill()
+                process.kill()
         for process in processes:
             process.wait()
 

@@ -1,4 +1,4 @@
-"""One run: services, platform, load and nemesis together; then quiet; then the check_result."""
+"""One run: services, platform, workload and nemesis together, then the check once the jobs have finished."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from chaos.checker import Checker, CheckResult
 from chaos.faults import Nemesis, Target
 from chaos.ledger import Kind, Ledger, draw_ledger
-from chaos.load import Load
 from chaos.processes import Processes
-from chaos.services import Postgres, free_port, postgres, valkey
+from chaos.services import Postgres, postgres, valkey
+from chaos.workload import Workload
 from jobs.db.database import Database
 from jobs.db.tables import RUNNING, Job, Worker
 from jobs.service.submission import SubmitPolicy
@@ -29,25 +29,27 @@ from jobs.settings import Settings
 from jobs.storage.factory import open_store
 from jobs.storage.s3.store import S3Store
 from local_services.faulty_http import FaultSchedule, faulty_proxy
+from local_services.ports import free_port
 from local_services.s3 import CREDENTIALS, s3_server
 from migrations.upgrade import upgrade
 from mmaudio_model.demo_video import render_demo_video
 
-BUCKET, DELIVERY_BUCKET = "processes", "delivery"
+BUCKET, DELIVERY_BUCKET = "platform", "delivery"
 DELIVERY = f"s3://{DELIVERY_BUCKET}/sounds/"
-READY_WITHIN_S = 900.0
+READY_TIMEOUT_S = 900.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is; times in seconds.
+    """The parameters of a run; times in seconds.
 
     Attributes:
-        production: PostgreSQL and S3; else SQLite and a folder.
-        spread_s: over how long the requests come.
-        every_s: the usual time between two faults.
-        rounds: how often each fault is done; 0: over and over, until every request was answered.
-        settle_s: how long the platform may take to end the next job once the nemesis is over.
+        production: PostgreSQL and S3; otherwise SQLite and a folder.
+        spread_s: the requests are submitted over this time.
+        fault_interval_s: mean time between two faults.
+        rounds: injects every fault so often; 0: until every request was answered.
+        settle_s: after the last fault, the run is over when no job finishes for so long.
+        store_fault_s: how long the object store's fault lasts.
     """
 
     jobs: int = 300
@@ -55,7 +57,7 @@ class Plan:
     production: bool = True
     workers: int = 4
     spread_s: float = 240.0
-    every_s: float = 5.0
+    fault_interval_s: float = 5.0
     rounds: int = 0
     settle_s: float = 300.0
     lease_s: float = 6.0
@@ -64,15 +66,23 @@ class Plan:
 
 
 LONG = Plan()
-# Each fault once, while a few jobs run: what CI has the time for.
+# Each fault once while a few jobs run: what CI has time for.
 SHORT = Plan(
-    jobs=16, workers=2, spread_s=15, every_s=0.5, rounds=1, settle_s=120, lease_s=3, heartbeat_s=1, store_fault_s=4
+    jobs=16,
+    workers=2,
+    spread_s=15,
+    fault_interval_s=0.5,
+    rounds=1,
+    settle_s=120,
+    lease_s=3,
+    heartbeat_s=1,
+    store_fault_s=4,
 )
 
 
 @dataclass
 class Result:
-    """The check_result and how it came about."""
+    """The check result with what happened during the run."""
 
     check_result: CheckResult
     ledger: Ledger
@@ -81,21 +91,26 @@ class Result:
     took_s: float
 
     def as_json(self) -> dict[str, Any]:
-        """Return what a later reader, a test or a person, wants to know of the run."""
-        told = {"faults": self.faults, "starts": self.starts, "took_s": round(self.took_s, 1)}
-        return {**self.check_result.as_json(), **told, "trouble": self.ledger.trouble}
+        """Return the result as a JSON document."""
+        return {
+            **self.check_result.as_json(),
+            "faults": self.faults,
+            "starts": self.starts,
+            "took_s": round(self.took_s, 1),
+            "caller_errors": self.ledger.caller_errors,
+        }
 
 
-def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Result:
-    """Carry a plan out in an empty folder; its logs stay there."""
+def run(plan: Plan, folder: Path, log: Callable[[str], None]) -> Result:
+    """Run a plan in an empty folder, which keeps the logs."""
     began = time.monotonic()
     with contextlib.ExitStack() as stack:
         broker = stack.enter_context(valkey(folder / "valkey"))
-        server = stack.enter_context(postgres()) if plan.production else None
-        fault_schedule = FaultSchedule() if plan.production else None
-        weather_endpoint = stack.enter_context(_s3(fault_schedule)) if fault_schedule is not None else None
+        database = stack.enter_context(postgres()) if plan.production else None
+        store_faults = FaultSchedule() if plan.production else None
+        endpoint = stack.enter_context(_s3(store_faults)) if store_faults is not None else None
         port = free_port()
-        environment = _environment(plan, folder, port, broker.url, server, weather_endpoint)
+        environment = _environment(plan, folder, port, broker.url, database, endpoint)
         stack.enter_context(_environ(environment))
         settings = Settings()
         upgrade(settings.database_url)
@@ -105,28 +120,38 @@ def run(plan: Plan, folder: Path, tell: Callable[[str], None]) -> Result:
         processes = Processes(environment, folder / "logs")
         stack.callback(processes.close)
         _start(processes, plan)
-        url = f"http://127.0.0.1:{port}"
+        target = Target(processes, broker, database, store_faults, lambda: _busy(db), plan.lease_s, plan.store_fault_s)
+        nemesis = Nemesis(target, plan.seed, plan.fault_interval_s, log, rounds=plan.rounds)
         ledger = draw_ledger(plan.jobs, plan.seed, delivery=DELIVERY if plan.production else None)
         policy = SubmitPolicy.from_settings(settings, ("tiny_16k",))
-        give_up_at = time.monotonic() + READY_WITHIN_S + plan.spread_s + plan.settle_s
-        load = Load(url, db, policy, ledger, give_up_at)
-        _wait_until_ready(url, plan)
-        _upload(load, folder)
-        target = Target(processes, broker, server, fault_schedule, lambda: _busy(db), plan.lease_s, plan.store_fault_s)
-        nemesis = Nemesis(target, plan.seed, plan.every_s, tell, rounds=plan.rounds)
-        threads = [threading.Thread(target=target, daemon=True) for target in (processes.watch, nemesis.run)]
-        for thread in threads:
-            thread.start()
-        load.run(plan.spread_s, plan.seed)
-        if not plan.rounds:
-            nemesis.stop()
-        threads[1].join()
-        tell(f"the nemesis is over after {sum(nemesis.done.values())} faults; waiting for the last jobs")
+        give_up_at = time.monotonic() + READY_TIMEOUT_S + plan.spread_s + plan.settle_s
+        workload = Workload(f"http://127.0.0.1:{port}", db, policy, ledger, give_up_at)
+        _wait_until_ready(workload.url, plan)
+        _upload(workload, folder)
+        _run_side_by_side(plan, workload, nemesis)
+        log(f"{sum(nemesis.injected.values())} faults injected; waiting for the last jobs")
         delivered = S3Store.from_settings(f"s3://{DELIVERY_BUCKET}/sounds", settings) if plan.production else None
         checker = Checker(db, open_store(settings), delivered, ledger)
-        _wait_for_rest(checker, plan.settle_s)
+        _wait_until_settled(checker, plan.settle_s)
         check_result = checker.check()
-        return Result(check_result, ledger, dict(nemesis.done), processes.starts(), time.monotonic() - began)
+        return Result(check_result, ledger, dict(nemesis.injected), processes.starts(), time.monotonic() - began)
+
+
+def _run_side_by_side(plan: Plan, workload: Workload, nemesis: Nemesis) -> None:
+    """Run workload and nemesis; return when both are over.
+
+    Raises:
+        RuntimeError: a fault could not be injected.
+    """
+    threading.Thread(target=nemesis.target.processes.watch, daemon=True).start()
+    injecting = threading.Thread(target=nemesis.run, daemon=True)
+    injecting.start()
+    workload.run(plan.spread_s, plan.seed)
+    if not plan.rounds:
+        nemesis.stop()
+    injecting.join()
+    if nemesis.failure is not None:
+        raise RuntimeError("a fault could not be injected; see its cause") from nemesis.failure
 
 
 def _environment(
@@ -145,7 +170,7 @@ def _environment(
         "MMAUDIO_WORKER_SLOTS": "2",
         "MMAUDIO_CONSUMER_STALL_S": "8",
         "MMAUDIO_CPU_THREADS": "1",
-        # A job may be hit as often as it likes: nothing may fail for want of a part.
+        # No job may fail because faults hit it often.
         "MMAUDIO_MAX_ATTEMPTS": "20",
     }
     if server is not None:
@@ -162,8 +187,8 @@ def _environment(
 
 
 @contextlib.contextmanager
-def _s3(fault_schedule: FaultSchedule) -> Iterator[str]:
-    with s3_server() as backend, faulty_proxy(backend, fault_schedule) as endpoint:
+def _s3(store_faults: FaultSchedule) -> Iterator[str]:
+    with s3_server() as backend, faulty_proxy(backend, store_faults) as endpoint:
         client = boto3.client("s3", endpoint_url=backend)
         for bucket in (BUCKET, DELIVERY_BUCKET):
             client.create_bucket(Bucket=bucket)
@@ -172,7 +197,7 @@ def _s3(fault_schedule: FaultSchedule) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _environ(environment: dict[str, str]) -> Iterator[None]:
-    """Let this process see what the platform's processes see, and nothing else of the platform's settings."""
+    """Give this process the platform's settings and no others, and restore them afterwards."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("MMAUDIO_")]:
         del os.environ[name]
@@ -185,21 +210,21 @@ def _environ(environment: dict[str, str]) -> Iterator[None]:
 
 
 def _start(processes: Processes, plan: Plan) -> None:
-    processes.keep("api", "api")
+    processes.start("api", "api")
     for name in ("control-1", "control-2"):
-        processes.keep(name, "control")
-    processes.keep("worker", "worker", "--devices", ",".join(f"cpu:{n}" for n in range(plan.workers)))
+        processes.start(name, "control")
+    processes.start("worker", "worker", "--devices", ",".join(f"cpu:{n}" for n in range(plan.workers)))
 
 
 def _wait_until_ready(url: str, plan: Plan) -> None:
-    deadline = time.monotonic() + READY_WITHIN_S
+    deadline = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.HTTPError, ValueError, KeyError):
             workers = httpx.get(f"{url}/v1/workers", timeout=5).json()["data"]
             if sum(worker["state"] == "idle" for worker in workers) >= plan.workers:
                 return
         time.sleep(0.2)
-    raise RuntimeError(f"not {plan.workers} workers within {READY_WITHIN_S:g} s; see the logs")
+    raise RuntimeError(f"{plan.workers} workers were not ready within {READY_TIMEOUT_S:g} s; see the logs")
 
 
 def _busy(db: Database) -> set[int]:
@@ -208,18 +233,18 @@ def _busy(db: Database) -> set[int]:
     return set()
 
 
-def _upload(load: Load, folder: Path) -> None:
+def _upload(workload: Workload, folder: Path) -> None:
     good, broken = folder / "good.mp4", folder / "broken.mp4"
     render_demo_video(good, seconds=1.0)
     broken.write_bytes(good.read_bytes()[:3000])
-    load.upload(Kind.VIDEO, good)
-    load.upload(Kind.BROKEN_VIDEO, broken)
+    workload.upload(Kind.VIDEO, good)
+    workload.upload(Kind.BROKEN_VIDEO, broken)
 
 
-def _wait_for_rest(checker: Checker, settle_s: float) -> None:
-    """Wait as long as jobs keep ending: on a slow machine nothing is lost, only late."""
-    left, deadline = checker.unended(), time.monotonic() + settle_s
-    while left and time.monotonic() < deadline:
+def _wait_until_settled(checker: Checker, settle_s: float) -> None:
+    """Wait as long as jobs keep finishing: a slow machine must not make late jobs look lost."""
+    unfinished, deadline = checker.unfinished_jobs(), time.monotonic() + settle_s
+    while unfinished and time.monotonic() < deadline:
         time.sleep(0.5)
-        if (now := checker.unended()) < left:
-            left, deadline = now, time.monotonic() + settle_s
+        if (now := checker.unfinished_jobs()) < unfinished:
+            unfinished, deadline = now, time.monotonic() + settle_s

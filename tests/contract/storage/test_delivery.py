@@ -131,7 +131,7 @@ def test_a_lost_answer_is_no_clash(bucket: Bucket, s3_endpoint: str) -> None:
         bucket.store = S3Store(f"s3://{bucket.name}", ClientOptions(url, addressing_style="path"))
         schedule.next_calls_fail("PUT", Fault.ANSWER_LOST)
         bucket.put(bucket.delivery(1), "ours")
-        assert schedule.seen == {"answer_lost": 1}
+        assert schedule.injected == {"answer_lost": 1}
         assert bucket.there() == {KEY: b"ours"}
 
 

@@ -67,7 +67,7 @@ def big(tmp_path: Path) -> Path:
 def test_a_call_that_breaks_once_is_made_again(faulty: FaultyStore, small: Path, fault: Fault) -> None:
     faulty.schedule.next_calls_fail("PUT", fault)
     faulty.put("k", small, if_absent=True)
-    assert faulty.schedule.seen[str(fault)] == 1
+    assert faulty.schedule.injected[str(fault)] == 1
     assert b"".join(faulty.store.open_read("k")) == b"hello"
 
 
@@ -81,7 +81,7 @@ def test_an_exclusive_write_whose_answer_is_lost_is_known_as_our_own(faulty: Fau
 def test_a_part_that_breaks_is_sent_again_and_nothing_else(faulty: FaultyStore, big: Path, tmp_path: Path) -> None:
     faulty.schedule.next_calls_fail("PUT", Fault.RESET)
     faulty.put("k", big, if_absent=True)
-    assert sum(method == "PUT" for method, _, _ in faulty.schedule.calls) == 3
+    assert sum(method == "PUT" for method, _, _ in faulty.schedule.requests) == 3
     faulty.schedule.next_calls_fail("GET", Fault.CUT)
     faulty.store.download_to("k", tmp_path / "down")
     assert (tmp_path / "down").read_bytes() == big.read_bytes()
@@ -110,7 +110,7 @@ def test_bytes_that_change_on_the_way_up_again_and_again_are_refused(faulty: Fau
 def test_every_byte_that_goes_up_carries_its_checksum(faulty: FaultyStore, small: Path, big: Path) -> None:
     faulty.put("small", small)
     faulty.put("big", big)
-    puts = [{name.lower() for name in headers} for method, _, headers in faulty.schedule.calls if method == "PUT"]
+    puts = [{name.lower() for name in headers} for method, _, headers in faulty.schedule.requests if method == "PUT"]
     assert len(puts) == 3
     assert all("content-md5" in names for names in puts)
 
@@ -120,7 +120,7 @@ def test_a_server_without_conditional_writes_is_asked_whether_the_key_is_free(fa
     faulty.put("k", small, if_absent=True)
     with pytest.raises(ObjectExistsError):
         faulty.put("k", small, if_absent=True)
-    conditional = [h for m, _, h in faulty.schedule.calls if m == "PUT" and "If-None-Match" in h]
+    conditional = [h for m, _, h in faulty.schedule.requests if m == "PUT" and "If-None-Match" in h]
     assert len(conditional) == 1  # it is not asked again
 
 

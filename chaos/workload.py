@@ -1,7 +1,7 @@
-"""Hands the ledger's requests in and stays with each until something answers, as a careful caller would.
+"""Submits the ledger's requests and retries each until it is answered, as a careful caller does.
 
-The tenant `default` goes over HTTP. The others are submitted by the service, as a trigger does: keys, which tell
-tenants apart over HTTP, are not built yet.
+The tenant `default` uses the HTTP API. The others are submitted through the service, as a trigger does: the API has no
+keys yet, so it knows only one tenant.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from jobs.request import JobRequest
 from jobs.service.cancellation import cancel
 from jobs.service.submission import Idempotency, SubmitPolicy, submit_and_commit
 
-TRY_AGAIN_S = 0.5
-CALL_S = 15.0
+RETRY_S = 0.5
+CALL_TIMEOUT_S = 15.0
 
 
 class GaveUpError(Exception):
-    """Raised when nothing answered until the end of the run."""
+    """Raised when no call succeeded until the end of the run."""
 
 
 @dataclass
-class Load:
+class Workload:
     """Submits, cancels and uploads against one platform."""
 
     url: str
@@ -45,26 +45,28 @@ class Load:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def upload(self, kind: Kind, path: Path) -> None:
-        """Hand a file in; the requests of this kind name it."""
+        """Upload a file for the requests of this kind."""
         data = path.read_bytes()
         announced = self._call("POST", "/v1/uploads", json={"filename": path.name, "size_bytes": len(data)}).json()
         how = announced["upload"]
         if how["method"] == "POST":
-            answer = httpx.post(how["url"], data=how["fields"], files={"file": (path.name, data)}, timeout=CALL_S)
+            answer = httpx.post(
+                how["url"], data=how["fields"], files={"file": (path.name, data)}, timeout=CALL_TIMEOUT_S
+            )
         else:
             answer = self._call(how["method"], how["url"], content=data)
         answer.raise_for_status()
         self.uploads[kind] = announced["id"]
 
     def run(self, spread_s: float, seed: int) -> None:
-        """Submit everything, spread over so many seconds; returns when each request was answered or given up."""
-        rng = random.Random(f"pace {seed}")
+        """Submit all requests over `spread_s` seconds; return when each was answered or given up."""
+        rng = random.Random(f"arrivals {seed}")
         with ThreadPoolExecutor(16) as pool:
             for entry in self.ledger.entries:
                 self._stop.wait(rng.expovariate(len(self.ledger.entries) / spread_s) if spread_s else 0)
-                pool.submit(self._hand_in, entry)
+                pool.submit(self._submit, entry)
 
-    def _hand_in(self, entry: Entry) -> None:
+    def _submit(self, entry: Entry) -> None:
         if entry.kind in self.uploads:
             entry.fields["video"] = self.uploads[entry.kind]
         try:
@@ -72,11 +74,11 @@ class Load:
             entry.job_id = submit(entry)
             if entry.cancel_after_s is not None:
                 time.sleep(entry.cancel_after_s)
-                entry.cancel_agreed = self._cancel(entry)
+                entry.cancel_accepted = self._cancel(entry)
         except GaveUpError as exc:
-            self.ledger.note(f"{entry.key}: {exc}")
-        except Exception as exc:  # the thread's boundary: what a caller should never see is reported, not lost
-            self.ledger.note(f"{entry.key}: {type(exc).__name__}: {exc}")
+            self.ledger.add_caller_error(f"{entry.key}: {exc}")
+        except Exception as exc:  # the thread's boundary: report what a caller should never see
+            self.ledger.add_caller_error(f"{entry.key}: {type(exc).__name__}: {exc}")
 
     def _submit_by_http(self, entry: Entry) -> str:
         answer = self._call("POST", "/v1/jobs", json=entry.fields, headers={"Idempotency-Key": entry.key}, entry=entry)
@@ -92,8 +94,8 @@ class Load:
                     self.db, request, tenant=entry.tenant, policy=self.policy, idempotency=idempotency
                 ).job.id
             except SQLAlchemyError:
-                time.sleep(TRY_AGAIN_S)
-        raise GaveUpError("the database never took it")
+                time.sleep(RETRY_S)
+        raise GaveUpError("the database accepted no submission")
 
     def _cancel(self, entry: Entry) -> bool:
         if entry.tenant == TENANTS[0]:
@@ -107,31 +109,31 @@ class Load:
             except JobEndedError:
                 return False
             except SQLAlchemyError:
-                time.sleep(TRY_AGAIN_S)
-        raise GaveUpError("the database never took the cancel")
+                time.sleep(RETRY_S)
+        raise GaveUpError("the database accepted no cancel")
 
     def _call(
         self, method: str, path: str, *, entry: Entry | None = None, allowed: tuple[int, ...] = (), **more: Any
     ) -> httpx.Response:
-        """Call until a 2xx or a status of `allowed` comes; nothing else is an answer while parts are broken.
+        """Call until the status is 2xx or one of `allowed`; parts may be broken meanwhile.
 
         Raises:
-            GaveUpError: that never came, or the platform said no.
+            GaveUpError: no call succeeded in time, or the API refused the request.
         """
-        said = "nothing"
+        last = "nothing"
         while time.monotonic() < self.give_up_at:
             if entry is not None:
                 entry.tries += 1
             try:
-                with httpx.Client(base_url=self.url, timeout=CALL_S, trust_env=False) as client:
+                with httpx.Client(base_url=self.url, timeout=CALL_TIMEOUT_S, trust_env=False) as client:
                     answer = client.request(method, path, **more)
             except httpx.TransportError as exc:
-                said = type(exc).__name__
+                last = type(exc).__name__
             else:
                 if answer.is_success or answer.status_code in allowed:
                     return answer
-                said = f"{answer.status_code} {answer.text[:300]}"
+                last = f"{answer.status_code} {answer.text[:300]}"
                 if answer.is_client_error and answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
                     break
-            time.sleep(TRY_AGAIN_S)
-        raise GaveUpError(f"{method} {path} was answered by {said}")
+            time.sleep(RETRY_S)
+        raise GaveUpError(f"{method} {path} failed, last with {last}")
