@@ -22,7 +22,7 @@ def violations(
         JobEvent(id=n, job_id="j", kind=kind, attempt=number, data={"stage": more[0]} if more else {}, created_at=NOW)
         for n, (kind, number, *more) in enumerate(history)
     ]
-    return check_hiviolations(Job(id="j", state=state, attempt=attempt), events)
+    return check_history(Job(id="j", state=state, attempt=attempt), events)
 
 
 def test_legal_histories_have_no_violations() -> None:
