@@ -1,1 +1,1 @@
-"""Measurements. Each prints a table and compares with a named baseline in the same run; none is a test."""
+"""Benchmarks. Each prints a table and compares with a baseline in the same run; none is a test."""

@@ -1,13 +1,13 @@
-"""`make bench`: runs every benchmark, one after the other."""
+"""`make bench`: runs every benchmark that needs nothing else, one after the other."""
 
 from __future__ import annotations
 
 import sys
 
-from benchmarks import api_latency, backlog, workers, world, wsgi_server
+from benchmarks import api_latency, backlog, procedural_world, s3_clients, workers, wsgi_server
 
 if __name__ == "__main__":
-    for benchmark in (api_latency, wsgi_server, backlog, world, workers):
+    for benchmark in (api_latency, wsgi_server, backlog, s3_clients, procedural_world, workers):
         print(f"== {benchmark.__name__}", flush=True)
         benchmark.main()
     sys.exit(0)

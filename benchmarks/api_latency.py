@@ -1,7 +1,7 @@
-"""How long the API's calls take on SQLite: `python -m benchmarks.api_latency`.
+"""Latency of the API's calls on SQLite: `python -m benchmarks.api_latency`.
 
-One client on a kept-alive connection, a real Valkey, no worker. "POST to queued visible" is the submit and a GET that
-sees the job queued. The baseline of the same run is `/healthz`: the same way through server and framework without work.
+One client on a kept-alive connection, a real Valkey, no worker. "POST to queued visible" is the submission and a GET
+that returns the job as queued. The baseline is `/healthz`: server and framework without any work.
 """
 
 from __future__ import annotations

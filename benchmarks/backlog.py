@@ -1,8 +1,8 @@
-"""Whether the queue's calls cost more with a million waiting jobs: `python -m benchmarks.backlog [--rows N]`.
+"""Cost of the queue's calls with a million queued jobs: `python -m benchmarks.backlog [--rows N]`.
 
-PostgreSQL of the wheel, two databases on one server, the same calls in turn on both: one holds 1,000 queued jobs (the
-baseline), the other a million, of 20 tenants, three priorities and two variants. The queue is a list in memory: what is
-measured is SQL and our own code.
+Two databases on one PostgreSQL server, with the same calls on both in turn: one holds 1,000 queued jobs (the baseline),
+the other a million, of 20 tenants, three priorities and two variants. The broker is a list in memory, so that SQL and
+our own code are measured.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy import select, text
 
 from jobs.db.database import Database
 from jobs.db.tables import Job
-from jobs.lifecycle import State
+from jobs.lifecycle import State, WorkerState
 from jobs.request import JobRequest
 from jobs.service import attempts
 from jobs.service.maintenance import MaintenancePolicy, rescue
@@ -32,7 +32,7 @@ from local_services.postgres import postgres_database, postgres_server
 from migrations.upgrade import upgrade
 
 BASELINE_ROWS = 1_000
-MOST = 1.5
+MAX_RATIO = 1.5
 SLOTS = 8
 ROUNDS = 40
 WARM_UP = 5
@@ -57,7 +57,7 @@ SELECT variant, priority, tenant, 0, count(*) FROM jobs WHERE state = 'queued' G
 class FakeBroker:
     messages: list[str] = field(default_factory=list)
 
-    def publish(self, job_ids: list[str], *, variant: str) -> None:  # noqa: ARG002 - as the broker's
+    def publish(self, job_ids: list[str], *, variant: str) -> None:  # noqa: ARG002 - the broker's signature
         self.messages += job_ids
 
     def enqueued_job_ids(self, variant: str) -> set[str]:  # noqa: ARG002
@@ -65,7 +65,7 @@ class FakeBroker:
 
 
 class Queue:
-    """One database with so many waiting jobs, and the calls on it."""
+    """One database with queued jobs, and the measured calls."""
 
     def __init__(self, db: Database) -> None:
         self.db, self.queue = db, FakeBroker()
@@ -73,13 +73,13 @@ class Queue:
         self.seconds: dict[str, list[float]] = defaultdict(list)
         with db.reading() as tx:
             ids = list(tx.session.scalars(select(Job.id).order_by(Job.id)))
-        self.asked = ids[len(ids) // 2 :: max(1, len(ids) // (2 * (ROUNDS + WARM_UP)))]
+        self.sampled_ids = ids[len(ids) // 2 :: max(1, len(ids) // (2 * (ROUNDS + WARM_UP)))]
 
     def round(self, number: int) -> None:
-        """Each call once; a window of jobs is published, claimed and ended, so the next round finds the same."""
-        job_id = self.asked[number % len(self.asked)]
+        """Make each call once; one window of jobs is dispatched, claimed and completed, so every round is alike."""
+        job_id = self.sampled_ids[number % len(self.sampled_ids)]
         with self.db.transaction() as tx:
-            record_heartbeat(tx, "w1", state="ready", variants_loaded=[VARIANT], memory_bytes=None)
+            record_heartbeat(tx, "w1", state=WorkerState.READY, variants_loaded=[VARIANT], memory_bytes=None)
         with self._timed("submit"):
             submit_and_commit(self.db, JobRequest(prompt="rain"), tenant="tenant_1", policy=self.policy)
         with self._timed(f"dispatch of a window ({SLOTS} jobs)"):
@@ -100,12 +100,12 @@ class Queue:
             list_jobs(tx, tenant="tenant_1", wanted=JobFilter(), cursor=None, limit=50)
         with self._timed("list page of 50, failed ones"), self.db.reading() as tx:
             list_jobs(tx, tenant="tenant_1", wanted=JobFilter(state=State.FAILED), cursor=None, limit=50)
-        with self._timed("queue sums"), self.db.reading() as tx:
+        with self._timed("queue statistics"), self.db.reading() as tx:
             queue_stats(tx, (VARIANT,))
-        with self._timed("sweep (SQL)"):
+        with self._timed("maintenance: rescue"):
             rescue(self.db, MaintenancePolicy(lost_after_s=3600))
         for claim in claims:
-            assert claim is not None, "the belt gave a job that could not be claimed"
+            assert claim is not None, "a dispatched job could not be claimed"
             with self.db.transaction() as tx:
                 attempts.complete(tx, claim, [], warnings=[], timings={}, artifact_ttl_s=60)
         self.queue.messages.clear()
@@ -131,9 +131,9 @@ def main() -> None:
                 queue.round(number)
         print(f"{'call, p50 in ms':<36}{f'{BASELINE_ROWS:,} rows':>14}{f'{arguments.rows:,} rows':>18}{'ratio':>8}")
         for name, seconds in small.seconds.items():
-            base, here = (_p50(values) for values in (seconds, large.seconds[name]))
-            note = "" if here <= MOST * base else f"  more than {MOST}"
-            print(f"{name:<36}{base:>14.2f}{here:>18.2f}{here / base:>8.2f}{note}")
+            base, found = (_p50(values) for values in (seconds, large.seconds[name]))
+            note = "" if found <= MAX_RATIO * base else f"  more than {MAX_RATIO}"
+            print(f"{name:<36}{base:>14.2f}{found:>18.2f}{found / base:>8.2f}{note}")
 
 
 @contextmanager

@@ -1,16 +1,16 @@
-"""How long from process start to the first sampling step, and how much memory by then; against the published program.
+"""Time and peak memory from process start to the first sampling step, compared with the published program.
 
     python -m benchmarks.cold_start --reference MMAudio --reference-python PYTHON --weights FOLDER
 
-Text to audio, float32, on a CPU; both read the same files, which are in the page cache. Ours converts each file once;
-that first start stands in a column of its own.
+Text to audio, float32, on a CPU; both read the same files from the page cache. Ours converts each file once; that first
+start has a row of its own.
 """
 
 from __future__ import annotations
 
 import statistics
 
-from benchmarks.yardstick.programs import Programs
+from benchmarks.comparison.programs import Programs
 
 GB = 1e9
 
@@ -24,7 +24,7 @@ def main() -> None:
         ours = ["--variant", variant, "--prompt", "rain", "--full-precision"]
         first = programs.run_ours(*ours, until="first step")
         base, found = [], []
-        for _ in range(options.rounds):  # in turn, so that neither has the quieter machine
+        for _ in range(options.rounds):  # alternating, so that load on the machine affects both
             base.append(programs.run_reference(*arguments, until="first step"))
             found.append(programs.run_ours(*ours, until="first step"))
         base_s = statistics.median(run["to_first_step_s"] for run in base)

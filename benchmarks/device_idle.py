@@ -1,4 +1,4 @@
-"""How much of the time the device's thread rests although jobs wait: one worker's parts in this process, no broker."""
+"""Share of time in which the device's thread is idle while jobs wait: a worker's parts in this process, no broker."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ JOBS = 16
 
 
 def main() -> None:
-    """Run waiting jobs, as many at once as a worker has slots; read the device's clock while some still wait."""
-    logging.disable(logging.WARNING)  # nobody publishes here, and the broker that is not there is no fault
+    """Run queued jobs, as many at once as a worker has slots; read the device's clock while some still wait."""
+    logging.disable(logging.WARNING)  # no broker runs, which would be logged
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="mmaudio-bench-") as name:
         settings = Settings(
@@ -37,16 +37,17 @@ def main() -> None:
         upgrade(settings.database_url)
         worker = WorkerProcess(settings, device="cpu:0", torch_device="cpu")
         db = Database(settings.database_url)
-        here = PlatformHarness(settings, db, Broker(settings.broker_url), open_store(settings))
-        # Before there is a worker: nothing is published, and the broker that is not there is not missed.
+        harness = PlatformHarness(settings, db, Broker(settings.broker_url), open_store(settings))
+        # Submitted before a worker is registered: nothing is published, so no broker is needed.
         ids = [
-            here.submit(video=here.video(1.0, number), prompt=f"prompt {number}", seed=number) for number in range(JOBS)
+            harness.submit(video=harness.video(1.0, number), prompt=f"prompt {number}", seed=number)
+            for number in range(JOBS)
         ]
         with db.transaction() as tx:
             register_worker(
                 tx,
                 worker_id=worker.worker_id,
-                hostname="here",
+                hostname="benchmark",
                 pid=1,
                 device="cpu:0",
                 slots=settings.worker_slots,
@@ -64,11 +65,11 @@ def main() -> None:
             while not all(future.done() or future.running() for future in futures):
                 time.sleep(0.01)
             busy_s, idle_s = clock.busy_s - busy_s, clock.idle_s - idle_s
-        here.wait(ids)
+        harness.wait(ids)
         worker.engine.close()
         worker.reporter.close()
         worker.close()
-        here.broker.close()
+        harness.broker.close()
         db.close()
     print(f"device idle: {idle_s:.2f} s of {busy_s + idle_s:.2f} s while jobs wait: {idle_s / (busy_s + idle_s):.1%}")
 

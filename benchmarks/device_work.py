@@ -1,5 +1,5 @@
-"""The device thread's own work, in CPU seconds, so that a busy machine does not matter: what sharing a batch saves, and
-what a second prompt on the same video still needs."""
+"""CPU seconds of the device thread, which load on the machine does not change: saved by batching, and by the features
+of a video that is used for a second prompt."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main() -> None:
     alone_s, _ = _cpu_s(lambda: [pipeline.generate([request]) for request in requests])
     together_s, _ = _cpu_s(lambda: pipeline.generate(requests))
     print(f"{SHARED} sounds of 1 s: {alone_s:.2f} s alone, {together_s:.2f} s in one batch: ", end="")
-    print(f"{alone_s / together_s:.2f} times as many")
+    print(f"{alone_s / together_s:.2f} times the throughput")
 
     first = GenerationRequest(duration_s=8.0, seed=1, prompt="rain", video=_video(variant, 8.0, 1))
     pipeline.encode([first])
@@ -44,13 +44,13 @@ def main() -> None:
 
 
 def _cpu_s(work: Callable[[], Result]) -> tuple[float, Result]:
-    """Return the least CPU time of two runs of this thread, and what it gave."""
-    took = []
+    """Return the lower CPU time of two runs in this thread, and the result."""
+    durations = []
     for _ in range(2):
         began = time.thread_time()
         result = work()
-        took.append(time.thread_time() - began)
-    return min(took), result
+        durations.append(time.thread_time() - began)
+    return min(durations), result
 
 
 def _video(variant: Variant, seconds: float, seed: int) -> VideoFrames:

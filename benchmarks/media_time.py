@@ -1,8 +1,8 @@
-"""How long decode, sound file and mux take in a whole `generate` of an 8 s 1080p clip; against the published program.
+"""Time for decoding, audio file and mux of an 8 s 1080p clip in `generate`, compared with the published program.
 
     python -m benchmarks.media_time --reference MMAudio --reference-python PYTHON --weights FOLDER --variants small_16k
 
-The clip is drawn here (H.264, 30 fps, noise that moves, 10 s). CLIP is masked and there are two steps: neither is media
+The clip (H.264, 30 fps, 10 s) is rendered by `draw_clip`. CLIP is masked and sampling takes two steps: neither is media
 time, and on a CPU they would take ten minutes.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from benchmarks.yardstick.programs import Programs
+from benchmarks.comparison.programs import Programs
 
 FPS, SECONDS, WIDTH, HEIGHT = 30, 10, 1920, 1080
 
@@ -29,10 +29,10 @@ def main() -> None:
         variant = options.variants[0]
         arguments = ["--variant", variant, "--video", str(clip), "--duration", "8"]
         ours = [*arguments, "--mask-away-clip", "--num-steps", "2", "--full-precision"]
-        theirs = [*arguments, "--mask_away_clip", "--num_steps", "2", "--full_precision"]
+        reference = [*arguments, "--mask_away_clip", "--num_steps", "2", "--full_precision"]
         base, found = [], []
         for _ in range(options.rounds):
-            base.append(programs.run_reference(*theirs))
+            base.append(programs.run_reference(*reference))
             found.append(programs.run_ours(*ours))
     base_s = statistics.median(run["media_s"] for run in base)
     for name, runs in (("published (baseline)", base), ("ours", found)):
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def draw_clip(path: Path) -> None:
-    """Draw a clip that is not easy to encode: a moving gradient with noise of a fixed seed."""
+    """Render a clip that is hard to encode: a moving gradient with noise of a fixed seed."""
     random = np.random.default_rng(0)
     noise = random.integers(0, 40, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     ramp = np.linspace(0, 200, WIDTH, dtype=np.uint8)[None, :, None]

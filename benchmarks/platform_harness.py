@@ -1,4 +1,4 @@
-"""Workers as an operator starts them, on SQLite, a folder and a real Valkey: what is measured is the whole platform."""
+"""A whole platform for benchmarks: workers as an operator starts them, on SQLite, a folder and Valkey."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ VARIANT = "tiny_16k"
 
 @dataclass
 class PlatformHarness:
-    """What a benchmark hands jobs to.
+    """Submits jobs to a platform and waits for them.
 
     Attributes:
-        worker: pid of the worker's supervisor; None where no process was started.
+        worker: pid of the worker supervisor; None without one.
     """
 
     settings: Settings
@@ -51,7 +51,7 @@ class PlatformHarness:
     worker: int | None = None
 
     def submit(self, **fields: Any) -> str:
-        """Queue a job and publish it, as the API does."""
+        """Submit and dispatch a job, as the API does; return its id."""
         policy = SubmitPolicy.from_settings(self.settings, (VARIANT,))
         with self.db.transaction() as tx:
             job_id = submit(tx, JobRequest(**fields), tenant=TENANT, policy=policy).job.id
@@ -59,38 +59,40 @@ class PlatformHarness:
         return job_id
 
     def job(self, job_id: str) -> Job:
+        """Return a job as it is now."""
         with self.db.reading() as tx:
             return get_job(tx, job_id, tenant=TENANT)
 
     def wait(self, ids: list[str]) -> list[Job]:
-        """Wait for jobs; all must succeed. Looks at one at a time: what looking costs is taken from the workers."""
+        """Wait for jobs, which must all succeed; polls one at a time, since polling takes CPU from the workers."""
         jobs: list[Job] = []
         while len(jobs) < len(ids):
             job = self.job(ids[len(jobs)])
             if not job.state.is_terminal:
                 time.sleep(0.02)
                 continue
-            assert str(job.state) == "succeeded", job.error
+            if str(job.state) != "succeeded":
+                raise RuntimeError(f"job {job.id} {job.state}: {job.error}")
             jobs.append(job)
         return jobs
 
     def cpu_s(self) -> Cpu:
-        """Return what was used until now, of those that live and those that have ended."""
+        """Return the CPU time used until now, by running and by ended processes."""
         own = os.times()
         devices = media = 0.0
         for process in psutil.Process(self.worker).children():
             used = process.cpu_times()
             devices += used.user + used.system
-            # Media processes are its grandchildren; their fork server knows what those that have ended took.
+            # Media processes are grandchildren; their fork server has the times of those that have ended.
             for server in process.children():
-                took = server.cpu_times()
-                media += took.user + took.system + took.children_user + took.children_system
+                times = server.cpu_times()
+                media += times.user + times.system + times.children_user + times.children_system
             media += used.children_user + used.children_system
         return Cpu(devices, media, own.user + own.system)
 
     def video(self, seconds: float, seed: int = 0) -> str:
-        """Upload a video; each seed is another file."""
-        # A box that players skip makes it another file.
+        """Upload a video, a different file for each seed; return the upload's id."""
+        # Appends a box that players skip.
         data = _demo_video(seconds) + (8 + seed).to_bytes(4, "big") + b"free" + bytes(seed)
         return store_upload(
             self.db, self.store, data, tenant=TENANT, filename="v.mp4", content_type="video/mp4", ttl_s=3600
@@ -106,7 +108,7 @@ def _demo_video(seconds: float) -> bytes:
 
 @dataclass(frozen=True)
 class Cpu:
-    """Processor seconds of the processes that own a device, of their media processes, and of the benchmark itself."""
+    """CPU seconds of the worker processes, of their media processes, and of the benchmark itself."""
 
     devices: float
     media: float
@@ -118,7 +120,7 @@ class Cpu:
 
 @contextlib.contextmanager
 def run_platform(devices: str, **settings: str) -> Iterator[PlatformHarness]:
-    """Start workers on `devices` with one thread each; give them when they are ready."""
+    """Start workers on `devices`, one thread each; yield the platform when they are ready."""
     with tempfile.TemporaryDirectory(prefix="mmaudio-bench-") as name:
         folder = Path(name)
         valkey = ValkeyServer(data_dir=folder / "valkey", persist=True)
@@ -131,7 +133,8 @@ def run_platform(devices: str, **settings: str) -> Iterator[PlatformHarness]:
             "MMAUDIO_LOG_LEVEL": "WARNING",
             **settings,
         }
-        chosen = Settings(**{key.removeprefix("MMAUDIO_").lower(): value for key, value in environment.items()})
+        values: dict[str, Any] = {key.removeprefix("MMAUDIO_").lower(): value for key, value in environment.items()}
+        chosen = Settings(**values)
         upgrade(chosen.database_url)
         db, broker = Database(chosen.database_url), Broker(chosen.resolved_broker_url())
         command = [sys.executable, "-m", "mmaudio_client", "worker", "--devices", devices]
@@ -155,4 +158,4 @@ def _wait_ready(db: Database, count: int, worker: subprocess.Popen[bytes]) -> No
         if len(ready) >= count:
             return
         time.sleep(0.1)
-    raise RuntimeError("the workers did not get ready")
+    raise RuntimeError("the workers were not ready within 600 s")

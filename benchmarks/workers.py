@@ -1,6 +1,8 @@
-"""What a worker gains by holding several jobs, a second device, and the feature cache; and what the platform costs.
+"""Gain by batching, by a second device and by the feature cache, and overhead of the platform per job.
 
-Each figure is a ratio (or a time beside the model's own) within one run. `python -m benchmarks.workers [NAME ...]`.
+    python -m benchmarks.workers [NAME ...]
+
+Each figure is a ratio, or a time besides the model's own, within one run.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from benchmarks.platform_harness import PlatformHarness, run_platform
 from benchmarks.serving import percentile
@@ -20,14 +23,14 @@ CLIP_S, LONG_CLIP_S = 1.0, 8.0
 STEPS = 25
 
 
-def _fields(platform: PlatformHarness, seed: int) -> dict[str, object]:
+def _fields(platform: PlatformHarness, seed: int) -> dict[str, Any]:
     return {"video": platform.video(CLIP_S, seed), "prompt": f"prompt {seed}", "seed": seed, "num_steps": STEPS}
 
 
 def batching() -> None:
-    """8 waiting jobs against the same 8 one at a time, one worker with one thread, nothing cached."""
+    """Run 8 queued jobs and the same 8 one at a time, on one worker with one thread and without a cache."""
     with run_platform("cpu:0", MMAUDIO_FEATURE_CACHE_BYTES="0", MMAUDIO_FEATURE_TTL_S="0") as platform:
-        platform.wait([platform.submit(**_fields(platform, 0))])  # warm
+        platform.wait([platform.submit(**_fields(platform, 0))])  # warms up
         first = [_fields(platform, seed) for seed in range(1, 1 + JOBS)]
         began = time.monotonic()
         for fields in first:
@@ -42,13 +45,13 @@ def batching() -> None:
 
 
 def two_devices() -> None:
-    """Two CPU devices with one thread each against one: sounds of 8 s, for words and for a video."""
-    for seen in (False, True):
-        took = []
+    """Compare two CPU devices with one, one thread each: sounds of 8 s, for a prompt and for a video."""
+    for with_video in (False, True):
+        durations = []
         for devices in ("cpu:0", "cpu:0,cpu:1"):
             with run_platform(devices, MMAUDIO_FEATURE_CACHE_BYTES="0", MMAUDIO_FEATURE_TTL_S="0") as platform:
-                work = [
-                    {"video": platform.video(LONG_CLIP_S, seed)} if seen else {"duration_s": LONG_CLIP_S}
+                work: list[dict[str, Any]] = [
+                    {"video": platform.video(LONG_CLIP_S, seed)} if with_video else {"duration_s": LONG_CLIP_S}
                     for seed in range(2 * JOBS)
                 ]
                 for seed, fields in enumerate(work):
@@ -56,18 +59,21 @@ def two_devices() -> None:
                 platform.wait([platform.submit(**fields) for fields in work[:2]])
                 before, began = platform.cpu_s(), time.monotonic()
                 jobs = platform.wait([platform.submit(**fields) for fields in work])
-                took.append(time.monotonic() - began)
+                durations.append(time.monotonic() - began)
                 used = platform.cpu_s() - before
                 shares = sorted(Counter(job.worker_id for job in jobs).values())
-            print(f"  {devices}: {took[-1]:.1f} s; jobs of each device {shares}; processor seconds: ", end="")
+            print(f"  {devices}: {durations[-1]:.1f} s; jobs per device {shares}; CPU seconds: ", end="")
             print(f"devices {used.devices:.1f}, media {used.media:.1f}, benchmark {used.benchmark:.1f}")
-        one, two = took
-        print(f"two devices: {2 * JOBS} sounds of {LONG_CLIP_S:g} s for {'a video' if seen else 'words'}: ", end="")
-        print(f"{one / two:.2f} times as many a minute as on one")
+        one, two = durations
+        print(
+            f"two devices: {2 * JOBS} sounds of {LONG_CLIP_S:g} s for {'a video' if with_video else 'a prompt'}: ",
+            end="",
+        )
+        print(f"{one / two:.2f} times the throughput of one")
 
 
 def feature_cache() -> None:
-    """The encode stage of another prompt on the same 8 s video against the first one's."""
+    """Compare the encode stage of a second prompt on the same 8 s video with the first one's."""
     with run_platform("cpu:0") as platform:
         platform.wait([platform.submit(**_fields(platform, 0))])  # warms up; caches the empty prompt
         ratios = []
@@ -92,19 +98,19 @@ def _input_s(job: Job) -> float:
 
 
 def overhead() -> None:
-    """Everything of a job but the model's own time and the media's, and from commit to claim, on an idle worker."""
-    rest, claimed = [], []
+    """Measure a job's time besides the model's own, and from commit to claim, on an idle worker."""
+    overheads, claimed = [], []
     with run_platform("cpu:0", MMAUDIO_FEATURE_CACHE_BYTES="0", MMAUDIO_FEATURE_TTL_S="0") as platform:
         for number in range(60):
-            fields = {"prompt": f"words {number}", "duration_s": 0.64, "num_steps": 2, "audio_format": "wav"}
+            fields = {"prompt": f"prompt {number}", "duration_s": 0.64, "num_steps": 2, "audio_format": "wav"}
             (job,) = platform.wait([platform.submit(**fields)])
             if number < 5:
                 continue
             timings = job.timings
             claimed.append(timings["queue_s"])
             model_s = sum(timings[f"{stage}_s"] for stage in ("encode", "sample", "vocode"))
-            rest.append((job.finished_at - job.created_at).total_seconds() - model_s)  # type: ignore[operator]
-    print(f"overhead: {statistics.median(rest) * 1000:.0f} ms median beside the model; ", end="")
+            overheads.append((job.finished_at - job.created_at).total_seconds() - model_s)  # type: ignore[operator]
+    print(f"overhead: {statistics.median(overheads) * 1000:.0f} ms median besides the model; ", end="")
     print(f"commit to claim p50 {percentile(claimed, 0.5):.0f} ms, p99 {percentile(claimed, 0.99):.0f} ms")
 
 

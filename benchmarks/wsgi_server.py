@@ -1,7 +1,7 @@
-"""granian against gunicorn (gthread) under the same app: `python -m benchmarks.wsgi_server` (`pip install gunicorn`).
+"""granian compared with gunicorn (gthread) under the same app: `python -m benchmarks.wsgi_server`.
 
-One process and 32 threads each. Three loads: GET of a job by 8 clients, submit by 4 clients, GET while 20 long polls
-wait.
+Needs `pip install gunicorn` for the comparison. One process and 32 threads each; three loads: GET of a job by 8
+clients, submission by 4 clients, GET during 20 long polls.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _long_poll(url: str, path: str, waiting: threading.Barrier) -> int:
 
 
 def _load(url: str, method: str, path: str, *, clients: int) -> tuple[float, list[float]]:
-    """Return (requests a second, seconds of each)."""
+    """Return requests per second and the seconds of each request."""
 
     def one_client(count: int) -> list[float]:
         seconds = []

@@ -1,1 +1,1 @@
-"""`make demo`: one real video through the whole platform, on this machine, in a folder of its own."""
+"""`make demo`: generates audio for one rendered video with a whole platform on this machine."""

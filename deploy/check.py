@@ -1,8 +1,8 @@
-"""Lints what no engine runs here: Dockerfiles and the compose file. `make lint` calls it; exits 1 with what is wrong.
+"""Lints Dockerfiles and the compose file without a container engine; `make lint` calls it. Exit status 1: problems.
 
-Checked: every COPY source exists and is let in by .dockerignore; images are pinned; a container runs as a user of its
-own; the compose file parses, its services, anchors and volumes resolve, every setting it names is a real one, and no
-port is published beyond loopback.
+Checks that every COPY source exists and .dockerignore includes it, that images are pinned, that containers do not run
+as root, that the compose file's services and volumes resolve, that every setting exists, and that ports are published
+on loopback only.
 """
 
 from __future__ import annotations
@@ -35,20 +35,21 @@ def instructions(path: Path) -> list[tuple[str, str]]:
 
 
 def check_dockerfile(path: Path) -> list[str]:
+    """Return the problems of a Dockerfile."""
     found = instructions(path)
     problems = [f"unknown instruction {word}" for word, _ in found if word not in KNOWN_INSTRUCTIONS]
     if not found or found[0][0] not in {"FROM", "ARG"}:
-        problems.append("does not begin with FROM")
-    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+        problems.append("does not begin with FROM or ARG")
+    included = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     for word, rest in found:
         if word == "FROM" and ":" not in rest.split()[0]:
             problems.append(f"image without a tag: {rest}")
         if word == "COPY" and not rest.startswith("--from"):
             for source in rest.split()[:-1]:
                 if not (ROOT / source).exists():
-                    problems.append(f"COPY of {source}, which is not in the tree")
-                if source.strip("./") not in let_in:
-                    problems.append(f"COPY of {source}, which .dockerignore keeps out")
+                    problems.append(f"COPY of {source}, which does not exist")
+                if source.strip("./") not in included:
+                    problems.append(f"COPY of {source}, which .dockerignore excludes")
         if word == "ENV":
             problems += [
                 f"unknown setting {name}" for name in re.findall(r"\bMMAUDIO_\w+", rest) if name not in SETTINGS
@@ -60,6 +61,7 @@ def check_dockerfile(path: Path) -> list[str]:
 
 
 def check_compose(path: Path) -> list[str]:
+    """Return the problems of a compose file and its `.env.example`."""
     document: dict[str, Any] = yaml.safe_load(path.read_text())
     services: dict[str, Any] = document["services"]
     volumes = set(document.get("volumes", {}))
@@ -71,10 +73,10 @@ def check_compose(path: Path) -> list[str]:
             problems.append(f"{name}: image without a tag")
         for other in service.get("depends_on", {}):
             if other not in services:
-                problems.append(f"{name}: depends on {other}, which is no service")
+                problems.append(f"{name}: depends on {other}, which is not a service")
         for port in service.get("ports", []):
             if not str(port).startswith("127.0.0.1:"):
-                problems.append(f"{name}: publishes {port} beyond loopback")
+                problems.append(f"{name}: publishes {port}; publish it on 127.0.0.1")
         for volume in service.get("volumes", []):
             source = re.sub(r"\$\{[^}]*\}", "./variable", str(volume)).split(":")[0]
             if not source.startswith((".", "/")) and source not in volumes:
@@ -85,7 +87,7 @@ def check_compose(path: Path) -> list[str]:
         if isinstance(service.get("build"), dict):
             dockerfile = (path.parent / service["build"]["context"] / service["build"]["dockerfile"]).resolve()
             if not dockerfile.is_file():
-                problems.append(f"{name}: {dockerfile} is not there")
+                problems.append(f"{name}: {dockerfile} does not exist")
     example = {line.split("=")[0] for line in (path.parent / ".env.example").read_text().splitlines() if "=" in line}
     needed = set(re.findall(r"\$\{(\w+)", path.read_text()))
     problems += [f"variable {name} is not in .env.example" for name in sorted(needed - example)]
@@ -93,6 +95,7 @@ def check_compose(path: Path) -> list[str]:
 
 
 def main() -> int:
+    """Check every file; return the exit status."""
     reports = {path: check_dockerfile(path) for path in sorted((ROOT / "deploy/docker").glob("*.Dockerfile"))}
     reports |= {path: check_compose(path) for path in sorted((ROOT / "deploy/compose").glob("*.yaml"))}
     for path, problems in reports.items():

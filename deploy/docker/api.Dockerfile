@@ -1,4 +1,4 @@
-# The API, the control worker's SQL side and the migrations: the base install, no torch.
+# The API, the control worker and the migrations: the base install, without torch.
 FROM python:3.12-slim AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./

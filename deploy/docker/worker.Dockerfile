@@ -1,5 +1,5 @@
-# GPU workers and the control worker. torch's wheels bring their own CUDA libraries, so the base image needs only the
-# driver that the container runtime mounts (nvidia-container-toolkit).
+# GPU workers. torch's wheels contain the CUDA libraries; the container runtime (nvidia-container-toolkit) mounts the
+# driver.
 FROM python:3.12-slim AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
@@ -24,6 +24,6 @@ ENV PATH=/opt/mmaudio/bin:$PATH \
 USER mmaudio
 WORKDIR /var/lib/mmaudio
 VOLUME ["/weights"]
-# A worker drains on SIGTERM: give it longer than MMAUDIO_DRAIN_GRACE_S before the kill.
+# A worker drains on SIGTERM: wait longer than MMAUDIO_DRAIN_GRACE_S before killing it.
 STOPSIGNAL SIGTERM
 CMD ["mmaudio", "worker", "--devices", "auto"]

@@ -1,4 +1,4 @@
-"""Run `mmaudio generate` and write what was measured: `our_program.py REPORT ARGS...`."""
+"""Runs `mmaudio generate` and writes the measurements: `our_program.py REPORT ARGS...`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def main(report: str, *arguments: str) -> None:
-    settings = json.loads(os.environ["YARDSTICK"])
+    settings = json.loads(os.environ["MEASUREMENT"])
     measured: dict[str, Any] = {"media_s": 0.0}
 
     def write() -> None:

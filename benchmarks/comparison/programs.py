@@ -1,4 +1,4 @@
-"""Start either program on the same weights and give back what it measured."""
+"""Runs either program on the same weights and returns its measurements."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Programs:
-    """Where the two programs and the weights are.
+    """Locations of the two programs and the weights.
 
     Attributes:
         reference: a clone of github.com/hkchengrex/MMAudio.
@@ -41,7 +41,7 @@ class Programs:
         parser.add_argument("--variants", nargs="+", default=["small_16k", "large_44k_v2"])
         parser.add_argument("--rounds", type=int, default=3)
         options = parser.parse_args()
-        # absolute(), not resolve(): an environment's Python is a link whose place says which environment it is
+        # absolute(), not resolve(): an environment's Python is a link, and its location identifies the environment
         return cls(
             options.reference.absolute(), options.reference_python.absolute(), options.weights.absolute()
         ), options
@@ -55,17 +55,17 @@ class Programs:
         return sums
 
     def run_reference(self, *arguments: str, until: str = "end", keep_mel: bool = False) -> dict[str, Any]:
-        program = [str(self.reference_python), str(HERE / "reference_program.py"), str(self.reference)]
+        program = [str(self.reference_python), str(FOLDER / "reference_program.py"), str(self.reference)]
         settings = {"until": until, "keep_mel": keep_mel, "expected_md5": self.expected_md5}
         return self._run(program, arguments, settings)
 
     def run_ours(self, *arguments: str, until: str = "end", keep_mel: bool = False) -> dict[str, Any]:
-        program = [sys.executable, str(HERE / "our_program.py")]
+        program = [sys.executable, str(FOLDER / "our_program.py")]
         settings = {"until": until, "keep_mel": keep_mel}
         return self._run(program, [*arguments, "--weights", str(self.weights)], settings)
 
     def _run(self, program: list[str], arguments: Any, settings: dict[str, Any]) -> dict[str, Any]:
-        environment = {**os.environ, "YARDSTICK": json.dumps(settings), "CUDA_VISIBLE_DEVICES": ""}
+        environment = {**os.environ, "MEASUREMENT": json.dumps(settings), "CUDA_VISIBLE_DEVICES": ""}
         if (self.weights / "hf").is_dir():
             environment |= {"HF_HOME": str(self.weights / "hf"), "HF_HUB_OFFLINE": "1"}
         with tempfile.TemporaryDirectory() as folder:
@@ -80,7 +80,7 @@ class Programs:
                 check=False,
             )
             if not report.exists():
-                raise SystemExit(f"{program[1]} ended with status {done.returncode}:\n{done.stderr[-3000:]}")
+                raise SystemExit(f"{program[1]} exited with status {done.returncode}:\n{done.stderr[-3000:]}")
             measured: dict[str, Any] = json.loads(report.read_text())
         measured["to_first_step_s"] = measured["first_step_at"] - began
         return measured

@@ -1,7 +1,7 @@
-"""Run the published program's `demo.py` and write what was measured: `reference_program.py REPOSITORY REPORT ARGS...`.
+"""Runs the published program's `demo.py` and writes the measurements: `reference_program.py REPOSITORY REPORT ARGS...`.
 
-Runs under the published program's own Python; nothing of ours is imported. Its files are hashed and compared as always;
-only the expected sums are those of the files at hand (`expected_md5`), which are not the published ones.
+Runs under the published program's own Python and imports nothing of ours. The program hashes its files as always; it
+expects the sums of the given files (`expected_md5`) instead of the published ones.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 
 def main(repository: str, report: str, *arguments: str) -> None:
-    settings = json.loads(os.environ["YARDSTICK"])
+    settings = json.loads(os.environ["MEASUREMENT"])
     sys.path.insert(0, repository)
     sys.argv = ["demo.py", *arguments]
     from mmaudio.utils import download_utils

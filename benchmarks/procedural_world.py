@@ -1,9 +1,9 @@
-"""How fast the procedural world renders: clips an hour, an 8 s clip being what training takes from it.
+"""Rendering speed of the procedural world, in 8 s clips (as training uses them) per hour.
 
-    python -m benchmarks.world
+    python -m benchmarks.procedural_world
 
-Frames of 96 pixels at 8 a second, of 112 pixels at 25 a second, and sound at 16 kHz; one process, one core. The
-baseline is playing in real time.
+Frames of 96 pixels at 8 fps and of 112 pixels at 25 fps, and audio at 16 kHz; one process, one core. The baseline is
+real time.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def main() -> None:
     cores = os.cpu_count() or 1
     print(
         f"all classes: {HOUR_S / clip_s:,.0f} clips/hour on one core, {cores * HOUR_S / clip_s:,.0f} on {cores}, "
-        f"{DURATION_S / clip_s:.0f} times real time; slowest class {max(seconds):.2f} s a clip"
+        f"{DURATION_S / clip_s:.0f} times real time; slowest class {max(seconds):.2f} s per clip"
     )
 
 
 def _rendered_s(seed: int, class_name: str) -> tuple[float, float]:
-    """Return how long picture and sound of one clip take."""
+    """Return the seconds for rendering picture and sound of one clip."""
     begin = time.perf_counter()
     scene = make_scene(seed, duration_s=DURATION_S, class_name=class_name)
     draw_frames(scene, fps=8, height=96, width=96)
