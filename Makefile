@@ -13,10 +13,10 @@ STAMP := $(VENV)/.installed
 UNIT_PROCESSES ?= 2
 TEST_PROCESSES ?= 3
 # Tests start hundreds of Python processes: without compiled files on the disk each would compile the project again.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --dist worksteal
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit lint format up chaos bench clean
+.PHONY: help setup demo test tests unit lint format up chaos bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,7 +35,10 @@ demo: $(STAMP) ## run one real video through the whole platform; prints the file
 up: $(STAMP) ## start everything on this machine (Ctrl-C stops it)
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/mmaudio up
 
-test: $(STAMP) lint browser ## run every check and every test
+test: $(STAMP) browser ## run every check and every test
+	$(MAKE) --no-print-directory -j2 lint tests
+
+tests: $(STAMP) ## run every test, without the checks of `make lint`
 	$(PYTEST) -n $(TEST_PROCESSES)
 
 unit: $(STAMP) ## run only the fast tests: no server, no child process, no training

@@ -68,10 +68,10 @@ class Plan:
 LONG = Plan()
 # Each fault once while a few jobs run: what CI has time for.
 SHORT = Plan(
-    jobs=16,
+    jobs=12,
     workers=2,
-    spread_s=15,
-    fault_interval_s=0.5,
+    spread_s=10,
+    fault_interval_s=0.4,
     rounds=1,
     settle_s=120,
     lease_s=3,

@@ -13,12 +13,14 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy.orm import Session
+from xdist.remote import Producer
 
 from jobs.db.database import Database
 from local_services.postgres import postgres_database, postgres_server, remove_shared_folder
 from local_services.s3 import s3_server
 from local_services.valkey import valkey_server
 from tests.databases import migrated_postgres, migrated_sqlite
+from tests.distribution import UnitScheduling, place
 
 # Set by pytest-xdist in each of its processes: which run it belongs to.
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID")
@@ -52,17 +54,14 @@ def _same_torch_threads() -> Iterator[None]:
         torch.set_num_threads(threads or int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
 
 
-SLOW_FIRST = ("e2e", "integration", "training", "parity", "contract", "processes")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the folders whose tests take longest, so that no process ends with one while the others are idle."""
+    """Run slow files first."""
+    items.sort(key=lambda item: place(item.nodeid))
 
-    def place(item: pytest.Item) -> int:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        return SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST)
 
-    items.sort(key=place)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> UnitScheduling:
+    """Keep files together and in the order given, which no choice of `--dist` does."""
+    return UnitScheduling(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from demo.__main__ import LEAST_F1, heard_hits
+from demo.__main__ import MIN_F1, match_bounces
 from mmaudio_model.cli.generate import generate
 from mmaudio_model.demo_video import SEED, demo_scene, render_demo_video
 from mmaudio_model.procedural_world.scene import make_scene
@@ -25,13 +25,13 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_ball_is_heard_where_it_hits(sound: Path) -> None:
-    hits = heard_hits(sound, demo_scene())
+    hits = match_bounces(sound, demo_scene())
 
     assert hits.expected >= 8
-    assert hits.f1 >= LEAST_F1
+    assert hits.f1 >= MIN_F1
 
 
 def test_the_hits_of_another_scene_are_not_heard(sound: Path) -> None:
     other = make_scene(SEED + 1, duration_s=6.0, class_name="ball_wood")
 
-    assert heard_hits(sound, other).f1 < LEAST_F1 / 2
+    assert match_bounces(sound, other).f1 < MIN_F1 / 2
