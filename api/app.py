@@ -54,6 +54,27 @@ def create_app(
     Raises:
         BrokerUnknownError: the settings do not name a broker, and no `mmaudio up` runs.
     """
+    app = new_app(
+        access_log=settings.access_log, check_host=settings.listens_on_loopback and not settings.trust_network
+    )
+    app.extensions[EXTENSION] = AppContext(
+        settings=settings,
+        db=db or Database(settings.database_url, pool_size=settings.api_threads // 2),
+        store=store or open_store(settings),
+        broker=broker or Broker(settings.resolved_broker_url()),
+        signer=LinkSigner(load_secret_key(settings)),
+        buckets=buckets or LazyBucketReader(settings),
+    )
+    return app
+
+
+def new_app(*, access_log: bool, check_host: bool) -> Flask:
+    """Return an app with every route, still without the context that they need.
+
+    Args:
+        access_log: log each request.
+        check_host: answer only requests to this machine's own names.
+    """
     app = OpenAPI(
         "api",
         info=Info(
@@ -70,18 +91,10 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False  # its redirects are HTML pages
-    app.extensions[EXTENSION] = AppContext(
-        settings=settings,
-        db=db or Database(settings.database_url, pool_size=settings.api_threads // 2),
-        store=store or open_store(settings),
-        broker=broker or Broker(settings.resolved_broker_url()),
-        signer=LinkSigner(load_secret_key(settings)),
-        buckets=buckets or LazyBucketReader(settings),
-    )
-    if settings.access_log:
+    if access_log:
         register_access_log(app)
     register_error_handlers(app)
-    if settings.listens_on_loopback and not settings.trust_network:
+    if check_host:
         app.before_request(_refuse_foreign_host)
     app.before_request(_refuse_nul)
     app.before_request(_expect_json)

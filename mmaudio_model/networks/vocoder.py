@@ -11,8 +11,7 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
-from torch.nn.utils.parametrize import remove_parametrizations
+from torch.nn.utils.parametrize import register_parametrization, remove_parametrizations
 
 from mmaudio_model.variants import VocoderSizes
 
@@ -92,6 +91,34 @@ class AntialiasedSnake(nn.Module):
         return out
 
 
+class WeightNorm(nn.Module):
+    """Splits a filter into norm and direction, one norm per row (Salimans & Kingma 2016, arXiv 1602.07868).
+
+    It does what `torch.nn.utils.parametrizations.weight_norm` does. That one computes norms under `meta` as well,
+    for which torch imports its compiler: 3 s of CPU each time a process loads a model.
+    """
+
+    def forward(self, norm: Tensor, direction: Tensor) -> Tensor:
+        return torch._weight_norm(direction, norm, 0)
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        if weight.is_meta:
+            return torch.empty(len(weight), *(1 for _ in weight.shape[1:]), device="meta", dtype=weight.dtype), weight
+        return torch.norm_except_dim(weight, 2, 0), weight
+
+    @classmethod
+    def attach(cls, convolution: nn.Module) -> None:
+        """Split the convolution's filter; its checkpoints may have the names of before torch 2.0."""
+        register_parametrization(convolution, "weight", cls(), unsafe=True)
+        convolution.register_load_state_dict_pre_hook(_rename_old_keys)
+
+
+def _rename_old_keys(_module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    for new, old in (("original0", "weight_g"), ("original1", "weight_v")):
+        if f"{prefix}{old}" in state:
+            state[f"{prefix}parametrizations.weight.{new}"] = state.pop(f"{prefix}{old}")
+
+
 def _conv(channels_in: int, channels_out: int, kernel: int, *, dilation: int = 1, bias: bool = True) -> nn.Conv1d:
     padding = dilation * (kernel - 1) // 2
     return nn.Conv1d(channels_in, channels_out, kernel, dilation=dilation, padding=padding, bias=bias)
@@ -137,7 +164,7 @@ class Vocoder(nn.Module):
         if not folded:
             for module in list(self.modules()):
                 if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
-                    weight_norm(module)
+                    WeightNorm.attach(module)
 
     def forward(self, mel: Tensor) -> Tensor:
         x = self.conv_pre(mel)

@@ -152,6 +152,8 @@ class PlatformHarness:
 
 BACKENDS = ["sqlite+folder", "postgresql+s3"]
 """The embedded default's parts, and production's."""
+ON_SQLITE = pytest.mark.parametrize("platform", ["sqlite+folder"], indirect=True)
+"""For what has nothing to do with the kind of database: tests/contract shows that both kinds do the same."""
 
 
 @pytest.fixture(params=BACKENDS)

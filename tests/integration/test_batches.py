@@ -12,9 +12,7 @@ from jobs.service.cancellation import cancel
 from jobs.shared_features import PREFIX
 from local_services.commands import wait_until
 from mmaudio_model.demo_video import render_demo_video
-from tests.integration.conftest import PATIENCE_S, TENANT, PlatformHarness
-
-ON_SQLITE = pytest.mark.parametrize("platform", ["sqlite+folder"], indirect=True)
+from tests.integration.conftest import ON_SQLITE, PATIENCE_S, TENANT, PlatformHarness
 
 
 def sounds(platform: PlatformHarness, job_id: str) -> list[str]:

@@ -9,8 +9,7 @@ import psutil
 
 from jobs.lifecycle import State
 from local_services.commands import wait_until
-from tests.integration.conftest import PATIENCE_S, PlatformHarness
-from tests.integration.test_batches import ON_SQLITE
+from tests.integration.conftest import ON_SQLITE, PATIENCE_S, PlatformHarness
 
 # Loaded by a worker process before anything else: the first batch of all hangs, as a kernel of a broken driver does.
 HANG_ONCE = """

@@ -14,8 +14,7 @@ from api.app import create_app
 from jobs.lifecycle import State
 from jobs.service.artifacts import artifacts_by_job
 from tests.hostile_media import HostileFile, hostile_files
-from tests.integration.conftest import PATIENCE_S, PlatformHarness
-from tests.integration.test_batches import ON_SQLITE
+from tests.integration.conftest import ON_SQLITE, PATIENCE_S, PlatformHarness
 from tests.network_guard import MemoryWatch, peak_memory, watched_file, watched_port
 from tests.unit.mmaudio_model.media.videos import numbered, regular, write_video
 

@@ -13,7 +13,7 @@ from jobs.queue import queue_name
 from jobs.service.cancellation import cancel
 from local_services.commands import children_of, wait_until
 from mmaudio_model.demo_video import render_demo_video
-from tests.integration.conftest import PATIENCE_S, TENANT, PlatformHarness
+from tests.integration.conftest import ON_SQLITE, PATIENCE_S, TENANT, PlatformHarness
 
 
 def test_two_workers_finish_many_jobs_each_once(serving: PlatformHarness) -> None:
@@ -112,6 +112,7 @@ def test_sigterm_finishes_what_runs_and_hands_back_the_rest(platform: PlatformHa
     assert children_of(worker.pid) == []
 
 
+@ON_SQLITE
 def test_a_draining_worker_hands_back_what_waits_for_the_device_before_its_batch_has_ended(
     platform: PlatformHarness,
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_draining_worker_hands_back_what_waits_for_the_device_before_its_batch
     assert (str(platform.job(waiting).state), platform.outcomes(waiting)) == ("queued", ["requeued"])
 
 
+@ON_SQLITE
 def test_a_worker_that_is_drained_by_the_api_lets_go_of_its_jobs_ends_and_is_not_started_again(
     platform: PlatformHarness,
 ) -> None:

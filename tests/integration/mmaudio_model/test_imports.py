@@ -25,6 +25,19 @@ def test_variants_lengths_errors_and_files_are_known_without_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_model_loads_and_generates_without_the_compiler_of_torch() -> None:
+    # Its import takes 3 s of CPU, in each worker process.
+    code = (
+        "import sys\n"
+        "from mmaudio_model.pipeline import GenerationRequest, Pipeline\n"
+        "from mmaudio_model.variants import get_variant\n"
+        "pipeline = Pipeline.load(get_variant('tiny_16k'))\n"
+        "pipeline.generate([GenerationRequest(duration_s=0.64, seed=0, prompt='rain', num_steps=1)])\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def run_without_gradio(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = WITHOUT_GRADIO.format(arguments=arguments)
     return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

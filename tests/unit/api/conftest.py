@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,20 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pydantic import SecretStr
 
-from api.app import create_app
+from api.app import new_app
 from api.circuit_breaker import CircuitBreaker
-from api.context import EXTENSION
+from api.context import EXTENSION, AppContext
 from api.log_limit import LogLimit
 from jobs.db.database import Database
 from jobs.lifecycle import ArtifactKind
 from jobs.queue import BrokerUnavailableError
+from jobs.secret_key import load_secret_key
 from jobs.service import attempts
 from jobs.service.attempts import Claim, NewArtifact
 from jobs.service.workers import register_worker
 from jobs.settings import Settings
 from jobs.storage.local import LocalStore
+from jobs.storage.signing import LinkSigner
 from tests.conftest import FakeClock
 from tests.databases import migrated_sqlite
 from tests.in_memory_bucket import InMemoryBucket
@@ -121,6 +124,12 @@ class Harness:
             attempts.complete(tx, claim, [artifact], warnings=[], timings={"sample_s": 1.0}, artifact_ttl_s=3600)
 
 
+@cache
+def shared_app() -> Flask:
+    """Return the app of all tests: making one takes longer than most tests. A test replaces what its routes use."""
+    return new_app(access_log=False, check_host=True)
+
+
 @pytest.fixture
 def harness(tmp_path: Path, clock: FakeClock) -> Iterator[Harness]:
     settings = Settings(
@@ -135,8 +144,16 @@ def harness(tmp_path: Path, clock: FakeClock) -> Iterator[Harness]:
     db = Database(migrated_sqlite(tmp_path / "mmaudio.db"), clock=clock)
     store, queue = LocalStore(tmp_path / "objects"), FakeBroker()
     bucket_contents, monotonic = InMemoryBucket(), MonotonicClock()
-    app = create_app(settings, db=db, store=store, broker=queue, buckets=bucket_contents)
-    context = app.extensions[EXTENSION]
-    context.breaker, context.log_limit = CircuitBreaker(monotonic), LogLimit(monotonic)
+    app = shared_app()
+    app.extensions[EXTENSION] = AppContext(
+        settings=settings,
+        db=db,
+        store=store,
+        broker=queue,
+        signer=LinkSigner(load_secret_key(settings)),
+        buckets=bucket_contents,
+        breaker=CircuitBreaker(monotonic),
+        log_limit=LogLimit(monotonic),
+    )
     yield Harness(app, db, store, queue, clock, bucket_contents, monotonic)
     db.close()
