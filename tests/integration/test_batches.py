@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from jobs.lifecycle import Stage, State
 from jobs.service.artifacts import artifacts_by_job
 from jobs.service.cancellation import cancel
