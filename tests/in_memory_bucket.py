@@ -43,7 +43,7 @@ class InMemoryBucket:
     def head_object(self, bucket: str, key: str, version_id: str | None = None) -> BucketObject | None:
         self.looks += 1
         if self.down:
-            raise StorageUnavailableError("switched off by the test", "shelf")
+            raise StorageUnavailableError("switched off by the test", "bucket")
         if self.forbidden:
-            raise ObjectForbiddenError("locked by the test", "shelf")
+            raise ObjectForbiddenError("locked by the test", "bucket")
         return self._objects.get((bucket, key, version_id))

@@ -26,10 +26,10 @@ def print_rows(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         return
     first = list(islice(lines, ALIGNED_TOGETHER))
     widths = [max(map(cell_len, column)) for column in zip(header, *first, strict=True)][:-1]
-    room = shutil.get_terminal_size().columns - sum(widths) - len(GAP) * len(widths)
+    columns_left = shutil.get_terminal_size().columns - sum(widths) - len(GAP) * len(widths)
     for line in chain([[*header]], first, lines):
         padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=False)]
-        click.echo(GAP.join([*padded, _shortened(line[-1], room)]).rstrip())
+        click.echo(GAP.join([*padded, _shortened(line[-1], columns_left)]).rstrip())
 
 
 def _shortened(text: str, width: int) -> str:

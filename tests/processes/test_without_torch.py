@@ -28,14 +28,14 @@ def run_without(program: str, tmp_path: Path) -> str:
     return done.stdout
 
 
-def test_every_module_of_the_light_rooms_imports_without_torch(tmp_path: Path) -> None:
+def test_every_module_of_api_jobs_and_client_imports_without_torch(tmp_path: Path) -> None:
     out = run_without(
         """
         import importlib, pkgutil
         count = 0
-        for room in ("api", "jobs", "mmaudio_client"):
-            package = importlib.import_module(room)
-            for found in pkgutil.walk_packages(package.__path__, room + "."):
+        for name in ("api", "jobs", "mmaudio_client"):
+            package = importlib.import_module(name)
+            for found in pkgutil.walk_packages(package.__path__, name + "."):
                 if not found.name.endswith("__main__"):
                     importlib.import_module(found.name)
                     count += 1

@@ -1,1 +1,1 @@
-"""The shapes in which object stores tell of new objects, each read by a module of its own. Pure: no network, no SQL."""
+"""Parsers for the notification formats of object stores, one module per format. Pure: no network, no SQL."""

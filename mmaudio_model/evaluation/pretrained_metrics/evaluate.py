@@ -85,7 +85,7 @@ def pretrained_metrics(
     no_words = "No clip has a caption; give them with --captions."
     no_video = "No clip has a video of its name; give their folder with --videos."
 
-    def judge(
+    def add_metrics(
         adapter: Adapter[Network],
         names: tuple[str, ...],
         stems: list[str],
@@ -107,13 +107,13 @@ def pretrained_metrics(
 
     for sound in adapters.sound:
         names = tuple(f"{measure}_{sound.name}" for measure in ("fd", "kl", "is"))
-        judge(sound, names, list(material.pairs), "There is no pair.", _distances(material))
+        add_metrics(sound, names, list(material.pairs), "There is no pair.", _distances(material))
     for text in adapters.text:
-        judge(text, (text.name,), captioned, no_words, _words(material, captioned))
+        add_metrics(text, (text.name,), captioned, no_words, _words(material, captioned))
     for video in adapters.video:
-        judge(video, (video.name,), filmed, no_video, _pictures(material, filmed))
+        add_metrics(video, (video.name,), filmed, no_video, _pictures(material, filmed))
     for sync in adapters.sync:
-        judge(sync, (sync.name,), filmed, no_video, _offsets(material, filmed))
+        add_metrics(sync, (sync.name,), filmed, no_video, _offsets(material, filmed))
     return report
 
 
