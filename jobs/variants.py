@@ -30,7 +30,7 @@ _ALL = (
         "tiny_16k",
         16_000,
         "MIT",
-        note="small, and trained only on a procedural world of 13 kinds of sound",
+        note="a small demonstration model: it knows 13 sound classes of synthetic scenes, no real footage",
     ),
     VariantFacts("small_16k", 16_000, NONCOMMERCIAL),
     VariantFacts("small_44k", 44_100, NONCOMMERCIAL),

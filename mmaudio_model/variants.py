@@ -204,7 +204,7 @@ _ALL = (
         sync=SyncSizes(frame_size=80, width=128, layers=2, heads=2, token_a_frame=True),
         licence="MIT",
         bundled=True,
-        note="small, and trained only on a procedural world of 13 kinds of sound",
+        note="a small demonstration model: it knows 13 sound classes of synthetic scenes, no real footage",
     ),
     Variant("small_16k", MODE_16K, FlowSizes(heads=7, joint_blocks=4, fused_blocks=8), NONCOMMERCIAL),
     Variant("small_44k", MODE_44K, FlowSizes(heads=7, joint_blocks=4, fused_blocks=8), NONCOMMERCIAL),

@@ -46,7 +46,7 @@ def test_a_video_is_sent_watched_and_played(page: Page, demo_video: Path) -> Non
     expect(job.locator(".state")).to_have_text("succeeded", timeout=60_000)
     expect(job.locator("video")).to_have_count(1)
     expect(job.locator("audio")).to_have_count(1)
-    expect(job).to_contain_text("13 kinds of sound")
+    expect(job).to_contain_text("13 sound classes")
     duration = job.locator("audio").evaluate(
         "player => new Promise(done => player.readyState ? done(player.duration)"
         " : player.addEventListener('loadedmetadata', () => done(player.duration)))"

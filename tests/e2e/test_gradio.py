@@ -119,7 +119,7 @@ def page(running: RunningPage) -> Iterator[Page]:
 
 @pytest.mark.browser
 def test_words_become_sound_in_the_browser(page: Page, running: RunningPage) -> None:
-    expect(page.get_by_text("13 kinds of sound")).to_be_visible(timeout=DONE_WITHIN_S * 1000)
+    expect(page.get_by_text("13 sound classes")).to_be_visible(timeout=DONE_WITHIN_S * 1000)
     expect(page.get_by_label("Negative prompt")).to_have_value("music")  # the video tab, which is the first
     page.get_by_role("tab", name="Text to audio").click()
     tab = page.get_by_role("tabpanel").filter(visible=True)

@@ -90,7 +90,8 @@ function chosen() {
 
 function noteVariant() {
   const variant = variants.find((v) => v.name === $("variant").value);
-  const text = !variant ? "" : !variant.installed ? `No worker serves ${variant.name} at the moment; the job will wait.` : variant.note ?? "";
+  const facts = variant?.note ? `${variant.name} is ${variant.note}.` : "";
+  const text = variant && !variant.installed ? `No worker serves ${variant.name} at the moment; the job will wait.` : facts;
   $("note").textContent = text;
   $("note").hidden = !text;
 }

@@ -36,7 +36,7 @@ def test_a_video_gives_a_sound_file_and_the_video_with_it(tmp_path: Path) -> Non
     assert result.exit_code == 0, result.output
     assert names(tmp_path) == ["v25.flac", "v25.mp4"]
     assert result.stdout.split() == [str(tmp_path / "v25.flac"), str(tmp_path / "v25.mp4")]
-    assert "13 kinds of sound" in result.stderr
+    assert "13 sound classes" in result.stderr
 
 
 def test_takes_have_seeds_of_their_own(tmp_path: Path) -> None:

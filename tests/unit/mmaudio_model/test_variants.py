@@ -24,7 +24,7 @@ def test_tiny_is_ours_and_says_how_little_it_knows() -> None:
 
     assert (tiny.bundled, tiny.licence) == (True, "MIT")
     assert tiny.note is not None
-    assert "13 kinds of sound" in tiny.note
+    assert "13 sound classes" in tiny.note
 
 
 def test_an_unknown_variant_is_refused_with_the_known_ones() -> None:

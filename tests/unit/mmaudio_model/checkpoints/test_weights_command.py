@@ -91,7 +91,7 @@ def test_list_says_size_licence_and_state_of_every_variant(installed: Path) -> N
     assert "7.0 GB" in lines["large_44k_v2"]
     assert "1 file missing" in lines["large_44k_v2"]
     assert "bundled" in lines["tiny_16k"]
-    assert "13 kinds of sound" in lines["tiny_16k"]
+    assert "13 sound classes" in lines["tiny_16k"]
 
 
 def empty(path: Path) -> None:
