@@ -54,6 +54,12 @@ class OutputNotWritableError(ModelError):
     code = "output_not_writable"
 
 
+class ModelFaultError(ModelError):
+    """Raised when the model computes no sound but NaN or infinite samples."""
+
+    code = "model_fault"
+
+
 class WeightsMissingError(ModelError):
     """Raised when a weights file is not installed."""
 

@@ -14,10 +14,10 @@ from mmaudio_model.lengths import sequence_lengths
 from mmaudio_model.media.audio import write_audio
 from mmaudio_model.media.frames import ImageFrame, VideoFrames, read_video_frames
 from mmaudio_model.media.image import read_image
+from mmaudio_model.media.loudness import is_silent
 from mmaudio_model.media.mux import mux_video
 from mmaudio_model.media.probe import MediaLimits, probe_video
 from mmaudio_model.media.reference import read_image_exactly, read_video_frames_exactly
-from mmaudio_model.media.resizing import torch_resize
 from mmaudio_model.pipeline import GenerationRequest, text_is_cut
 from mmaudio_model.variants import Variant
 
@@ -78,7 +78,7 @@ def read_request(
     image: Path | None,
     duration_s: float | None,
 ) -> GenerationRequest:
-    """Read the files of a request.
+    """Read the files of a request, as the platform's workers do, so that equal requests give equal sounds.
 
     Args:
         duration_s: seconds; None: the video's length, up to the variant's limit. Without a video, and with
@@ -166,7 +166,7 @@ def write_result(
     """
     folder.mkdir(parents=True, exist_ok=True)
     rate = variant.sample_rate_hz
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ("The sound is silent; try another seed or prompt.",) if is_silent(waveform) else ()
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as drafts_folder:
         drafts = {audio_format: Path(drafts_folder) / "sound"}
         write_audio(drafts[audio_format], waveform, rate, audio_format)
@@ -174,7 +174,7 @@ def write_result(
             draft = Path(drafts_folder) / "video"
             with video.open("rb") as file:
                 result = mux_video(file, waveform, rate, draft, start_s=0.0, duration_s=duration_s, limits=LIMITS)
-            warnings = result.warnings
+            warnings += result.warnings
             drafts[result.format] = draft
         paths = _move(drafts, folder, stem, take=take, overwrite=overwrite)
     return WrittenFiles(paths[0], paths[1] if video is not None else None, warnings)
@@ -215,7 +215,7 @@ def _read_video(path: Path, variant: Variant, duration_s: float, exact: bool) ->
     with path.open("rb") as file:
         if exact:
             return read_video_frames_exactly(file, duration_s=duration_s, **sizes, limits=LIMITS).video
-        return read_video_frames(file, start_s=0.0, duration_s=duration_s, **sizes, limits=LIMITS, resize=torch_resize)
+        return read_video_frames(file, start_s=0.0, duration_s=duration_s, **sizes, limits=LIMITS)
 
 
 def _read_image(path: Path, variant: Variant, exact: bool) -> ImageFrame:
@@ -223,4 +223,4 @@ def _read_image(path: Path, variant: Variant, exact: bool) -> ImageFrame:
     with path.open("rb") as file:
         if exact:
             return read_image_exactly(file, clip_size=size, limits=LIMITS)
-        return read_image(file, clip_size=size, limits=LIMITS, resize=torch_resize)
+        return read_image(file, clip_size=size, limits=LIMITS)

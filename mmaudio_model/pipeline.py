@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mmaudio_model.checkpoints.loading import Networks, SharedParts, load_networks
 from mmaudio_model.checkpoints.parts import PARTS
-from mmaudio_model.errors import RequestInvalidError
+from mmaudio_model.errors import ModelFaultError, RequestInvalidError
 from mmaudio_model.features import NOTHING_ENCODED, Features
 from mmaudio_model.intermediates import IntermediateCallback
 from mmaudio_model.lengths import SequenceLengths, segment_frames, sequence_lengths
@@ -26,7 +26,7 @@ from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.networks.clip import encode_frames, encode_tokens
 from mmaudio_model.networks.flow import Conditions
 from mmaudio_model.networks.tokenizer import tokenizer
-from mmaudio_model.sampling import Guidance, StepCallback, draw_noise, euler
+from mmaudio_model.sampling import Guidance, StepCallback, draw_noise, draw_published_noise, euler
 from mmaudio_model.variants import TEXT_TOKENS, Variant
 
 EMPTY_KEPT = 16
@@ -183,9 +183,7 @@ class Pipeline:
         requests, lengths = encoded.requests, encoded.lengths
         shape = (lengths.latent, self.variant.mode.latent_channels)
         exact = requests[0].reference_exact
-        # Always float32: drawn in another precision, the same seed would give different noise.
-        dtype = self._dtype if exact else torch.float32
-        noise = torch.cat([draw_noise(request.seed, shape, device=self.device, dtype=dtype) for request in requests])
+        noise = torch.cat([self._noise(request, shape) for request in requests])
         values, rows = euler(
             self._networks.flow, noise, encoded.guidance, requests[0].num_steps, on_step, as_published=exact
         )
@@ -196,18 +194,27 @@ class Pipeline:
         samples = lengths.decoded_samples if exact else lengths.samples
         return Latents(len(requests), samples, values, tuple(rows))
 
+    def _noise(self, request: GenerationRequest, shape: tuple[int, int]) -> Tensor:
+        if request.reference_exact:
+            return draw_published_noise(request.seed, shape, device=self.device, dtype=self._dtype)
+        return draw_noise(request.seed, shape).to(self.device)
+
     @torch.inference_mode()
     def vocode(
         self, latents: Latents, *, on_intermediate: IntermediateCallback | None = None
     ) -> list[np.ndarray | None]:
-        """Return each request's waveform, float32 (samples,), in [-1, 1]; None for dropped rows."""
+        """Return each request's waveform, float32 (samples,), in [-1, 1]; None for dropped rows.
+
+        Raises:
+            ModelFaultError: a waveform has NaN or infinite samples.
+        """
         emit = on_intermediate or _ignore
         waveforms: list[np.ndarray | None] = [None] * latents.batch_size
         for row, value in zip(latents.rows, latents.values, strict=True):
             latent = self._networks.flow.denormalise(value[None]).to(self._dtype)
             mel = self._networks.vae.decode(latent)
             waveform = self._networks.vocoder(mel)[0, 0, : latents.samples]
-            waveforms[row] = waveform.float().cpu().numpy()
+            waveforms[row] = _finite(waveform.float().cpu().numpy())
             emit("latent_denormalised", latent[0])
             emit("mel", mel[0])
             emit("waveform", waveform)
@@ -344,6 +351,16 @@ def _ignore(_name: str, _value: Tensor) -> None:
 def _present(features: Tensor | None) -> Tensor:
     assert features is not None, "the text of every request is encoded"
     return features
+
+
+def _finite(waveform: np.ndarray) -> np.ndarray:
+    faulty = np.count_nonzero(~np.isfinite(waveform))
+    if faulty:
+        raise ModelFaultError(
+            f"The model computed {faulty} of {waveform.size} samples as NaN or infinite. Try another seed, or another "
+            "variant; if every job fails so, check the weights and the device."
+        )
+    return waveform
 
 
 def _or_empty(features: Tensor | None, empty: Tensor, count: int) -> Tensor:

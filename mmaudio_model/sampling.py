@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,8 +31,21 @@ class Guidance:
         return Guidance(self.conditional.select(rows), empty, self.strength[rows])
 
 
-def draw_noise(seed: int, shape: tuple[int, int], *, device: str, dtype: torch.dtype) -> Tensor:
-    """Draw one request's noise, (1, N, C), from its own generator, so it does not depend on the batch."""
+def draw_noise(seed: int, shape: tuple[int, int]) -> Tensor:
+    """Draw one request's noise, (1, N, C), float32, on the CPU: the same on every machine and for every device.
+
+    Each seed has noise of its own. Torch's CPU generator reads only the lower 32 bits of a seed, so larger ones (and
+    negative ones) go to NumPy's Mersenne Twister, whose `RandomState` stream is frozen (NEP 19).
+    """
+    if 0 <= seed < 2**32:
+        return torch.randn((1, *shape), generator=torch.Generator("cpu").manual_seed(seed), device="cpu")
+    entropy = seed if seed >= 0 else 2**64 - seed
+    state = np.random.RandomState(np.random.MT19937(np.random.SeedSequence(entropy)))
+    return torch.from_numpy(state.standard_normal((1, *shape))).float()
+
+
+def draw_published_noise(seed: int, shape: tuple[int, int], *, device: str, dtype: torch.dtype) -> Tensor:
+    """Draw noise as the published program does, (1, N, C): on the model's device and in its dtype."""
     generator = torch.Generator(device).manual_seed(seed)
     return torch.randn((1, *shape), generator=generator, device=device, dtype=dtype)
 

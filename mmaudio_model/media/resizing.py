@@ -1,7 +1,8 @@
 """Resizes pictures to the encoders' square inputs, by 8-bit bicubic interpolation with antialiasing.
 
-Two implementations differ by at most one level: Pillow, for processes without torch (untrusted files are read in one),
-and torch's kernel, which the published program uses and which is several times faster.
+Two implementations differ by at most one level: Pillow, which needs no torch (untrusted files are read in processes
+without it), and torch's kernel, which the published program uses. Whatever one result is compared with must be read
+with the same one.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def flow_samples(variant: Variant, features: Shards, weights_dir: Path, folder: 
                 tokens,
             )
             guidance = Guidance(flow.prepare(clip, sync, text[:, 0], tokens), empty, torch.full((1, 1, 1), STRENGTH))
-            noise = draw_noise(index, (tokens, variant.mode.latent_channels), device="cpu", dtype=torch.float32)
+            noise = draw_noise(index, (tokens, variant.mode.latent_channels))
             latent, _ = euler(flow, noise, guidance, STEPS)
             sound = vocoder(vae.decode(flow.denormalise(latent)))[0, 0]
             _write(folder, step, features.lines[index]["name"], sound, variant)

@@ -29,7 +29,7 @@ from jobs.storage.protocol import JOB_ID_FIELD, ObjectStore
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import AUDIO_FORMATS, write_audio
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
-from mmaudio_model.media.loudness import normalise_loudness
+from mmaudio_model.media.loudness import is_silent, normalise_loudness
 from mmaudio_model.pipeline import GenerationRequest, text_is_cut
 from mmaudio_model.variants import Variant, get_variant
 from workers.disk_full import DiskFullLog
@@ -225,6 +225,10 @@ class AttemptPipeline:
         self.active_job.waits_for_device = True
         futures = self._context.engine.submit([self._take(take, video, image, duration_s, features) for take in takes])
         waveforms = self._waveforms(futures)
+        silent = [take + 1 for take, waveform in enumerate(waveforms) if is_silent(waveform)]
+        if silent:
+            which = "The sound" if len(waveforms) == 1 else f"Take {', '.join(map(str, silent))}"
+            self.output.warn("silent", f"{which} is silent; try another seed or prompt.")
         if self.request.loudness_lufs is not None:
             waveforms = [self._normalised(waveform) for waveform in waveforms]
         return waveforms

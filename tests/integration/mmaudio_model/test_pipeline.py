@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmaudio_model.errors import RequestInvalidError
+from mmaudio_model.errors import ModelFaultError, RequestInvalidError
 from mmaudio_model.features import Features
 from mmaudio_model.media.frames import VideoFrames
 from mmaudio_model.pipeline import GenerationRequest, Pipeline, text_is_cut
@@ -50,6 +50,22 @@ def test_a_batch_gives_each_request_the_sound_it_has_alone_bit_by_bit(tiny: Pipe
 
     for request, waveform in zip(batch, together, strict=True):
         assert np.array_equal(waveform, sound(tiny, request))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_sound_with_a_sample_that_is_no_number_is_a_fault_of_the_model(
+    tiny: Pipeline, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    decode = tiny._networks.vae.decode
+
+    def broken(latent: torch.Tensor) -> torch.Tensor:
+        mel = decode(latent)
+        mel[0, 0, 3] = value
+        return mel
+
+    monkeypatch.setattr(tiny._networks.vae, "decode", broken)
+    with pytest.raises(ModelFaultError, match=r"\d+ of 16000 samples as NaN or infinite"):
+        tiny.generate([PLAIN])
 
 
 def test_features_used_again_give_the_same_sound_bit_by_bit_and_need_no_frames(tiny: Pipeline) -> None:

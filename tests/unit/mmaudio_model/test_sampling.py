@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mmaudio_model.sampling import Guidance, draw_noise, euler
+from mmaudio_model.sampling import Guidance, draw_noise, draw_published_noise, euler
 
 
 @dataclass
@@ -98,8 +98,40 @@ def test_small_steps_are_lost_in_bfloat16_only_where_they_are_published_so(as_pu
 
 
 def test_noise_follows_from_the_seed_alone() -> None:
-    first, again, other = (draw_noise(seed, (5, 3), device="cpu", dtype=torch.float32) for seed in (42, 42, 43))
+    first, again, other = (draw_noise(seed, (5, 3)) for seed in (42, 42, 43))
 
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(first, torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(42)))
+
+
+def test_every_seed_of_64_bits_has_noise_of_its_own() -> None:
+    seeds = [base + 7 for base in (0, 2**32, 2**33, 2**40, 2**63 - 8)] + [-1, -7, -(2**63), 2**32 - 1, 2**64 - 1]
+    drawn = [draw_noise(seed, (40, 10)) for seed in seeds]
+
+    for index, noise in enumerate(drawn):
+        assert noise.shape == (1, 40, 10)
+        assert noise.dtype == torch.float32
+        assert abs(float(noise.mean())) < 0.2
+        assert float(noise.std()) == pytest.approx(1, abs=0.15)
+        for other in drawn[:index]:
+            assert abs(float((noise * other).mean())) < 0.25, "the noise of two seeds is alike"
+
+
+def test_large_seeds_give_the_same_noise_for_ever() -> None:
+    # Recorded; users keep seeds.
+    expected = [0.12700358033180237, -0.62722247838974, 0.799038827419281]
+    assert draw_noise(2**32 + 7, (1, 3)).flatten().tolist() == pytest.approx(expected)
+
+
+def test_noise_does_not_depend_on_the_default_device() -> None:
+    with torch.device("meta"):
+        assert draw_noise(7, (2, 3)).device.type == "cpu"
+        assert draw_noise(2**40, (2, 3)).device.type == "cpu"
+
+
+def test_published_noise_is_drawn_in_the_dtype_of_the_model() -> None:
+    rounded = draw_published_noise(7, (5, 3), device="cpu", dtype=torch.bfloat16)
+
+    assert rounded.dtype == torch.bfloat16
+    assert torch.equal(rounded, draw_noise(7, (5, 3)).bfloat16())

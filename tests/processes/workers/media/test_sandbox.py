@@ -17,8 +17,11 @@ import pytest
 from PIL import Image
 
 from local_services.commands import wait_until
+from mmaudio_model.demo_video import render_demo_video
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError, ModelError
+from mmaudio_model.local_run import GenerationOptions, read_request
 from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.variants import get_variant
 from tests.processes.workers.media.conftest import OpenSandbox
 from tests.processes.workers.media.sandbox_processes import (
     AN_IMAGE,
@@ -46,6 +49,28 @@ def test_a_video_comes_back_as_frames_and_nothing_stays_behind(
     brightness = frames.sync.mean(axis=(1, 2, 3))
     assert (np.diff(brightness) > 0).all()
     assert list(scratch.iterdir()) == []
+
+
+def test_generate_reads_the_frames_that_a_worker_reads(tmp_path: Path, scratch: Path, sandbox: OpenSandbox) -> None:
+    tiny = get_variant("tiny_16k")
+    render_demo_video(tmp_path / "v.mp4", seconds=1.5)
+    pixels = np.random.default_rng(1).integers(0, 256, (90, 130, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "p.png")
+    options = GenerationOptions(prompt="", negative_prompt="", num_steps=2, cfg_strength=4.5, seed=1)
+    box, clip_size = sandbox(scratch), tiny.clip.frame_size
+
+    for video, image in ((tmp_path / "v.mp4", None), (None, tmp_path / "p.png")):
+        local = read_request(tiny, options, video=video, image=image, duration_s=1.0)
+        if video is not None:
+            sizes = {"clip_size": clip_size, "sync_size": tiny.sync.frame_size}
+            frames = box.read_frames(video, owner="job_1", start_s=0.0, duration_s=1.0, **sizes)
+            assert local.video is not None
+            assert np.array_equal(local.video.clip, frames.clip)
+            assert np.array_equal(local.video.sync, frames.sync)
+        else:
+            picture = box.read_image(tmp_path / "p.png", owner="job_1", clip_size=clip_size)
+            assert local.image is not None
+            assert np.array_equal(local.image.clip, picture.clip)
 
 
 def test_a_picture_comes_back_as_one_frame(tmp_path: Path, scratch: Path, sandbox: OpenSandbox) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pyloudnorm
 import pytest
 
-from mmaudio_model.media.loudness import TRUE_PEAK_CEILING_DBFS, normalise_loudness, true_peak
+from mmaudio_model.media.loudness import TRUE_PEAK_CEILING_DBFS, is_silent, normalise_loudness, true_peak
 from tests.unit.mmaudio_model.media.videos import sine
 
 RATE = 44_100
@@ -52,3 +52,30 @@ def test_a_sound_shorter_than_a_measuring_block_is_made_louder_as_well() -> None
     changed = normalise_loudness(short, RATE, -20.0)
 
     assert 5 < np.abs(changed.waveform).max() / np.abs(short).max() < 20
+
+
+def fading(peak: float) -> np.ndarray:
+    """Noise that fades by 40 dB: at a low level most of its blocks are below the standard's gate of -70 LUFS."""
+    noise = np.random.default_rng(3).standard_normal(6 * RATE) * np.geomspace(1, 0.01, 6 * RATE)
+    return (noise * peak / np.abs(noise).max()).astype(np.float32)
+
+
+@pytest.mark.parametrize("target_lufs", [-16.0, -40.0, -60.0])
+@pytest.mark.parametrize("peak", [0.9, 0.01, 0.003, 0.0005])
+def test_a_quiet_sound_gets_its_loudness_although_more_of_it_counts_after_the_gain(
+    peak: float, target_lufs: float
+) -> None:
+    changed = normalise_loudness(fading(peak), RATE, target_lufs)
+
+    measured = pyloudnorm.Meter(RATE).integrated_loudness(changed.waveform.astype(np.float64))
+    assert changed.limited or measured == pytest.approx(target_lufs, abs=0.2)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.5, -1.0])
+def test_a_constant_with_the_least_noise_is_silence_and_never_made_louder(constant: float) -> None:
+    noise = np.random.default_rng(0).uniform(-5e-5, 5e-5, RATE)
+    waveform = (constant + noise).astype(np.float32)
+
+    assert is_silent(waveform)
+    assert not is_silent(fading(0.0005))
+    assert np.array_equal(normalise_loudness(waveform, RATE, -16.0).waveform, waveform)

@@ -101,6 +101,20 @@ def test_takes_have_seeds_of_their_own_and_become_files_in_their_order(harness: 
     assert {"encode_s", "sample_s", "vocode_s", "device_wait_s", "mux_s", "upload_s"} <= set(output.timings)
 
 
+def test_takes_that_are_a_constant_are_named_in_a_warning(harness: AttemptHarness) -> None:
+    harness.engine.start()
+    # The sound of the fake model is (seed, number of steps), so the second take is one.
+    output = harness.job(seed=3, num_samples=2, num_steps=4).run()
+    alone = harness.job(seed=4, num_steps=4).run()
+    harness.engine.close()
+
+    def texts(warnings: list[dict[str, str]]) -> list[str]:
+        return [warning["message"] for warning in warnings if warning["code"] == "silent"]
+
+    assert texts(output.warnings) == ["Take 2 is silent; try another seed or prompt."]
+    assert texts(alone.warnings) == ["The sound is silent; try another seed or prompt."]
+
+
 @pytest.mark.timeout(30)
 def test_a_job_that_is_stopped_while_the_device_is_busy_with_others_ends_at_once(harness: AttemptHarness) -> None:
     # The engine was never started: it is as busy as can be.
