@@ -99,10 +99,10 @@ def _refusal(error: OSError, settings: Settings, address: str) -> Exception:
         )
     if error.errno in {errno.EACCES, errno.EPERM}:
         return SettingsError(
-            f"MMAUDIO_API_BIND is {settings.api_bind!r}; this user may not listen on port {settings.api_port}, give "
+            f"MMAUDIO_API_BIND is {settings.api_bind!r}; this user may not listen on port {settings.api_port}; give "
             "one from 1024 to 65535."
         )
     return SettingsError(
         f"MMAUDIO_API_BIND is {settings.api_bind!r}; {address} is not an address of this machine "
-        f"({error.strerror}), give one that is, such as 127.0.0.1:{settings.api_port}."
+        f"({error.strerror}); give one that is, such as 127.0.0.1:{settings.api_port}."
     )

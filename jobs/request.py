@@ -7,6 +7,7 @@ upload exists, whether the variant is available).
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -16,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationError,
     field_validator,
     model_validator,
 )
@@ -212,3 +214,24 @@ class JobRequest(BaseModel):
     def wants_mux(self) -> bool:
         """Whether to return the video with the generated audio."""
         return self.video is not None and self.mux is not False
+
+
+def inbox_request_problem(fields: dict[str, Any], variants: Sequence[str]) -> str | None:
+    """Return what is wrong with the request fields for the files of the inbox folder, or None.
+
+    Args:
+        variants: those on offer; empty: any.
+    """
+    for name in ("video", "image"):
+        if name in fields:
+            return f"{name} is the file itself; remove it"
+    try:
+        request = JobRequest.model_validate({**fields, "video": f"upl_{0:032x}"})
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        return (
+            f"{'.'.join(str(part) for part in first['loc']) or 'fields'}: {first['msg'].removeprefix('Value error, ')}"
+        )
+    if variants and request.variant not in {None, *variants}:
+        return f"the variant {request.variant!r} is not on offer; give one of {', '.join(variants)}"
+    return None

@@ -24,6 +24,10 @@ from jobs.variants import VARIANTS
 CONFIG_FILE = "mmaudio.toml"
 GIB = 1024**3
 MIB = 1024**2
+# Limits of what is accepted; larger values overflow dates and SQL columns.
+PIB = 1024**5
+DAY_S = 86_400
+CENTURY_S = 36_525 * DAY_S
 
 _CHOICES = {
     "log_level": ("DEBUG", "INFO", "WARNING", "ERROR"),
@@ -42,6 +46,8 @@ _CHECKS: dict[str, Callable[[str], object]] = {
     "sqs_queue_url": values_of.check_http_url,
     "storage_url": values_of.check_storage_url,
 }
+
+_FOLDERS = ("data_dir", "weights_dir", "scratch_dir", "feature_cache_dir", "inbox_dir")
 
 # Read from the environment as `a,b`, not as JSON.
 CommaList = Annotated[list[str], NoDecode]
@@ -129,6 +135,7 @@ class Settings(BaseSettings):
     model_memory_bytes: int = Field(
         0,
         ge=0,
+        le=PIB,
         description="Memory for loaded variants per device; beyond it the least recently used is unloaded. 0: 70 % of "
         "the device's memory.",
     )
@@ -148,65 +155,92 @@ class Settings(BaseSettings):
     feature_cache_dir: Path | None = Field(
         None, description="Folder that caches encoder outputs. Default: `features` in the data folder."
     )
-    feature_cache_bytes: int = Field(2 * GIB, ge=0, description="Largest size of the feature cache; 0 disables it.")
+    feature_cache_bytes: int = Field(
+        2 * GIB, ge=0, le=PIB, description="Largest size of the feature cache; 0 disables it."
+    )
     feature_ttl_s: int = Field(
         7 * 24 * 3600,
         ge=0,
+        le=CENTURY_S,
         description="How long unused features stay in the object store (up to twice as long); 0 disables sharing.",
     )
-    cpu_threads: int = Field(0, ge=0, description="Threads per CPU device. 0: all cores, divided by the CPU devices.")
+    cpu_threads: int = Field(
+        0, ge=0, le=4096, description="Threads per CPU device. 0: all cores, divided by the CPU devices."
+    )
     engine_watchdog_s: float = Field(
-        600, ge=0, description="Kill a worker whose engine makes no progress for this long while busy; 0 disables."
+        600,
+        ge=0,
+        le=DAY_S,
+        description="Kill a worker whose engine makes no progress for this long while busy; 0 disables.",
     )
     worker_memory_bytes: int = Field(
-        0, ge=0, description="Drain and restart a worker process that uses more main memory than this; 0 disables."
+        0,
+        ge=0,
+        le=PIB,
+        description="Drain and restart a worker process that uses more main memory than this; 0 disables.",
     )
     drain_grace_s: float = Field(
-        60, ge=0, description="How long a stopping worker may finish its running jobs before it returns them."
+        60, ge=0, le=DAY_S, description="How long a stopping worker may finish its running jobs before it returns them."
     )
     consumer_stall_s: float = Field(
-        20, gt=0, description="Restart a worker process that takes no message for this long while it has a free slot."
+        20,
+        gt=0,
+        le=DAY_S,
+        description="Restart a worker process that takes no message for this long while it has a free slot.",
     )
     scratch_dir: Path | None = Field(
         None, description="Folder for temporary files of running jobs. Default: the system's."
     )
 
-    max_upload_bytes: int = Field(2 * GIB, ge=1, description="Largest upload.")
-    max_pixels: int = Field(4096 * 2304, ge=1, description="Largest video frame or image, in pixels.")
-    max_source_duration_s: float = Field(3600, gt=0, description="Longest source video.")
-    decode_timeout_s: float = Field(120, gt=0, description="Time limit for decoding one video.")
-    decode_memory_bytes: int = Field(2 * GIB, ge=256 * MIB, description="Memory limit of the decoding process.")
+    max_upload_bytes: int = Field(2 * GIB, ge=1, le=PIB, description="Largest upload.")
+    max_pixels: int = Field(4096 * 2304, ge=1, le=2**31 - 1, description="Largest video frame or image, in pixels.")
+    max_source_duration_s: float = Field(3600, gt=0, le=DAY_S, description="Longest source video.")
+    decode_timeout_s: float = Field(120, gt=0, le=DAY_S, description="Time limit for decoding one video.")
+    decode_memory_bytes: int = Field(2 * GIB, ge=256 * MIB, le=PIB, description="Memory limit of the decoding process.")
     max_queued_per_tenant: int = Field(
-        100_000, ge=1, description="Queued jobs that one tenant may have; beyond it requests are refused with 429."
+        100_000,
+        ge=1,
+        le=10**9,
+        description="Queued jobs that one tenant may have; beyond it requests are refused with 429.",
     )
 
     lease_s: float = Field(
-        12, gt=0, description="Return a worker's jobs to the queue when its last heartbeat is older than this."
+        12,
+        gt=0,
+        le=DAY_S,
+        description="Return a worker's jobs to the queue when its last heartbeat is older than this.",
     )
-    heartbeat_s: float = Field(4, gt=0, description="Interval at which a worker renews its leases.")
+    heartbeat_s: float = Field(4, gt=0, le=DAY_S, description="Interval at which a worker renews its leases.")
     maintenance_interval_s: float = Field(
-        1, gt=0, description="Interval at which the control worker rescues and dispatches jobs."
+        1, gt=0, le=DAY_S, description="Interval at which the control worker rescues and dispatches jobs."
     )
     overdue_grace_s: float = Field(
         30,
         gt=0,
+        le=DAY_S,
         description="How long after its run timeout or cancellation a job may run before it is ended forcibly.",
     )
     priority_aging_s: float = Field(
         600,
         gt=0,
+        le=30 * DAY_S,
         description="Every fourth pick takes a job queued for longer than this, whatever its priority.",
     )
     max_running_per_tenant: int = Field(
         0,
         ge=0,
+        le=10**9,
         description="Jobs that one tenant may run at once; 0 disables. `mmaudio queue limit` changes one tenant's.",
     )
     max_attempts: int = Field(3, ge=1, le=20, description="Attempts at a job before it fails.")
-    default_run_timeout_s: int = Field(3600, ge=1, description="Time limit of an attempt when the request sets none.")
-    upload_ttl_s: int = Field(24 * 3600, ge=60, description="How long an upload is kept.")
-    artifact_ttl_s: int = Field(7 * 24 * 3600, ge=60, description="How long artifacts are kept.")
-    signed_url_ttl_s: int = Field(3600, ge=60, description="How long signed upload and download URLs are valid.")
+    default_run_timeout_s: int = Field(
+        3600, ge=1, le=30 * DAY_S, description="Time limit of an attempt when the request sets none."
+    )
+    upload_ttl_s: int = Field(24 * 3600, ge=60, le=CENTURY_S, description="How long an upload is kept.")
+    artifact_ttl_s: int = Field(7 * 24 * 3600, ge=60, le=CENTURY_S, description="How long artifacts are kept.")
+    signed_url_ttl_s: int = Field(
+        3600, ge=60, le=7 * DAY_S, description="How long signed upload and download URLs are valid."
+    )
     s3_events_token: SecretStr = Field(
         SecretStr(""), description="Token required to post bucket events to `/v1/s3-events`. Empty: none are accepted."
     )
@@ -224,10 +258,13 @@ class Settings(BaseSettings):
         SecretStr(""), description="`redis://` URL of the server that has the list. Default: the broker."
     )
     trigger_jobs_per_hour: int = Field(
-        20_000, ge=0, description="Jobs that a trigger may create per hour before it is paused; 0 disables."
+        20_000, ge=0, le=10**9, description="Jobs that a trigger may create per hour before it is paused; 0 disables."
     )
     trigger_event_retention_s: int = Field(
-        30 * 86_400, ge=86_400, description="How long handled bucket events are remembered to recognise duplicates."
+        30 * 86_400,
+        ge=86_400,
+        le=CENTURY_S,
+        description="How long handled bucket events are remembered to recognise duplicates.",
     )
     inbox: bool | None = Field(
         None, description="Create jobs from files put into a folder. Default: true when the storage is a folder."
@@ -238,7 +275,7 @@ class Settings(BaseSettings):
         description='Request fields of the jobs made from that folder, as JSON: `{"prompt": "rain", "num_steps": 25}`.',
     )
     inbox_quiet_s: float = Field(
-        3, ge=0.1, description="How long a file in that folder must be unchanged before it is taken."
+        3, ge=0.1, le=DAY_S, description="How long a file in that folder must be unchanged before it is taken."
     )
     log_level: str = Field("INFO", description="Level of the log: `DEBUG`, `INFO`, `WARNING` or `ERROR`.")
     access_log: bool = Field(False, description="Log method, path, status and duration of every HTTP request.")
@@ -259,17 +296,30 @@ class Settings(BaseSettings):
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    @field_validator("data_dir", "weights_dir", "scratch_dir", "feature_cache_dir", "inbox_dir")
+    @field_validator(*_FOLDERS, mode="before")
+    @classmethod
+    def _empty_is_default(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str) and not value.strip():
+            return cls.model_fields[str(info.field_name)].default
+        return value
+
+    @field_validator(*_FOLDERS)
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
-        return value.expanduser().absolute() if value is not None else None
+        if value is None:
+            return None
+        try:
+            str(value).encode()
+        except UnicodeEncodeError as exc:
+            raise ValueError("give a path that is valid UTF-8") from exc
+        return value.expanduser().absolute()
 
     @field_validator(*_CHOICES)
     @classmethod
     def _known_choice(cls, value: str, info: ValidationInfo) -> str:
         allowed = {choice.lower(): choice for choice in _CHOICES[str(info.field_name)]}
         if value.lower() not in allowed:
-            raise ValueError(f"give {', '.join(choice or '(empty)' for choice in allowed.values())}")
+            raise ValueError(f"give one of {', '.join(choice or '(empty)' for choice in allowed.values())}")
         return allowed[value.lower()]
 
     @field_validator(*_CHECKS)
@@ -290,14 +340,14 @@ class Settings(BaseSettings):
     @classmethod
     def _known_variants(cls, value: list[str]) -> list[str]:
         if not set(value) <= set(VARIANTS):
-            raise ValueError(f"give names of {', '.join(VARIANTS)}")
+            raise ValueError(f"give names from {', '.join(VARIANTS)}")
         return value
 
     @model_validator(mode="before")
     @classmethod
     def _embedded_defaults(cls, values: dict[str, object]) -> dict[str, object]:
         values = dict(values)
-        data = Path(str(values.get("data_dir") or "./data")).expanduser().absolute()
+        data = Path(str(values.get("data_dir") or "").strip() or "./data").expanduser().absolute()
         if not values.get("database_url"):
             values["database_url"] = f"sqlite:///{data / 'mmaudio.db'}"
         if not values.get("storage_url"):
@@ -324,6 +374,17 @@ class Settings(BaseSettings):
                     f"MMAUDIO_PRELOAD names {name!r}; give names of MMAUDIO_VARIANTS, which has "
                     f"{', '.join(self.variants)}."
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _inbox_request_is_valid(self) -> Self:
+        if self.inbox_request:
+            # Imported only here: no other command needs it to read its settings.
+            from jobs.request import inbox_request_problem
+
+            problem = inbox_request_problem(self.inbox_request, self.variants)
+            if problem is not None:
+                raise ValueError(f"MMAUDIO_INBOX_REQUEST is not a valid request: {problem}.")
         return self
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import annotated_types
@@ -30,7 +31,13 @@ RENAMED = {
 # Kubernetes sets these for every service of the namespace: MMAUDIO_API_SERVICE_HOST, MMAUDIO_API_PORT_8000_TCP, ...
 _KUBERNETES = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _LONGEST_VALUE = 120
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+_KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    bool | None: "true or false",
+    dict[str, Any]: 'a JSON object such as {"prompt": "rain"}',
+}
 
 
 class SettingsError(ValueError):
@@ -54,14 +61,16 @@ def explain(error: ErrorDetails, fields: Mapping[str, FieldInfo], label: Callabl
     if error["type"] == "extra_forbidden":
         return f"{label(name)} is not a setting{did_you_mean(name, fields)}; `mmaudio settings` lists all."
     field = fields[name]
+    if isinstance(error["input"], str | Path) and not _is_text(str(error["input"])):
+        return f"{label(name)} is not valid UTF-8; give text."
     return f"{label(name)} is {shown(field, error['input'])}; {_allowed(error, field)}."
 
 
 def shown(field: FieldInfo, value: object) -> str:
     """Return a value as a message may repeat it: short, and without secrets."""
     if field.annotation is SecretStr:
-        return "a value of the wrong type"
-    text = repr(mask_url(value) if isinstance(value, str) else value)
+        return "a value that is not shown here"
+    text = repr(mask_url(str(value)) if isinstance(value, str | Path) else value)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
@@ -93,6 +102,11 @@ def unknown_variables(names: Iterable[str], known: Iterable[str]) -> dict[str, s
     }
 
 
+def _is_text(value: str) -> bool:
+    """Return whether a value of the environment was UTF-8; Python replaces other bytes by lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def _reason(error: ErrorDetails) -> str:
     """Return the message of a validator of ours, without what pydantic puts before it."""
     cause = error.get("ctx", {}).get("error")
@@ -104,18 +118,19 @@ def _allowed(error: ErrorDetails, field: FieldInfo) -> str:
         return _reason(error)
     if error["type"] == "literal_error":
         return f"give {' or '.join(map(repr, get_args(field.annotation)))}"
-    kind = next((text for type_, text in _KINDS.items() if field.annotation is type_), None)
+    kind = next((text for type_, text in _KINDS.items() if field.annotation == type_), None)
     if kind is None:
         return error["msg"][:1].lower() + error["msg"][1:]
-    return f"give {kind}{_range(field.metadata)}"
+    return f"give {kind}{allowed_range(field.metadata)}"
 
 
-def _range(metadata: list[Any]) -> str:
+def allowed_range(metadata: list[Any]) -> str:
+    """Return the limits of a number as words after a space; nothing where there are none."""
     low = next((m.ge for m in metadata if isinstance(m, annotated_types.Ge)), None)
     above = next((m.gt for m in metadata if isinstance(m, annotated_types.Gt)), None)
     high = next((m.le for m in metadata if isinstance(m, annotated_types.Le)), None)
     if low is not None and high is not None:
         return f" from {low} to {high}"
-    if low is not None:
-        return f" of at least {low}"
-    return f" greater than {above}" if above is not None else ""
+    if above is not None and high is not None:
+        return f" greater than {above}, at most {high}"
+    return ""

@@ -42,10 +42,10 @@ def check_folders(settings: Settings, role: Role) -> None:
                 pass
         except OSError as exc:
             if exc.errno in _LASTING:
-                reason = "is not a folder" if exc.errno in {errno.EEXIST, errno.ENOTDIR} else "cannot be written"
+                is_file = exc.errno in {errno.EEXIST, errno.ENOTDIR}
+                reason = "is not a folder" if is_file else f"cannot be written ({exc.strerror})"
                 raise SettingsError(
-                    f"{variable(name)} names {folder}, which {reason} ({exc.strerror}); give a folder that "
-                    "this user can write."
+                    f"{variable(name)} names {folder}, which {reason}; give a folder that this user can write."
                 ) from exc
 
 

@@ -211,11 +211,15 @@ def _reserve(paths: list[Path]) -> bool:
 
 
 def _read_video(path: Path, variant: Variant, duration_s: float, exact: bool) -> VideoFrames:
-    sizes = {"clip_size": variant.clip.frame_size, "sync_size": variant.sync.frame_size}
+    clip_size, sync_size = variant.clip.frame_size, variant.sync.frame_size
     with path.open("rb") as file:
         if exact:
-            return read_video_frames_exactly(file, duration_s=duration_s, **sizes, limits=LIMITS).video
-        return read_video_frames(file, start_s=0.0, duration_s=duration_s, **sizes, limits=LIMITS)
+            return read_video_frames_exactly(
+                file, duration_s=duration_s, clip_size=clip_size, sync_size=sync_size, limits=LIMITS
+            ).video
+        return read_video_frames(
+            file, start_s=0.0, duration_s=duration_s, clip_size=clip_size, sync_size=sync_size, limits=LIMITS
+        )
 
 
 def _read_image(path: Path, variant: Variant, exact: bool) -> ImageFrame:

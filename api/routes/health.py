@@ -40,7 +40,8 @@ def readyz() -> Response:
         try:
             check()
         except (SQLAlchemyError, StorageError, BrokerUnavailableError) as exc:
-            log.warning("readiness: %s: %s", name, exc)
+            if ctx.log_limit.allows(f"readiness of the {name}"):
+                log.warning("not ready: the %s does not answer (said once a minute): %s", name, exc)
             down.add(name)
     view = ReadyView(
         status="down" if down else "ready", checks={name: "down" if name in down else "ok" for name in checks}

@@ -21,7 +21,7 @@ from jobs.settings import BrokerUnknownError
 from jobs.storage.errors import StorageError
 from jobs.storage.factory import open_store
 
-GRACE_S = 3600.0
+GRACE_S = 3600
 
 Check = Callable[[], Iterator[Finding]]
 
@@ -32,9 +32,10 @@ Check = Callable[[], Iterator[Finding]]
     "--grace",
     "grace_s",
     metavar="SECONDS",
+    type=float,
     default=GRACE_S,
     show_default=True,
-    help="Skip objects younger than this; their row may not be committed yet.",
+    help="Skip objects younger than this; their rows may not be committed yet.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document per line.")
 def doctor(fix: bool, grace_s: float, as_json: bool) -> None:

@@ -54,8 +54,8 @@ def show() -> None:
             click.echo(f"tenant {quota.tenant}: weight {quota.weight:g}, running limit {limit}")
 
 
-@queue.command()
-@click.argument("variant", type=click.Choice(sorted(VARIANTS)))
+@queue.command(short_help="Start no more jobs of a variant.")
+@click.argument("variant", metavar="VARIANT", type=click.Choice(list(VARIANTS)))
 def pause(variant: str) -> None:
     """Start no more jobs of VARIANT; running jobs continue, submitted jobs stay queued."""
     with _transaction() as tx:
@@ -63,8 +63,8 @@ def pause(variant: str) -> None:
     click.echo(f"Paused {variant}; `mmaudio queue resume {variant}` resumes it.")
 
 
-@queue.command()
-@click.argument("variant", type=click.Choice(sorted(VARIANTS)))
+@queue.command(short_help="Start jobs of a variant again.")
+@click.argument("variant", metavar="VARIANT", type=click.Choice(list(VARIANTS)))
 def resume(variant: str) -> None:
     """Start jobs of VARIANT again, within MMAUDIO_MAINTENANCE_INTERVAL_S."""
     with _transaction() as tx:

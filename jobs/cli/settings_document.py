@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from jobs.settings import CONFIG_FILE, Settings
-from jobs.settings_errors import variable
+from jobs.settings_errors import allowed_range, variable
 
 # The first setting of each section.
 SECTIONS = {
@@ -29,7 +29,7 @@ HEAD = f"""# Settings
 A setting is an environment variable, or its name in lower case without `MMAUDIO_` in `{CONFIG_FILE}` in the current
 folder. The variable wins over the file, and a command-line option over both. Durations are in seconds, sizes in bytes;
 lists are separated by commas. `mmaudio settings` shows the current values. A value that is not allowed ends every
-command with one sentence and exit status 2.
+command that reads the settings with one sentence and exit status 2.
 """
 
 
@@ -42,13 +42,15 @@ def _lines() -> Iterator[str]:
     for name, field in Settings.model_fields.items():
         if name in SECTIONS:
             yield f"\n## {SECTIONS[name]}\n\n| Variable | Default | Purpose |\n|---|---|---|\n"
-        description = (field.description or "").replace("|", "\\|")
+        allowed = f" Allowed:{limits}." if (limits := allowed_range(field.metadata)) else ""
+        description = (field.description or "").replace("|", "\\|") + allowed
         yield f"| `{variable(name)}` | {_default(field)} | {description} |\n"
 
 
 def _default(field: FieldInfo) -> str:
     """Return the default as the table shows it; nothing where the purpose says what an empty value means."""
     value = field.default
-    if value is PydanticUndefined or value is None or isinstance(value, SecretStr) or value == "":
+    explained = "Default:" in (field.description or "")
+    if explained or value is PydanticUndefined or value is None or isinstance(value, SecretStr) or value == "":
         return ""
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"

@@ -72,7 +72,7 @@ def _device(name: str, threads: int, gpus: list[str]) -> Device:
         if index >= len(gpus):
             found = ", ".join(f"cuda:{n}" for n in range(len(gpus))) or "none"
             raise DeviceError(
-                f"this machine has no {name} (CUDA devices: {found}), give devices that it has, auto or cpu:0."
+                f"this machine has no {name} (CUDA devices: {found}); give devices that it has, auto or cpu:0."
             )
         # By UUID: an index may mean another device, as CUDA and the driver may order them differently.
         return Device(name, "cuda:0", {"CUDA_VISIBLE_DEVICES": gpus[index], "CUDA_DEVICE_ORDER": "PCI_BUS_ID"})

@@ -51,7 +51,9 @@ class LocalApi:
         starting = [worker for worker in workers if worker["state"] == "starting"]
         if not starting:
             return "the API is ready; waiting for a worker to start"
-        loading = ", ".join(f"{self._preload or worker['variants'][0]} on {worker['device']}" for worker in starting)
+        loading = ", ".join(
+            f"{self._preload or ', '.join(worker['variants'][:1])} on {worker['device']}" for worker in starting
+        )
         return f"the API is ready; loading {loading}"
 
     def running_job_count(self) -> int | None:

@@ -6,6 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import annotated_types
 import pytest
 
 from jobs.secret_key import load_secret_key
@@ -69,21 +70,44 @@ def test_lists_are_separated_by_commas_and_the_file_is_read(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("LEASE_S", "abc", "MMAUDIO_LEASE_S is 'abc'; give a number greater than 0."),
-        ("LEASE_S", "nan", "MMAUDIO_LEASE_S is 'nan'; give a number greater than 0."),
-        ("LEASE_S", "inf", "MMAUDIO_LEASE_S is 'inf'; give a number greater than 0."),
+        ("LEASE_S", "abc", "MMAUDIO_LEASE_S is 'abc'; give a number greater than 0, at most 86400."),
+        ("LEASE_S", "nan", "MMAUDIO_LEASE_S is 'nan'; give a number greater than 0, at most 86400."),
+        ("LEASE_S", "inf", "MMAUDIO_LEASE_S is 'inf'; give a number greater than 0, at most 86400."),
+        ("LEASE_S", "1e300", "MMAUDIO_LEASE_S is '1e300'; give a number greater than 0, at most 86400."),
+        (
+            "ARTIFACT_TTL_S",
+            "9" * 14,
+            "MMAUDIO_ARTIFACT_TTL_S is '99999999999999'; give a whole number from 60",
+        ),
         ("LEASE_S", "5", "MMAUDIO_LEASE_S is 5; give at least twice MMAUDIO_HEARTBEAT_S (4), or"),
-        ("SIGNED_URL_TTL_S", "1", "MMAUDIO_SIGNED_URL_TTL_S is '1'; give a whole number of at least 60."),
+        ("SIGNED_URL_TTL_S", "1", "MMAUDIO_SIGNED_URL_TTL_S is '1'; give a whole number from 60 to 604800."),
         ("WORKER_SLOTS", "0", "MMAUDIO_WORKER_SLOTS is '0'; give a whole number from 1 to 64."),
         ("MAX_ATTEMPTS", "", "MMAUDIO_MAX_ATTEMPTS is ''; give a whole number from 1 to 20."),
         ("TRUST_NETWORK", "maybe", "MMAUDIO_TRUST_NETWORK is 'maybe'; give true or false."),
-        ("PRECISION", "fp8", "MMAUDIO_PRECISION is 'fp8'; give auto, fp32, bf16, fp16."),
-        ("LOG_LEVEL", "LOUD", "MMAUDIO_LOG_LEVEL is 'LOUD'; give DEBUG, INFO, WARNING, ERROR."),
-        ("S3_ENCRYPTION", "rot13", "MMAUDIO_S3_ENCRYPTION is 'rot13'; give (empty), AES256, aws:kms."),
+        ("PRECISION", "fp8", "MMAUDIO_PRECISION is 'fp8'; give one of auto, fp32, bf16, fp16."),
+        ("LOG_LEVEL", "LOUD", "MMAUDIO_LOG_LEVEL is 'LOUD'; give one of DEBUG, INFO, WARNING, ERROR."),
+        ("S3_ENCRYPTION", "rot13", "MMAUDIO_S3_ENCRYPTION is 'rot13'; give one of (empty), AES256, aws:kms."),
         ("S3_RETRY_MODE", "never", "MMAUDIO_S3_RETRY_MODE is 'never'; give 'standard' or 'adaptive'."),
         ("INBOX_REQUEST", "rain", "MMAUDIO_INBOX_REQUEST is not JSON; give an object"),
-        ("VARIANTS", "tiny_16k,tiny_8k", "MMAUDIO_VARIANTS is 'tiny_16k,tiny_8k'; give names of tiny_16k, small_16k,"),
-        ("PRELOAD", "tiny_8k", "MMAUDIO_PRELOAD is 'tiny_8k'; give names of tiny_16k,"),
+        ("INBOX_REQUEST", "[]", "MMAUDIO_INBOX_REQUEST is []; give a JSON object such as"),
+        ("INBOX_REQUEST", '{"promt": "x"}', "MMAUDIO_INBOX_REQUEST is not a valid request: promt: Extra inputs"),
+        ("INBOX_REQUEST", '{"num_steps": 1e9}', "MMAUDIO_INBOX_REQUEST is not a valid request: num_steps: "),
+        ("INBOX_REQUEST", '{"cfg_strength": NaN}', "MMAUDIO_INBOX_REQUEST is not a valid request: cfg_strength: "),
+        ("INBOX_REQUEST", '{"video": "x"}', "MMAUDIO_INBOX_REQUEST is not a valid request: video is the file itself"),
+        ("INBOX", "maybe", "MMAUDIO_INBOX is 'maybe'; give true or false."),
+        (
+            "S3_EVENTS_REDIS_URL",
+            "secret",
+            "MMAUDIO_S3_EVENTS_REDIS_URL is a value that is not shown here; give redis://",
+        ),
+        ("LOG_LEVEL", "\udcff", "MMAUDIO_LOG_LEVEL is not valid UTF-8; give text."),
+        ("DATA_DIR", "/tmp/\udcff\udcfe", "MMAUDIO_DATA_DIR is not valid UTF-8; give text."),
+        (
+            "VARIANTS",
+            "tiny_16k,tiny_8k",
+            "MMAUDIO_VARIANTS is 'tiny_16k,tiny_8k'; give names from tiny_16k,",
+        ),
+        ("PRELOAD", "tiny_8k", "MMAUDIO_PRELOAD is 'tiny_8k'; give names from tiny_16k,"),
         ("API_BIND", "8102", "MMAUDIO_API_BIND is '8102'; give address:port, such as 127.0.0.1:8102."),
         ("API_BIND", "localhost:99999", "MMAUDIO_API_BIND is 'localhost:99999'; give a port from 1 to 65535."),
         ("API_BIND", "::1:8000", "MMAUDIO_API_BIND is '::1:8000'; give address:port, such as 127.0.0.1:8000 or [::1]"),
@@ -104,6 +128,30 @@ def test_a_value_that_is_not_allowed_is_refused_with_what_is(
 ) -> None:
     monkeypatch.setenv(f"MMAUDIO_{name}", value)
     assert refusal().startswith(said)
+
+
+def test_the_variant_of_the_inbox_must_be_on_offer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMAUDIO_VARIANTS", "tiny_16k")
+    monkeypatch.setenv("MMAUDIO_INBOX_REQUEST", '{"variant": "small_16k"}')
+
+    assert "the variant 'small_16k' is not on offer; give one of tiny_16k" in refusal()
+
+
+def test_every_number_has_an_upper_bound() -> None:
+    numbers = {name: field for name, field in Settings.model_fields.items() if field.annotation in {int, float}}
+
+    assert len(numbers) > 30
+    for name, field in numbers.items():
+        assert any(isinstance(limit, annotated_types.Le) for limit in field.metadata), name
+
+
+@pytest.mark.parametrize("name", ["DATA_DIR", "WEIGHTS_DIR", "SCRATCH_DIR", "FEATURE_CACHE_DIR", "INBOX_DIR"])
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_folder_is_the_default(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    expected = load_settings()
+    monkeypatch.setenv(f"MMAUDIO_{name}", value)
+
+    assert load_settings() == expected
 
 
 def test_preload_must_be_among_the_variants(monkeypatch: pytest.MonkeyPatch) -> None:

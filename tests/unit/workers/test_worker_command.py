@@ -23,7 +23,7 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--variants", "no_such_one"], "--variants is 'no_such_one'; give names of tiny_16k, small_16k"),
+        (["--variants", "no_such_one"], "--variants is 'no_such_one'; give names from tiny_16k, small_16k"),
         (
             ["--variants", "tiny_16k", "--preload", "small_16k"],
             "MMAUDIO_PRELOAD names 'small_16k'; give names of MMAUDIO_VARIANTS, which has tiny_16k.",

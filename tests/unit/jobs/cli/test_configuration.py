@@ -33,7 +33,7 @@ def run(arguments: list[str]) -> tuple[int, str]:
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_a_value_that_is_not_allowed_ends_the_command(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMAUDIO_LEASE_S", "abc")
-    assert run(arguments) == (2, "Error: MMAUDIO_LEASE_S is 'abc'; give a number greater than 0.\n")
+    assert run(arguments) == (2, "Error: MMAUDIO_LEASE_S is 'abc'; give a number greater than 0, at most 86400.\n")
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
@@ -61,9 +61,9 @@ def test_a_broken_file_ends_the_command(arguments: list[str], tmp_path: Path) ->
         (["api", "--bind", "8102"], "--bind is '8102'; give address:port, such as 127.0.0.1:8102."),
         (["up", "--devices", "foo"], "--devices is 'foo'; give auto, or a list such as"),
         (["worker", "--devices", "foo"], "--devices is 'foo'; give auto, or a list such as"),
-        (["up", "--variants", "foo"], "--variants is 'foo'; give names of tiny_16k,"),
-        (["worker", "--preload", "foo"], "--preload is 'foo'; give names of tiny_16k,"),
-        (["up", "--data-dir", "file"], "MMAUDIO_DATA_DIR names {folder}/file, which is not a folder (File exists);"),
+        (["up", "--variants", "foo"], "--variants is 'foo'; give names from tiny_16k,"),
+        (["worker", "--preload", "foo"], "--preload is 'foo'; give names from tiny_16k,"),
+        (["up", "--data-dir", "file"], "MMAUDIO_DATA_DIR names {folder}/file, which is not a folder;"),
         (["api", "--data-dir", "file/data"], "No broker"),
         (["up", "--bind", "0.0.0.0:8000"], "MMAUDIO_API_BIND is '0.0.0.0:8000', which other machines can reach,"),
         (["up", "--devices", "cuda:0"], "MMAUDIO_DEVICES is 'cuda:0'; this machine has no cuda:0 (CUDA devices: none)"),
