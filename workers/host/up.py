@@ -12,6 +12,7 @@ from pathlib import Path
 
 from jobs.listen_address import refuse_open_network, reserved_port
 from jobs.settings import Settings
+from jobs.settings_values import mask_url
 from jobs.writable_folders import check_folders
 from workers.host.local_api import LocalApi, base_url
 from workers.host.preflight import check_weights, chosen_devices
@@ -97,6 +98,7 @@ class _Startup:
 
     def _start_broker(self) -> None:
         if self._settings.broker_url:
+            self._check_broker()
             return
         self._tell("starting the embedded Valkey")
         valkey = prepare_valkey(self._settings.data_dir)
@@ -104,6 +106,22 @@ class _Startup:
         self._supervisor.start(valkey.spec)
         self._wait_for_broker(valkey)
         write_private(self._settings.broker_url_file, valkey.url)
+
+    def _check_broker(self) -> None:
+        # Imported only here, as in `_wait_for_broker`.
+        from jobs.queue import Broker, BrokerUnavailableError
+
+        url = self._settings.broker_url
+        broker = Broker(url)
+        try:
+            broker.check()
+        except BrokerUnavailableError as exc:
+            raise UpRefusedError(
+                f"MMAUDIO_BROKER_URL is {mask_url(url)!r}, which does not answer ({str(exc.__cause__).rstrip('.')}); "
+                "start that server, or unset the variable to use the embedded Valkey."
+            ) from exc
+        finally:
+            broker.close()
 
     def _wait_for_broker(self, valkey: EmbeddedValkey) -> None:
         """Wait until the server answers; it may first read a long append-only file."""
