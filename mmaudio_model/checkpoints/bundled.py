@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mmaudio_model.checkpoints.folder import check_folder
 from mmaudio_model.checkpoints.layout import SUFFIX as SUFFIX  # part of the format that is read and written below
 from mmaudio_model.checkpoints.layout import bundled_path
-from mmaudio_model.checkpoints.verify import require_content
+from mmaudio_model.checkpoints.verify import FileState, inspect_file, require_content
 from mmaudio_model.errors import WeightsMismatchError, WeightsMissingError
 from mmaudio_model.variants import Variant
 
@@ -40,13 +40,20 @@ def bundled_file(variant: Variant, part: str, weights_dir: Path | None) -> Path:
             continue
         path = folder / bundled_path(variant, part)
         if path.is_file() or path.is_symlink():
-            how = "Install the package again." if folder == SHIPPED else "Copy the file again, or train it again."
-            require_content(path, remedy=how)
+            require_content(path, remedy=_remedy(path, shipped=folder == SHIPPED))
             return path
     raise WeightsMissingError(
         f"There is no {part} of {variant.name} in {weights_dir or 'a weights folder (none is set)'}, and none is "
         "bundled. Train it (mmaudio train world) or install the package again."
     )
+
+
+def _remedy(path: Path, *, shipped: bool) -> str:
+    if shipped:
+        return "Install the package again."
+    if inspect_file(path).state is FileState.POINTER:
+        return "Run `git lfs pull`, or copy the file again."
+    return "Copy the file again, or train it again."
 
 
 def trained_file(variant: Variant, part: str, weights_dir: Path) -> Path:

@@ -75,7 +75,8 @@ def _rejection(folder: Path, variant: Variant | None) -> str:
         )
         return " ".join(sentences)
     examples = [folder_paths(each)[0] for each in wanted]
-    sentences.append(f"Expected {' or '.join(dict.fromkeys((examples[0], examples[-1])))}, or another part.")
+    of = "the variant" if variant is not None else "a variant"
+    sentences.append(f"Expected {' or '.join(dict.fromkeys((examples[0], examples[-1])))}, or another part of {of}.")
     if meant is not None:
         sentences.append(f"Did you mean {meant}?")
     elif others := [each.name for each in VARIANTS.values() if each not in wanted and holds_part(each, folder)]:

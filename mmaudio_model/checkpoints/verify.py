@@ -1,4 +1,4 @@
-"""The state of a weights file: obviously broken by its first bytes, or not the published one by its checksum.
+"""The state of a weights file: broken by its first bytes, incomplete, or not the published one by its checksum.
 
 Loading looks at the first bytes only: hashing 8 GB takes seconds.
 """
@@ -15,6 +15,8 @@ from mmaudio_model.errors import WeightsBrokenError
 
 LFS_HEAD = b"version https://git-lfs"
 LARGEST_POINTER_BYTES = 1024
+OWN_ALGORITHM = "sha256"
+"""Algorithm of the digests of files without a published checksum."""
 
 
 class FileState(StrEnum):
@@ -29,12 +31,14 @@ class FileState(StrEnum):
     DANGLING = "dangling"
     """A symbolic link to a file that does not exist."""
     UNREADABLE = "unreadable"
+    DAMAGED = "damaged"
+    """Not a complete safetensors file; found for parts without a published checksum."""
     MISSING = "missing"
 
     @property
     def is_broken(self) -> bool:
         """Whether a file exists that cannot be the published one; a checksum may still differ on purpose."""
-        return self in {FileState.POINTER, FileState.EMPTY, FileState.DANGLING, FileState.UNREADABLE}
+        return self not in {FileState.OK, FileState.MISMATCH, FileState.MISSING}
 
     @property
     def meaning(self) -> str:
@@ -48,6 +52,7 @@ _MEANINGS = {
     FileState.EMPTY: "the file is empty",
     FileState.DANGLING: "a link to a file that does not exist",
     FileState.UNREADABLE: "the file cannot be read",
+    FileState.DAMAGED: "not a complete safetensors file",
     FileState.MISSING: "there is no such file",
 }
 
@@ -59,7 +64,8 @@ class Finding:
     Attributes:
         path: where the file was found; None if it is missing.
         size_bytes: None if it is missing or cannot be read.
-        digest: found by the published algorithm, hexadecimal; None if the file was not hashed.
+        digest: found by the published algorithm, or `OWN_ALGORITHM` for a part without a published checksum;
+            hexadecimal; None if the file was not hashed.
     """
 
     state: FileState
@@ -96,11 +102,36 @@ def verify_file(file: PublishedFile, path: Path | None) -> Finding:
     assert found.path is not None
     algorithm, expected = file.checksum
     try:
-        with found.path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+        digest = _digest(found.path, algorithm)
     except OSError:
         return Finding(FileState.UNREADABLE, path, found.size_bytes)
     return Finding(FileState.OK if digest == expected else FileState.MISMATCH, path, found.size_bytes, digest)
+
+
+def verify_part(path: Path | None) -> Finding:
+    """Read a part of a bundled variant to its end, and check that it is a complete safetensors file.
+
+    No checksum of these parts is published: training writes them too.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    found = inspect_file(path)
+    if found.state is not FileState.OK:
+        return found
+    assert found.path is not None
+    try:
+        digest = _digest(found.path, OWN_ALGORITHM)
+        with safe_open(found.path, framework="numpy"):  # compares the size of the file with its header
+            return Finding(FileState.OK, path, found.size_bytes, digest)
+    except SafetensorError:
+        return Finding(FileState.DAMAGED, path, found.size_bytes)
+    except OSError:
+        return Finding(FileState.UNREADABLE, path, found.size_bytes)
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def require_content(path: Path, *, remedy: str) -> None:

@@ -179,7 +179,7 @@ def _check_arguments(output: Path, options: dict[str, Any]) -> None:
     video, image, dump = options["video"], options["image"], options["dump_intermediates"]
     if video is not None and image is not None:
         raise click.UsageError("Give --video or --image, not both.")
-    if video is None and image is None and options["prompt"] is None:
+    if video is None and image is None and not (options["prompt"] or "").strip():
         raise click.UsageError("Give --video, --image or --prompt.")
     if options["overwrite"] and video is not None and not options["skip_video_composite"]:
         results = (output / f"{_stem(video, '')}.{suffix}" for suffix in ("mp4", "webm"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,10 +14,20 @@ from mmaudio_model.variants import VARIANTS
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any] | click.Command)
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
-INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-INPUT_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+class NonEmptyPath(click.Path):
+    """A path; the empty text, which `Path` reads as the current folder, is refused."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not os.fspath(value):
+            self.fail("it is empty; give a path.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER = NonEmptyPath(file_okay=False, path_type=Path)
+FILE = NonEmptyPath(dir_okay=False, path_type=Path)
+INPUT_FILE = NonEmptyPath(exists=True, dir_okay=False, path_type=Path)
+INPUT_FOLDER = NonEmptyPath(exists=True, file_okay=False, path_type=Path)
 
 
 class FiniteFloatRange(click.FloatRange):
@@ -45,7 +56,7 @@ def weights_option(description: str) -> Callable[[Decorated], Decorated]:
         metavar="FOLDER",
         envvar="MMAUDIO_WEIGHTS_DIR",
         show_envvar=True,
-        type=click.Path(path_type=Path),
+        type=NonEmptyPath(path_type=Path),
         callback=_expand,
         help=description,
     )

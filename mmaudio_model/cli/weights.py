@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,19 @@ from rich.table import Table
 from mmaudio_model.checkpoints.download import fetch_file
 from mmaudio_model.checkpoints.files import find_file
 from mmaudio_model.checkpoints.folder import check_fetch_target, check_folder, check_folder_for
+from mmaudio_model.checkpoints.layout import folder_paths
 from mmaudio_model.checkpoints.published import PublishedFile, needed_files
-from mmaudio_model.checkpoints.verify import FileState, Finding, inspect_file, verify_file
+from mmaudio_model.checkpoints.verify import (
+    OWN_ALGORITHM,
+    FileState,
+    Finding,
+    inspect_file,
+    verify_file,
+    verify_part,
+)
 from mmaudio_model.cli import options as shared
 from mmaudio_model.cli.command import EXIT_FAILED, LocalCommand, LocalGroup, print_json
-from mmaudio_model.cli.weights_state import VariantWeights, weights_of
+from mmaudio_model.cli.weights_state import VariantWeights, find_bundled, weights_of
 from mmaudio_model.variants import VARIANTS
 
 PIPE_WIDTH = 200
@@ -99,25 +107,25 @@ def fetch(names: tuple[str, ...], weights_dir: Path | None, as_json: bool) -> No
         print_json({"files": documents})
 
 
-@weights.command(cls=LocalCommand)
-@click.argument("names", metavar="[VARIANT...]", nargs=-1, type=_variants)
+@weights.command(cls=LocalCommand, short_help="Check the files of variants.")
+@click.argument("names", metavar="[VARIANT...]", nargs=-1, type=click.Choice(list(VARIANTS)))
 @_weights_dir
 @shared.as_json
 def verify(names: tuple[str, ...], weights_dir: Path | None, as_json: bool) -> None:
     """Compare the files of each VARIANT with their published checksums; without VARIANT, all that are installed.
 
-    Prints for each file its state (ok, mismatch, pointer, empty, dangling, unreadable or missing), size and path. Exits
-    with 1 if a file is not ok, a file of a named variant is missing, or there is no file to verify.
+    For parts of bundled variants no checksum is published: each must be readable, and a complete safetensors file.
+    Without VARIANT, only those in the weights folder are checked.
+
+    Prints for each file its state (ok, mismatch, pointer, empty, dangling, unreadable, damaged or missing), size and
+    path. Exits with 1 if a file is not ok, a file of a named variant is missing, or there is no file to verify.
     """
     check_folder(weights_dir)
     for name in names:
         check_folder_for(VARIANTS[name], weights_dir)
-    findings = []
-    for file in _files(names or PUBLISHED):
-        path = find_file(file, weights_dir)
-        if path is None and not names:
-            continue
-        found = verify_file(file, path)
+    findings: list[tuple[PublishedFile | str, Finding]] = []
+    for file, path in _places(names, weights_dir):
+        found = verify_part(path) if isinstance(file, str) else verify_file(file, path)
         findings.append((file, found))
         if not as_json:
             click.echo(_finding_line(file, found))
@@ -143,6 +151,22 @@ def _files(names: Iterable[str]) -> list[PublishedFile]:
     return list(dict.fromkeys(file for name in names for file in needed_files(VARIANTS[name])))
 
 
+def _places(names: Iterable[str], weights_dir: Path | None) -> Iterator[tuple[PublishedFile | str, Path | None]]:
+    """Give the files to verify, each once, and where they are; a part of a bundled variant by its path in a folder."""
+    chosen = list(dict.fromkeys(names))
+    for name in chosen or VARIANTS:
+        if not VARIANTS[name].bundled:
+            continue
+        for part in folder_paths(VARIANTS[name]):
+            path = find_bundled(part, weights_dir)
+            if chosen or (weights_dir is not None and path.is_relative_to(weights_dir)):
+                yield part, path
+    for file in _files(chosen or PUBLISHED):
+        path_or_none = find_file(file, weights_dir)
+        if chosen or path_or_none is not None:
+            yield file, path_or_none
+
+
 def _variant_document(row: VariantWeights) -> dict[str, Any]:
     return {
         "variant": row.variant.name,
@@ -157,28 +181,32 @@ def _variant_document(row: VariantWeights) -> dict[str, Any]:
     }
 
 
-def _finding_line(file: PublishedFile, found: Finding) -> str:
-    line = f"{file.path}: {found.state}"
+def _finding_line(file: PublishedFile | str, found: Finding) -> str:
+    line = f"{file if isinstance(file, str) else file.path}: {found.state}"
     if found.size_bytes is not None:
         line += f", {found.size_bytes:,} bytes"
-    if found.state is FileState.MISMATCH:
+    if isinstance(file, str) and found.state is FileState.OK:
+        line += ", complete and readable (no checksum is published)"
+    elif not isinstance(file, str) and found.state is FileState.MISMATCH:
         algorithm, published = file.checksum
         line += f" (published: {file.size_bytes:,}), {algorithm} {found.digest} (published: {published})"
-    elif found.state is FileState.OK:
+    elif not isinstance(file, str) and found.state is FileState.OK:
         line += f", {file.checksum[0]} matches"
     elif found.state is not FileState.MISSING:
         line += f", {found.state.meaning}"
     return line if found.path is None else f"{line}: {found.path}"
 
 
-def _finding_document(file: PublishedFile, found: Finding) -> dict[str, Any]:
-    algorithm, published = file.checksum
+def _finding_document(file: PublishedFile | str, found: Finding) -> dict[str, Any]:
+    path, size_bytes, algorithm, published = (
+        (file, None, OWN_ALGORITHM, None) if isinstance(file, str) else (file.path, file.size_bytes, *file.checksum)
+    )
     return {
-        "file": file.path,
+        "file": path,
         "path": str(found.path) if found.path is not None else None,
         "state": found.state,
         "size_bytes": found.size_bytes,
-        "published_size_bytes": file.size_bytes,
+        "published_size_bytes": size_bytes,
         "algorithm": algorithm,
         "digest": found.digest,
         "published_digest": published,

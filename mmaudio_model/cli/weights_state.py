@@ -42,14 +42,15 @@ class VariantWeights:
 def weights_of(variant: Variant, weights_dir: Path | None) -> VariantWeights:
     """Return the state of a variant's weights in a folder, the Hugging Face cache and the package."""
     if variant.bundled:
-        files = {name: inspect_file(_bundled(name, weights_dir)) for name in folder_paths(variant)}
+        files = {name: inspect_file(find_bundled(name, weights_dir)) for name in folder_paths(variant)}
     else:
         files = {file.path: inspect_file(find_file(file, weights_dir)) for file in needed_files(variant)}
     state, description = _judge(variant, files)
     return VariantWeights(variant, files, state, description)
 
 
-def _bundled(name: str, weights_dir: Path | None) -> Path:
+def find_bundled(name: str, weights_dir: Path | None) -> Path:
+    """Return the path of a part of a bundled variant, by its path in a weights folder: there, else in the package."""
     if weights_dir is not None and ((path := weights_dir / name).is_file() or path.is_symlink()):
         return path
     return SHIPPED / name

@@ -42,7 +42,7 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path, name: str) -> N
     sentence = rejection(tmp_path / "nowhere", name)
 
     assert f"{tmp_path / 'nowhere'} does not exist" in sentence
-    assert FLOW[name] in sentence
+    assert f"Expected {FLOW[name]}, or another part of the variant." in sentence
 
 
 @pytest.mark.parametrize("name", FLOW)
@@ -184,3 +184,11 @@ def test_a_broken_file_is_not_replaced_by_another_place(
     with pytest.raises(WeightsBrokenError, match=reason) as caught:
         part_files(get_variant(name), tmp_path)
     assert str(path) in str(caught.value)
+
+
+def test_a_pointer_in_a_folder_is_refused_with_the_command_that_gets_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, FLOW["tiny_16k"]) / FLOW["tiny_16k"]
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+
+    with pytest.raises(WeightsBrokenError, match="Run `git lfs pull`, or copy the file again"):
+        bundled_file(TINY, "flow", tmp_path)

@@ -5,10 +5,19 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from mmaudio_model.checkpoints.published import PublishedFile
-from mmaudio_model.checkpoints.verify import FileState, Finding, inspect_file, require_content, verify_file
+from mmaudio_model.checkpoints.verify import (
+    FileState,
+    Finding,
+    inspect_file,
+    require_content,
+    verify_file,
+    verify_part,
+)
 from mmaudio_model.errors import WeightsBrokenError
 
 CONTENT = b"version of the weights"
@@ -68,6 +77,19 @@ def test_a_file_that_cannot_be_opened_is_unreadable(path: Path, monkeypatch: pyt
     monkeypatch.setattr(Path, "open", refuse)
 
     assert verify_file(FILE, path).state is FileState.UNREADABLE
+
+
+def test_a_part_without_a_published_checksum_is_ok_when_it_is_complete(path: Path) -> None:
+    content = save({"weight": np.zeros(100, np.float16)})
+    path.write_bytes(content)
+    assert verify_part(path) == Finding(FileState.OK, path, len(content), hashlib.sha256(content).hexdigest())
+
+    for harmed in (content[:-1], CONTENT):
+        path.write_bytes(harmed)
+        assert verify_part(path) == Finding(FileState.DAMAGED, path, len(harmed))
+    path.write_bytes(POINTER)
+    assert verify_part(path).state is FileState.POINTER
+    assert FileState.DAMAGED.is_broken
 
 
 @pytest.mark.parametrize("given", [None, "gone", "."])

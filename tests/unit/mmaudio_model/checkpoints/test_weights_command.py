@@ -302,6 +302,33 @@ def test_verify_without_a_variant_checks_what_is_installed(installed: Path) -> N
     assert len(result.output.splitlines()) == 2
 
 
+def test_verify_of_a_bundled_variant_checks_that_its_parts_are_complete(installed: Path) -> None:
+    result = run("verify", "tiny_16k")
+
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert len(lines) == 6
+    assert all(" bytes, complete and readable (no checksum is published): /" in line for line in lines)
+    document = as_json("verify", "tiny_16k")["files"][0]
+    assert (document["file"], document["state"]) == ("tiny_16k/flow.safetensors", "ok")
+    assert document["published_digest"] is None
+
+
+@pytest.mark.parametrize("names", [["tiny_16k"], []])
+@pytest.mark.parametrize(("content", "state"), [(POINTER, "pointer, 70 bytes"), (b"weights", "damaged, 7 bytes")])
+def test_verify_finds_a_broken_part_of_a_bundled_variant(
+    folder: Path, names: list[str], content: bytes, state: str
+) -> None:
+    flow = folder / "tiny_16k" / "flow.safetensors"
+    flow.parent.mkdir()
+    flow.write_bytes(content)
+    result = run("verify", *names, "--weights", folder)
+
+    assert result.exit_code == 1
+    assert result.output.startswith(f"tiny_16k/flow.safetensors: {state}, ")
+    assert len(result.output.splitlines()) == (6 if names else 1)
+
+
 def test_verify_without_any_file_is_a_failure(folder: Path) -> None:
     result = run("verify", "--weights", folder)
 

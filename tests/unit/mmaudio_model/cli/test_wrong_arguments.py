@@ -15,9 +15,10 @@ from mmaudio_model.cli.eval import eval_
 from mmaudio_model.cli.generate import generate
 from mmaudio_model.cli.gradio import gradio
 from mmaudio_model.cli.train import train
+from mmaudio_model.cli.weights import weights
 from mmaudio_model.pipeline import Pipeline
 
-ROOTS = {"eval": eval_, "generate": generate, "gradio": gradio, "train": train}
+ROOTS = {"eval": eval_, "generate": generate, "gradio": gradio, "train": train, "weights": weights}
 # Commands that load weights onto a device, complete but for what a test adds.
 WITH_DEVICE = {
     "generate": "generate --prompt rain --output {tmp}/output",
@@ -167,6 +168,27 @@ def test_a_duration_that_the_variant_cannot_make_is_refused(tmp_path: Path, line
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("generate --prompt rain", "--weights"),
+        ("generate --prompt rain", "--output"),
+        ("generate --prompt rain", "--dump-intermediates"),
+        ("generate", "--video"),
+        ("gradio", "--output"),
+        ("eval world", "--output"),
+        ("train world", "--run"),
+        ("weights list", "--weights"),
+    ],
+)
+def test_an_empty_path_is_refused(line: str, option: str) -> None:
+    result = run(line, option, "")
+
+    assert result.exit_code == 2
+    assert f"Invalid value for '{option}'" in result.stderr
+    assert result.stderr.endswith(": it is empty; give a path.\n")
+
+
 @pytest.mark.parametrize("group", ["eval", "train"])
 def test_an_unknown_command_is_json_too(group: str) -> None:
     result = run(f"{group} nothing", "--json")
@@ -179,6 +201,8 @@ def test_an_unknown_command_is_json_too(group: str) -> None:
     ("arguments", "sentence"),
     [
         ((), "Give --video, --image or --prompt."),
+        (("--prompt", ""), "Give --video, --image or --prompt."),
+        (("--prompt", " "), "Give --video, --image or --prompt."),
         (("--video", "{file}", "--image", "{file}"), "Give --video or --image, not both."),
         (("--prompt", "rain", "--dump-intermediates", "{file}"), "{file} exists; give another file"),
         (("--video", "{file}", "--output", "{tmp}", "--overwrite"), "The result would overwrite the input {file}"),
