@@ -36,7 +36,7 @@ def eval_() -> None:
     """Evaluate sounds: onsets, classes, distances."""
 
 
-@eval_.command(cls=LocalCommand)
+@eval_.command(cls=LocalCommand, short_help="Evaluate a variant on held-out scenes.")
 @shared.variant(default="tiny_16k", description="Model variant to evaluate.")
 @click.option("--scenes", type=click.IntRange(min=4), default=200, show_default=True, help="Number of held-out scenes.")
 @click.option("--duration", type=shared.SECONDS, default=8.0, show_default=True, help="Seconds per scene.")
@@ -123,14 +123,14 @@ def world(
     _finish(report, parts_table(report, ("true", "video", "shuffled", "text")), lines, output, as_json=as_json)
 
 
-@eval_.command(cls=LocalCommand)
+@eval_.command(cls=LocalCommand, short_help="Compare the files of two folders.")
 @click.argument("generated", metavar="GENERATED", type=shared.INPUT_FOLDER)
 @click.argument("reference", metavar="REFERENCE", type=shared.INPUT_FOLDER)
 @click.option(
     "--labels",
     "labels_file",
     type=shared.INPUT_FILE,
-    help="JSON file: an object of file names without suffix and classes of the procedural world.",
+    help="JSON object that maps file names (without suffix) to classes of the procedural world.",
 )
 @click.option(
     "--metric-weights",
@@ -142,7 +142,7 @@ def world(
     "--captions",
     "captions_file",
     type=shared.INPUT_FILE,
-    help="JSON file: an object of file names without suffix and captions, for CLAP.",
+    help="JSON object that maps file names (without suffix) to captions, for CLAP.",
 )
 @click.option("--videos", type=shared.INPUT_FOLDER, help="Folder with a video for each name, for ImageBind and DeSync.")
 @_report_file
@@ -185,7 +185,7 @@ def folders(
     _finish(report, table, pretrained_lines(report.get("pretrained", {})), output, as_json=as_json)
 
 
-@eval_.command("train-classifier", cls=LocalCommand)
+@eval_.command("train-classifier", cls=LocalCommand, short_help="Train the sound classifier from random weights.")
 @click.option(
     "--sounds", type=click.IntRange(min=26), default=1560, show_default=True, help="Number of scenes to train on."
 )

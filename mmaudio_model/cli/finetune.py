@@ -81,7 +81,7 @@ def prepare(name: str, videos: Path, clips: Path, duration: float, processes: in
     click.echo(f"{clips}: {len(found.sections)} clips of {duration:g} s")
 
 
-@click.command("finetune", cls=LocalCommand, extra="train")
+@click.command("finetune", cls=LocalCommand, extra="train", short_help="Train a variant on prepared clips.")
 @_variant
 @click.option(
     "--clips",
@@ -187,7 +187,7 @@ def run_plan(plan: FineTuning, resume_from: Path | None, device: str, *, quiet: 
         fine_tune(plan, device=device, on_progress=bars.update, resume_from=resume_from)
 
 
-@click.command("merge-lora", cls=LocalCommand, extra="train")
+@click.command("merge-lora", cls=LocalCommand, extra="train", short_help="Merge a LoRA adapter into the weights.")
 @_variant
 @click.option(
     "--adapter",

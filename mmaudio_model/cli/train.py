@@ -25,7 +25,7 @@ def train() -> None:
     logging.getLogger("mmaudio_model").setLevel(logging.WARNING)
 
 
-@train.command("world", cls=LocalCommand)
+@train.command("world", cls=LocalCommand, short_help="Train a bundled variant from random weights.")
 @click.option(
     "--run", "folder", type=shared.FOLDER, required=True, help="Folder of the run; an interrupted run is resumed."
 )

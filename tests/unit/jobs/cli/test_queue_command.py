@@ -11,6 +11,7 @@ from jobs.cli.queue import queue
 from jobs.db.database import Database
 from jobs.request import JobRequest
 from jobs.service.submission import SubmitPolicy, submit_and_commit
+from jobs.variants import VARIANTS
 from migrations.upgrade import upgrade
 
 
@@ -58,3 +59,13 @@ def test_invalid_arguments_are_refused_with_a_sentence(url: str) -> None:
     assert "allowed is 0.001 to 1000" in run("limit", "a", "--weight", "0", status=2)
     assert "Give --running" in run("limit", "a", status=2)
     assert "Give --running" in run("limit", "a", "--weight", "1", "--clear", status=2)
+
+
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_the_help_names_the_argument_and_cuts_no_line(command: str) -> None:
+    assert run(command, "--help").splitlines()[0].endswith(f"queue {command} [OPTIONS] VARIANT")
+    assert not [line for line in run("--help").splitlines()[1:] if line.endswith("...")]
+
+
+def test_variants_are_in_the_order_of_the_registry() -> None:
+    assert ", ".join(f"'{name}'" for name in VARIANTS) in run("pause", "huge_96k", status=2)

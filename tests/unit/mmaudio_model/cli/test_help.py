@@ -68,3 +68,17 @@ def test_every_command_leaves_with_sentences_and_exit_codes(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in LEAVES if name != "gradio"])
 def test_every_command_that_ends_can_print_json(name: str) -> None:
     assert any("--json" in parameter.opts for parameter in LEAVES[name].params)
+
+
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if isinstance(command, click.Group)])
+def test_a_group_describes_each_command_in_a_line_that_is_not_cut(name: str) -> None:
+    shown = CliRunner().invoke(COMMANDS[name], ["--help"], terminal_width=80).output
+
+    assert not [line for line in shown.splitlines()[1:] if line.endswith("...")]
+
+
+def test_files_of_labels_and_captions_are_described() -> None:
+    described = {parameter.name: getattr(parameter, "help", "") for parameter in LEAVES["eval folders"].params}
+
+    for name in ("labels_file", "captions_file"):
+        assert described[name].startswith("JSON object that maps file names (without suffix) to ")
