@@ -35,6 +35,7 @@ from jobs.storage.protocol import ObjectStore
 from jobs.storage.signing import LinkSigner
 
 MAX_JSON_BYTES = 1024 * 1024
+MAX_PATH_CHARS = 200
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -154,6 +155,9 @@ def _expect_json() -> Response | None:
         body: Any = request.get_json()
     except (BadRequest, RecursionError):
         return problem(400, "malformed_json", "The body is not JSON.")
+    if isinstance(body, dict) and (field := _field_with_nul(body)) is not None:
+        fields = [{"field": field, "message": "a NUL character is not allowed"}]
+        return problem(422, "invalid_request", f"Not allowed: {field}.", fields=fields)
     if not isinstance(body, dict):
         return problem(
             422,
@@ -161,6 +165,20 @@ def _expect_json() -> Response | None:
             "The body must be a JSON object.",
             fields=[{"field": "body", "message": "not an object"}],
         )
+    return None
+
+
+def _field_with_nul(body: dict[str, Any]) -> str | None:
+    """Return the path of a field whose name or value has a NUL character, such as `metadata.a`; None: there is none."""
+    if b"\\u0000" not in request.get_data() and b"\x00" not in request.get_data():
+        return None
+    waiting: list[tuple[str, Any]] = [("", body)]
+    while waiting:
+        path, value = waiting.pop()
+        if "\x00" in path or (isinstance(value, str) and "\x00" in value):
+            return path.replace("\x00", "\\0")[:MAX_PATH_CHARS]
+        inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        waiting += [(f"{path}.{name}".removeprefix("."), each) for name, each in inner]
     return None
 
 

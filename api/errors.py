@@ -52,6 +52,10 @@ QUEUE_FULL_RETRY_S = 30
 UNAVAILABLE_RETRY_S = 5
 
 
+# A body of 1 MiB can have 90,000 wrong fields.
+MAX_LISTED_ERRORS = 20
+
+
 def problem(
     status: int, code: str, detail: str, *, fields: list[dict[str, str]] | None = None, **members: Any
 ) -> Response:
@@ -84,10 +88,12 @@ def register_error_handlers(app: Flask) -> None:
 
 
 def invalid_fields(exc: ValidationError) -> Response:
-    """Return the response for a request that pydantic refused: one entry per field."""
-    fields = [{"field": _field_name(error), "message": _message(error)} for error in exc.errors()]
+    """Return the response for a request that pydantic refused: one entry per field, for the first ones."""
+    errors = exc.errors(include_url=False, include_input=False)
+    fields = [{"field": _field_name(error), "message": _message(error)} for error in errors[:MAX_LISTED_ERRORS]]
     names = ", ".join(sorted({field["field"] for field in fields}))
-    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", f"Not allowed: {names}.", fields=fields)
+    more = f" and {len(errors) - len(fields)} more" if len(errors) > len(fields) else ""
+    return problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", f"Not allowed: {names}{more}.", fields=fields)
 
 
 def _field_name(error: Any) -> str:

@@ -126,6 +126,8 @@ class SnsGate:
 
 
 def _check_url(url: str, field: str) -> None:
+    if not url.isprintable():  # urlsplit drops tabs and line ends, httpx refuses them
+        raise SnsRefusedError(f"{field} has a control character.")
     try:
         parts = urlsplit(url)
         port = parts.port

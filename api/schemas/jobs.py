@@ -40,8 +40,12 @@ class GetJobQuery(BaseModel):
     wait: float = Field(0, ge=0, le=60, description="Seconds to wait for the job to end before answering.")
 
 
+# Each costs the database time; a job has at most as many pairs.
+MAX_METADATA_FILTERS = 16
+
+
 class ListJobsQuery(BaseModel):
-    """Filters; in addition `metadata.KEY=VALUE`, any number of times."""
+    """Filters; in addition `metadata.KEY=VALUE`, up to 16 times."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -55,7 +59,11 @@ class ListJobsQuery(BaseModel):
     def _no_unknown_filters(self) -> Self:
         unknown = [name for name in self.model_extra or {} if not name.startswith("metadata.")]
         if unknown:
-            raise FieldAtFaultError(unknown[0], f"there is no filter {', '.join(unknown)}")
+            more = f" and {len(unknown) - 20} more" if len(unknown) > 20 else ""
+            raise FieldAtFaultError(unknown[0], f"there is no filter {', '.join(unknown[:20])}{more}")
+        if len(self.model_extra or {}) > MAX_METADATA_FILTERS:
+            count = len(self.model_extra or {})
+            raise FieldAtFaultError("metadata", f"got {count} filters; at most {MAX_METADATA_FILTERS} are allowed")
         return self
 
     @field_validator("created_after")

@@ -219,6 +219,8 @@ def test_a_notification_signed_by_sns_is_accepted(
         {"SigningCertURL": "https://sns.us-east-1.amazonaws.com.evil.example/a.pem"},
         {"SigningCertURL": "https://evil.example/sns.us-east-1.amazonaws.com/a.pem"},
         {"SigningCertURL": "http://sns.us-east-1.amazonaws.com/a.pem"},
+        {"SigningCertURL": "https://sns.us-east-1.amazonaws.com/a\t.pem"},
+        {"SigningCertURL": "https://sns.us-east-1.amazonaws.com/a\x00.pem"},
         {"SigningCertURL": "https://sns.us-east-1.amazonaws.com@evil.example/a.pem"},
         {"SigningCertURL": "https://user@sns.us-east-1.amazonaws.com/a.pem"},
         {"SigningCertURL": "https://sns.us-east-1.amazonaws.com:8443/a.pem"},
