@@ -131,10 +131,13 @@ def test_a_folder_one_level_too_high_is_refused_with_the_one_that_was_meant(
     assert sentence.endswith(f"Did you mean {meant}?")
 
 
-def test_an_adapter_that_is_not_merged_is_refused_with_the_command_that_merges_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variants", [[], ["tiny_16k"]])
+def test_an_adapter_that_is_not_merged_is_refused_with_the_command_that_merges_it(
+    tmp_path: Path, variants: list[str]
+) -> None:
     write(tmp_path, "adapter_config.json", "adapter_model.safetensors")
 
-    assert "mmaudio train merge-lora" in refusal(Settings(weights_dir=tmp_path, variants=["tiny_16k"]))
+    assert "mmaudio train merge-lora" in refusal(Settings(weights_dir=tmp_path, variants=variants))
 
 
 def test_a_folder_may_hold_some_of_the_variants_or_be_empty(tmp_path: Path) -> None:
