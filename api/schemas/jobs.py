@@ -12,7 +12,7 @@ from api.links import LinkBuilder
 from api.schemas.view import Timestamp, View
 from jobs.db.tables import Artifact, Job, JobAttempt
 from jobs.lifecycle import ArtifactKind, AttemptOutcome, Stage, State
-from jobs.request import FieldAtFaultError
+from jobs.request import METADATA_PAIRS, FieldAtFaultError
 from jobs.service.artifacts import artifact_expired
 
 
@@ -40,10 +40,6 @@ class GetJobQuery(BaseModel):
     wait: float = Field(0, ge=0, le=60, description="Seconds to wait for the job to end before answering.")
 
 
-# Each costs the database time; a job has at most as many pairs.
-MAX_METADATA_FILTERS = 16
-
-
 class ListJobsQuery(BaseModel):
     """Filters; in addition `metadata.KEY=VALUE`, up to 16 times."""
 
@@ -61,9 +57,9 @@ class ListJobsQuery(BaseModel):
         if unknown:
             more = f" and {len(unknown) - 20} more" if len(unknown) > 20 else ""
             raise FieldAtFaultError(unknown[0], f"there is no filter {', '.join(unknown[:20])}{more}")
-        if len(self.model_extra or {}) > MAX_METADATA_FILTERS:
+        if len(self.model_extra or {}) > METADATA_PAIRS:
             count = len(self.model_extra or {})
-            raise FieldAtFaultError("metadata", f"got {count} filters; at most {MAX_METADATA_FILTERS} are allowed")
+            raise FieldAtFaultError("metadata", f"got {count} filters; at most {METADATA_PAIRS} are allowed")
         return self
 
     @field_validator("created_after")
