@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from mmaudio_client.connection import DEFAULT_URL, open_http
 from mmaudio_client.downloads import save_artifacts
 from mmaudio_client.errors import (
     DownloadError,
+    InvalidJobIdError,
     JobCanceledError,
     JobFailedError,
     NotFoundError,
@@ -25,6 +27,7 @@ from mmaudio_client.errors import (
 from mmaudio_client.inputs import UNNAMED, UPLOAD_ID, Source, is_remote, open_input
 from mmaudio_client.job_ids import find_by_prefix, is_whole, normalized
 from mmaudio_client.models import Job, Page
+from mmaudio_client.request_body import check_body, checked_idempotency_key
 from mmaudio_client.result_names import stem_of_address, stem_of_filename, stem_of_prompt
 from mmaudio_client.submit_fields import SubmitFields
 from mmaudio_client.transport import Transport
@@ -35,6 +38,7 @@ LONG_POLL_S = 30.0
 MAX_PAGE = 200
 SWEEP_PAUSE_S = 0.02
 """Pause per job between two looks at many, so that a large batch does not keep the server busy."""
+_ID_SHAPE = re.compile(r"[A-Za-z0-9_-]+")
 _Document = TypeVar("_Document", Job, Page)
 
 
@@ -50,7 +54,8 @@ class Client:
         sleep: replaces waiting in tests.
 
     Raises:
-        InvalidAddressError: `base_url` is not an http(s) URL.
+        InvalidAddressError: `base_url` is not an http(s) URL, or ends in `/v1`.
+        InvalidKeyError: `api_key` is not printable ASCII.
     """
 
     def __init__(
@@ -105,15 +110,19 @@ class Client:
             fields: the other fields of the request, such as `prompt="rain"`, `seed=7`, `duration_s=4`.
 
         Raises:
-            InvalidInputError: the file is missing or empty; nothing was sent.
-            InvalidRequestError: a field is not allowed.
+            InvalidInputError: the file is missing or empty, or a text is not valid Unicode; nothing was sent.
+            InvalidRequestError: a field is not allowed, or cannot be sent as JSON.
             UnavailableError: the server cannot be reached.
         """
         body: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+        if isinstance(body.get("metadata"), Mapping):
+            body["metadata"] = dict(body["metadata"])
+        key = checked_idempotency_key(idempotency_key or str(uuid.uuid4()))
+        check_body(body)  # before any upload
         for name, source in (("video", video), ("image", image)):
             if source is not None:
                 body[name] = source if is_remote(source) else self.upload(source, on_progress=on_upload)
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        headers = {"Idempotency-Key": key}
         return self._parsed(Job, self._calls.call("POST", "/v1/jobs", json=body, headers=headers, again=True))
 
     def upload(self, source: Source, *, filename: str | None = None, on_progress: Progress | None = None) -> str:
@@ -132,9 +141,10 @@ class Client:
             return send_upload(self._calls, opened, on_progress)
 
     def get(self, job: Job | str, *, wait_s: float = 0) -> Job:
-        """Return a job by its id; with `wait_s` (at most 60) once it has ended or the time is over.
+        """Return a job by its id; with `wait_s` (at most 60), wait until it has ended or the time is up.
 
         Raises:
+            InvalidJobIdError: the id can be none; nothing was sent.
             NotFoundError: there is no job of that id.
         """
         params = {"wait": f"{wait_s:g}"} if wait_s else None
@@ -154,7 +164,7 @@ class Client:
 
     def watch(self, job: Job | str, *, every_s: float = 0.5) -> Iterator[Job]:
         """Yield the job's current document every `every_s` seconds; the last one has ended."""
-        if isinstance(job, str):
+        if not isinstance(job, Job):
             job = self.get(job)
         while True:
             yield job
@@ -185,7 +195,7 @@ class Client:
             WaitTimeoutError: it has not ended in time; it continues.
         """
         deadline = clock() + timeout_s if timeout_s is not None else None
-        if isinstance(job, str):
+        if not isinstance(job, Job):
             job = self.get(job)
         while not job.ended:
             left = LONG_POLL_S if deadline is None else min(LONG_POLL_S, deadline - clock())
@@ -217,9 +227,9 @@ class Client:
         Raises:
             ConflictError: it has not ended.
         """
+        headers = {"Idempotency-Key": checked_idempotency_key(idempotency_key or str(uuid.uuid4()))}
         path = _path(_id(job))
         link = self.get(_id(job)).link("retry") or f"{path}/retry"
-        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         return self._parsed(Job, self._calls.call("POST", link, headers=headers, again=True))
 
     def list(self, *, limit: int = 50, **filters: str) -> Iterator[Job]:
@@ -253,6 +263,7 @@ class Client:
 
         Files are named after the input: for `walk.mp4` they are `walk.flac` and `walk-sound.mp4`. No file is ever
         replaced: a name that is taken gets a number. A file that is there already with the same bytes is kept.
+        A job that had not ended is asked for again first.
 
         Args:
             folder: created where absent.
@@ -263,7 +274,8 @@ class Client:
             DownloadError: the job has no files, one has expired, or it did not arrive intact.
             OSError: a file cannot be written.
         """
-        if isinstance(job, str):
+        self._calls.check_open()
+        if not isinstance(job, Job) or not job.ended:
             job = self.get(job)
         if not job.artifacts:
             raise DownloadError(f"Job {job.id} has no files: it is {job.state}.")
@@ -288,18 +300,22 @@ class Client:
         """Return the model variants of the server."""
         return tuple(self._calls.call("GET", "/v1/variants", again=True).json()["data"])
 
-    @staticmethod
-    def _parsed(kind: type[_Document], answer: httpx.Response) -> _Document:
+    def _parsed(self, kind: type[_Document], answer: httpx.Response) -> _Document:
         try:
             return kind.from_json(answer.json())
         except (KeyError, TypeError, ValueError) as exc:
             raise WrongServerError(
-                f"{answer.url} answered with JSON that is not a {kind.__name__.lower()}; is it the address of mmaudio?"
+                f"{answer.url} answered with JSON that is not a {kind.__name__.lower()}: "
+                f"{self.base_url} is not an mmaudio server; check --api-url or MMAUDIO_API_URL."
             ) from exc
 
 
 def _id(job: Job | str) -> str:
-    return job.id if isinstance(job, Job) else job
+    if isinstance(job, Job):
+        return job.id
+    if not isinstance(job, str) or _ID_SHAPE.fullmatch(job) is None:
+        raise InvalidJobIdError(f"{job!r} is not a job id; give one as `Client.list` yields it.")
+    return job
 
 
 def _path(job_id: str) -> str:

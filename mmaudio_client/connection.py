@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import httpx
 
-from mmaudio_client.errors import InvalidAddressError
+from mmaudio_client.errors import InvalidAddressError, InvalidKeyError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_TIMEOUT_S = 10.0
@@ -39,9 +39,15 @@ def open_http(
 
     Raises:
         InvalidAddressError: `base_url` is not an http(s) URL, or a proxy in the environment cannot be used.
+        InvalidKeyError: `api_key` is not printable ASCII.
     """
     server = parse_address(base_url)
     key = (api_key or "").strip()  # a line break at the end of a secret's file is not part of the key
+    if not (key.isascii() and key.isprintable()):
+        raise InvalidKeyError(
+            "The API key contains a line break, a control character or a character that is not ASCII; "
+            "check --api-key or MMAUDIO_API_KEY."
+        )
     direct = {f"all://{host}": None for host in ("*localhost", "127.0.0.1", "[::1]")}
     loopback = is_loopback(server)
     if loopback:
@@ -69,7 +75,7 @@ def parse_address(base_url: str) -> httpx.URL:
     """Return the URL of a server.
 
     Raises:
-        InvalidAddressError: it is not an http(s) URL with a host.
+        InvalidAddressError: it is not an http(s) URL with a host, or it ends in `/v1`.
     """
     try:
         url = httpx.URL(base_url)
@@ -77,6 +83,8 @@ def parse_address(base_url: str) -> httpx.URL:
         raise InvalidAddressError(f"Got the server address {base_url!r}: {exc}.") from exc
     if url.scheme not in {"http", "https"} or not url.host:
         raise InvalidAddressError(f"Got the server address {base_url!r}; give one like {DEFAULT_URL}.")
+    if url.path.rstrip("/").endswith("/v1"):
+        raise InvalidAddressError(f"Got the server address {base_url!r}; remove /v1 from its end.")
     return url
 
 

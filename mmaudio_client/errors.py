@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mmaudio_client.models import Job
+
+_PYDANTIC = re.compile(r"^Input should\b")
 
 
 class ClientError(Exception):
@@ -38,8 +41,21 @@ class InvalidAddressError(ClientError, ValueError):
     code = "invalid_address"
 
 
+class InvalidKeyError(ClientError, ValueError):
+    """Raised when the API key has characters that no key has. The message does not show the key."""
+
+    code = "invalid_api_key"
+
+
+class ClientClosedError(ClientError, RuntimeError):
+    """Raised when a client is used after it was closed."""
+
+    code = "client_closed"
+
+
 class InvalidInputError(ClientError, ValueError):
-    """Raised before anything is sent when a video or image is missing, empty or not readable as a file."""
+    """Raised before anything is sent when a video or image is missing, empty or not readable as a file, or when a text
+    of the request is not valid Unicode."""
 
     code = "invalid_input"
 
@@ -83,8 +99,12 @@ class ApiError(ClientError):
     """
 
     def __init__(self, status: int, code: str, detail: str, fields: dict[str, str] | None = None) -> None:
-        lines = (f"{name}: {message}" for name, message in (fields or {}).items())
-        super().__init__("\n".join(filter(None, [detail, *(line for line in lines if line not in detail)])))
+        lines = [f"{name}: {_PYDANTIC.sub('must', message)}" for name, message in (fields or {}).items()]
+        if lines and detail.startswith("Not allowed: "):  # it only names the fields
+            sentences = lines
+        else:
+            sentences = [detail, *(line for line in lines if line not in detail)]
+        super().__init__("\n".join(filter(None, sentences)))
         self.status, self.code, self.detail, self.fields = status, code, detail, fields or {}
 
 
@@ -97,7 +117,7 @@ class ConflictError(ApiError):
 
 
 class InvalidRequestError(ApiError):
-    """Raised when request fields are not allowed; `fields` names them."""
+    """Raised when request fields are not allowed, by the server or before anything is sent; `fields` names them."""
 
 
 class JobFailedError(ClientError):

@@ -50,18 +50,18 @@ def check_file(path: Path) -> None:
     """
     try:
         if path.is_dir():
-            raise InvalidInputError(f"{path} is a folder; give a file.")
+            raise InvalidInputError(f"'{path}' is a folder; give a file.")
         if not path.is_file():
             raise InvalidInputError(
-                f"There is no file {path}. Give an existing file, s3://bucket/key, an https:// URL or an upload id."
+                f"There is no file '{path}'. Give an existing file, s3://bucket/key, an https:// URL or an upload id."
             )
         with path.open("rb") as file:
             if not file.read(1):
-                raise InvalidInputError(f"{path} is empty.")
+                raise InvalidInputError(f"'{path}' is empty.")
     except (OSError, ValueError) as exc:  # ValueError: a NUL character in the path
         if isinstance(exc, InvalidInputError):
             raise
-        raise InvalidInputError(f"Cannot read {path}: {getattr(exc, 'strerror', None) or exc}.") from exc
+        raise InvalidInputError(f"Cannot read '{path}': {getattr(exc, 'strerror', None) or exc}.") from exc
 
 
 @contextmanager
@@ -75,21 +75,25 @@ def open_input(source: Source, *, filename: str | None = None) -> Iterator[OpenI
     Raises:
         InvalidInputError: there is no such file, it is empty, or it is not opened in binary mode.
     """
+    if source == "":
+        raise InvalidInputError("The path of the input is empty; give a file.")
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         check_file(path)
         with path.open("rb") as file:
-            yield _measured(file, filename or path.name, str(path))
+            yield _measured(file, filename or path.name, f"'{path}'")
     elif isinstance(source, bytes | bytearray | memoryview):
-        yield _measured(io.BytesIO(source), filename or UNNAMED, "the input")
+        yield _measured(io.BytesIO(source), filename or UNNAMED, "The input")
     elif hasattr(source, "read"):
         name = filename or _name_of(source)
+        if getattr(source, "closed", False):
+            raise InvalidInputError(f"The file '{name}' is closed; open it with 'rb'.")
         if _seekable(source):
-            yield _measured(source, name, f"the file {name}")
+            yield _measured(source, name, f"The file '{name}'")
             return
         with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as spool:
             _copy(source, cast("IO[bytes]", spool))
-            yield _measured(cast("IO[bytes]", spool), name, f"the stream {name}")
+            yield _measured(cast("IO[bytes]", spool), name, f"The stream '{name}'")
     else:
         raise InvalidInputError(
             f"Got an input of type {type(source).__name__}; give a path, bytes, or a file opened with 'rb'."

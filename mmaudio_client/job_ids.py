@@ -22,7 +22,7 @@ def normalized(text: str) -> str:
     Raises:
         InvalidJobIdError: it is neither.
     """
-    match = _SHAPE.fullmatch(text.strip().lower())
+    match = _SHAPE.fullmatch(text.strip().lower()) if isinstance(text, str) else None
     if match is None:
         raise InvalidJobIdError(
             f"{text!r} is not a job id. Give an id as `mmaudio list` shows it ({PREFIX} and {ID_DIGITS} hexadecimal "

@@ -13,6 +13,7 @@ import httpx
 from mmaudio_client.connection import CONNECT_TIMEOUT_S
 from mmaudio_client.errors import (
     ApiError,
+    ClientClosedError,
     ClientError,
     ConflictError,
     InvalidInputError,
@@ -22,6 +23,7 @@ from mmaudio_client.errors import (
     UnreachableError,
     WrongServerError,
 )
+from mmaudio_client.request_body import check_body
 
 TRIES = 5
 FIRST_PAUSE_S = 0.5
@@ -29,6 +31,8 @@ LONGEST_PAUSE_S = 20.0
 LONGEST_RETRY_AFTER_S = 120.0
 TOO_MANY_REQUESTS = 429
 _RETRYABLE_STATUS = frozenset({TOO_MANY_REQUESTS, 502, 503, 504})
+_UNKNOWN_PATH = frozenset({404, 405, 501})
+"""Statuses that mean "not this server" where the answer has no error code; a proxy in between gives others."""
 _KINDS = {404: NotFoundError, 409: ConflictError, 422: InvalidRequestError}
 
 
@@ -73,9 +77,14 @@ class Transport:
             ApiError: the server refused it (by status: NotFoundError, ConflictError, InvalidRequestError).
             UnreachableError: no connection could be made.
             UnavailableError: no answer after all tries.
-            WrongServerError: the answer is not JSON.
+            WrongServerError: the answer is not one of an mmaudio server.
             InvalidInputError: a text of the request is not valid Unicode.
+            InvalidRequestError: the body cannot be sent as JSON.
+            ClientClosedError: the client is closed.
         """
+        self.check_open()
+        if json is not None:
+            check_body(json)
         timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
         error: ClientError = UnavailableError("")
         for attempt in range(TRIES):
@@ -86,6 +95,8 @@ class Transport:
                 raise InvalidInputError(
                     f"The request contains text that is not valid Unicode: {exc.object!r}."
                 ) from exc
+            except httpx.InvalidURL as exc:  # a link of an answer
+                raise WrongServerError(f"The server gave a link that is not a URL: {exc}.") from exc
             except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
                 error = UnreachableError(f"Cannot connect to {self.http.base_url}: {_reason(exc)}")
                 if not self._retry_connecting:
@@ -99,7 +110,7 @@ class Transport:
                 if answer.status_code not in _RETRYABLE_STATUS or (
                     not again and answer.status_code != TOO_MANY_REQUESTS
                 ):
-                    return _checked(answer)
+                    return self._checked(answer)
                 error = api_error(answer)
                 if answer.status_code != TOO_MANY_REQUESTS:
                     error = UnavailableError(str(error))
@@ -109,23 +120,39 @@ class Transport:
         error.args = (f"{error} (tried {attempt + 1} times)",)
         raise error
 
+    def check_open(self) -> None:
+        """Check that the client can send.
+
+        Raises:
+            ClientClosedError: it cannot.
+        """
+        if self.http.is_closed:
+            raise ClientClosedError("The client is closed; make a new one.")
+
+    def _checked(self, answer: httpx.Response) -> httpx.Response:
+        if answer.status_code in {httpx.codes.NOT_MODIFIED, httpx.codes.NO_CONTENT}:
+            return answer
+        advice = f"{self.http.base_url} is not an mmaudio server; check --api-url or MMAUDIO_API_URL."
+        if not answer.is_success:
+            error = api_error(answer)
+            if not error.code and answer.status_code in _UNKNOWN_PATH:
+                raise WrongServerError(f"The server answered {answer.status_code} at {answer.url.path}: {advice}")
+            raise error
+        kind = answer.headers.get("Content-Type", "no content type")
+        if "json" not in kind:
+            raise WrongServerError(f"{answer.url} answered with {kind} instead of JSON: {advice}")
+        try:
+            answer.json()
+        except ValueError as exc:
+            raise WrongServerError(f"{answer.url} answered with text that is not JSON: {advice}") from exc
+        return answer
+
     def _pause(self, attempt: int) -> float:
         return float(min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S)) * (0.5 + 0.5 * self._rng())
 
 
 def _reason(exc: Exception) -> str:
     return re.sub(r"^\[Errno -?\d+\] ", "", str(exc)) or type(exc).__name__
-
-
-def _checked(answer: httpx.Response) -> httpx.Response:
-    if answer.status_code in {httpx.codes.NOT_MODIFIED, httpx.codes.NO_CONTENT}:
-        return answer
-    if not answer.is_success:
-        raise api_error(answer)
-    kind = answer.headers.get("Content-Type", "no content type")
-    if "json" not in kind:
-        raise WrongServerError(f"{answer.url} answered with {kind} instead of JSON; is it the address of mmaudio?")
-    return answer
 
 
 def api_error(answer: httpx.Response) -> ApiError:

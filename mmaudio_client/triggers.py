@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote
 
+from mmaudio_client.errors import NotFoundError
 from mmaudio_client.transport import Transport
 
 Document = Mapping[str, Any]
 PATH = "/v1/triggers"
+HTTP_NOT_FOUND = 404
+_ID_SHAPE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Triggers:
@@ -80,4 +84,6 @@ class Triggers:
 
 
 def _path(trigger_id: str) -> str:
+    if not isinstance(trigger_id, str) or _ID_SHAPE.fullmatch(trigger_id) is None:
+        raise NotFoundError(HTTP_NOT_FOUND, "trigger_not_found", f"{trigger_id!r} is not a trigger id.")
     return f"{PATH}/{quote(trigger_id, safe='')}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mmaudio_client.cli.job_view import conclude, describe
+from mmaudio_client.cli.job_view import conclude, in_a_sentence
 from mmaudio_client.cli.output_folder import output_option, prepare_folder
 from mmaudio_client.cli.session import ServerCommand, print_json, with_server
 from mmaudio_client.client import Client
@@ -26,7 +26,7 @@ def download(client: Client, job: str, output: Path, as_json: bool) -> None:
     found = client.get(client.resolve_id(job))
     conclude(found, quiet=True)
     if not found.ended:
-        raise ConflictError(409, "job_not_ended", f"Job {found.id} has no files yet: {describe(found)}.")
+        raise ConflictError(409, "job_not_ended", f"Job {found.id} has no files yet; it is {in_a_sentence(found)}.")
     saved = client.download(found, output)
     if as_json:
         print_json({"job_id": found.id, "saved_files": [str(path) for path in saved]})

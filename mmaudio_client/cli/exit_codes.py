@@ -13,6 +13,7 @@ from mmaudio_client.errors import (
     InvalidAddressError,
     InvalidInputError,
     InvalidJobIdError,
+    InvalidKeyError,
     JobCanceledError,
     JobFailedError,
     UnavailableError,
@@ -58,7 +59,18 @@ _WORST_FIRST = (
     ExitCode.FAILED,
     ExitCode.CANCELED,
 )
-EPILOG = "\b\nExit codes:\n" + "\n".join(f"{code.value:>5}  {code.meaning}" for code in ExitCode)
+
+
+def epilog(codes: Iterable[ExitCode]) -> str:
+    """Return the list of exit codes at the end of a command's help."""
+    return "\b\nExit codes:\n" + "\n".join(f"{code.value:>5}  {code.meaning}" for code in codes)
+
+
+EPILOG = epilog(ExitCode)
+WATCHING = tuple(code for code in ExitCode if code is not ExitCode.FILES)
+"""Exit codes of a command that waits for a job and saves no files."""
+ASKING = tuple(code for code in WATCHING if code not in {ExitCode.FAILED, ExitCode.CANCELED})
+"""Exit codes of a command that neither waits for a job nor saves files."""
 
 
 def exit_code_of(error: BaseException) -> ExitCode:
@@ -68,9 +80,9 @@ def exit_code_of(error: BaseException) -> ExitCode:
             return ExitCode.FAILED
         case JobCanceledError():
             return ExitCode.CANCELED
-        case InvalidAddressError() | InvalidInputError() | InvalidJobIdError() | AmbiguousJobIdError():
+        case InvalidAddressError() | InvalidKeyError() | InvalidInputError():
             return ExitCode.USAGE
-        case click.UsageError():
+        case InvalidJobIdError() | AmbiguousJobIdError() | click.UsageError():
             return ExitCode.USAGE
         case ApiError():
             return ExitCode.UNREACHABLE if error.status >= SERVER_ERRORS else ExitCode.REFUSED

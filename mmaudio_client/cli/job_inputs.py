@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,20 +36,31 @@ class JobInput:
         return self.path or self.address or ""
 
 
-def collect_inputs(given: Sequence[str], *, image: str | None) -> list[JobInput]:
+def collect_inputs(
+    given: Sequence[str], *, image: str | None, on_repeated: Callable[[JobInput], None] | None = None
+) -> list[JobInput]:
     """Return one input per file, each file once; a folder stands for the videos and images directly in it.
+
+    Args:
+        image: an input to use as an image.
+        on_repeated: called with each input that is there already.
 
     Raises:
         click.UsageError: an input is missing, empty or not readable; names every one.
     """
     found: dict[str, JobInput] = {}
     wrong: list[str] = []
-    for text, field in [*((text, None) for text in given), *([(image, "image")] if image is not None else [])]:
+    if image == "":
+        wrong.append("--image is empty; give a file.")
+    for text, field in [*((text, None) for text in given), *([(image, "image")] if image else [])]:
         try:
             for one in _inputs_of(text):
                 if field == "image":
                     one = JobInput("image", one.path, one.address)
-                found.setdefault(str(one.path.resolve()) if one.path else one.label, one)
+                key = str(one.path.resolve()) if one.path else one.label
+                if key in found and on_repeated is not None:
+                    on_repeated(one)
+                found.setdefault(key, one)
         except InvalidInputError as exc:
             wrong.append(str(exc))
     if wrong:
@@ -58,6 +69,8 @@ def collect_inputs(given: Sequence[str], *, image: str | None) -> list[JobInput]
 
 
 def _inputs_of(text: str) -> list[JobInput]:
+    if not text:
+        raise InvalidInputError("INPUT is empty; give a file, a folder, an address or an upload id.")
     if is_remote(text):
         name = text if text.startswith("s3://") else urlsplit(text).path
         return [JobInput(_field_of(name), address=text)]

@@ -11,6 +11,16 @@ from mmaudio_client.client import Client
 from mmaudio_client.errors import JobCanceledError, JobFailedError
 from mmaudio_client.models import Job
 
+_DOING = {
+    "fetch": "fetching its input",
+    "decode": "decoding",
+    "encode": "encoding",
+    "sample": "sampling",
+    "vocode": "vocoding",
+    "mux": "muxing",
+    "upload": "uploading its files",
+}
+
 
 def describe(job: Job) -> str:
     """Return a job's state in a few words."""
@@ -21,6 +31,15 @@ def describe(job: Job) -> str:
         left = f", {job.eta_s:.0f} s left" if job.eta_s is not None else ""
         return f"{job.stage or 'running'}{step}{left}"
     return job.state
+
+
+def in_a_sentence(job: Job) -> str:
+    """Return what a job does, to go after "it is"."""
+    if job.state != "running":
+        return describe(job)
+    step = f" (step {job.step}/{job.request.num_steps})" if job.step and job.request.num_steps else ""
+    left = f", about {job.eta_s:.0f} s left" if job.eta_s is not None else ""
+    return f"{_DOING.get(job.stage or '', 'running')}{step}{left}"
 
 
 def follow(client: Client, job: Job, *, quiet: bool = False) -> Job:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 
 import click
 
+from mmaudio_client.cli.exit_codes import ASKING
 from mmaudio_client.cli.job_view import describe
 from mmaudio_client.cli.session import ServerCommand, print_json, with_server
 from mmaudio_client.cli.table import print_rows
 from mmaudio_client.client import MAX_PAGE, Client
+from mmaudio_client.models import Job
 
 HEADER = ("ID", "STATE", "VARIANT", "AGE", "PROMPT")
 
 
-@click.command("list", cls=ServerCommand)
+@click.command("list", cls=ServerCommand, exit_codes=ASKING)
 @click.option(
     "--state",
     type=click.Choice(["queued", "running", "succeeded", "failed", "canceled"]),
@@ -31,7 +34,13 @@ def list_(client: Client, state: str | None, variant: str | None, limit: int, as
     In a pipe: one line per job without a header, columns separated by tabs (id, state, variant, created, prompt).
     """
     filters = {name: value for name, value in (("state", state), ("variant", variant)) if value}
-    jobs = islice(client.list(limit=min(limit, MAX_PAGE), **filters), limit)
+    jobs: Iterator[Job] = islice(client.list(limit=min(limit, MAX_PAGE), **filters), limit)
+    first = next(jobs, None)
+    if first is None:
+        if variant is not None:
+            _check_variant(client, variant)
+    else:
+        jobs = chain([first], jobs)
     if as_json:
         for job in jobs:
             print_json(job.raw)
@@ -42,6 +51,15 @@ def list_(client: Client, state: str | None, variant: str | None, limit: int, as
         for job in jobs
     )
     print_rows(HEADER, rows)
+
+
+def _check_variant(client: Client, variant: str) -> None:
+    """Refuse a variant of which there are no jobs and which the server does not know."""
+    known = [str(one["name"]) for one in client.variants()]
+    if variant not in known:
+        raise click.BadParameter(
+            f"The server has no variant {variant!r}; it has: {', '.join(known)}.", param_hint="'--variant'"
+        )
 
 
 def _created(time: datetime, now: datetime | None) -> str:

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
 
+
+class _Folder(click.Path):
+    """A folder, which need not exist."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("The name of the folder is empty.", param, ctx)
+        if Path(value).exists() and not Path(value).is_dir():
+            self.fail(f"'{value}' is a file, not a folder.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 output_option = click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=_Folder(),
     default=Path(),
     show_default="current folder",
     metavar="FOLDER",

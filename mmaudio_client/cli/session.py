@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from mmaudio_client.cli.error_output import print_error
-from mmaudio_client.cli.exit_codes import EPILOG, ExitCode, exit_code_of
+from mmaudio_client.cli.exit_codes import ExitCode, epilog, exit_code_of
 from mmaudio_client.client import Client
 from mmaudio_client.connection import DEFAULT_URL
 from mmaudio_client.errors import ClientError
 
 
 class ServerCommand(click.Command):
-    """A command that talks to a server. Every error leaves as a sentence, or as JSON, with its own exit code."""
+    """A command that talks to a server. Every error leaves as a sentence, or as JSON, with its own exit code.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("epilog", EPILOG)
+    Args:
+        exit_codes: those that its help lists; default: all.
+    """
+
+    def __init__(self, *args: Any, exit_codes: Iterable[ExitCode] = ExitCode, **kwargs: Any) -> None:
+        kwargs.setdefault("epilog", epilog(exit_codes))
         super().__init__(*args, **kwargs)
 
     def make_context(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from mmaudio_client.cli.exit_codes import ASKING
 from mmaudio_client.cli.job_view import describe, one_line
 from mmaudio_client.cli.session import ServerCommand, print_json, with_server
 from mmaudio_client.client import Client
 
 
-@click.command(cls=ServerCommand)
+@click.command(cls=ServerCommand, exit_codes=ASKING)
 @click.argument("job")
 @with_server
 def status(client: Client, job: str, as_json: bool) -> None:

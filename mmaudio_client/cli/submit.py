@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,22 +17,36 @@ from mmaudio_client.cli.session import ServerCommand, with_server
 from mmaudio_client.cli.single_job import check_output, finish, no_wait_option
 from mmaudio_client.client import Client
 from mmaudio_client.models import Job
+from mmaudio_client.request_body import check_body
 from mmaudio_client.submit_fields import SubmitFields
+
+
+class _Finite(click.types.FloatParamType):
+    """A number that is neither NaN nor infinite; JSON has no other."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+FINITE = _Finite()
 
 
 @click.command(cls=ServerCommand)
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 @click.option("--image", metavar="INPUT", help="Input to use as an image, whatever its suffix is.")
-@click.option("--prompt", help="What it should sound like.")
-@click.option("--negative-prompt", help="What it should not sound like.")
+@click.option("--prompt", help="Description of the sound.")
+@click.option("--negative-prompt", help="Description of sounds to avoid.")
 @click.option("--variant", metavar="NAME", help="Model variant; default: the server's.")
-@click.option("--start", "start_s", type=float, metavar="SECONDS", help="Start of the section of the video to use.")
+@click.option("--start", "start_s", type=FINITE, metavar="SECONDS", help="Start of the section of the video to use.")
 @click.option(
-    "--duration", "duration_s", type=float, metavar="SECONDS", help="Length of the sound; default: the video's."
+    "--duration", "duration_s", type=FINITE, metavar="SECONDS", help="Length of the sound; default: the video's."
 )
 @click.option("--seed", type=int, help="Random seed; the same seed gives the same sound. Default: random.")
 @click.option("--num-steps", type=int, help="Sampling steps; default: 25.")
-@click.option("--cfg-strength", type=float, help="Guidance strength; default: 4.5.")
+@click.option("--cfg-strength", type=FINITE, help="Guidance strength; default: 4.5.")
 @click.option("--num-samples", type=int, help="Number of takes, with seeds SEED, SEED+1, ...; default: 1.")
 @click.option(
     "--mask-away-clip", is_flag=True, default=None, help="Use only the motion of the video, not what it shows."
@@ -43,8 +58,8 @@ from mmaudio_client.submit_fields import SubmitFields
 )
 @click.option("--mux/--no-mux", default=None, help="Also produce the video with the new sound; default: --mux.")
 @click.option("--original-audio", type=click.Choice(["drop", "mix"]), help="The video's own sound; default: drop.")
-@click.option("--original-gain-db", type=float, metavar="DB", help="Gain of the video's own sound in a mix.")
-@click.option("--loudness-lufs", type=float, metavar="LUFS", help="Normalise to this loudness.")
+@click.option("--original-gain-db", type=FINITE, metavar="DB", help="Gain of the video's own sound in a mix.")
+@click.option("--loudness-lufs", type=FINITE, metavar="LUFS", help="Normalise to this loudness.")
 @click.option("--priority", type=click.Choice(["low", "normal", "high"]), help="Urgency; default: normal.")
 @click.option(
     "--queue-ttl", "queue_ttl_s", type=int, metavar="SECONDS", help="Fail the job if it waits longer than this."
@@ -67,16 +82,21 @@ def submit(
     as_json: bool,
     **fields: Any,
 ) -> None:
-    """Create a job for each INPUT, wait, save the sounds and print their paths. Without INPUT, the prompt makes one.
+    """Create a job for each INPUT, wait, save the sounds and print their paths. Without INPUT, the prompt alone makes
+    one job.
 
-    INPUT is a file, a folder (its videos and images), s3://bucket/key, an https URL or an upload id. Results are named
-    after it: walk.flac and walk-sound.mp4 for walk.mp4. No existing file is replaced.
+    INPUT is a file, a folder (its videos and images), s3://bucket/key, an https URL or an upload id. No existing file
+    is replaced. Results are named after INPUT:
+
+    \b
+      walk.mp4: walk.flac and walk-sound.mp4
     """
-    found = collect_inputs(inputs, image=image)
+    found = collect_inputs(inputs, image=image, on_repeated=None if as_json else _say_repeated)
     if not found and not (fields["prompt"] or "").strip():
         raise click.UsageError("Nothing to make a sound from: give a file, a folder, --image or --prompt.")
     if metadata:
         fields["metadata"] = _pairs(metadata)
+    check_body({name: value for name, value in fields.items() if value is not None})
     check_output(output, no_wait=no_wait)
     request = cast("SubmitFields", fields)
     if len(found) > 1:
@@ -86,6 +106,10 @@ def submit(
     job = _submit_with_progress(client, one, request, quiet=as_json)
     name = one.path.name if one is not None and one.path is not None else None
     finish(client, job, output, no_wait=no_wait, as_json=as_json, name=name)
+
+
+def _say_repeated(one: JobInput) -> None:
+    click.echo(f"{one.label} is given more than once; it makes one job.", err=True)
 
 
 def _submit_with_progress(client: Client, one: JobInput | None, fields: SubmitFields, *, quiet: bool) -> Job:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from mmaudio_client.cli.exit_codes import ASKING
 from mmaudio_client.cli.job_view import one_line
 from mmaudio_client.cli.session import ServerCommand, json_usage_errors, print_json, with_server
 from mmaudio_client.cli.table import print_rows
@@ -28,7 +29,7 @@ def triggers() -> None:
     """Manage triggers: rules that create a job for each new object of a bucket."""
 
 
-@triggers.command("list", cls=ServerCommand)
+@triggers.command("list", cls=ServerCommand, exit_codes=ASKING, short_help="List triggers, newest first.")
 @with_server
 def list_(client: Client, as_json: bool) -> None:
     """List triggers, newest first, with how many of their events were submitted, skipped and held."""
@@ -51,7 +52,7 @@ def list_(client: Client, as_json: bool) -> None:
     print_rows(HEADER, rows)
 
 
-@triggers.command(cls=ServerCommand)
+@triggers.command(cls=ServerCommand, exit_codes=ASKING, short_help="Create a trigger on BUCKET.")
 @click.argument("bucket")
 @click.option("--prefix", help="Key prefix to match.")
 @click.option("--suffix", "suffixes", multiple=True, help="Key suffix to match, such as .mp4; repeatable.")
@@ -86,7 +87,7 @@ def add(
     print_json(trigger) if as_json else click.echo(trigger["id"])
 
 
-@triggers.command(cls=ServerCommand)
+@triggers.command(cls=ServerCommand, exit_codes=ASKING, short_help="Remove TRIGGER.")
 @click.argument("trigger")
 @with_server
 def remove(client: Client, trigger: str, as_json: bool) -> None:
@@ -96,7 +97,9 @@ def remove(client: Client, trigger: str, as_json: bool) -> None:
         print_json({"id": trigger, "removed": True})
 
 
-@triggers.command("dry-run", cls=ServerCommand)
+@triggers.command(
+    "dry-run", cls=ServerCommand, exit_codes=ASKING, short_help="Show what TRIGGER would do with an object."
+)
 @click.argument("trigger")
 @click.argument("key")
 @with_server
@@ -113,11 +116,15 @@ def dry_run(client: Client, trigger: str, key: str, as_json: bool) -> None:
             click.echo(json.dumps(one["request"], ensure_ascii=False, indent=2))
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not allowed")
+
+
 def _parsed(request: str | None) -> dict[str, Any] | None:
     if request is None:
         return None
     try:
-        fields = json.loads(request)
+        fields = json.loads(request, parse_constant=_refuse_constant)
     except ValueError as exc:
         raise click.BadParameter(f"it is not JSON: {exc}", param_hint="--request") from exc
     if not isinstance(fields, dict):

@@ -81,13 +81,13 @@ def test_a_folder_stands_for_its_videos_and_images(mmaudio: Command, server: Scr
     result = mmaudio("submit", "clips", "clips/a.mp4", "--no-wait")
     assert (result.exit_code, result.stdout) == (0, "job_0\njob_1\njob_2\njob_3\n")
     assert inputs_sent(server) == ["a.mp4", "b.MOV", "c.jpeg", "fun-sound.mp4"]
-    assert result.stderr == "4 inputs: 4 submitted\n"
+    assert result.stderr == "clips/a.mp4 is given more than once; it makes one job.\n4 inputs: 4 submitted\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentences"),
     [
-        (["a.mp4", "missing.mp4", "empty.mp4"], ["There is no file missing.mp4", "empty.mp4 is empty"]),
+        (["a.mp4", "missing.mp4", "empty.mp4"], ["There is no file 'missing.mp4'", "'empty.mp4' is empty"]),
         (["a.mp4", "bare"], ["There is no video or image in the folder bare"]),
     ],
 )

@@ -174,6 +174,46 @@ def test_list_as_json_prints_a_document_a_line(mmaudio: Command, server: Scripte
     assert [json.loads(line) for line in lines] == [job_document("failed"), job_document("queued")]
 
 
+def test_a_variant_that_the_server_does_not_know_is_refused(mmaudio: Command, server: ScriptedServer) -> None:
+    variants = httpx.Response(200, json={"data": [{"name": "tiny_16k"}, {"name": "small_16k"}]})
+    server.answers = [page(), variants, page(), variants, page()]
+    result = mmaudio("list", "--variant", "bogus")
+    assert (result.exit_code, result.stdout) == (ExitCode.USAGE, "")
+    assert "The server has no variant 'bogus'; it has: tiny_16k, small_16k." in result.stderr
+    assert mmaudio("list", "--variant", "tiny_16k").exit_code == 0
+    assert mmaudio("list").exit_code == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(
+    mmaudio: Command, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setenv("MMAUDIO_API_KEY", "secret\nvalue")
+    result = mmaudio("list", *options)
+    assert (result.exit_code, result.stdout, server.requests, server.naps) == (ExitCode.USAGE, "", [], [])
+    assert "The API key contains a line break" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert "secret" not in result.stderr
+
+
+@pytest.mark.parametrize("command", [["list"], ["submit", "--prompt", "x"], ["status", JOB_ID]])
+@pytest.mark.parametrize("status", [404, 501])
+def test_a_web_server_that_is_no_mmaudio_is_named(
+    mmaudio: Command, server: ScriptedServer, command: list[str], status: int
+) -> None:
+    page_ = httpx.Response(status, content=b"<html>Error response</html>", headers={"Content-Type": "text/html"})
+    server.answers = [page_]
+    result = mmaudio(*command, "--api-url", "http://files.example")
+    assert result.exit_code == ExitCode.UNREACHABLE
+    assert "http://files.example is not an mmaudio server; check --api-url or MMAUDIO_API_URL." in result.stderr
+
+
+def test_a_file_where_the_output_folder_should_be_is_a_sentence(mmaudio: Command, tmp_path: Path) -> None:
+    (tmp_path / "fileout").write_text("x")
+    result = mmaudio("submit", "--prompt", "x", "--output", "fileout")
+    assert (result.exit_code, "'fileout' is a file, not a folder." in result.stderr) == (ExitCode.USAGE, True)
+
+
 def test_list_asks_for_as_many_pages_as_it_shows(mmaudio: Command, server: ScriptedServer) -> None:
     first = page(*(job_document(id=f"job_{n}") for n in range(200)), following="/v1/jobs?cursor=1")
     server.answers = [first, page(*(job_document(id=f"job_{n}") for n in range(200, 400)), following="/v1/jobs?c=2")]
@@ -215,7 +255,13 @@ def test_download_as_json_names_the_job_and_the_files(mmaudio: Command, server: 
 @pytest.mark.parametrize(
     ("answers", "code", "sentence"),
     [
-        (lambda: [job_answer("running")], ExitCode.REFUSED, "has no files yet: sample 10/25."),
+        (lambda: [job_answer("running")], ExitCode.REFUSED, "has no files yet; it is sampling (step 10/25)."),
+        (
+            lambda: [job_answer("running", stage="encode", step=None, eta_s=550.2)],
+            ExitCode.REFUSED,
+            "has no files yet; it is encoding, about 550 s left.",
+        ),
+        (lambda: [job_answer()], ExitCode.REFUSED, "has no files yet; it is queued (position 3)."),
         (lambda: [job_answer("failed")], ExitCode.FAILED, "The job failed: The file is empty."),
         (lambda: [job_answer("canceled")], ExitCode.CANCELED, "was canceled."),
         (
@@ -292,9 +338,19 @@ def test_address_and_key_may_come_from_the_environment(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["submit", "missing.mp4"], "There is no file missing.mp4."),
+        (["submit", "missing.mp4"], "There is no file 'missing.mp4'."),
         (["submit", "--prompt", "x", "--metadata", "novalue"], "Got --metadata 'novalue'; give KEY=VALUE."),
         (["submit", "--prompt", "x", "--metadata", "=x"], "Got --metadata '=x'; give KEY=VALUE."),
+        (["submit", ""], "INPUT is empty"),
+        (["submit", "--image", ""], "--image is empty"),
+        (["submit", "--prompt", "x", "--output", ""], "The name of the folder is empty."),
+        (["download", JOB_ID, "--output", ""], "The name of the folder is empty."),
+        (["submit", "--prompt", "x", "--duration", "nan"], "'nan' is not a finite number"),
+        (["submit", "--prompt", "x", "--cfg-strength", "inf"], "'inf' is not a finite number"),
+        (["submit", "--prompt", "x", "--loudness-lufs", "nan"], "'nan' is not a finite number"),
+        (["submit", "--prompt", "x", "--metadata", "a=\udcff"], "not valid Unicode, in metadata"),
+        (["submit", "s3://b/a.mp4", "s3://b/b.mp4", "--metadata", "a=\udcff"], "not valid Unicode, in metadata"),
+        (["triggers", "add", "videos", "--request", '{"seed": NaN}'], "NaN is not allowed"),
         (["list", "--limit", "0"], "'--limit'"),
         (["list", "--state", "asleep"], "'--state'"),
         (["status"], "'JOB'"),

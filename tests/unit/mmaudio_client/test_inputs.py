@@ -15,6 +15,9 @@ from mmaudio_client import InvalidInputError
 from mmaudio_client.inputs import Source
 from tests.unit.mmaudio_client.scripted_server import ScriptedServer, job_answer, upload_answer, upload_document
 
+CLOSED = io.BytesIO(b"video")
+CLOSED.close()
+
 
 class Stream(io.RawIOBase):
     """What a pipe gives: bytes without a length."""
@@ -100,16 +103,18 @@ def test_a_name_that_is_no_text_is_sent_as_text(server: ScriptedServer, tmp_path
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("missing.mp4", "There is no file missing.mp4"),
-        (Path("missing.mp4"), "There is no file missing.mp4"),
+        ("missing.mp4", "There is no file 'missing.mp4'"),
+        (Path("missing.mp4"), "There is no file 'missing.mp4'"),
         ("upl_missing.mp4", "There is no file"),
         ("ftp://example.org/x", "There is no file"),
         ("a\x00b", "a\x00b"),
-        (".", "is a folder"),
-        ("empty.mp4", "empty.mp4 is empty"),
-        (b"", "is empty"),
+        (".", "'.' is a folder; give a file."),
+        ("", "The path of the input is empty"),
+        (CLOSED, "The file 'upload' is closed"),
+        ("empty.mp4", "'empty.mp4' is empty"),
+        (b"", "The input is empty"),
         (io.BytesIO(), "is empty, or was already read"),
-        (io.StringIO("text"), "opened as text"),
+        (io.StringIO("text"), "The file 'upload' is opened as text"),
         (7, "Got an input of type int"),
     ],
 )

@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import FrozenInstanceError
 from itertools import islice
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
 import pytest
 
-from mmaudio_client import ConflictError
+from mmaudio_client import (
+    ClientClosedError,
+    ConflictError,
+    InvalidJobIdError,
+    InvalidRequestError,
+    NotFoundError,
+    WrongServerError,
+)
 from tests.unit.mmaudio_client.scripted_server import (
     URL,
     ScriptedServer,
@@ -19,6 +28,7 @@ from tests.unit.mmaudio_client.scripted_server import (
     job_document,
     page,
     problem,
+    sound,
 )
 
 
@@ -106,14 +116,85 @@ def test_asking_twice_for_the_end_of_a_job_is_safe_and_so_it_is_tried_again(serv
     assert server.client().cancel("job_1").ended
 
 
-@pytest.mark.parametrize("job_id", ["a/b", "a?wait=60", "a#b", "a b", "ü", "%2F"])
-def test_an_id_is_one_part_of_a_path_whatever_it_holds(server: ScriptedServer, job_id: str) -> None:
-    server.answers = [problem(404)]
-    with pytest.raises(Exception, match="No"):
-        server.client().get(job_id)
-    url = server.requests[0].url
-    assert (url.raw_path.count(b"/"), url.query, url.fragment) == (3, b"", "")
-    assert httpx.URL(f"/{url.raw_path.decode().rpartition('/')[2]}").path == f"/{job_id}"
+@pytest.mark.parametrize(
+    "job_id", ["", "..", "../healthz", "a/b", "a?wait=60", "a#b", "a b", "ü", "%2F", "\udcff", None, 7, b"job_1"]
+)
+@pytest.mark.parametrize("call", ["get", "wait", "cancel", "retry", "download", "resolve_id"])
+def test_what_can_be_no_id_is_refused_before_anything_is_sent(server: ScriptedServer, call: str, job_id: Any) -> None:
+    with pytest.raises(InvalidJobIdError, match="is not a job id"):
+        getattr(server.client(), call)(job_id)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("call", ["get", "remove"])
+@pytest.mark.parametrize("trigger_id", ["", "../jobs", None])
+def test_what_can_be_no_trigger_id_is_not_found(server: ScriptedServer, call: str, trigger_id: Any) -> None:
+    with pytest.raises(NotFoundError, match="is not a trigger id"):
+        getattr(server.client().triggers, call)(trigger_id)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments"), [("get", ["job_1"]), ("download", [job("succeeded")]), ("upload", [b"video"]), ("page", [])]
+)
+def test_a_closed_client_says_so(server: ScriptedServer, call: str, arguments: list[Any]) -> None:
+    client = server.client()
+    client.close()
+    with pytest.raises(ClientClosedError, match="The client is closed"):
+        getattr(client, call)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("duration_s", float("nan"), "duration_s: must be a finite number, got nan"),
+        ("cfg_strength", float("-inf"), "cfg_strength: must be a finite number, got -inf"),
+        ("metadata", {"a": object()}, "metadata: cannot be sent as JSON"),
+        ("metadata", {"a": float("inf")}, "metadata: cannot be sent as JSON"),
+        ("prompt", b"rain", "prompt: cannot be sent as JSON"),
+    ],
+)
+def test_a_field_that_json_cannot_carry_is_named_before_anything_is_sent(
+    server: ScriptedServer, field: str, value: Any, sentence: str
+) -> None:
+    fields: Any = {field: value}
+    with pytest.raises(InvalidRequestError, match=sentence) as refused:
+        server.client().submit(video=b"video", **fields)
+    assert ([*refused.value.fields], server.requests) == ([field], [])
+    with pytest.raises(InvalidRequestError):
+        server.client().triggers.add("videos", request=fields)
+    assert server.requests == []
+
+
+def test_metadata_may_be_any_mapping(server: ScriptedServer) -> None:
+    server.answers = [job_answer()]
+    server.client().submit(prompt="x", metadata=MappingProxyType({"a": "b"}))
+    assert json.loads(server.requests[0].content)["metadata"] == {"a": "b"}
+
+
+@pytest.mark.parametrize("key", ["é\n", "a\nb", "ü", "\udcff"])
+def test_an_idempotency_key_must_fit_in_a_header(server: ScriptedServer, key: str) -> None:
+    client = server.client()
+    for call in (
+        lambda: client.submit(video=b"video", idempotency_key=key),
+        lambda: client.retry("job_1", idempotency_key=key),
+    ):
+        with pytest.raises(InvalidRequestError, match="an idempotency key must be printable ASCII"):
+            call()
+    assert server.requests == []
+
+
+def test_an_answer_with_a_link_that_is_none_is_a_client_error(server: ScriptedServer) -> None:
+    with pytest.raises(WrongServerError, match="not a URL"):
+        server.client().get(job(links={"self": "http://a:b/"}))
+
+
+def test_a_job_that_ended_meanwhile_can_be_downloaded(server: ScriptedServer, tmp_path: Path) -> None:
+    server.answers = [job_answer(), job_answer("succeeded"), job_answer("succeeded"), sound()]
+    client = server.client()
+    submitted = client.submit(prompt="rain")
+    client.wait(submitted.id)
+    assert client.download(submitted, tmp_path) == (tmp_path / "rain.flac",)
 
 
 def test_the_variants_are_those_of_the_server(server: ScriptedServer) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mmaudio_client import InvalidKeyError
 from tests.unit.mmaudio_client.scripted_server import (
     SOUND,
     URL,
@@ -39,6 +40,14 @@ def test_the_key_is_a_bearer_token_and_without_one_none_is_sent(
     server.answers = [job_answer()]
     server.client(api_key=key).get("job_1")
     assert shown(server) == [header]
+
+
+@pytest.mark.parametrize("key", ["secret\nvalue", "secret\x00", "sécret", "secret\u200b", "secret\udcff"])
+def test_a_key_that_no_header_can_carry_is_refused_at_once_and_not_shown(server: ScriptedServer, key: str) -> None:
+    with pytest.raises(InvalidKeyError) as refused:
+        server.client(api_key=key)
+    assert "cret" not in str(refused.value)
+    assert refused.value.__context__ is None
 
 
 def test_a_second_try_shows_the_key_again(server: ScriptedServer) -> None:

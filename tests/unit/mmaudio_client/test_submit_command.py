@@ -185,6 +185,33 @@ def test_nothing_to_make_a_sound_from_is_a_mistake(
     assert "Nothing to make a sound from" in result.stderr
 
 
+@pytest.mark.parametrize("again", ["walk.mp4", "./walk.mp4"])
+def test_an_input_that_is_given_twice_makes_one_job_and_the_command_says_so(
+    mmaudio: Command, server: ScriptedServer, tmp_path: Path, again: str
+) -> None:
+    (tmp_path / "walk.mp4").write_bytes(b"video")
+    server.answers = [upload_answer(), httpx.Response(204), job_answer()]
+    result = mmaudio("submit", "walk.mp4", again, "--no-wait")
+    assert (result.exit_code, result.stdout) == (0, f"{JOB_ID}\n")
+    assert result.stderr == "walk.mp4 is given more than once; it makes one job.\n"
+
+
+def test_text_that_is_no_unicode_is_found_before_the_upload(
+    mmaudio: Command, server: ScriptedServer, tmp_path: Path
+) -> None:
+    (tmp_path / "walk.mp4").write_bytes(b"video")
+    result = mmaudio("submit", "walk.mp4", "--metadata", "a=\udcff")
+    assert (result.exit_code, server.requests) == (ExitCode.USAGE, [])
+    assert "not valid Unicode" in result.stderr
+
+
+def test_a_refusal_names_each_field_once(mmaudio: Command, server: ScriptedServer) -> None:
+    wrong = [{"field": "duration_s", "message": "Input should be greater than 0"}]
+    server.answers = [problem(422, "invalid_request", "Not allowed: duration_s.", errors=wrong)]
+    result = mmaudio("submit", "--prompt", "x", "--duration", "-1")
+    assert (result.exit_code, result.stderr) == (ExitCode.REFUSED, "Error: duration_s: must be greater than 0\n")
+
+
 def test_a_prompt_that_is_no_text_is_a_sentence(mmaudio: Command, server: ScriptedServer) -> None:
     result = mmaudio("submit", "--prompt", "caf\udce9")
     assert (result.exit_code, server.requests) == (ExitCode.USAGE, [])

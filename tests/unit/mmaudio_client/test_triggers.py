@@ -53,8 +53,8 @@ def test_list_shows_what_became_of_events(mmaudio: Command, server: ScriptedServ
 
 def test_remove_takes_an_empty_answer(mmaudio: Command, server: ScriptedServer) -> None:
     server.answers = [httpx.Response(204)]
-    assert mmaudio("triggers", "remove", "trg/1").exit_code == 0
-    assert server.asked == [f"DELETE {URL.replace('platform.example', '127.0.0.1:8000')}/v1/triggers/trg%2F1"]
+    assert mmaudio("triggers", "remove", "trg_1").exit_code == 0
+    assert server.asked == [f"DELETE {URL.replace('platform.example', '127.0.0.1:8000')}/v1/triggers/trg_1"]
 
 
 def test_dry_run_tells_action_and_reason(mmaudio: Command, server: ScriptedServer) -> None:
