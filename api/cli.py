@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from pathlib import Path
 
 import click
 
@@ -19,7 +18,7 @@ from jobs.writable_folders import check_folders
 @port_option
 @data_dir_option
 @click.option("--under-up", is_flag=True, hidden=True, help="Started by `mmaudio up`, which has reserved the port.")
-def api(api_bind: str | None, port: int | None, data_dir: Path | None, under_up: bool) -> None:
+def api(api_bind: str | None, port: int | None, data_dir: str | None, under_up: bool) -> None:
     """Serve the HTTP API and the dashboard."""
     settings = load_with_port(port, api_bind=api_bind, data_dir=data_dir)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

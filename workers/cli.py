@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -84,7 +83,7 @@ def worker(
     variants: str | None,
     preload: str | None,
     model_memory_bytes: int | None,
-    data_dir: Path | None,
+    data_dir: str | None,
     process_for: str | None,
     under_up: bool,
     drain_after: float | None,
@@ -179,7 +178,7 @@ def _run_worker_process(settings: Settings, name: str, torch_device: str) -> NoR
 
 @click.command()
 @data_dir_option
-def control(data_dir: Path | None) -> None:
+def control(data_dir: str | None) -> None:
     """Run maintenance: rescue jobs of lost workers, dispatch waiting jobs, delete what has expired."""
     settings = load_settings_or_exit(data_dir=data_dir)
     _start_logging(settings)
@@ -204,7 +203,7 @@ def control(data_dir: Path | None) -> None:
 def up(
     api_bind: str | None,
     port: int | None,
-    data_dir: Path | None,
+    data_dir: str | None,
     devices: str | None,
     variants: str | None,
     preload: str | None,

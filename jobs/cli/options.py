@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import click
 
@@ -22,7 +21,7 @@ port_option = click.option(
 )
 data_dir_option = click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     metavar="FOLDER",
     help="Folder of the database, the broker's files and stored objects.  [default: MMAUDIO_DATA_DIR, else ./data]",
 )

@@ -108,6 +108,10 @@ def test_an_option_wins_over_the_environment_and_reaches_child_processes(monkeyp
     assert "MMAUDIO_DEVICES" not in os.environ
 
 
+def test_an_empty_data_folder_is_the_default_and_not_the_current_folder() -> None:
+    assert load_with_port(None, data_dir="").data_dir == Path("data").absolute()
+
+
 def test_a_port_alone_keeps_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     from jobs.cli.options import load_with_port
 
