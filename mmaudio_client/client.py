@@ -22,7 +22,6 @@ from mmaudio_client.errors import (
     JobFailedError,
     NotFoundError,
     WaitTimeoutError,
-    WrongServerError,
 )
 from mmaudio_client.inputs import UNNAMED, UPLOAD_ID, Source, is_remote, open_input
 from mmaudio_client.job_ids import find_by_prefix, is_whole, normalized
@@ -298,16 +297,14 @@ class Client:
 
     def variants(self) -> tuple[Mapping[str, Any], ...]:
         """Return the model variants of the server."""
-        return tuple(self._calls.call("GET", "/v1/variants", again=True).json()["data"])
+        answer = self._calls.call("GET", "/v1/variants", again=True)
+        return tuple(self._calls.members(answer, "a list of variants", "data")[0])
 
     def _parsed(self, kind: type[_Document], answer: httpx.Response) -> _Document:
         try:
             return kind.from_json(answer.json())
         except (KeyError, TypeError, ValueError) as exc:
-            raise WrongServerError(
-                f"{answer.url} answered with JSON that is not a {kind.__name__.lower()}: "
-                f"{self.base_url} is not an mmaudio server; check --api-url or MMAUDIO_API_URL."
-            ) from exc
+            raise self._calls.wrong_document(answer, f"a {kind.__name__.lower()}") from exc
 
 
 def _id(job: Job | str) -> str:

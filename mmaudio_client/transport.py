@@ -129,22 +129,44 @@ class Transport:
         if self.http.is_closed:
             raise ClientClosedError("The client is closed; make a new one.")
 
+    def members(self, answer: httpx.Response, kind: str, *names: str) -> tuple[Any, ...]:
+        """Return members of the object that an answer holds.
+
+        Args:
+            kind: what the object should be, for the error.
+
+        Raises:
+            WrongServerError: the answer has no such members.
+        """
+        try:
+            document = answer.json()
+            return tuple(document[name] for name in names)
+        except (KeyError, TypeError, ValueError) as exc:
+            raise self.wrong_document(answer, kind) from exc
+
+    def wrong_document(self, answer: httpx.Response, kind: str) -> WrongServerError:
+        """Return the error for an answer of another form."""
+        return WrongServerError(f"{answer.url} answered with JSON that is not {kind}: {self._advice}")
+
+    @property
+    def _advice(self) -> str:
+        return f"{self.http.base_url} is not an mmaudio server; check --api-url or MMAUDIO_API_URL."
+
     def _checked(self, answer: httpx.Response) -> httpx.Response:
         if answer.status_code in {httpx.codes.NOT_MODIFIED, httpx.codes.NO_CONTENT}:
             return answer
-        advice = f"{self.http.base_url} is not an mmaudio server; check --api-url or MMAUDIO_API_URL."
         if not answer.is_success:
             error = api_error(answer)
             if not error.code and answer.status_code in _UNKNOWN_PATH:
-                raise WrongServerError(f"The server answered {answer.status_code} at {answer.url.path}: {advice}")
+                raise WrongServerError(f"The server answered {answer.status_code} at {answer.url.path}: {self._advice}")
             raise error
         kind = answer.headers.get("Content-Type", "no content type")
         if "json" not in kind:
-            raise WrongServerError(f"{answer.url} answered with {kind} instead of JSON: {advice}")
+            raise WrongServerError(f"{answer.url} answered with {kind} instead of JSON: {self._advice}")
         try:
             answer.json()
         except ValueError as exc:
-            raise WrongServerError(f"{answer.url} answered with text that is not JSON: {advice}") from exc
+            raise WrongServerError(f"{answer.url} answered with text that is not JSON: {self._advice}") from exc
         return answer
 
     def _pause(self, attempt: int) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote
 
+import httpx
+
 from mmaudio_client.errors import NotFoundError
 from mmaudio_client.transport import Transport
 
@@ -30,7 +32,8 @@ class Triggers:
 
     def list(self) -> tuple[Document, ...]:
         """Return all triggers, newest first."""
-        return tuple(self._calls.call("GET", PATH, again=True).json()["data"])
+        answer = self._calls.call("GET", PATH, again=True)
+        return tuple(self._calls.members(answer, "a list of triggers", "data")[0])
 
     def add(
         self,
@@ -67,11 +70,11 @@ class Triggers:
         }
         body = {key: value for key, value in fields.items() if value is not None}
         # Not sent twice: each trigger would create jobs of its own.
-        return dict(self._calls.call("POST", PATH, json=body, again=False).json())
+        return self._trigger(self._calls.call("POST", PATH, json=body, again=False))
 
     def get(self, trigger_id: str) -> Document:
         """Return a trigger with its latest events."""
-        return dict(self._calls.call("GET", _path(trigger_id), again=True).json())
+        return self._trigger(self._calls.call("GET", _path(trigger_id), again=True))
 
     def remove(self, trigger_id: str) -> None:
         """Remove a trigger. Jobs that it created continue."""
@@ -80,7 +83,11 @@ class Triggers:
     def dry_run(self, trigger_id: str, key: str) -> tuple[Document, ...]:
         """Return what the trigger would do with an object of its bucket, without doing it."""
         answer = self._calls.call("POST", f"{_path(trigger_id)}/dry-run", json={"key": key}, again=True)
-        return tuple(answer.json()["data"])
+        return tuple(self._calls.members(answer, "a list of objects", "data")[0])
+
+    def _trigger(self, answer: httpx.Response) -> Document:
+        self._calls.members(answer, "a trigger", "id")
+        return dict(answer.json())
 
 
 def _path(trigger_id: str) -> str:

@@ -29,9 +29,12 @@ def send_upload(calls: Transport, opened: OpenInput, on_progress: Progress | Non
         digest.update(chunk)
     announcement = {"filename": opened.filename, "size_bytes": opened.size_bytes, "sha256": digest.hexdigest()}
     # A second announcement leaves an empty upload behind, which expires.
-    announced = calls.call("POST", "/v1/uploads", json=announcement, again=True).json()
-    _send(calls.http, opened, announced["upload"], on_progress)
-    return str(announced["id"])
+    answer = calls.call("POST", "/v1/uploads", json=announcement, again=True)
+    upload_id, how = calls.members(answer, "an upload", "id", "upload")
+    if not isinstance(how, dict) or not {"method", "url", "headers", "fields"} <= how.keys():
+        raise calls.wrong_document(answer, "an upload")
+    _send(calls.http, opened, how, on_progress)
+    return str(upload_id)
 
 
 def _send(http: httpx.Client, opened: OpenInput, how: Mapping[str, Any], on_progress: Progress | None) -> None:

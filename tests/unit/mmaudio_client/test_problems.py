@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import httpx
 import pytest
 
@@ -117,6 +119,33 @@ def test_json_that_is_no_job_is_no_answer(server: ScriptedServer, document: obje
         server.client().get("job_1")
     with pytest.raises(WrongServerError, match="JSON that is not a page"):
         server.client().page()
+
+
+@pytest.mark.parametrize("document", [{}, [], 7, {"id": "x", "upload": None}])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client: client.upload(b"video"),
+        lambda client: client.triggers.dry_run("trg_1", "key"),
+        lambda client: client.triggers.list(),
+        lambda client: client.variants(),
+    ],
+)
+def test_json_that_is_of_another_form_is_no_answer(
+    server: ScriptedServer, document: object, ask: Callable[[Client], object]
+) -> None:
+    server.answers = [httpx.Response(200, json=document)]
+    with pytest.raises(WrongServerError, match="is not an mmaudio server"):
+        ask(server.client())
+
+
+@pytest.mark.parametrize("document", [{}, [], 7])
+def test_json_that_is_no_trigger_is_no_answer(server: ScriptedServer, document: object) -> None:
+    server.answers = [httpx.Response(200, json=document)] * 2
+    with pytest.raises(WrongServerError, match="not a trigger"):
+        server.client().triggers.get("trg_1")
+    with pytest.raises(WrongServerError, match="not a trigger"):
+        server.client().triggers.add("videos")
 
 
 def test_a_redirect_to_a_login_page_is_not_followed(server: ScriptedServer) -> None:
