@@ -15,7 +15,6 @@ from api.context import AppContext, current_context
 from api.presentation import answer, conditional_answer, job_view, job_views
 from api.schemas.jobs import GetJobQuery, JobPage, JobPath, JobView, ListJobsQuery, PageLinks, SubmitHeader
 from api.schemas.responses import problems
-from jobs.errors import RequestInvalidError
 from jobs.request import JobRequest
 from jobs.service import cancellation
 from jobs.service.queries import JobFilter, get_job, list_jobs
@@ -36,10 +35,6 @@ _ERRORS = problems(403, 404, 409, 415, 422, 503)
 )
 def submit_job(header: SubmitHeader, body: JobRequest) -> Response:
     """Queues a job and returns it at once. 200: an earlier request with the same `Idempotency-Key` created it."""
-    if body.source is None and not body.prompt.strip():
-        raise RequestInvalidError.of(
-            "prompt", "there is nothing to make a sound from: give a video, an image or a prompt"
-        )
     ctx, tenant = current_context(), current_tenant()
     check_upload(ctx.db, ctx.store, body, tenant=tenant)
     key = header.idempotency_key
