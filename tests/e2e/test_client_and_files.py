@@ -90,7 +90,7 @@ def test_a_broken_video_fails_with_a_sentence_and_status_one(platform: RunningPl
 def test_mistakes_on_the_command_line_are_sentences(platform: RunningPlatform, tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").write_bytes(b"")
     for arguments, status, words in [
-        (("submit", "missing.mp4"), 2, "There is no file missing.mp4"),
+        (("submit", "missing.mp4"), 2, "There is no file 'missing.mp4'"),
         (("submit", str(tmp_path / "empty.mp4")), 2, "is empty"),
         (("submit", "--prompt", "x", "--num-steps", "0"), 3, "num_steps"),
         (("submit", "--prompt", "x", "--metadata", "novalue"), 2, "KEY=VALUE"),

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from jobs.cli.configuration import load_settings_or_exit
+from jobs.cli.options import load_with_port
 
 COMMANDS = [["up"], ["api"], ["worker"], ["control"], ["migrate"], ["settings"], ["queue", "show"], ["doctor"]]
 
@@ -113,8 +114,6 @@ def test_an_empty_data_folder_is_the_default_and_not_the_current_folder() -> Non
 
 
 def test_a_port_alone_keeps_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    from jobs.cli.options import load_with_port
-
     monkeypatch.setenv("MMAUDIO_API_BIND", "[::1]:1")
     assert load_with_port(7000).api_bind == "[::1]:7000"
     assert load_with_port(None).api_bind == "[::1]:7000"  # as a child process gets it
