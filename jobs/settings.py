@@ -1,6 +1,7 @@
 """Every setting, once: its environment variable, its default, what it is for. `docs/settings.md` is generated from it.
 
-`jobs.settings_loading` parses them, once per entry point; nothing else in the project reads the environment.
+`jobs.settings_loading` parses them, once per entry point; nothing else in the project reads the environment. The file
+is long because it is one list.
 """
 
 from __future__ import annotations
