@@ -95,7 +95,7 @@ def test_a_port_that_only_root_may_use_is_refused_to_others(monkeypatch: pytest.
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(socket.socket, "bind", refuse)
-    with pytest.raises(SettingsError, match="this user may not listen on port 80, give one from 1024"):
+    with pytest.raises(SettingsError, match="this user may not listen on port 80; give one from 1024"):
         reserve("127.0.0.1", 80)
 
 

@@ -37,16 +37,17 @@ TINY = get_variant("tiny_16k")
 CANARY = 255
 
 
-class Silence:
+class Tone:
     """Stands in for the pipeline: these tests are about files."""
 
     def generate(self, requests: Sequence[GenerationRequest], **_: object) -> list[np.ndarray]:
-        return [np.zeros(round(one.duration_s * TINY.sample_rate_hz), dtype=np.float32) for one in requests]
+        lengths = [round(one.duration_s * TINY.sample_rate_hz) for one in requests]
+        return [np.sin(0.2 * np.arange(length), dtype=np.float32) for length in lengths]
 
 
 @pytest.fixture(autouse=True)
-def _silent_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Pipeline, "load", lambda *_, **__: Silence())
+def _tone_instead_of_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pipeline, "load", lambda *_, **__: Tone())
 
 
 def generate(video: Path, output: Path, *options: str) -> Result:
