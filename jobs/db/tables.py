@@ -234,6 +234,12 @@ class Worker(Base):
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     gpu: Mapped[dict[str, Any] | None]
     """`memory_used_bytes`, `memory_total_bytes`, `utilization` (0..1) and `temperature_c`; NULL: no GPU."""
+    unavailable: Mapped[dict[str, Any] | None]
+    """Why it takes no jobs: `code`, `message` and `since`; NULL: it takes them."""
+    clock_skew_s: Mapped[float | None] = mapped_column(Float)
+    """Seconds that its clock is ahead of the database's."""
+    sandbox_lacks: Mapped[list[Any] | None]
+    """Names of the sandbox's protections that this kernel does not support."""
     drain_requested_at: Mapped[datetime | None]
     started_at: Mapped[datetime]
     heartbeat_at: Mapped[datetime]
