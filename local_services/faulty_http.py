@@ -27,6 +27,8 @@ class Fault(StrEnum):
     ERROR_503 = "503"
     NOT_IMPLEMENTED = "501"
     FORBIDDEN = "403"
+    UNKNOWN_KEY = "unknown_key"
+    """403, and the access key is not known to the server."""
     SLOW = "slow"
     """The response is right but late."""
     RESET = "reset"
@@ -51,6 +53,7 @@ class FaultSchedule:
         planned: method and fault of the next requests that fail.
         injected: how often each fault was injected.
         requests: method, path and headers of every request.
+        refuse_key: requests signed with this access key are refused as S3 refuses a key that it does not know.
     """
 
     rng: random.Random = field(default_factory=lambda: random.Random(0))
@@ -58,6 +61,7 @@ class FaultSchedule:
     planned: deque[tuple[str, Fault]] = field(default_factory=deque)
     injected: Counter[str] = field(default_factory=Counter)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    refuse_key: str | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_calls_fail(self, method: str, *faults: Fault) -> None:
@@ -69,6 +73,8 @@ class FaultSchedule:
         """Record a request; return the fault to inject, None for none."""
         with self._lock:
             self.requests.append((method, path, headers))
+            if self.refuse_key and f"Credential={self.refuse_key}/" in headers.get("Authorization", ""):
+                return Fault.UNKNOWN_KEY
             if self.planned and self.planned[0][0] == method:
                 fault = self.planned.popleft()[1]
             elif self.rng.random() < self.rate:
@@ -101,8 +107,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault is Fault.RESET:
             self._reset()
             return
-        if fault is not None and fault.isdigit():
-            self._respond(int(fault), [("Content-Type", "application/xml")], _error_document(int(fault)))
+        if fault is not None and (fault.isdigit() or fault is Fault.UNKNOWN_KEY):
+            status = int(fault) if fault.isdigit() else http.client.FORBIDDEN
+            self._respond(status, [("Content-Type", "application/xml")], _error_document(_CODES[fault]))
             return
         if fault is Fault.SLOW:
             time.sleep(SLOW_S)
@@ -149,8 +156,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.close()
 
 
-def _error_document(status: int) -> bytes:
-    code = {500: "InternalError", 501: "NotImplemented", 503: "SlowDown", 403: "AccessDenied"}[status]
+_CODES = {
+    Fault.ERROR_500: "InternalError",
+    Fault.NOT_IMPLEMENTED: "NotImplemented",
+    Fault.ERROR_503: "SlowDown",
+    Fault.FORBIDDEN: "AccessDenied",
+    Fault.UNKNOWN_KEY: "InvalidAccessKeyId",
+}
+
+
+def _error_document(code: str) -> bytes:
     return f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>injected by the proxy</Message></Error>'.encode()
 
 

@@ -23,11 +23,13 @@ class StorageError(Exception):
 
 
 class ObjectNotFoundError(StorageError):
-    """Raised when no object has that key, or this server may not read it."""
+    """Raised when no object has that key."""
 
 
 class ObjectForbiddenError(StorageError):
     """Raised when this server may not read an object; without the right to list, S3 says so of missing keys too."""
+
+    summary = "does not allow this server to read the object"
 
 
 class ObjectChangedError(StorageError):
@@ -59,6 +61,18 @@ class StorageUnavailableError(StorageError):
 
     retryable = True
     summary = "did not answer"
+
+
+class ServerRefusedError(StorageUnavailableError):
+    """Raised when the store refuses this server as a whole: its credentials are wrong or missing, or its clock is."""
+
+    summary = "refuses this server's credentials"
+
+
+class BucketMissingError(StorageUnavailableError):
+    """Raised when the bucket itself does not exist; that says nothing about a key."""
+
+    summary = "does not have the bucket"
 
 
 class StorageFullError(StorageError):

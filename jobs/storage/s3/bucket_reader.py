@@ -8,10 +8,11 @@ from botocore.exceptions import ClientError
 
 from jobs.settings import Settings
 from jobs.storage.bucket_reader import BucketObject
-from jobs.storage.errors import ObjectNotFoundError
+from jobs.storage.errors import BucketMissingError, ObjectNotFoundError
 from jobs.storage.protocol import JOB_ID_FIELD
 from jobs.storage.s3.client import ClientOptions, s3_client
 from jobs.storage.s3.errors import Operation, is_invalid_version, translated
+from jobs.storage.s3.head import head_object
 
 
 class S3BucketReader:
@@ -29,9 +30,9 @@ class S3BucketReader:
         """Return what a HEAD says of the object; raises as the protocol says."""
         version = {"VersionId": version_id} if version_id is not None else {}
         try:
-            with translated(f"Could not read s3://{bucket}/{key}", Operation.INSPECT):
+            with translated(f"Could not read s3://{bucket}/{key}", Operation.READ):
                 answer = self._head(bucket, key, version)
-        except ObjectNotFoundError:
+        except (ObjectNotFoundError, BucketMissingError):
             return None
         if answer is None:
             return None
@@ -47,9 +48,8 @@ class S3BucketReader:
 
     def _head(self, bucket: str, key: str, version: dict[str, str]) -> dict[str, Any] | None:
         try:
-            answer: dict[str, Any] = s3_client(self._options).head_object(Bucket=bucket, Key=key, **version)
+            return head_object(s3_client(self._options), bucket, key, version)
         except ClientError as exc:
             if version and is_invalid_version(exc):
                 return None
             raise
-        return answer

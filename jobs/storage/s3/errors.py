@@ -7,14 +7,24 @@ from contextlib import contextmanager
 from enum import Enum, auto
 
 from boto3.exceptions import Boto3Error
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    TokenRetrievalError,
+)
 
 from jobs.storage.errors import (
+    BucketMissingError,
     ChecksumMismatchError,
     ObjectChangedError,
     ObjectExistsError,
     ObjectForbiddenError,
     ObjectNotFoundError,
+    ServerRefusedError,
     StorageError,
     StorageFullError,
     StorageUnavailableError,
@@ -28,27 +38,37 @@ class Operation(Enum):
     """What was tried; a refusal means something else for each."""
 
     READ = auto()
-    """Without the right to list, S3 answers 403 for a missing key too: a refusal counts as missing."""
+    """A refusal is never taken for a missing key: it is the operator's to mend."""
     DOWNLOAD = auto()
     """As READ; a failed precondition means that the object was overwritten during the download."""
-    INSPECT = auto()
-    """A look at a bucket that is not ours: a refusal is told apart from a missing key."""
     WRITE = auto()
     """A refusal or a missing bucket means that this server may not write there."""
 
 
 # Codes of error documents, and the bare status where an answer has none (HEAD).
 _KINDS: dict[type[StorageError], tuple[str, ...]] = {
-    ObjectForbiddenError: (
-        "403",
-        "AccessDenied",
-        "AllAccessDisabled",
-        "Forbidden",
+    ObjectForbiddenError: ("403", "AccessDenied", "AllAccessDisabled", "Forbidden"),
+    ServerRefusedError: (
+        "401",
+        "AccountProblem",
+        "AuthorizationHeaderMalformed",
+        "ExpiredToken",
+        "ExpiredTokenException",
         "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSecurity",
+        "InvalidToken",
+        "MissingSecurityHeader",
+        "NotSignedUp",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+        "UnrecognizedClientException",
     ),
+    BucketMissingError: ("NoSuchBucket",),
     # 405: the version is a delete marker.
-    ObjectNotFoundError: ("404", "405", "MethodNotAllowed", "NoSuchBucket", "NoSuchKey", "NoSuchVersion", "NotFound"),
+    ObjectNotFoundError: ("404", "405", "MethodNotAllowed", "NoSuchKey", "NoSuchVersion", "NotFound"),
     # 409: two conditional writes at once; the next call learns which of them won.
     ObjectExistsError: ("409", "412", "ConditionalRequestConflict", "PreconditionFailed"),
     StorageFullError: ("507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"),
@@ -56,16 +76,31 @@ _KINDS: dict[type[StorageError], tuple[str, ...]] = {
 }
 _KIND_BY_CODE = {code: kind for kind, codes in _KINDS.items() for code in codes}
 _KIND_BY_OPERATION: dict[Operation, dict[type[StorageError], type[StorageError]]] = {
-    Operation.READ: {ObjectForbiddenError: ObjectNotFoundError},
-    Operation.DOWNLOAD: {ObjectForbiddenError: ObjectNotFoundError, ObjectExistsError: ObjectChangedError},
-    Operation.INSPECT: {},
-    Operation.WRITE: {ObjectForbiddenError: WriteRefusedError, ObjectNotFoundError: WriteRefusedError},
+    Operation.READ: {},
+    Operation.DOWNLOAD: {ObjectExistsError: ObjectChangedError},
+    Operation.WRITE: {
+        ObjectForbiddenError: WriteRefusedError,
+        ObjectNotFoundError: WriteRefusedError,
+        BucketMissingError: WriteRefusedError,
+    },
 }
+# What boto3 raises before it calls the server, because it has nothing to sign with.
+_NO_CREDENTIALS = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    TokenRetrievalError,
+    ProfileNotFound,
+)
 _NOT_IMPLEMENTED = {"501", "NotImplemented"}
 _INVALID_VERSION = {"400", "InvalidArgument"}
 # Answers of servers that do not delete several objects in one call, or want an older checksum with it.
 _NO_BULK_DELETE = {*_NOT_IMPLEMENTED, "405", "MethodNotAllowed", "MissingContentMD5", "InvalidRequest"}
 _REASONS: dict[type[StorageError], str] = {
+    ObjectNotFoundError: "there is no such object",
+    BucketMissingError: "there is no such bucket",
+    ObjectForbiddenError: "this server may not read it",
+    ServerRefusedError: "the store refuses this server",
     ObjectExistsError: "the key is taken",
     ObjectChangedError: "the object was overwritten meanwhile",
     StorageFullError: "the storage is full",
@@ -92,6 +127,8 @@ def translated(what: str, operation: Operation) -> Iterator[None]:
         reason = _REASONS.get(kind)
         detail = f"{reason} ({code})" if reason else code or str(exc)
         raise kind(f"{what}: {detail}.", BACKEND) from exc
+    except _NO_CREDENTIALS as exc:
+        raise ServerRefusedError(f"{what}: {exc}", BACKEND) from exc
     except (BotoCoreError, Boto3Error) as exc:
         raise StorageUnavailableError(f"{what}: {exc}", BACKEND) from exc
 

@@ -29,6 +29,7 @@ from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, ObjectPin, Unfini
 from jobs.storage.s3.client import ClientOptions, s3_client
 from jobs.storage.s3.download import download
 from jobs.storage.s3.errors import BACKEND, Operation, is_bulk_delete_refused, is_not_implemented, translated
+from jobs.storage.s3.head import head_object
 from jobs.storage.s3.upload import PART_BYTES, Upload, send
 
 SHA256_FIELD = "sha256"
@@ -226,8 +227,8 @@ class S3Store:
     def _head(
         self, bucket: str, full: str, key: str, version: Mapping[str, str] = MappingProxyType({})
     ) -> ObjectMetadata:
-        with translated(f"There is no object {key!r} that this server may read", Operation.READ):
-            answer = self._client.head_object(Bucket=bucket, Key=full, **version)
+        with translated(f"Could not read {key!r}", Operation.READ):
+            answer = head_object(self._client, bucket, full, version)
         user_metadata = dict(answer.get("Metadata", {}))
         user_metadata.pop(PUT_ID_FIELD, None)
         return ObjectMetadata(

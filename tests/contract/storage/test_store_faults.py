@@ -12,8 +12,12 @@ import boto3
 import pytest
 
 from jobs.storage.errors import (
+    BucketMissingError,
     ChecksumMismatchError,
     ObjectExistsError,
+    ObjectForbiddenError,
+    ObjectNotFoundError,
+    ServerRefusedError,
     StorageUnavailableError,
     WriteRefusedError,
 )
@@ -131,6 +135,33 @@ def test_a_bucket_that_refuses_or_is_not_there_is_no_passing_fault(faulty: Fault
     missing = S3Store(f"s3://no-{uuid.uuid4().hex}", ClientOptions(faulty.endpoint, addressing_style="path"))
     with pytest.raises(WriteRefusedError):
         missing.put_file("k", small, content_type="a/b", if_absent=True)
+
+
+def test_a_refused_head_names_the_reason_that_only_a_get_tells(faulty: FaultyStore, small: Path) -> None:
+    faulty.put("k", small)
+    faulty.schedule.refuse_key = "test"
+    with pytest.raises(ServerRefusedError, match="InvalidAccessKeyId"):
+        faulty.store.head("k")
+    with pytest.raises(ServerRefusedError, match="InvalidAccessKeyId"):
+        list(faulty.store.open_read("k"))
+    with pytest.raises(ServerRefusedError, match="InvalidAccessKeyId"):
+        faulty.put("other", small)
+
+
+def test_an_object_that_may_not_be_read_is_not_a_missing_one(faulty: FaultyStore, small: Path, tmp_path: Path) -> None:
+    faulty.put("k", small)
+    faulty.schedule.next_calls_fail("HEAD", Fault.FORBIDDEN)
+    faulty.schedule.next_calls_fail("GET", Fault.FORBIDDEN)
+    with pytest.raises(ObjectForbiddenError, match="AccessDenied"):
+        faulty.store.download_to("k", tmp_path / "down")
+
+
+def test_a_missing_bucket_says_nothing_about_a_key(faulty: FaultyStore) -> None:
+    missing = S3Store(f"s3://no-{uuid.uuid4().hex}", ClientOptions(faulty.endpoint, addressing_style="path"))
+    with pytest.raises(BucketMissingError):
+        missing.head("k")
+    with pytest.raises(ObjectNotFoundError):
+        faulty.store.head("k")
 
 
 def test_parts_that_cannot_be_discarded_are_a_storage_error(faulty: FaultyStore) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from jobs.storage.errors import (
+    BucketMissingError,
     ChecksumMismatchError,
     ObjectChangedError,
     ObjectExistsError,
     ObjectForbiddenError,
     ObjectNotFoundError,
+    ServerRefusedError,
     StorageError,
     StorageFullError,
     StorageUnavailableError,
@@ -28,13 +30,16 @@ def answered(code: str, operation: Operation) -> StorageError:
 @pytest.mark.parametrize(
     ("code", "operation", "kind"),
     [
-        ("403", Operation.READ, ObjectNotFoundError),
-        ("AccessDenied", Operation.DOWNLOAD, ObjectNotFoundError),
-        ("AccessDenied", Operation.INSPECT, ObjectForbiddenError),
-        ("InvalidAccessKeyId", Operation.INSPECT, ObjectForbiddenError),
+        ("403", Operation.READ, ObjectForbiddenError),
+        ("AccessDenied", Operation.DOWNLOAD, ObjectForbiddenError),
         ("AccessDenied", Operation.WRITE, WriteRefusedError),
+        ("InvalidAccessKeyId", Operation.READ, ServerRefusedError),
+        ("SignatureDoesNotMatch", Operation.DOWNLOAD, ServerRefusedError),
+        ("RequestTimeTooSkewed", Operation.WRITE, ServerRefusedError),
+        ("ExpiredToken", Operation.READ, ServerRefusedError),
         ("404", Operation.READ, ObjectNotFoundError),
-        ("NoSuchBucket", Operation.INSPECT, ObjectNotFoundError),
+        ("NoSuchBucket", Operation.READ, BucketMissingError),
+        ("NoSuchBucket", Operation.DOWNLOAD, BucketMissingError),
         ("NoSuchBucket", Operation.WRITE, WriteRefusedError),
         ("405", Operation.READ, ObjectNotFoundError),
         ("412", Operation.WRITE, ObjectExistsError),
@@ -57,3 +62,8 @@ def test_a_code_means_one_error_for_each_operation(code: str, operation: Operati
 def test_a_server_that_does_not_answer_is_unavailable() -> None:
     with pytest.raises(StorageUnavailableError, match="http://s3"), translated("Could not read", Operation.READ):
         raise EndpointConnectionError(endpoint_url="http://s3")
+
+
+def test_a_server_without_credentials_is_refused_and_the_store_is_not_away() -> None:
+    with pytest.raises(ServerRefusedError, match="credentials"), translated("Could not read", Operation.READ):
+        raise NoCredentialsError
