@@ -180,9 +180,11 @@ class LocalStore:
                 raise _translated(exc, f"Could not delete {key!r}", self._root) from exc
 
     def list_keys(self, prefix: str) -> Iterator[str]:
-        if not self._objects.is_dir():
+        folder, _, _ = prefix.rpartition("/")
+        base = self._paths(folder)[0] if folder else self._objects
+        if not base.is_dir():
             return
-        found = (path.relative_to(self._objects) for path in self._objects.rglob("*") if path.is_file())
+        found = (path.relative_to(self._objects) for path in base.rglob("*") if path.is_file())
         keys = ("/".join(unquote(part) for part in relative.parts) for relative in found)
         yield from sorted(key for key in keys if key.startswith(prefix))
 

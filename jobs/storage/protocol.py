@@ -14,6 +14,21 @@ JOB_ID_FIELD = "mmaudio-job-id"
 
 
 @dataclass(frozen=True)
+class CallLimits:
+    """How long one call to a store behind a network may take; a folder has none.
+
+    Attributes:
+        connect_s: seconds to connect.
+        read_s: seconds without a byte of the answer.
+        tries: in all; None: as the settings say.
+    """
+
+    connect_s: float = 3.0
+    read_s: float = 30.0
+    tries: int | None = None
+
+
+@dataclass(frozen=True)
 class ObjectMetadata:
     """What a store knows about an object without reading its bytes."""
 

@@ -15,7 +15,9 @@ import boto3
 from botocore.client import Config
 
 from jobs.settings import Settings
+from jobs.storage.protocol import CallLimits
 
+DEFAULT_LIMITS = CallLimits()
 MAX_CONNECTIONS = 32
 """Connections a client keeps open: a worker's slots transfer up to four parts each through the same client."""
 _CREDENTIAL_VARIABLES = (
@@ -42,6 +44,7 @@ class ClientOptions:
         addressing_style: `auto`, `path` or `virtual`.
         retry_mode: botocore's retries of each call, `standard` or `adaptive`.
         max_attempts: tries of each call in all.
+        connect_timeout_s, read_timeout_s: see `CallLimits`.
         credential_source: the environment variables by which boto3 finds credentials and region.
     """
 
@@ -50,17 +53,21 @@ class ClientOptions:
     addressing_style: str = "auto"
     retry_mode: Literal["standard", "adaptive"] = "standard"
     max_attempts: int = 5
+    connect_timeout_s: float = DEFAULT_LIMITS.connect_s
+    read_timeout_s: float = DEFAULT_LIMITS.read_s
     credential_source: tuple[str | None, ...] = field(default_factory=_credential_source, repr=False)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> ClientOptions:
+    def from_settings(cls, settings: Settings, limits: CallLimits = DEFAULT_LIMITS) -> ClientOptions:
         """Return the options for the endpoint that the settings name."""
         return cls(
             endpoint_url=settings.s3_endpoint_url,
             region=settings.s3_region,
             addressing_style=settings.s3_addressing_style,
             retry_mode=settings.s3_retry_mode,
-            max_attempts=settings.s3_max_attempts,
+            max_attempts=limits.tries or settings.s3_max_attempts,
+            connect_timeout_s=limits.connect_s,
+            read_timeout_s=limits.read_s,
         )
 
 
@@ -95,8 +102,8 @@ def _build(options: ClientOptions) -> Any:
         config=Config(
             signature_version="s3v4",
             s3={"addressing_style": options.addressing_style},  # type: ignore[arg-type]
-            connect_timeout=3,
-            read_timeout=30,
+            connect_timeout=options.connect_timeout_s,
+            read_timeout=options.read_timeout_s,
             max_pool_connections=MAX_CONNECTIONS,
             retries={"mode": options.retry_mode, "total_max_attempts": options.max_attempts},
             # botocore's newer default checksums break older S3-compatible servers. Uploads carry Content-MD5, which all

@@ -108,6 +108,15 @@ _REASONS: dict[type[StorageError], str] = {
 }
 
 
+# What a person should look at; the code alone says it to those who know S3.
+_HINTS = {
+    "ExpiredToken": "its session token has expired",
+    "InvalidAccessKeyId": "the store does not know its access key",
+    "RequestTimeTooSkewed": "the clock of this server is wrong",
+    "SignatureDoesNotMatch": "its secret key is wrong",
+}
+
+
 @contextmanager
 def translated(what: str, operation: Operation) -> Iterator[None]:
     """Turn what boto3 raises inside the block into our errors, `from` the original.
@@ -124,7 +133,7 @@ def translated(what: str, operation: Operation) -> Iterator[None]:
         code = error_code(exc)
         kind = _KIND_BY_CODE.get(code, StorageUnavailableError)
         kind = _KIND_BY_OPERATION[operation].get(kind, kind)
-        reason = _REASONS.get(kind)
+        reason = _HINTS.get(code) or _REASONS.get(kind)
         detail = f"{reason} ({code})" if reason else code or str(exc)
         raise kind(f"{what}: {detail}.", BACKEND) from exc
     except _NO_CREDENTIALS as exc:

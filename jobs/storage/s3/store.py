@@ -25,8 +25,8 @@ from jobs.storage.errors import (
     ObjectTooLargeError,
     StorageUnavailableError,
 )
-from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, ObjectPin, UnfinishedWrite, UploadTarget
-from jobs.storage.s3.client import ClientOptions, s3_client
+from jobs.storage.protocol import CHUNK_BYTES, CallLimits, ObjectMetadata, ObjectPin, UnfinishedWrite, UploadTarget
+from jobs.storage.s3.client import DEFAULT_LIMITS, ClientOptions, s3_client
 from jobs.storage.s3.download import download
 from jobs.storage.s3.errors import BACKEND, Operation, is_bulk_delete_refused, is_not_implemented, translated
 from jobs.storage.s3.head import head_object
@@ -86,11 +86,11 @@ class S3Store:
         self._options = options or ClientOptions()
 
     @classmethod
-    def from_settings(cls, url: str, settings: Settings) -> S3Store:
+    def from_settings(cls, url: str, settings: Settings, limits: CallLimits = DEFAULT_LIMITS) -> S3Store:
         """Return the store of a bucket on the endpoint that the settings name."""
         return cls(
             url,
-            ClientOptions.from_settings(settings),
+            ClientOptions.from_settings(settings, limits),
             encryption=Encryption(settings.s3_encryption, settings.s3_kms_key_id),
         )
 
