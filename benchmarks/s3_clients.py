@@ -70,6 +70,7 @@ def _run_job(settings: Settings, folder: Path, job_id: str, *, shared: bool) -> 
         variant="tiny_16k",
         request={"deliver_to": f"s3://{BUCKET}/out/"},
         input_key=f"s3://{BUCKET}/input.mp4",
+        created_at=datetime.now(UTC),
         started_at=datetime.now(UTC),
         queued_s=0.0,
     )

@@ -9,6 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 
+def utc_now() -> datetime:
+    """Return this host's time (UTC, aware)."""
+    return datetime.now(UTC)
+
+
 class Clock(Protocol):
     """Source of a transaction's time."""
 
@@ -23,7 +28,7 @@ class DatabaseClock:
     def now(self, session: Session) -> datetime:
         """Return the current time (UTC, aware)."""
         if session.get_bind().dialect.name == "sqlite":
-            return datetime.now(UTC)
+            return utc_now()
         value = session.execute(text("SELECT clock_timestamp()")).scalar_one()
         assert isinstance(value, datetime), value
         return value.astimezone(UTC)

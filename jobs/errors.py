@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from jobs.lifecycle import Dependency
+
 
 class DomainError(Exception):
     """Base of all refusals."""
@@ -210,11 +212,67 @@ class InputTooLargeError(JobError):
     code = "input_too_large"
 
 
-class StorageFailedError(JobError):
-    """Raised when the object store does not answer; a later attempt may succeed."""
+class InputForbiddenError(JobError):
+    """Raised when the caller's bucket has refused the input to this server for a day."""
+
+    code = "input_forbidden"
+
+
+class InfrastructureError(JobError):
+    """Base of trouble of the platform itself. The job goes back to the queue and the attempt does not count.
+
+    Attributes:
+        dependency: what is in trouble; its worker takes no jobs until a check of it succeeds. None: something that
+            only jobs of one caller need, such as a bucket of theirs.
+    """
+
+    retryable = True
+    dependency: ClassVar[Dependency | None] = None
+
+
+class StorageFailedError(InfrastructureError):
+    """Raised when the object store does not answer."""
 
     code = "storage_unavailable"
-    retryable = True
+    dependency = Dependency.STORE
+
+
+class StorageRefusedError(InfrastructureError):
+    """Raised when the object store refuses this server: its credentials, its clock, its rights or the bucket's name."""
+
+    code = "storage_refused"
+    dependency = Dependency.STORE
+
+
+class BucketFailedError(InfrastructureError):
+    """Raised when a caller's bucket does not answer, or refuses this server."""
+
+    code = "bucket_unavailable"
+
+
+class DatabaseFailedError(InfrastructureError):
+    """Raised when the database does not answer."""
+
+    code = "database_unavailable"
+    dependency = Dependency.DATABASE
+
+
+class DeviceFailedError(InfrastructureError):
+    """Raised when the device fails its self-test after a job failed on it."""
+
+    code = "device_failed"
+    dependency = Dependency.DEVICE
+
+
+class VariantFailedError(InfrastructureError):
+    """Raised when a worker cannot load a variant."""
+
+    code = "weights_unavailable"
+    dependency = Dependency.WEIGHTS
+
+    def __init__(self, message: str, variant: str) -> None:
+        super().__init__(message)
+        self.variant = variant
 
 
 class OutputRefusedError(JobError):
@@ -229,11 +287,11 @@ class OutputTakenError(JobError):
     code = "output_taken"
 
 
-class DiskFullError(JobError):
-    """Raised when the worker's own disk is full; another worker, or a later attempt, may succeed."""
+class DiskFullError(InfrastructureError):
+    """Raised when a disk that the worker writes to is full or cannot be written to."""
 
     code = "disk_full"
-    retryable = True
+    dependency = Dependency.DISK
 
 
 class RunTimeoutError(JobError):

@@ -77,7 +77,7 @@ class AttemptOutcome(StrEnum):
     FAILED = "failed"
     CANCELED = "canceled"
     REQUEUED = "requeued"
-    """Its worker was stopped and released the job; the attempt does not count."""
+    """Its worker was stopped, or what it needs was in trouble; the job went back and the attempt does not count."""
     LOST = "lost"
     """Its worker's lease expired."""
 
@@ -136,14 +136,27 @@ class WorkerState(StrEnum):
 
 
 class DisplayedWorkerState(StrEnum):
-    """State of a worker as callers see it: `ready` is shown as `idle` or `busy`."""
+    """State of a worker as callers see it: `ready` is shown as `idle`, `busy` or `unavailable`."""
 
     STARTING = "starting"
     IDLE = "idle"
     BUSY = "busy"
+    UNAVAILABLE = "unavailable"
+    """It takes no jobs, because something that it needs is in trouble."""
     DRAINING = "draining"
     STOPPED = "stopped"
     LOST = "lost"
+
+
+class Dependency(StrEnum):
+    """What a worker needs besides itself; trouble of one of them never counts as an attempt at a job."""
+
+    STORE = "store"
+    DATABASE = "database"
+    DISK = "disk"
+    """The disk of the worker's temporary files, of a local object folder and of a SQLite file."""
+    DEVICE = "device"
+    WEIGHTS = "weights"
 
 
 class TriggerState(StrEnum):

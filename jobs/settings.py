@@ -183,6 +183,13 @@ class Settings(BaseSettings):
     drain_grace_s: float = Field(
         60, ge=0, le=DAY_S, description="How long a stopping worker may finish its running jobs before it returns them."
     )
+    result_wait_s: float = Field(
+        900,
+        ge=0,
+        le=DAY_S,
+        description="How long a finished result waits on the worker for a store or a database that is away, before the "
+        "job goes back to the queue.",
+    )
     consumer_stall_s: float = Field(
         20,
         gt=0,

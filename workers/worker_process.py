@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import warnings
 from typing import Any
 
@@ -18,14 +19,17 @@ import psutil
 import torch
 from celery.platforms import SecurityWarning
 from celery.signals import worker_ready, worker_shutting_down
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from jobs.db.database import Database
+from jobs.db.database import Database, Transaction
+from jobs.db.faults import is_transient
 from jobs.ids import new_id
+from jobs.lifecycle import Dependency
 from jobs.queue import Broker
 from jobs.service.workers import mark_worker_stopped, register_worker
 from jobs.settings import Settings
 from jobs.storage.factory import open_store
+from workers.checks import make_checks
 from workers.consumer.celery_app import make_app, make_celery_worker
 from workers.consumer.queue_subscription import QueueSubscription
 from workers.consumer.stall_detector import StallDetector
@@ -43,6 +47,7 @@ from workers.host.self_test import check_device
 from workers.host.supervisor import EXIT_RESTART
 from workers.runner.active_jobs import ActiveJobs
 from workers.runner.attempt import WorkerContext
+from workers.runner.availability import Availability
 from workers.runner.executor import JobExecutor
 from workers.runner.reporter import Reporter
 from workers.worker_parts import (
@@ -56,6 +61,7 @@ from workers.worker_parts import (
 log = logging.getLogger(__name__)
 
 STALL_CHECK_S = 1.0
+REGISTER_PAUSE_S = 2.0
 
 
 class WorkerProcess:
@@ -95,6 +101,12 @@ class WorkerProcess:
                 watchdog=Watchdog(settings.engine_watchdog_s),
                 after_batch=self._heap_trimmer.request,
             )
+            self._availability = Availability(
+                make_checks(settings, self._db, worker_id=self.worker_id, torch_device=torch_device),
+                variants=self._variants,
+                worker_id=self.worker_id,
+            )
+            stack.callback(self._availability.close)
             self._active_jobs = ActiveJobs()
             self._drain = Drain(self._active_jobs, worker_id=self.worker_id, grace_s=settings.drain_grace_s)
             self._process = psutil.Process()
@@ -108,6 +120,8 @@ class WorkerProcess:
                 loaded=lambda: self.engine.loaded,
                 memory=self._check_memory,
                 gpu=gpu.latest,
+                unavailable=self._availability.trouble,
+                variants=self._availability.usable_variants,
                 drain=lambda: self._drain.request("a drain was requested", restart=False),
                 disk_full=self._disk_full,
             )
@@ -121,6 +135,7 @@ class WorkerProcess:
                 features,
                 revisions(weights_dir=settings.weights_dir, device=torch_device, precision=precision),
                 disk_full=self._disk_full,
+                availability=self._availability,
             )
             self.executor = JobExecutor(
                 context, self._broker, self._active_jobs, self.reporter, worker_id=self.worker_id
@@ -131,6 +146,7 @@ class WorkerProcess:
         """Run jobs until a stop signal; return the exit status."""
         with self._resources:
             self._register()
+            self._prove()
             consumer = self._make_consumer()
             self._start_reporter()
             self._start_engine()
@@ -146,8 +162,10 @@ class WorkerProcess:
         self._resources.close()
 
     def _register(self) -> None:
-        self._db.run(
-            lambda tx: register_worker(
+        """Register; wait for a database that is away, because a crash would only repeat itself."""
+
+        def register(tx: Transaction) -> None:
+            register_worker(
                 tx,
                 worker_id=self.worker_id,
                 hostname=socket.gethostname(),
@@ -155,10 +173,32 @@ class WorkerProcess:
                 device=self._device,
                 slots=self._settings.worker_slots,
                 variants=self._variants,
-            ),
-            repeatable=False,
-        )
+            )
+
+        while True:
+            try:
+                self._db.run(register, repeatable=True)
+                break
+            except DBAPIError as exc:
+                if not is_transient(exc):
+                    raise
+                log.error("worker %s cannot start yet: the database does not answer; trying again", self.worker_id)
+                time.sleep(REGISTER_PAUSE_S)
         self._resources.callback(self._mark_stopped)
+
+    def _prove(self) -> None:
+        """Check what the worker needs before it takes a job; what fails is said in its heartbeats and checked again."""
+        self._availability.on_change = self._on_availability_change
+        self._availability.check_all()
+        self._availability.start()
+
+    def _on_availability_change(self) -> None:
+        self.reporter.send_heartbeat_now()
+        if not self._availability.works(Dependency.DEVICE):
+            self._drain.request("its device failed", restart=True)
+
+    def _usable_variants(self) -> list[str]:
+        return self._availability.usable_variants() if self._availability.available else []
 
     def _mark_stopped(self) -> None:
         try:
@@ -206,6 +246,7 @@ class WorkerProcess:
             variants=self._variants,
             loaded=lambda: self._models.loaded,
             load_s=self._models.load_s,
+            usable=self._usable_variants,
         )
         subscription.start()
         self._resources.callback(subscription.close)
@@ -218,11 +259,15 @@ class WorkerProcess:
     def _start_stall_detection(self, subscription: QueueSubscription) -> None:
         detector = StallDetector(
             waiting=lambda: sum(self._broker.queue_length(variant) for variant in subscription.consumed),
-            has_free_slot=lambda: self._drain.is_ready and len(self._active_jobs.all()) < self._settings.worker_slots,
+            has_free_slot=self._has_free_slot,
             consumer_stall_s=self._settings.consumer_stall_s,
         )
         self.executor.on_message = detector.message_received
         threading.Thread(target=self._watch_consumer, args=(detector,), name="stall-detector", daemon=True).start()
+
+    def _has_free_slot(self) -> bool:
+        free = len(self._active_jobs.all()) < self._settings.worker_slots
+        return free and self._drain.is_ready and self._availability.available
 
     def _watch_consumer(self, detector: StallDetector) -> None:
         """Drain this process, so that running jobs may end, and restart it when no message arrives any more."""

@@ -26,6 +26,14 @@ class GpuView(View):
     temperature_c: float | None
 
 
+class UnavailableView(View):
+    """Why a worker takes no jobs."""
+
+    code: str = Field(description="`storage_unavailable`, `storage_refused`, `disk_full`, `device_failed`, ...")
+    message: str
+    since: Timestamp
+
+
 class WorkerView(View):
     id: str
     hostname: str
@@ -38,6 +46,8 @@ class WorkerView(View):
     variants_loaded: list[str] = Field(description="Variants in memory.")
     memory_bytes: int | None = Field(description="Resident memory of the process.")
     gpu: GpuView | None = Field(description="null for a worker without a GPU.")
+    unavailable: UnavailableView | None = Field(description="Why it takes no jobs; null: it takes them.")
+    clock_skew_s: float | None = Field(description="Seconds that its clock is ahead of the database's.")
     running_jobs: list[str] = Field(description="Ids of its running jobs.")
     started_at: Timestamp
     heartbeat_at: Timestamp = Field(description="When it last sent a heartbeat.")
@@ -57,6 +67,8 @@ class WorkerView(View):
             variants_loaded=row.variants_loaded,
             memory_bytes=row.memory_bytes,
             gpu=None if row.gpu is None else GpuView(**{name: row.gpu.get(name) for name in GpuView.model_fields}),
+            unavailable=None if row.unavailable is None else UnavailableView.model_validate(row.unavailable),
+            clock_skew_s=row.clock_skew_s,
             running_jobs=list(running_jobs),
             started_at=row.started_at,
             heartbeat_at=row.heartbeat_at,

@@ -13,6 +13,20 @@ _TRANSIENT_CLASSES = ("40", "08")
 _TRANSIENT_CODES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006", "55P03", "25P03"})
 _SQLITE_TRANSIENT = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _DISK_FULL = "53100"
+# 53: insufficient resources. 57: an operator intervened. 58: system error. 28: the password is no longer accepted.
+# XX: an internal error, such as a damaged page.
+_OUTAGE_CLASSES = ("53", "57", "58", "28", "XX")
+_SQLITE_OUTAGE = frozenset(
+    {
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+    }
+)
 # SQLite reports a full disk as SQLITE_FULL, except while it extends the index of the write-ahead log.
 _SQLITE_DISK_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 
@@ -37,6 +51,16 @@ def was_rolled_back(exc: DBAPIError) -> bool:
         return True
     code = sqlstate(exc)
     return code is not None and code.startswith("40") and code != "40003"  # 40003: completion unknown
+
+
+def is_outage(exc: DBAPIError) -> bool:
+    """Return whether the database is in trouble as a whole: away, read-only, out of memory, broken. No statement is."""
+    if is_transient(exc) or is_disk_full(exc):
+        return True
+    if isinstance(exc.orig, sqlite3.Error):
+        return _sqlite_code(exc.orig) & 0xFF in _SQLITE_OUTAGE
+    code = sqlstate(exc)
+    return code is not None and code.startswith(_OUTAGE_CLASSES)
 
 
 def is_disk_full(exc: DBAPIError) -> bool:

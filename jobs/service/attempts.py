@@ -6,12 +6,12 @@ Every write names the attempt. A worker that lost its lease gets `LeaseLostError
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from jobs.db.database import Transaction
 from jobs.db.tables import Artifact, Job, JobAttempt
@@ -23,6 +23,8 @@ from jobs.storage.protocol import ObjectPin
 
 RETRY_BASE_S = 2.0
 RETRY_MAX_S = 300.0
+# Longest pause of a job that went back because of the platform's trouble: its workers wait for the trouble to end.
+GIVEN_BACK_MAX_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Claim:
     variant: str
     request: dict[str, Any]
     input_key: str | None
+    created_at: datetime
     started_at: datetime
     queued_s: float
     """Seconds from when the job could first be dispatched to this claim."""
@@ -73,17 +76,19 @@ class NewArtifact:
     """`s3://bucket/key` of the copy in the caller's own bucket, if the request has `deliver_to`."""
 
 
-def claim(tx: Transaction, job_id: str, *, worker_id: str, lease_s: float) -> Claim | None:
+def claim(
+    tx: Transaction, job_id: str, *, worker_id: str, lease_s: float, except_variants: Collection[str] = ()
+) -> Claim | None:
     """Claim a queued job; return None when it cannot be claimed.
 
-    Reasons are a message delivered twice, a cancel, a retry that backs off, and a paused variant. In the last case the
-    message is consumed, and the job waits in its lane for another one.
+    Reasons are a message delivered twice, a cancel, a retry that backs off, a paused variant, and one of
+    `except_variants`. In the last two cases the message is consumed, and the job waits in its lane for another one.
     """
     job = tx.session.get(Job, job_id)
     if job is None or job.state is not State.QUEUED or job.available_at > tx.now:
         return None
-    if is_paused(tx, job.variant):
-        update_where(tx, job_id, Job.state == State.QUEUED, values={"published_at": None})
+    if job.variant in except_variants or is_paused(tx, job.variant):
+        decline(tx, job_id)
         return None
     taken = change_state(
         tx,
@@ -116,22 +121,42 @@ def claim(tx: Transaction, job_id: str, *, worker_id: str, lease_s: float) -> Cl
         request=dict(job.request),
         input_key=job.input_key,
         input_pin=ObjectPin(**job.input_pin) if job.input_pin is not None else None,
+        created_at=job.created_at,
         started_at=tx.now,
         queued_s=(tx.now - job.available_at).total_seconds(),
     )
 
 
-def renew_leases(tx: Transaction, leased: Iterable[tuple[str, int]], *, worker_id: str, lease_s: float) -> set[str]:
-    """Extend the leases of (job, attempt) pairs; return the ids of the jobs whose lease this worker has lost."""
+def decline(tx: Transaction, job_id: str) -> None:
+    """Record that the message of a queued job was consumed without a claim: the job waits in its lane for another."""
+    update_where(tx, job_id, Job.state == State.QUEUED, values={"published_at": None})
+
+
+def renew_leases(
+    tx: Transaction,
+    leased: Iterable[tuple[str, int]],
+    *,
+    worker_id: str,
+    lease_s: float,
+    finished: Collection[str] = (),
+) -> set[str]:
+    """Extend the leases of (job, attempt) pairs; return the ids of the jobs whose lease this worker has lost.
+
+    Args:
+        finished: ids of jobs whose result waits to be stored; their run timeout no longer applies.
+    """
     lost = set()
     for job_id, attempt in leased:
+        values = {"lease_expires_at": tx.now + timedelta(seconds=lease_s)}
+        if job_id in finished:
+            values["run_deadline_at"] = tx.now + timedelta(seconds=lease_s)
         if not update_where(
             tx,
             job_id,
             Job.state == State.RUNNING,
             Job.attempt == attempt,
             Job.worker_id == worker_id,
-            values={"lease_expires_at": tx.now + timedelta(seconds=lease_s)},
+            values=values,
         ):
             lost.add(job_id)
     return lost
@@ -289,6 +314,20 @@ def release(tx: Transaction, claim: Claim) -> State:
     job = _leased_job(tx, claim)
     failure = Failure("worker_stopped", "The worker was stopped while it ran this job.", retryable=True)
     return _finish_unsuccessful(tx, job, failure, outcome=AttemptOutcome.REQUEUED, counts=False)
+
+
+def give_back(tx: Transaction, claim: Claim, failure: Failure, *, rng: Callable[[], float] = random.random) -> State:
+    """Return a job to the queue because of trouble of the platform; the attempt does not count.
+
+    The job pauses a little longer each time, so that trouble which no check sees does not make it go round in a circle.
+
+    Raises:
+        LeaseLostError: the attempt is no longer current.
+    """
+    job = _leased_job(tx, claim)
+    times = select(func.count()).where(JobAttempt.job_id == job.id, JobAttempt.outcome == AttemptOutcome.REQUEUED)
+    pause_s = min(_backoff_s(tx.session.execute(times).scalar_one() + 1, rng), GIVEN_BACK_MAX_S)
+    return _finish_unsuccessful(tx, job, failure, outcome=AttemptOutcome.REQUEUED, backoff_s=pause_s, counts=False)
 
 
 def rescue_expired(tx: Transaction, job: Job) -> State:

@@ -6,7 +6,7 @@ lease saves work; correctness does not depend on it.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import case, or_, update
@@ -32,6 +32,12 @@ def lead(tx: Transaction, role: str, *, holder: str, lease_s: float) -> bool:
         return True
     first = {"role": role, "holder": holder, "elected_at": tx.now, "expires_at": expires_at}
     return insert_or_ignore(tx.session, Leadership, first)
+
+
+def last_lead_at(tx: Transaction, role: str, *, lease_s: float) -> datetime | None:
+    """Return when any process last became or stayed the leader of a role; None: none ever did."""
+    row = tx.session.get(Leadership, role, populate_existing=True)
+    return None if row is None else row.expires_at - timedelta(seconds=lease_s)
 
 
 def resign(tx: Transaction, role: str, *, holder: str) -> None:

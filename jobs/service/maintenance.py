@@ -28,6 +28,8 @@ IDEMPOTENCY_KEPT_S = 24 * 3600.0
 WORKERS_KEPT_S = 30 * 24 * 3600.0
 BATCH = 200
 
+MayJudge = Callable[[Transaction], bool]
+
 
 @dataclass(frozen=True)
 class MaintenancePolicy:
@@ -57,12 +59,18 @@ class MaintenanceReport:
     dispatched: int = 0
 
 
-def rescue(db: Database, policy: MaintenancePolicy = DEFAULT_POLICY) -> MaintenanceReport:
-    """Requeue or end jobs that their workers no longer will; mark lost workers; prune old rows."""
-    lost = rescue_expired_leases(db)
-    overdue = fail_overdue_jobs(db, policy.overdue_grace_s)
+def rescue(
+    db: Database, policy: MaintenancePolicy = DEFAULT_POLICY, *, may_judge: MayJudge = lambda _: True
+) -> MaintenanceReport:
+    """Requeue or end jobs that their workers no longer will; mark lost workers; prune old rows.
+
+    Args:
+        may_judge: see `jobs.service.lease_judgement`; called in each transaction that judges workers by their silence.
+    """
+    lost = rescue_expired_leases(db, may_judge)
+    overdue = fail_overdue_jobs(db, policy.overdue_grace_s, may_judge)
     timeouts = fail_expired_queued(db)
-    silent = db.run(lambda tx: _tidy(tx, policy.lost_after_s), repeatable=True)
+    silent = db.run(lambda tx: _tidy(tx, policy.lost_after_s if may_judge(tx) else None), repeatable=True)
     for worker_id in silent:
         log.warning("worker %s is lost: it sends no heartbeats", worker_id)
     return MaintenanceReport(lost=lost, overdue=overdue, queue_timeouts=timeouts, lost_workers=len(silent))
@@ -81,9 +89,9 @@ def dispatch_backlog(
     return MaintenanceReport(republished=republished, dispatched=dispatched)
 
 
-def _tidy(tx: Transaction, lost_after_s: float) -> list[str]:
-    """Mark lost workers and delete old rows; return the ids of the lost workers."""
-    silent = mark_lost_workers(tx, lost_after_s=lost_after_s)
+def _tidy(tx: Transaction, lost_after_s: float | None) -> list[str]:
+    """Mark lost workers (None: none) and delete old rows; return the ids of the lost workers."""
+    silent = mark_lost_workers(tx, lost_after_s=lost_after_s) if lost_after_s is not None else []
     prune_workers(tx, kept_s=WORKERS_KEPT_S)
     prune_empty_lanes(tx)
     kept_from = tx.now - timedelta(seconds=IDEMPOTENCY_KEPT_S)
@@ -91,9 +99,9 @@ def _tidy(tx: Transaction, lost_after_s: float) -> list[str]:
     return silent
 
 
-def rescue_expired_leases(db: Database) -> int:
+def rescue_expired_leases(db: Database, may_judge: MayJudge = lambda _: True) -> int:
     """Requeue running jobs whose lease has expired, or fail them with `worker_lost`; return how many."""
-    return _in_batches(db, _rescue_some_expired)
+    return _in_batches(db, lambda tx: _rescue_some_expired(tx) if may_judge(tx) else 0)
 
 
 def fail_expired_queued(db: Database) -> int:
@@ -101,9 +109,9 @@ def fail_expired_queued(db: Database) -> int:
     return _in_batches(db, _fail_some_expired_queued)
 
 
-def fail_overdue_jobs(db: Database, overdue_grace_s: float) -> int:
+def fail_overdue_jobs(db: Database, overdue_grace_s: float, may_judge: MayJudge = lambda _: True) -> int:
     """End running jobs that a live worker has not stopped in time; return how many."""
-    return _in_batches(db, lambda tx: _fail_some_overdue(tx, overdue_grace_s))
+    return _in_batches(db, lambda tx: _fail_some_overdue(tx, overdue_grace_s) if may_judge(tx) else 0)
 
 
 def _in_batches(db: Database, step: Callable[[Transaction], int]) -> int:

@@ -141,6 +141,8 @@ def displayed_worker_state(worker: Worker, *, busy: bool, lost: bool) -> Display
         return DisplayedWorkerState.STOPPED
     if lost:
         return DisplayedWorkerState.LOST
+    if worker.state is not WorkerState.DRAINING and worker.unavailable is not None:
+        return DisplayedWorkerState.UNAVAILABLE
     if worker.state is WorkerState.READY:
         return DisplayedWorkerState.BUSY if busy else DisplayedWorkerState.IDLE
     return DisplayedWorkerState(worker.state.value)

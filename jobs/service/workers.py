@@ -18,8 +18,8 @@ from jobs.lifecycle import WorkerState
 def register_worker(
     tx: Transaction, *, worker_id: str, hostname: str, pid: int, device: str, slots: int, variants: list[str]
 ) -> None:
-    """Register a worker that is starting."""
-    tx.session.add(
+    """Register a worker that is starting. May be repeated."""
+    tx.session.merge(
         Worker(
             id=worker_id,
             hostname=hostname,
@@ -43,8 +43,18 @@ def record_heartbeat(
     variants_loaded: list[str],
     memory_bytes: int | None,
     gpu: dict[str, Any] | None = None,
+    unavailable: dict[str, Any] | None = None,
+    clock_skew_s: float | None = None,
+    variants: list[str] | None = None,
 ) -> bool:
-    """Store a worker's heartbeat and its state (`starting`, `ready` or `draining`); return whether it must drain."""
+    """Store a worker's heartbeat; return whether it must drain.
+
+    Args:
+        state: `starting`, `ready` or `draining`.
+        unavailable: why it takes no jobs (`code`, `message`, `since`); None: it takes them.
+        clock_skew_s: seconds that its clock is ahead of the database's.
+        variants: those that it can load; None: as before.
+    """
     worker = tx.session.get(Worker, worker_id)
     if worker is None:
         return False  # pruned after a long silence; its leases decide about its jobs
@@ -52,6 +62,10 @@ def record_heartbeat(
     worker.variants_loaded = variants_loaded
     worker.memory_bytes = memory_bytes
     worker.gpu = gpu
+    worker.unavailable = unavailable
+    worker.clock_skew_s = clock_skew_s
+    if variants is not None:
+        worker.variants = variants
     worker.heartbeat_at = tx.now
     return worker.drain_requested_at is not None
 
@@ -99,7 +113,7 @@ class Capacity:
 
 
 def capacities(tx: Transaction, *, heard_within_s: float) -> dict[str, Capacity]:
-    """Return the capacity of the live workers by variant. A worker of several variants counts for each.
+    """Return the capacity of the live workers that take jobs, by variant. One of several variants counts for each.
 
     Args:
         heard_within_s: a worker is live for this many seconds after its last heartbeat.
@@ -117,6 +131,8 @@ def capacities(tx: Transaction, *, heard_within_s: float) -> dict[str, Capacity]
     )
     found: dict[str, Capacity] = {}
     for worker in tx.session.scalars(live):
+        if worker.unavailable is not None:
+            continue  # a message for it would only come back
         busy = running.get(worker.id, Counter())
         for variant in worker.variants:
             others = found.get(variant, Capacity())

@@ -51,11 +51,12 @@ def variants_to_consume(
 
 
 class QueueSubscription:
-    """Subscribes the Celery consumer of one worker to queues, twice a second; does nothing with one variant.
+    """Subscribes the Celery consumer of one worker to queues, twice a second.
 
     Args:
         consumer: the Celery worker, which may not have started yet.
         loaded, load_s: see `ModelCache.loaded` and `ModelCache.load_s`.
+        usable: returns the variants whose jobs the worker takes now; none while it is unavailable.
     """
 
     def __init__(
@@ -67,9 +68,10 @@ class QueueSubscription:
         variants: list[str],
         loaded: Callable[[], list[str]],
         load_s: Callable[[str], float | None],
+        usable: Callable[[], list[str]],
     ) -> None:
         self._db, self._consumer, self._worker_id, self._variants = db, consumer, worker_id, variants
-        self._loaded, self._load_s = loaded, load_s
+        self._loaded, self._load_s, self._usable = loaded, load_s, usable
         self._consumed = set(variants)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="queue-subscription", daemon=True)
@@ -89,18 +91,19 @@ class QueueSubscription:
         self._thread.join()
 
     def _run(self) -> None:
-        while len(self._variants) > 1 and not self._closed.wait(INTERVAL_S):
+        while not self._closed.wait(INTERVAL_S):
+            usable = self._usable()
             try:
-                self._apply(self._choose())
+                self._apply(self._choose(usable) if len(usable) > 1 else set(usable))
             except SQLAlchemyError as exc:
                 # Without knowledge of the other workers, this one serves every queue.
                 log.warning("database unavailable (%s); consuming the queues of all variants", type(exc).__name__)
-                self._apply(set(self._variants))
+                self._apply(set(usable))
 
-    def _choose(self) -> set[str]:
+    def _choose(self, usable: list[str]) -> set[str]:
         with self._db.reading() as tx:
             return variants_to_consume(
-                self._variants,
+                usable,
                 loaded=self._loaded(),
                 loaded_elsewhere=variants_loaded_elsewhere(tx, self._worker_id),
                 oldest_age_s=oldest_enqueued_age_s(tx),

@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.db.database import Database
 from jobs.ids import new_id
 from jobs.queue import Broker, BrokerUnavailableError
-from jobs.service.leader_election import lead, resign
+from jobs.service.leader_election import last_lead_at, lead, resign
+from jobs.service.lease_judgement import LeaseJudgement
 from jobs.service.maintenance import MaintenancePolicy, dispatch_backlog, rescue
 from jobs.service.retention import BATCH, PruneReport, prune
 from jobs.settings import Settings
@@ -55,6 +56,7 @@ class Control:
         self._feature_ttl_s = settings.feature_ttl_s
         self._lease_s = max(SHORTEST_LEASE_S, LEASE_INTERVALS * settings.maintenance_interval_s)
         self._leads = threading.Event()
+        self._judgement = LeaseJudgement(settings.lease_s)
         self._policy = MaintenancePolicy.from_settings(settings)
         self._disk_full = DiskFullLog.from_settings(settings)
         with contextlib.ExitStack() as stack:
@@ -108,7 +110,10 @@ class Control:
     def _elect_and_rescue(self) -> None:
         try:
             with self._db.transaction() as tx:
+                previous = last_lead_at(tx, ROLE, lease_s=self._lease_s)
                 elected = lead(tx, ROLE, holder=self._holder, lease_s=self._lease_s)
+                if elected:
+                    self._judgement.begin_round(tx, previous)
         except SQLAlchemyError:
             self._leads.clear()  # another process may lead by the time the database answers again
             raise
@@ -118,7 +123,7 @@ class Control:
         if not self._leads.is_set():
             log.info("%s is the leader", self._holder)
             self._leads.set()
-        report = rescue(self._db, self._policy)
+        report = rescue(self._db, self._policy, may_judge=self._judgement.may_judge)
         if any(vars(report).values()):
             log.info("rescued: %s", report)
 

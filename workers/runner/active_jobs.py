@@ -37,12 +37,15 @@ class ActiveJob:
     Attributes:
         on_stop: called once with the job's id when it is asked to stop.
         waits_for_device: nothing is left to do until the device, busy with other jobs, takes this one.
+        has_result: its sound is made and only has to be stored. No timeout ends it any more, and a lease that could not
+            be renewed neither: if another worker has the job, the record of the result is refused.
     """
 
     claim: Claim
     on_stop: Callable[[str], None]
     reason: StopReason | None = None
     waits_for_device: bool = False
+    has_result: bool = False
     _stopped: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

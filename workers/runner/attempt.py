@@ -13,19 +13,18 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jobs.db.database import Database
-from jobs.errors import StorageFailedError
 from jobs.lifecycle import ArtifactKind, Stage, overall_progress
 from jobs.request import MAX_SEED, JobRequest
 from jobs.service.attempts import NewArtifact, record_resolved_request
 from jobs.settings import Settings
-from jobs.storage.errors import StorageError
-from jobs.storage.protocol import JOB_ID_FIELD, ObjectStore
+from jobs.storage.protocol import ObjectStore
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import AUDIO_FORMATS, write_audio
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
@@ -38,9 +37,13 @@ from workers.feature_cache.cache import FeatureCache
 from workers.feature_cache.job_features import JobFeatures, Revision, find_job_features
 from workers.media.sandbox import MediaSandbox, SandboxStoppedError
 from workers.runner.active_jobs import ActiveJob, StoppedError
+from workers.runner.attempt_errors import AttemptErrors
+from workers.runner.availability import Availability
 from workers.runner.delivery import AttemptDelivery
 from workers.runner.eta import DEVICE_WAIT, EtaEstimator, JobWork
 from workers.runner.inputs import fetch_input
+from workers.runner.result_hold import ResultHold
+from workers.runner.result_store import store_result
 
 # How often a thread that waits for the device checks whether its job was stopped.
 POLL_S = 0.1
@@ -65,6 +68,12 @@ class WorkerContext:
     revision: Revision
     eta: EtaEstimator = field(default_factory=EtaEstimator)
     disk_full: DiskFullLog = field(default_factory=DiskFullLog)
+    availability: Availability = field(default_factory=lambda: Availability({}, variants=[], worker_id=""))
+
+    @cached_property
+    def errors(self) -> AttemptErrors:
+        """Tells the platform's trouble from a job's fault."""
+        return AttemptErrors(self.availability, self.disk_full, self.settings.scratch_dir)
 
 
 @dataclass
@@ -98,6 +107,7 @@ class AttemptPipeline:
         self._work = JobWork(self.variant.name, duration_s, self.request.num_steps)
         self._abandoned = threading.Event()
         self._takes: list[tuple[Stage, float, int | None]] = []
+        self._hold = ResultHold(active_job, context.availability, context.errors, wait_s=context.settings.result_wait_s)
 
     def run(self) -> AttemptOutput:
         """Generate the artifacts and store them.
@@ -119,7 +129,8 @@ class AttemptPipeline:
             self._work = replace(self._work, duration_s=duration_s)
             waveforms = self._generate(video, image, duration_s, features)
             features.write_to(self._context.features)
-            files = self._mux(folder, source, waveforms, duration_s)
+            self.active_job.has_result = True
+            files = self._hold.keep_trying(lambda: self._mux(folder, source, waveforms, duration_s), Stage.MUX)
             self._upload(files)
         self._end_stage()
         return self.output
@@ -372,18 +383,11 @@ class AttemptPipeline:
         for place, (path, artifact) in enumerate(files):
             self.active_job.check()
             self.output.stored_keys.append(artifact.storage_key)  # first, so that a half-done put is deleted as well
-            try:
-                stored = self._context.store.put_file(
-                    artifact.storage_key,
-                    path,
-                    content_type=artifact.content_type,
-                    user_metadata={JOB_ID_FIELD: self.claim.job_id},
-                    if_absent=True,
-                )
-            except StorageError as exc:
-                raise StorageFailedError(f"The object store {exc.summary}; the result was not stored.") from exc
-            kept = replace(artifact, size_bytes=stored.size_bytes, sha256=stored.sha256 or "")
-            copy = self.output.delivery.put(kept, path) if self.output.delivery is not None else None
+            kept = self._hold.keep_trying(
+                partial(store_result, self._context.store, self.claim, path, artifact), Stage.UPLOAD
+            )
+            delivery = self.output.delivery
+            copy = self._hold.keep_trying(partial(delivery.put, kept, path), Stage.UPLOAD) if delivery else None
             self.output.artifacts.append(replace(kept, delivered_to=copy))
             done = (place + 1) / len(files)
             self._report(Stage.UPLOAD, done, None, self._context.eta.remaining_s(self._work, Stage.UPLOAD, done))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jobs.errors import LeaseLostError, OutputRefusedError, OutputTakenError, StorageFailedError
+from jobs.errors import BucketFailedError, LeaseLostError, OutputRefusedError, OutputTakenError, StorageRefusedError
 from jobs.service.attempts import Claim, NewArtifact
 from jobs.settings import Settings
-from jobs.storage.errors import StorageError, WriteRefusedError
+from jobs.storage.errors import ServerRefusedError, StorageError, WriteRefusedError
 
 
 class AttemptDelivery:
@@ -31,7 +31,7 @@ class AttemptDelivery:
         Raises:
             OutputRefusedError: the bucket does not exist, or this server may not write there.
             OutputTakenError: another object has the key.
-            StorageFailedError: the store did not accept the file; a retry may help.
+            BucketFailedError, StorageRefusedError: the store does not answer, or refuses this server.
             LeaseLostError: a later attempt has already delivered.
         """
         from jobs.storage.delivery import KeyTakenError, SupersededError
@@ -46,8 +46,10 @@ class AttemptDelivery:
             raise OutputTakenError(f"{exc} It was not overwritten.") from exc
         except SupersededError as exc:
             raise LeaseLostError(str(exc)) from exc
+        except ServerRefusedError as exc:
+            raise StorageRefusedError(f"The object store {exc.summary}: {exc}") from exc
         except StorageError as exc:
-            raise StorageFailedError(f"The object store of {self._url} {exc.summary}; nothing was delivered.") from exc
+            raise BucketFailedError(f"The object store of {self._url} {exc.summary}; nothing was delivered.") from exc
 
     def withdraw(self) -> None:
         """Delete what this attempt has delivered; raises what `Delivery.withdraw` raises."""

@@ -12,11 +12,19 @@ from typing import TypeVar
 
 from celery import Celery
 from celery.exceptions import Reject
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from jobs.db.database import Database, Transaction
-from jobs.errors import DiskFullError, Failure, InternalError, JobError, LeaseLostError, RunTimeoutError
-from jobs.lifecycle import AttemptOutcome, Stage, State
+from jobs.errors import (
+    DiskFullError,
+    Failure,
+    InfrastructureError,
+    InternalError,
+    JobError,
+    LeaseLostError,
+    RunTimeoutError,
+)
+from jobs.lifecycle import AttemptOutcome, Dependency, Stage, State
 from jobs.queue import RUN_JOB_TASK, Broker
 from jobs.service import attempts
 from jobs.service.attempts import Claim
@@ -26,6 +34,7 @@ from jobs.storage.errors import StorageError
 from mmaudio_model.errors import ModelError
 from workers.runner.active_jobs import ActiveJob, ActiveJobs, StoppedError, StopReason
 from workers.runner.attempt import AttemptOutput, AttemptPipeline, WorkerContext
+from workers.runner.attempt_errors import database_trouble
 from workers.runner.job_log import Ending, log_ended, log_started
 from workers.runner.reporter import Reporter
 
@@ -55,7 +64,7 @@ class JobExecutor:
         self._context, self._broker, self._active_jobs, self._reporter = context, broker, active_jobs, reporter
         self._worker_id, self._monotonic = worker_id, monotonic
         self._db: Database = context.db
-        self._disk_full = context.disk_full
+        self._disk_full, self._availability = context.disk_full, context.availability
         self._dispatch_policy = DispatchPolicy.from_settings(context.settings)
         self.draining = False
         self.on_message: Callable[[], None] = lambda: None
@@ -77,6 +86,9 @@ class JobExecutor:
         self.on_message()
         if self.draining:
             raise Reject("this worker is stopping", requeue=True)
+        if not self._availability.available:
+            self._decline(job_id)
+            return
         claim = self._claim(job_id)
         if claim is None:
             return
@@ -97,12 +109,24 @@ class JobExecutor:
             if not self._disk_full.report(exc):
                 log.warning("database unavailable (%s); maintenance will publish the next jobs", type(exc).__name__)
 
-    def _claim(self, job_id: str) -> Claim | None:
-        lease_s = self._context.settings.lease_s
+    def _decline(self, job_id: str) -> None:
+        """Leave a job to the workers that take jobs."""
         try:
-            claim = self._write(lambda tx: attempts.claim(tx, job_id, worker_id=self._worker_id, lease_s=lease_s))
+            self._db.run(lambda tx: attempts.decline(tx, job_id), repeatable=True)
         except SQLAlchemyError as exc:
-            if not self._disk_full.report(exc):
+            self._report_database(exc)  # the job is still queued; maintenance publishes it again
+
+    def _claim(self, job_id: str) -> Claim | None:
+        lease_s, failed = self._context.settings.lease_s, self._availability.failed_variants()
+        try:
+            claim = self._db.run(
+                lambda tx: attempts.claim(
+                    tx, job_id, worker_id=self._worker_id, lease_s=lease_s, except_variants=failed
+                ),
+                repeatable=True,
+            )
+        except SQLAlchemyError as exc:
+            if not self._report_database(exc):
                 raise
             return None  # the job is still queued; maintenance publishes it again
         if claim is None:
@@ -128,27 +152,35 @@ class JobExecutor:
             ending = Ending(AttemptOutcome.LOST)
         except Exception as exc:
             # The boundary: whatever happened, the job ends with a reason and the worker goes on.
-            ending = self._fail(claim, self._failure(claim, exc, stage))
+            ending = self._end_faulty(claim, exc, stage)
         else:
             ending = self._publish(claim, output)
         if not ending.keeps_objects:
             self._discard(output)
         log_ended(claim, ending, timings=output.timings, total_s=self._monotonic() - began_at)
 
-    def _failure(self, claim: Claim, exc: Exception, stage: Stage | None) -> Failure:
-        """Return what the job says about an error, and log what only the operator should know."""
-        # While the input is fetched, the store's side only reads: what is full is the scratch folder.
-        folder = self._context.settings.scratch_dir if stage is Stage.FETCH else None
+    def _end_faulty(self, claim: Claim, exc: Exception, stage: Stage | None) -> Ending:
+        """Give the job back if the platform is in trouble, otherwise fail the attempt."""
         name = stage.value if stage is not None else None
-        if self._disk_full.report(exc, folder):
-            return DiskFullError("The disk of the worker or of its object store is full.").failure(name)
+        trouble = self._context.errors.infrastructure(exc, claim.variant, stage)
+        if trouble is not None:
+            return self._give_back(claim, trouble, name)
         if isinstance(exc, ModelError):
-            return Failure(exc.code, str(exc), name, exc.retryable)
+            return self._fail(claim, Failure(exc.code, str(exc), name, exc.retryable))
         if isinstance(exc, JobError):
             log.warning("job %s failed in stage %s: %s", claim.job_id, name, exc, exc_info=exc.__cause__)
-            return exc.failure(name)
+            return self._fail(claim, exc.failure(name))
         log.error("job %s failed in stage %s", claim.job_id, name, exc_info=exc)
-        return InternalError("An unexpected error occurred; the worker's log has the details.").failure(name)
+        error = InternalError("An unexpected error occurred; the worker's log has the details.")
+        return self._fail(claim, error.failure(name))
+
+    def _give_back(self, claim: Claim, trouble: InfrastructureError, stage: str | None) -> Ending:
+        self._availability.report(trouble)  # first: no other thread of this worker should claim the job again
+        log.warning("job %s goes back to the queue, the attempt does not count: %s", claim.job_id, trouble)
+        failure = trouble.failure(stage)
+        return self._end(
+            claim, lambda tx: attempts.give_back(tx, claim, failure), AttemptOutcome.REQUEUED, failure.code
+        )
 
     def _publish(self, claim: Claim, output: AttemptOutput) -> Ending:
         """Record success and the artifacts in one transaction."""
@@ -164,9 +196,9 @@ class JobExecutor:
             return Ending(AttemptOutcome.LOST)
         except SQLAlchemyError as exc:
             if self._disk_full.report(exc):
-                # A full disk rolls back for certain. Deleting first may free what the record of the failure needs.
+                # A full disk rolls back for certain. Deleting first may free what the record of the end needs.
                 self._discard(output)
-                return self._fail(claim, DiskFullError("The disk of the database is full.").failure(None))
+                return self._give_back(claim, DiskFullError("The disk of the database is full."), None)
             # The commit may have succeeded and only its answer was lost: the objects must stay. If it did not, the
             # lease expires and another attempt makes its own.
             log.exception("unknown whether the result of job %s was committed", claim.job_id)
@@ -216,15 +248,42 @@ class JobExecutor:
         return Ending(AttemptOutcome.CANCELED if state is State.CANCELED else outcome, state, error_code)
 
     def _write(self, step: Callable[[Transaction], Result]) -> Result:
-        """Run a step in a transaction, repeated while the database is away; it names its attempt, so it may be.
+        """Run a step in a transaction, repeated while the database is in trouble; it names its attempt, so it may be.
 
         Raises:
-            DBAPIError: the database stayed away; the lease expires and maintenance takes the job back.
+            DBAPIError: the trouble lasted longer than a result waits, or than a drain may take; the lease expires and
+                maintenance takes the job back.
         """
-        return self._db.run(step, repeatable=True)
+        settings, began_at = self._context.settings, self._monotonic()
+
+        def left_s() -> float:
+            limit_s = settings.drain_grace_s if self.draining else settings.result_wait_s
+            return limit_s - (self._monotonic() - began_at)
+
+        while True:
+            try:
+                return self._db.run(step, repeatable=True)
+            except SQLAlchemyError as exc:
+                trouble = self._report_database(exc)
+                if trouble is None or trouble.dependency is None or left_s() <= 0:
+                    raise
+            self._availability.wait(trouble.dependency, left_s(), lambda: left_s() <= 0)
+
+    def _report_database(self, exc: SQLAlchemyError) -> InfrastructureError | None:
+        """Take no jobs while the database is in trouble; return the trouble, None for a fault of the statement."""
+        trouble: InfrastructureError | None = None
+        if self._disk_full.report(exc):
+            trouble = DiskFullError("The disk of the database is full.")
+        elif isinstance(exc, DBAPIError):
+            trouble = database_trouble(exc)
+        if trouble is not None:
+            self._availability.report(trouble)
+        return trouble
 
     def _discard(self, output: AttemptOutput) -> None:
-        """Delete what a dropped attempt has stored and delivered."""
+        """Delete what a dropped attempt has stored and delivered; what cannot be deleted now is left to maintenance."""
+        if not output.stored_keys or not self._availability.works(Dependency.STORE):
+            return
         try:
             self._context.store.delete(output.stored_keys)
             if output.delivery is not None:

@@ -10,10 +10,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.clock import utc_now
 from jobs.db.database import Database, Transaction
 from jobs.lifecycle import Stage, WorkerState
 from jobs.service.attempts import Progress, cancel_requests, record_progress, renew_leases
@@ -23,6 +25,8 @@ from workers.runner.active_jobs import ActiveJob, ActiveJobs, StopReason
 
 log = logging.getLogger(__name__)
 
+SKEW_WARNED_S = 30.0
+SKEW_LOG_S = 3600.0
 POLL_S = 0.05
 """How often SQL is polled for cancellation while jobs run."""
 FLUSH_S = 0.5
@@ -42,8 +46,11 @@ class Reporter:
         loaded: returns the variants in memory.
         memory: returns the bytes that the process uses.
         gpu: returns the figures of its GPU; None without one.
+        unavailable: returns why the worker takes no jobs; None: it takes them.
+        variants: returns those whose jobs the worker takes; None: as registered.
         drain: called with every heartbeat while a drain of this worker is requested.
         disk_full: where a full disk is logged.
+        now: this host's clock, which is compared with the database's.
     """
 
     def __init__(
@@ -58,14 +65,20 @@ class Reporter:
         loaded: Callable[[], list[str]],
         memory: Callable[[], int | None],
         gpu: Callable[[], dict[str, Any] | None] = lambda: None,
+        unavailable: Callable[[], dict[str, Any] | None] = lambda: None,
+        variants: Callable[[], list[str] | None] = lambda: None,
         drain: Callable[[], None] = lambda: None,
         disk_full: DiskFullLog | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._db, self._active_jobs, self._worker_id = db, active_jobs, worker_id
         self._lease_s, self._heartbeat_s = lease_s, heartbeat_s
         self._state, self._loaded, self._memory, self._monotonic = state, loaded, memory, monotonic
-        self._gpu, self._drain = gpu, drain
+        self._gpu, self._drain, self._unavailable, self._variants = gpu, drain, unavailable, variants
+        self._now = now
+        self._heartbeat_wanted = threading.Event()
+        self._skew_logged_at = float("-inf")
         self._disk_full = disk_full or DiskFullLog()
         self._latest: dict[str, Progress] = {}
         self._lock = threading.Lock()
@@ -92,6 +105,10 @@ class Reporter:
             claim = active_job.claim
             self._latest[claim.job_id] = Progress(claim.job_id, claim.attempt, stage, fraction, step, eta_s)
 
+    def send_heartbeat_now(self) -> None:
+        """Let the next tick send a heartbeat: what it says has changed. May be called from any thread."""
+        self._heartbeat_wanted.set()
+
     def forget(self, active_job: ActiveJob) -> None:
         """Drop unwritten progress of a job that has ended."""
         with self._lock:
@@ -117,12 +134,13 @@ class Reporter:
         if not jobs:
             self._renewed_at = now
         elif now - self._renewed_at > self._lease_s:
-            running = [job for job in jobs if not job.stopped]
+            running = [job for job in jobs if not job.stopped and not job.has_result]
             if running:
                 log.error("leases could not be renewed for %.0f s; stopping %d jobs", self._lease_s, len(running))
             for job in running:
                 job.stop(StopReason.LEASE_EXPIRED)
-        if now - self._heartbeat_at >= self._heartbeat_s:
+        if now - self._heartbeat_at >= self._heartbeat_s or self._heartbeat_wanted.is_set():
+            self._heartbeat_wanted.clear()
             self._send_heartbeat(jobs)
             self._heartbeat_at = now
         if jobs:
@@ -134,9 +152,12 @@ class Reporter:
     def _send_heartbeat(self, jobs: list[ActiveJob]) -> None:
         """Renew the leases and record the worker's state in one transaction."""
         pairs = [(job.claim.job_id, job.claim.attempt) for job in jobs]
+        finished = {job.claim.job_id for job in jobs if job.has_result}
 
         def heartbeat(tx: Transaction) -> tuple[set[str], bool]:
-            lost = renew_leases(tx, pairs, worker_id=self._worker_id, lease_s=self._lease_s)
+            skew_s = round((self._now() - tx.now).total_seconds(), 1)
+            self._log_skew(skew_s)
+            lost = renew_leases(tx, pairs, worker_id=self._worker_id, lease_s=self._lease_s, finished=finished)
             drain = record_heartbeat(
                 tx,
                 self._worker_id,
@@ -144,6 +165,9 @@ class Reporter:
                 variants_loaded=self._loaded(),
                 memory_bytes=self._memory(),
                 gpu=self._gpu(),
+                unavailable=self._unavailable(),
+                clock_skew_s=skew_s,
+                variants=self._variants(),
             )
             return lost, drain
 
@@ -155,6 +179,14 @@ class Reporter:
         if drain:
             self._drain()
 
+    def _log_skew(self, skew_s: float) -> None:
+        """Say once an hour that this host's clock is off: object stores refuse what is signed by such a clock."""
+        now = self._monotonic()
+        if abs(skew_s) >= SKEW_WARNED_S and now - self._skew_logged_at >= SKEW_LOG_S:
+            self._skew_logged_at = now
+            which = "ahead of" if skew_s > 0 else "behind"
+            log.warning("the clock of this host is %.0f s %s the database's; set it right", abs(skew_s), which)
+
     def _poll_cancellation(self, jobs: list[ActiveJob]) -> None:
         """Stop the jobs whose cancel was requested, whose attempt is no longer current, or that ran too long."""
         pairs = [(job.claim.job_id, job.claim.attempt) for job in jobs]
@@ -162,7 +194,9 @@ class Reporter:
         for job in jobs:
             if job.claim.job_id in canceled:
                 job.stop(StopReason.CANCELED)
-            elif (now - job.claim.started_at).total_seconds() > float(job.claim.request["run_timeout_s"]):
+            elif not job.has_result and (now - job.claim.started_at).total_seconds() > float(
+                job.claim.request["run_timeout_s"]
+            ):
                 job.stop(StopReason.TIMED_OUT)
 
     def _flush(self) -> None:

@@ -44,6 +44,6 @@ def _raise_if_bucket_is_missing(client: Any, bucket: str) -> None:
         client.head_bucket(Bucket=bucket)
     except ClientError as exc:
         if error_code(exc) == "404":
-            error = {"Code": "NoSuchBucket", "Message": f"The bucket {bucket} does not exist."}
-            raise ClientError({"Error": error}, "HeadObject") from exc
+            message = f"The bucket {bucket} does not exist."
+            raise ClientError({"Error": {"Code": "NoSuchBucket", "Message": message}}, "HeadObject") from exc
         # Without the right to list, the server does not say whether the bucket exists; the key's 404 then counts.

@@ -19,6 +19,7 @@ def claim(job_id: str = "job_1", attempt: int = 1) -> Claim:
         variant="tiny_16k",
         request={},
         input_key=None,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
         started_at=datetime(2026, 1, 1, tzinfo=UTC),
         queued_s=0.0,
     )

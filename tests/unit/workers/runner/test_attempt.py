@@ -60,6 +60,7 @@ class AttemptHarness:
             variant="tiny_16k",
             request=request.model_dump(mode="json"),
             input_key=None,
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
             started_at=datetime(2026, 1, 1, tzinfo=UTC),
             queued_s=0.0,
         )
