@@ -50,6 +50,7 @@ class FaultSchedule:
 
     Attributes:
         rate: the random share, 0 to 1.
+        only: the faults that the random share is drawn from.
         planned: method and fault of the next requests that fail.
         injected: how often each fault was injected.
         requests: method, path and headers of every request.
@@ -58,6 +59,7 @@ class FaultSchedule:
 
     rng: random.Random = field(default_factory=lambda: random.Random(0))
     rate: float = 0.0
+    only: tuple[Fault, ...] = UNRELIABLE
     planned: deque[tuple[str, Fault]] = field(default_factory=deque)
     injected: Counter[str] = field(default_factory=Counter)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
@@ -78,7 +80,7 @@ class FaultSchedule:
             if self.planned and self.planned[0][0] == method:
                 fault = self.planned.popleft()[1]
             elif self.rng.random() < self.rate:
-                fault = self.rng.choice(UNRELIABLE)
+                fault = self.rng.choice(self.only)
             else:
                 return None
             self.injected[str(fault)] += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from jobs.storage.errors import ObjectForbiddenError, ServerRefusedError, Storag
 from jobs.storage.factory import open_store
 from jobs.storage.probe import prove_store
 from jobs.storage.protocol import CallLimits, ObjectStore
+from workers.disk_full import local_path
 from workers.host.self_test import DeviceUnusableError, check_device
 
 # A check must notice soon that the store is back, and must not hang with it.
@@ -32,7 +33,7 @@ def make_checks(
     """Return a check per dependency; each raises `InfrastructureError` while its dependency is in trouble."""
     return {
         Dependency.DATABASE: partial(check_database, db),
-        Dependency.DISK: partial(check_disk, settings.scratch_dir),
+        Dependency.DISK: partial(check_disks, local_folders(settings)),
         Dependency.STORE: partial(check_store, open_store(settings, STORE_LIMITS), settings.storage_url, worker_id),
         Dependency.DEVICE: partial(check_torch_device, torch_device),
     }
@@ -52,23 +53,31 @@ def check_store(store: ObjectStore, url: str, worker_id: str) -> None:
         raise StorageFailedError(f"Host {socket.gethostname()} cannot use the object store {url}: {exc}") from exc
 
 
-def check_disk(scratch: Path | None) -> None:
-    """Prove that temporary files can be written.
+def local_folders(settings: Settings) -> list[Path]:
+    """Return the folders of this host that a job's files and records are written to."""
+    database = local_path(settings.database_url, "sqlite")
+    folders = [
+        settings.scratch_dir or Path(tempfile.gettempdir()),
+        local_path(settings.storage_url, "file"),
+        database.parent if database is not None else None,
+    ]
+    return [folder for folder in folders if folder is not None]
+
+
+def check_disks(folders: Sequence[Path]) -> None:
+    """Prove that files can be written to folders.
 
     Raises:
-        DiskFullError: they cannot.
+        DiskFullError: one cannot be written to.
     """
-    try:
-        if scratch is not None:
-            scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=scratch) as file:
-            file.write(bytes(PROBE_BYTES))
-            file.flush()
-    except OSError as exc:
-        folder = scratch or tempfile.gettempdir()
-        raise DiskFullError(
-            f"Host {socket.gethostname()} cannot write temporary files to {folder}: {exc.strerror}."
-        ) from exc
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(PROBE_BYTES))
+                file.flush()
+        except OSError as exc:
+            raise DiskFullError(f"Host {socket.gethostname()} cannot write to {folder}: {exc.strerror}.") from exc
 
 
 def check_database(db: Database) -> None:

@@ -63,8 +63,8 @@ class DiskFullLog:
         """Return the log for the folders that the settings name."""
         return cls(
             scratch=settings.scratch_dir,
-            objects=_local_path(settings.storage_url, "file"),
-            database=_local_path(settings.database_url, "sqlite"),
+            objects=local_path(settings.storage_url, "file"),
+            database=local_path(settings.database_url, "sqlite"),
         )
 
     def report(self, exc: BaseException, folder: Path | None = None) -> bool:
@@ -127,7 +127,8 @@ def _is_full_error(link: BaseException) -> bool:
     return getattr(link, "sqlstate", None) == POSTGRES_DISK_FULL
 
 
-def _local_path(url: str, scheme: str) -> Path | None:
+def local_path(url: str, scheme: str) -> Path | None:
+    """Return the path that a `file` or `sqlite` URL names; None for a URL of another scheme."""
     parts = urlsplit(url)
     if parts.scheme != scheme:
         return None

@@ -216,26 +216,55 @@ def theirs() -> str:
     return f"theirs-{uuid.uuid4().hex}"
 
 
+@contextlib.contextmanager
+def worker_harness(folder: Path, s3_endpoint: str, bucket: str, **more: Any) -> Iterator[WorkerHarness]:
+    """Run a harness whose buckets lie behind a proxy that injects faults; `more` are settings."""
+    boto3.client("s3", endpoint_url=s3_endpoint).create_bucket(Bucket=bucket)
+    schedule = FaultSchedule()
+    with faulty_proxy(s3_endpoint, schedule) as url:
+        values: dict[str, Any] = {
+            "data_dir": folder,
+            "scratch_dir": folder / "scratch",
+            "variants": ["tiny_16k"],
+            "s3_endpoint_url": url,
+            "s3_addressing_style": "path",
+            "s3_max_attempts": 2,
+            "output_buckets": [bucket, "no-such-bucket"],
+        }
+        settings = Settings(**(values | more))
+        db = Database(migrated_sqlite(folder / "mmaudio.db"))
+        store = S3Store(f"s3://{bucket}", ClientOptions(s3_endpoint, addressing_style="path"))
+        worker = WorkerHarness(settings, db, schedule, store)
+        try:
+            yield worker
+        finally:
+            worker.close()
+            db.close()
+
+
 @pytest.fixture
 def worker(tmp_path: Path, s3_endpoint: str, theirs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerHarness]:
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
-    boto3.client("s3", endpoint_url=s3_endpoint).create_bucket(Bucket=theirs)
-    schedule = FaultSchedule()
-    with faulty_proxy(s3_endpoint, schedule) as url:
-        settings = Settings(
-            data_dir=tmp_path,
-            scratch_dir=tmp_path / "scratch",
-            variants=["tiny_16k"],
-            s3_endpoint_url=url,
-            s3_addressing_style="path",
-            s3_max_attempts=2,
-            output_buckets=[theirs, "no-such-bucket"],
-        )
-        db = Database(migrated_sqlite(tmp_path / "mmaudio.db"))
-        store = S3Store(f"s3://{theirs}", ClientOptions(s3_endpoint, addressing_style="path"))
-        worker = WorkerHarness(settings, db, schedule, store)
+    with worker_harness(tmp_path, s3_endpoint, theirs) as worker:
         yield worker
-        worker.engine.close()
-        worker.sandbox.close()
-        db.close()
+
+
+@pytest.fixture
+def impatient(
+    tmp_path: Path, s3_endpoint: str, theirs: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WorkerHarness]:
+    """A worker that gives a job back at once when its result cannot be stored."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with worker_harness(tmp_path, s3_endpoint, theirs, result_wait_s=0) as worker:
+        yield worker
+
+
+@pytest.fixture
+def on_s3(tmp_path: Path, s3_endpoint: str, theirs: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerHarness]:
+    """A worker whose platform stores in S3, behind the proxy."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with worker_harness(tmp_path, s3_endpoint, theirs, storage_url=f"s3://{theirs}/platform") as worker:
+        yield worker

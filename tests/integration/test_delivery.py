@@ -62,16 +62,24 @@ def test_a_name_that_is_taken_fails_the_job_and_leaves_theirs_alone(
     assert b"".join(worker.theirs.open_read(f"{job_id}/audio-2.wav")) == b"theirs"
 
 
-def test_a_store_that_is_down_puts_the_job_back_into_the_queue(worker: WorkerHarness, theirs: str) -> None:
+def test_a_bucket_that_is_down_for_a_moment_costs_no_second_attempt(worker: WorkerHarness, theirs: str) -> None:
     worker.schedule.next_calls_fail("PUT", Fault.ERROR_503, Fault.ERROR_503)
     job = worker.run(f"s3://{theirs}/out/")
-    assert (job.state, job.attempt) == (State.QUEUED, 1)
-    with worker.db.transaction() as tx:
-        tx.session.get_one(Job, job.id).available_at = tx.now
-    worker.runner.run(job.id)
-    job = worker.job(job.id)
-    assert (job.state, job.attempt) == (State.SUCCEEDED, 2)
+    assert (job.state, job.attempt) == (State.SUCCEEDED, 1)
     assert len(worker.delivered()) == 2
+
+
+def test_a_bucket_that_stays_down_gives_the_job_back_unspent(impatient: WorkerHarness, theirs: str) -> None:
+    impatient.schedule.next_calls_fail("PUT", Fault.ERROR_503, Fault.ERROR_503)
+    job = impatient.run(f"s3://{theirs}/out/")
+    assert (job.state, job.max_attempts - job.attempt) == (State.QUEUED, impatient.settings.max_attempts)
+    assert impatient.availability.available  # the bucket of one caller stops no worker
+    with impatient.db.transaction() as tx:
+        tx.session.get_one(Job, job.id).available_at = tx.now
+    impatient.runner.run(job.id)
+    job = impatient.job(job.id)
+    assert (job.state, job.attempt) == (State.SUCCEEDED, 2)
+    assert len(impatient.delivered()) == 2
 
 
 def test_a_cancel_in_the_middle_of_the_delivery_withdraws_it(worker: WorkerHarness, theirs: str) -> None:

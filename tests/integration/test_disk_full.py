@@ -17,21 +17,24 @@ def refuse(*_: Any, **__: Any) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_full_scratch_disk_says_so_and_the_job_is_tried_again(
-    worker: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+def test_a_full_scratch_disk_says_so_and_the_job_goes_back_unspent(
+    impatient: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    worker = impatient
     monkeypatch.setattr("workers.runner.attempt.write_audio", refuse)
     job_id = worker.submit()
     worker.runner.run(job_id)
     job = worker.job(job_id)
     assert job.state is State.QUEUED
+    assert job.max_attempts - job.attempt == worker.settings.max_attempts
     assert worker.failures(job_id) == [("disk_full", "mux")]
     assert worker.kept() == []
 
 
 def test_a_full_object_folder_says_so_and_keeps_nothing_of_the_write(
-    worker: WorkerHarness, monkeypatch: pytest.MonkeyPatch
+    impatient: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    worker = impatient
     monkeypatch.setattr("jobs.storage.local.os.fsync", refuse)
     path = worker.settings.data_dir / "x"
     path.write_bytes(b"sound")

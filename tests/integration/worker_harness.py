@@ -20,11 +20,13 @@ from local_services.faulty_http import FaultSchedule
 from mmaudio_model.media.probe import MediaLimits
 from tests.contract.domain.conftest import FakeQueue
 from tests.unit.workers.models import CountingModel, engine_of
+from workers.checks import make_checks
 from workers.feature_cache.cache import FeatureCache
 from workers.feature_cache.disk import DiskFeatureStore
 from workers.media.sandbox import MediaSandbox, SandboxLimits
 from workers.runner.active_jobs import ActiveJob, ActiveJobs, StopReason
 from workers.runner.attempt import WorkerContext
+from workers.runner.availability import Availability
 from workers.runner.executor import JobExecutor
 from workers.runner.reporter import Reporter
 
@@ -43,7 +45,10 @@ class WorkerHarness:
         self.store = open_store(self.settings)
         self.engine = engine_of(lambda variant: CountingModel(), max_batch=4)
         self.engine.start()
-        active_jobs = ActiveJobs()
+        checks = make_checks(self.settings, self.db, worker_id="w", torch_device="cpu")
+        self.availability = Availability(checks, variants=["tiny_16k"], worker_id="w")
+        self.availability.start()
+        self.active_jobs = active_jobs = ActiveJobs()
         reporter = Reporter(
             self.db, active_jobs, worker_id="w", lease_s=12, heartbeat_s=4, state=str, loaded=list, memory=lambda: None
         )
@@ -58,9 +63,22 @@ class WorkerHarness:
             self.report,
             features,
             lambda variant, parts: "revision 1",
+            availability=self.availability,
         )
         queue: Any = FakeQueue()
         self.runner = JobExecutor(context, queue, active_jobs, reporter, worker_id="w")
+
+    def close(self) -> None:
+        self.availability.close()
+        self.engine.close()
+        self.sandbox.close()
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a running job, as the reporter does when it hears of it."""
+        with self.db.transaction() as tx:
+            cancel(tx, job_id, tenant="t")
+        for active_job in self.active_jobs.all():
+            active_job.stop(StopReason.CANCELED)
 
     def report(self, active_job: ActiveJob, stage: Stage, fraction: float, *_: Any) -> None:
         if stage is self.cancel_in and fraction > 0:

@@ -24,6 +24,7 @@ from workers.feature_cache.disk import DiskFeatureStore
 from workers.media.sandbox import MediaSandbox, SandboxLimits
 from workers.runner.active_jobs import ActiveJobs
 from workers.runner.attempt import Report, WorkerContext
+from workers.runner.availability import Availability
 from workers.runner.executor import JobExecutor
 from workers.runner.reporter import Reporter
 
@@ -42,6 +43,7 @@ class ExecutorHarness:
     disk_full: DiskFullLog
     queue: FakeQueue = field(default_factory=FakeQueue)
     report: Report = lambda *_: None
+    availability: Availability = field(default_factory=lambda: Availability({}, variants=["tiny_16k"], worker_id="w1"))
 
     def submit(self, **fields: Any) -> str:
         request = JobRequest(
@@ -57,7 +59,7 @@ class ExecutorHarness:
         )
         context = WorkerContext(
             self.settings, self.db, self.store, self.engine, sandbox, self.report, features, lambda *_: "revision 1",
-            disk_full=self.disk_full,
+            disk_full=self.disk_full, availability=self.availability,
         )  # fmt: skip
         active_jobs = ActiveJobs()
         reporter = Reporter(

@@ -19,6 +19,7 @@ from jobs.service.cancellation import cancel
 from jobs.storage.errors import StorageFullError
 from tests.unit.workers.runner.executor_harness import TENANT, ExecutorHarness
 from workers.runner.active_jobs import ActiveJob, StopReason
+from workers.runner.availability import Availability
 
 
 def no_space(*_: Any, **__: Any) -> Any:
@@ -124,6 +125,7 @@ def test_a_full_scratch_disk_ends_the_attempt_with_its_code_and_one_line(
     jobs = [platform.submit() for _ in range(3)]
     for job_id in jobs:
         assert platform.run(job_id).state is State.QUEUED
+        platform.availability = Availability({}, variants=["tiny_16k"], worker_id="w1")
 
     assert [platform.error_codes(job_id) for job_id in jobs] == [["disk_full"]] * 3
     assert [line.split(",")[0] for line in disk_full_lines(log)] == [f"disk full: {platform.settings.scratch_dir}"]
@@ -168,7 +170,7 @@ def test_a_database_that_is_full_when_a_job_is_claimed_leaves_the_job_queued(
     assert job_lines(log) == []
 
 
-def test_a_database_that_is_full_when_a_job_succeeds_fails_the_attempt_and_deletes_its_objects(
+def test_a_database_that_is_full_when_a_job_succeeds_costs_no_attempt_and_its_objects_are_deleted(
     platform: ExecutorHarness, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempts, "complete", database_full)
@@ -183,7 +185,7 @@ def test_a_database_that_is_full_when_a_job_succeeds_fails_the_attempt_and_delet
 def test_a_database_that_stays_full_leaves_the_end_to_maintenance(
     platform: ExecutorHarness, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for step in ("complete", "fail"):
+    for step in ("complete", "give_back"):
         monkeypatch.setattr(attempts, step, database_full)
 
     assert platform.run(platform.submit()).state is State.RUNNING
