@@ -48,6 +48,7 @@ def test_a_message_of_a_cold_variant_stays_for_others_until_the_worker_takes_it(
             variants=[WARM, COLD],
             loaded=list,
             load_s=lambda variant: None,
+            usable=list,
         )
         broker = Broker(url)
         thread = threading.Thread(target=worker.start, daemon=True)

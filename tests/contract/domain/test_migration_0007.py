@@ -144,7 +144,7 @@ def shape(database: Database) -> dict[str, Any]:
 
 
 def test_the_models_read_what_was_written_before(old: Database, database_url: str) -> None:
-    upgrade(database_url, "0007")
+    upgrade(database_url)
     with old.reading() as tx:
         jobs = {job.id: job.request for job in tx.session.scalars(select(Job))}
         assert jobs == {
