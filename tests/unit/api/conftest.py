@@ -32,7 +32,7 @@ from tests.conftest import FakeClock
 from tests.databases import migrated_sqlite
 from tests.in_memory_bucket import InMemoryBucket
 
-EVENTS_TOKEN = "a shared token"
+EVENTS_TOKEN = "a shared token of callers"
 
 
 @dataclass
