@@ -67,18 +67,22 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path("./data"), description="Folder of the embedded defaults: database, broker files, stored objects."
     )
+    # Left out of `repr` where they may hold a password.
     database_url: str = Field(
         "",
+        repr=False,
         description="SQLAlchemy URL, such as `postgresql+psycopg://user:password@host/db`. "
         "Default: SQLite in the data folder.",
     )
     broker_url: str = Field(
-        "", description="`redis://` URL of Redis or Valkey. Default: the embedded Valkey of `mmaudio up`."
+        "", repr=False, description="`redis://` URL of Redis or Valkey. Default: the embedded Valkey of `mmaudio up`."
     )
     storage_url: str = Field(
         "", description="`file:///folder` or `s3://bucket/prefix`. Default: a folder in the data folder."
     )
-    s3_endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible store. Default: AWS.")
+    s3_endpoint_url: str | None = Field(
+        None, repr=False, description="Endpoint of an S3-compatible store. Default: AWS."
+    )
     s3_public_endpoint_url: str | None = Field(
         None,
         description="Endpoint of the store as callers and browsers reach it, for signed URLs of uploads and downloads. "
@@ -123,7 +127,9 @@ class Settings(BaseSettings):
         "the hosts of `api_bind` and `public_url` are always allowed.",
     )
     public_url: str = Field(
-        "", description="URL at which callers reach the API, for links in responses. Default: relative links."
+        "",
+        repr=False,
+        description="URL at which callers reach the API, for links in responses. Default: relative links.",
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
@@ -261,8 +267,12 @@ class Settings(BaseSettings):
         description="Token required to post bucket events to `/v1/s3-events`, at least 16 characters. Empty: none are "
         "accepted.",
     )
-    sqs_queue_url: str = Field("", description="SQS queue of bucket events, polled by the control worker. Empty: none.")
-    sqs_endpoint_url: str | None = Field(None, description="Endpoint of an SQS-compatible server. Default: AWS.")
+    sqs_queue_url: str = Field(
+        "", repr=False, description="SQS queue of bucket events, polled by the control worker. Empty: none."
+    )
+    sqs_endpoint_url: str | None = Field(
+        None, repr=False, description="Endpoint of an SQS-compatible server. Default: AWS."
+    )
     sqs_wait_s: int = Field(10, ge=0, le=20, description="How long one SQS poll waits for messages.")
     sqs_visibility_s: int = Field(
         60, ge=10, le=43_200, description="Visibility timeout of an SQS message; renewed while it is processed."

@@ -45,6 +45,12 @@ def test_secrets_and_passwords_are_masked(monkeypatch: pytest.MonkeyPatch, optio
     assert "redis://:***@host:6379/0" in result.output
 
 
+def test_no_password_is_in_the_text_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    assert "hunter2" not in repr(Settings()) + str(Settings())
+
+
 def test_every_setting_is_shown_with_its_value_and_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMAUDIO_VARIANTS", "tiny_16k,small_16k")
     monkeypatch.setenv("MMAUDIO_SECRET_KEY", "hunter2" * 5)
