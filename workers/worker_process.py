@@ -49,6 +49,7 @@ from workers.worker_parts import (
     make_feature_cache,
     make_model_cache,
     make_sandbox,
+    missing_layers,
     resolved_precision,
     variants_to_serve,
 )
@@ -81,7 +82,7 @@ class WorkerProcess:
             stack.callback(self._broker.close)
             gpu = GpuSampler(gpu_uuid)
             stack.callback(gpu.close)
-            sandbox = make_sandbox(settings, scratch.path)
+            self._sandbox = sandbox = make_sandbox(settings, scratch.path)
             stack.callback(sandbox.close)
             store = open_store(settings)
             features = make_feature_cache(settings, store, self._disk_full)
@@ -146,6 +147,7 @@ class WorkerProcess:
         self._resources.close()
 
     def _register(self) -> None:
+        sandbox_lacks = missing_layers(self._sandbox)
         self._db.run(
             lambda tx: register_worker(
                 tx,
@@ -155,6 +157,7 @@ class WorkerProcess:
                 device=self._device,
                 slots=self._settings.worker_slots,
                 variants=self._variants,
+                sandbox_lacks=sandbox_lacks,
             ),
             repeatable=False,
         )

@@ -38,6 +38,10 @@ class WorkerView(View):
     variants_loaded: list[str] = Field(description="Variants in memory.")
     memory_bytes: int | None = Field(description="Resident memory of the process.")
     gpu: GpuView | None = Field(description="null for a worker without a GPU.")
+    sandbox_lacks: list[str] | None = Field(
+        description="What kernel or container refuse to its processes that read files: `namespaces`, "
+        "`landlock`, `seccomp`. Empty: nothing; null: not known."
+    )
     running_jobs: list[str] = Field(description="Ids of its running jobs.")
     started_at: Timestamp
     heartbeat_at: Timestamp = Field(description="When it last sent a heartbeat.")
@@ -57,6 +61,7 @@ class WorkerView(View):
             variants_loaded=row.variants_loaded,
             memory_bytes=row.memory_bytes,
             gpu=None if row.gpu is None else GpuView(**{name: row.gpu.get(name) for name in GpuView.model_fields}),
+            sandbox_lacks=row.sandbox_lacks,
             running_jobs=list(running_jobs),
             started_at=row.started_at,
             heartbeat_at=row.heartbeat_at,
