@@ -34,7 +34,7 @@ from tests.processes.workers.media.sandbox_processes import (
     media_pids,
     pids_left_in,
 )
-from workers.media.confinement import Layer
+from workers.media.confinement import MAX_THREADS, Layer
 from workers.media.sandbox import SandboxStoppedError
 from workers.media.sandbox_client import BOOT
 
@@ -391,6 +391,20 @@ def test_threads_may_be_started_and_this_process_may_end_itself(
         f"assert len(done) == 40\n{AN_IMAGE}"
     )
     assert sandbox(scratch).read_image(anything, owner="job_1", clip_size=32).clip.shape == IMAGE_SHAPE
+
+
+def test_the_number_of_threads_is_limited(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    box = sandbox(scratch)
+    doing(
+        "import resource\n"
+        "found = str(resource.getrlimit(resource.RLIMIT_NPROC))\n"
+        "return {'error': 'MediaInvalidError', 'message': found}"
+    )
+    with pytest.raises(MediaInvalidError) as raised:
+        box.read_image(anything, owner="job_1", clip_size=32)
+    assert str(raised.value) == f"({MAX_THREADS}, {MAX_THREADS})" or "namespaces" in box.missing_layers()
 
 
 @pytest.mark.parametrize("layer", list(Layer))
