@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 from flask_openapi3 import Info, OpenAPI
@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
 from api.access_log import register_access_log
 from api.auth import current_tenant
-from api.context import EXTENSION, AppContext
+from api.context import EXTENSION, AppContext, current_context
 from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
 from api.routes.artifacts import artifacts_api
@@ -24,6 +24,7 @@ from api.routes.uploads import uploads_api
 from api.routes.variants import variants_api
 from api.routes.workers import workers_api
 from api.schemas.responses import Problem
+from api.security_headers import register_security_headers
 from jobs.db.database import Database
 from jobs.queue import Broker
 from jobs.secret_key import load_secret_key
@@ -34,9 +35,10 @@ from jobs.storage.factory import open_store
 from jobs.storage.protocol import ObjectStore
 from jobs.storage.signing import LinkSigner
 
+log = logging.getLogger(__name__)
+
 MAX_JSON_BYTES = 1024 * 1024
 MAX_PATH_CHARS = 200
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def create_app(
@@ -55,9 +57,7 @@ def create_app(
     Raises:
         BrokerUnknownError: the settings do not name a broker, and no `mmaudio up` runs.
     """
-    app = new_app(
-        access_log=settings.access_log, check_host=settings.listens_on_loopback and not settings.trust_network
-    )
+    app = new_app(access_log=settings.access_log)
     app.extensions[EXTENSION] = AppContext(
         settings=settings,
         db=db or Database(settings.database_url, pool_size=settings.api_threads // 2),
@@ -69,12 +69,11 @@ def create_app(
     return app
 
 
-def new_app(*, access_log: bool, check_host: bool) -> Flask:
+def new_app(*, access_log: bool) -> Flask:
     """Return an app with every route, still without the context that they need.
 
     Args:
         access_log: log each request.
-        check_host: answer only requests to this machine's own names.
     """
     app = OpenAPI(
         "api",
@@ -95,11 +94,10 @@ def new_app(*, access_log: bool, check_host: bool) -> Flask:
     if access_log:
         register_access_log(app)
     register_error_handlers(app)
-    if check_host:
-        app.before_request(_refuse_foreign_host)
+    app.before_request(_refuse_foreign_host)
     app.before_request(_refuse_nul)
     app.before_request(_expect_json)
-    app.after_request(_add_security_headers)
+    register_security_headers(app)
     for blueprint in (
         jobs_api,
         artifacts_api,
@@ -118,11 +116,19 @@ def new_app(*, access_log: bool, check_host: bool) -> Flask:
 
 
 def _refuse_foreign_host() -> Response | None:
-    """Refuse DNS rebinding: a web page that lets its own name point at 127.0.0.1 sends that name as Host."""
-    # Not Flask's TRUSTED_HOSTS, which knows no IPv6 address.
-    if urlsplit(f"//{request.host}").hostname in LOOPBACK_NAMES:
+    """Answer 400 to a request for another host, before anything else; log it once a minute."""
+    ctx = current_context()
+    if ctx.allowed_hosts.allow(request.host):
         return None
-    return problem(400, "bad_request", f"Got Host {request.host!r}; allowed are localhost, 127.0.0.1 and [::1].")
+    shown = repr(request.host[:MAX_PATH_CHARS])
+    if ctx.log_limit.allows("foreign host"):
+        log.warning("refused a request for the host %s (said once a minute); see MMAUDIO_ALLOWED_HOSTS", shown)
+    return problem(
+        400,
+        "host_not_allowed",
+        f"Got Host {shown}; this server does not answer to that name. If callers reach it so, the operator adds the "
+        "name to MMAUDIO_ALLOWED_HOSTS; behind a gateway, let the gateway pass on the Host that it received.",
+    )
 
 
 def _refuse_nul() -> Response | None:
@@ -180,9 +186,3 @@ def _field_with_nul(body: dict[str, Any]) -> str | None:
         inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
         waiting += [(f"{path}.{name}".removeprefix("."), each) for name, each in inner]
     return None
-
-
-def _add_security_headers(response: Response) -> Response:
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
-    return response

@@ -10,6 +10,7 @@ from typing import cast
 from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.allowed_hosts import AllowedHosts
 from api.circuit_breaker import CircuitBreaker
 from api.links import LinkBuilder
 from api.log_limit import LogLimit
@@ -63,6 +64,11 @@ class AppContext:
     def links(self, tx: Transaction) -> LinkBuilder:
         """Return the builder of URLs for a transaction's documents."""
         return LinkBuilder.from_settings(self.settings, self.signer, tx.now)
+
+    @cached_property
+    def allowed_hosts(self) -> AllowedHosts:
+        """The names that requests may give as Host."""
+        return AllowedHosts.from_settings(self.settings)
 
     @cached_property
     def dispatch_policy(self) -> DispatchPolicy:

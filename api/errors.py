@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.context import current_context
 from api.presentation import job_document
+from api.schemas.view import iso_time
 from api.sns import SnsUnreachableError
 from jobs import errors as domain
 from jobs.db.faults import is_disk_full
@@ -31,11 +32,10 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     domain.TriggerNotFoundError: HTTPStatus.NOT_FOUND,
     domain.WorkerNotFoundError: HTTPStatus.NOT_FOUND,
     domain.ArtifactNotFoundError: HTTPStatus.NOT_FOUND,
-    domain.ArtifactExpiredError: HTTPStatus.GONE,
+    domain.ContentGoneError: HTTPStatus.GONE,
     domain.LinkRefusedError: HTTPStatus.FORBIDDEN,
     domain.UploadMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.UploadCompleteError: HTTPStatus.CONFLICT,
-    domain.UploadExpiredError: HTTPStatus.GONE,
     domain.EventsRefusedError: HTTPStatus.FORBIDDEN,
     domain.EventUnreadableError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.JobEndedError: HTTPStatus.CONFLICT,
@@ -125,6 +125,12 @@ def _domain_error(exc: domain.DomainError) -> Response:
         fields = [{"field": "cursor", "message": exc.message}]
     if isinstance(exc, domain.JobEndedError | domain.JobNotEndedError):
         members["job"] = job_document(current_context(), exc.job_id)
+    if isinstance(exc, domain.ContentGoneError):
+        members |= {
+            "reason": exc.reason,
+            "expired_at": iso_time(exc.expired_at) if exc.expired_at is not None else None,
+            "deleted_at": iso_time(exc.deleted_at) if exc.deleted_at is not None else None,
+        }
     response = problem(_status(exc), exc.code, exc.message, fields=fields, **members)
     if isinstance(exc, domain.QueueFullError):
         response.headers["Retry-After"] = str(QUEUE_FULL_RETRY_S)

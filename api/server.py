@@ -12,6 +12,7 @@ from flask import Flask
 
 from api.app import create_app
 from jobs.listen_address import listen_addresses
+from jobs.private_files import keep_files_private
 from jobs.settings import Settings
 from jobs.settings_loading import load_settings
 
@@ -20,6 +21,7 @@ STOP_WITHIN_S = 10
 
 def app_from_environment() -> Flask:
     """Return the app for another WSGI server, with the settings of the environment."""
+    keep_files_private()
     return create_app(load_settings())
 
 

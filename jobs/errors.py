@@ -7,6 +7,8 @@ attempt failed; stored with the job as a `Failure`. No code decides by the text 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from typing import Any, ClassVar
 
 from jobs.lifecycle import Dependency
@@ -75,10 +77,46 @@ class ArtifactNotFoundError(DomainError):
     code = "artifact_not_found"
 
 
-class ArtifactExpiredError(DomainError):
-    """Raised when an artifact's retention time has passed."""
+class GoneReason(StrEnum):
+    """Why stored content no longer exists."""
+
+    RETENTION = "retention_time_passed"
+    MISSING = "object_missing"
+    """The object store no longer has the object, though its retention time had not passed."""
+
+
+class ContentGoneError(DomainError):
+    """Base of refusals of content that no longer exists; says why and since when.
+
+    Attributes:
+        expired_at: when its retention time passed; None: it had not.
+        deleted_at: when its deletion, or that it is missing, was recorded; None: not yet.
+    """
+
+    code = "content_gone"
+
+    def __init__(
+        self,
+        message: str,
+        reason: GoneReason,
+        *,
+        expired_at: datetime | None = None,
+        deleted_at: datetime | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.reason, self.expired_at, self.deleted_at = reason, expired_at, deleted_at
+
+
+class ArtifactExpiredError(ContentGoneError):
+    """Raised when an artifact's retention time has passed, or its object was found missing."""
 
     code = "artifact_expired"
+
+
+class ArtifactMissingError(ContentGoneError):
+    """Raised when the object store has no object of an artifact that should exist."""
+
+    code = "object_gone"
 
 
 class LinkRefusedError(DomainError):
@@ -99,8 +137,8 @@ class UploadCompleteError(DomainError):
     code = "upload_complete"
 
 
-class UploadExpiredError(DomainError):
-    """Raised when content is sent for an upload that has expired."""
+class UploadExpiredError(ContentGoneError):
+    """Raised when content is sent for an upload that has expired, or whose content was found missing."""
 
     code = "upload_expired"
 

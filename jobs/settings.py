@@ -43,10 +43,13 @@ _CHECKS: dict[str, Callable[[str], object]] = {
     "devices": values_of.check_devices,
     "public_url": values_of.check_http_url,
     "s3_endpoint_url": values_of.check_http_url,
+    "s3_public_endpoint_url": values_of.check_public_http_url,
     "sqs_endpoint_url": values_of.check_http_url,
     "sqs_queue_url": values_of.check_http_url,
     "storage_url": values_of.check_storage_url,
 }
+# Characters that a secret has at least: the key signs offline, where guesses cost nothing.
+_SECRETS = {"secret_key": 32, "s3_events_token": 16}
 
 _FOLDERS = ("data_dir", "weights_dir", "scratch_dir", "feature_cache_dir", "inbox_dir")
 
@@ -64,18 +67,27 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         Path("./data"), description="Folder of the embedded defaults: database, broker files, stored objects."
     )
+    # Left out of `repr` where they may hold a password.
     database_url: str = Field(
         "",
+        repr=False,
         description="SQLAlchemy URL, such as `postgresql+psycopg://user:password@host/db`. "
         "Default: SQLite in the data folder.",
     )
     broker_url: str = Field(
-        "", description="`redis://` URL of Redis or Valkey. Default: the embedded Valkey of `mmaudio up`."
+        "", repr=False, description="`redis://` URL of Redis or Valkey. Default: the embedded Valkey of `mmaudio up`."
     )
     storage_url: str = Field(
         "", description="`file:///folder` or `s3://bucket/prefix`. Default: a folder in the data folder."
     )
-    s3_endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible store. Default: AWS.")
+    s3_endpoint_url: str | None = Field(
+        None, repr=False, description="Endpoint of an S3-compatible store. Default: AWS."
+    )
+    s3_public_endpoint_url: str | None = Field(
+        None,
+        description="Endpoint of the store as callers and browsers reach it, for signed URLs of uploads and downloads. "
+        "Default: `s3_endpoint_url`.",
+    )
     s3_region: str | None = Field(None, description="Region of the bucket. Default: as boto3 finds it.")
     s3_addressing_style: str = Field("auto", description="How a bucket is addressed: `auto`, `path` or `virtual`.")
     s3_encryption: str = Field(
@@ -106,15 +118,23 @@ class Settings(BaseSettings):
     trust_network: bool = Field(
         False,
         description="Listen on other than loopback addresses without API keys, because a gateway authenticates every "
-        "request.",
+        "request. The check of `allowed_hosts` stays on.",
+    )
+    allowed_hosts: CommaList = Field(
+        default_factory=list,
+        description="Host names, separated by commas, by which callers reach the API, such as "
+        "`sounds.example.com,*.example.net`. Requests for other names are refused (DNS rebinding). Loopback names and "
+        "the hosts of `api_bind` and `public_url` are always allowed.",
     )
     public_url: str = Field(
-        "", description="URL at which callers reach the API, for links in responses. Default: relative links."
+        "",
+        repr=False,
+        description="URL at which callers reach the API, for links in responses. Default: relative links.",
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
-        description="Key that signs links; all API hosts must share it. Default: generated once and kept in the data "
-        "folder.",
+        description="Key that signs links, at least 32 characters; all API hosts must share it. Default: generated "
+        "once and kept in the data folder.",
     )
 
     variants: CommaList = Field(
@@ -250,10 +270,16 @@ class Settings(BaseSettings):
         3600, ge=60, le=7 * DAY_S, description="How long signed upload and download URLs are valid."
     )
     s3_events_token: SecretStr = Field(
-        SecretStr(""), description="Token required to post bucket events to `/v1/s3-events`. Empty: none are accepted."
+        SecretStr(""),
+        description="Token required to post bucket events to `/v1/s3-events`, at least 16 characters. Empty: none are "
+        "accepted.",
     )
-    sqs_queue_url: str = Field("", description="SQS queue of bucket events, polled by the control worker. Empty: none.")
-    sqs_endpoint_url: str | None = Field(None, description="Endpoint of an SQS-compatible server. Default: AWS.")
+    sqs_queue_url: str = Field(
+        "", repr=False, description="SQS queue of bucket events, polled by the control worker. Empty: none."
+    )
+    sqs_endpoint_url: str | None = Field(
+        None, repr=False, description="Endpoint of an SQS-compatible server. Default: AWS."
+    )
     sqs_wait_s: int = Field(10, ge=0, le=20, description="How long one SQS poll waits for messages.")
     sqs_visibility_s: int = Field(
         60, ge=10, le=43_200, description="Visibility timeout of an SQS message; renewed while it is processed."
@@ -299,7 +325,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
-    @field_validator("variants", "preload", "input_buckets", "output_buckets", mode="before")
+    @field_validator("variants", "preload", "input_buckets", "output_buckets", "allowed_hosts", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -342,6 +368,18 @@ class Settings(BaseSettings):
     def _redis_url(cls, value: SecretStr) -> SecretStr:
         if value.get_secret_value():
             values_of.check_redis_url(value.get_secret_value())
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, value: list[str]) -> list[str]:
+        return [values_of.check_host_pattern(name) for name in value]
+
+    @field_validator(*_SECRETS)
+    @classmethod
+    def _long_enough(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if value.get_secret_value():
+            values_of.check_secret(value.get_secret_value(), min_chars=_SECRETS[str(info.field_name)])
         return value
 
     @field_validator("variants", "preload")

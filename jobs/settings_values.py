@@ -12,8 +12,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 HIGHEST_PORT = 65_535
 _BIND = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[^\[\]:\s/]+):(?P<port>\d{1,9})", re.ASCII)
 _DEVICE = re.compile(r"cpu(:\d+)?|cuda:\d+", re.ASCII)
+# A name, a wildcard before one, or an address; an IPv6 address comes without its brackets.
+_HOST_PATTERN = re.compile(r"(\*\.)?[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*|[0-9a-f:.]+")
+_PLACEHOLDERS = ("change-me", "changeme", "change_me")
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)(?P<user>[^/?#@:\s]*):(?P<password>[^\s]*)@")
-_SECRET_QUERY = re.compile(r"(?i)(?P<name>[?&][\w-]*(password|secret|token)[\w-]*=)[^&#\s]*")
+_SECRET_QUERY = re.compile(
+    r"(?i)(?P<name>[?&][\w-]*(password|passphrase|secret|token|signature|credential|api_?key)[\w-]*=)[^&#\s'\"]*"
+)
 
 
 def parse_bind(value: str) -> tuple[str, int]:
@@ -90,6 +95,36 @@ def check_http_url(value: str) -> str:
     parts = _split(value)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("give a URL that begins with http:// or https://")
+    return value
+
+
+def check_public_http_url(value: str) -> str:
+    """Return an http:// or https:// URL that callers are given: without user, password, query and fragment."""
+    check_http_url(value)
+    parts = urlsplit(value)
+    if "@" in parts.netloc or parts.query or parts.fragment or value.endswith(("?", "#")):
+        raise ValueError("give a URL without user, password, query and fragment, such as https://s3.example.com")
+    return value
+
+
+def check_host_pattern(value: str) -> str:
+    """Return a host name or address in lower case: `name`, `name:port`, `[IPv6]:port` or `*.domain`."""
+    allowed = "give host names such as sounds.example.com, sounds.example.com:8443 or *.example.com"
+    if value == "*" or value.startswith("*:"):
+        raise ValueError(f"{allowed}; `*` would turn the check off")
+    parts = _split(f"//{value}")
+    name = parts.hostname if parts is not None else None
+    if parts is None or not name or parts.netloc != value or "@" in value or not _HOST_PATTERN.fullmatch(name):
+        raise ValueError(allowed)
+    return value.lower()
+
+
+def check_secret(value: str, *, min_chars: int) -> str:
+    """Return a secret that is long enough and no placeholder of an example."""
+    if len(value) < min_chars:
+        raise ValueError(f"it has {len(value)} characters, give at least {min_chars}, such as `openssl rand -hex 32`")
+    if value.lower().startswith(_PLACEHOLDERS):
+        raise ValueError("it is the placeholder of an example; give a random value, such as `openssl rand -hex 32`")
     return value
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
+from jobs.private_files import close_data_folder
 from jobs.settings import Settings
 from jobs.settings_errors import SettingsError, variable
 
@@ -30,7 +31,7 @@ _LASTING = frozenset(
 
 
 def check_folders(settings: Settings, role: Role) -> None:
-    """Make the folders that a command writes to, and write to each.
+    """Make the folders that a command writes to, and write to each; take the data folder away from other users.
 
     Raises:
         SettingsError: one is a file, or cannot be made or written.
@@ -47,6 +48,8 @@ def check_folders(settings: Settings, role: Role) -> None:
                 raise SettingsError(
                     f"{variable(name)} names {folder}, which {reason}; give a folder that this user can write."
                 ) from exc
+    if settings.data_dir.is_dir():
+        close_data_folder(settings.data_dir)
 
 
 def _folders(settings: Settings, role: Role) -> Iterator[tuple[str, Path]]:

@@ -44,6 +44,15 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _same_umask() -> Iterator[None]:
+    """Undo what a command run inside a test has set: servers of other users could not read later tests' files."""
+    umask = os.umask(0o022)
+    os.umask(umask)
+    yield
+    os.umask(umask)
+
+
+@pytest.fixture(autouse=True)
 def _same_torch_threads() -> Iterator[None]:
     """Undo what a command run inside a test has set: its threads would slow down every later test of the process."""
     torch = sys.modules.get("torch")

@@ -6,6 +6,7 @@ The order in which they open and close belongs to `workers.worker_process`.
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Hashable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from jobs.storage.protocol import ObjectStore
 from mmaudio_model.checkpoints.files import is_installed
 from mmaudio_model.checkpoints.loading import SharedParts
 from mmaudio_model.checkpoints.parts import PARTS, part_bytes, part_identity
-from mmaudio_model.errors import WeightsMissingError
+from mmaudio_model.errors import MediaError, WeightsMissingError
 from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.pipeline import DTYPES, Pipeline
 from mmaudio_model.variants import VARIANTS, get_variant
@@ -26,7 +27,9 @@ from workers.engine.engine import LoadedModel
 from workers.engine.model_cache import ModelCache
 from workers.feature_cache.cache import FeatureCache
 from workers.feature_cache.disk import DiskFeatureStore
-from workers.media.sandbox import MediaSandbox, SandboxLimits
+from workers.media.sandbox import MediaSandbox, SandboxBrokenError, SandboxLimits
+
+log = logging.getLogger(__name__)
 
 # Share of a device's memory that loaded variants may take when no setting limits them.
 MODEL_MEMORY_SHARE = 0.7
@@ -110,3 +113,12 @@ def make_sandbox(settings: Settings, scratch: Path) -> MediaSandbox:
         scratch,
         prestart=True,
     )
+
+
+def missing_layers(sandbox: MediaSandbox) -> list[str] | None:
+    """Return which layers of confinement this machine refuses to media processes; None: none could be started."""
+    try:
+        return sandbox.missing_layers()
+    except (SandboxBrokenError, MediaError, OSError) as exc:
+        log.warning("could not find out what media processes do without on this machine: %s", exc)
+        return None

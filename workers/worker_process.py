@@ -54,6 +54,7 @@ from workers.worker_parts import (
     make_feature_cache,
     make_model_cache,
     make_sandbox,
+    missing_layers,
     resolved_precision,
     variants_to_serve,
 )
@@ -87,7 +88,7 @@ class WorkerProcess:
             stack.callback(self._broker.close)
             gpu = GpuSampler(gpu_uuid)
             stack.callback(gpu.close)
-            sandbox = make_sandbox(settings, scratch.path)
+            self._sandbox = sandbox = make_sandbox(settings, scratch.path)
             stack.callback(sandbox.close)
             store = open_store(settings)
             features = make_feature_cache(settings, store, self._disk_full)
@@ -163,6 +164,7 @@ class WorkerProcess:
 
     def _register(self) -> None:
         """Register; wait for a database that is away, because a crash would only repeat itself."""
+        sandbox_lacks = missing_layers(self._sandbox)
 
         def register(tx: Transaction) -> None:
             register_worker(
@@ -173,6 +175,7 @@ class WorkerProcess:
                 device=self._device,
                 slots=self._settings.worker_slots,
                 variants=self._variants,
+                sandbox_lacks=sandbox_lacks,
             )
 
         while True:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, render_template
 
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; media-src 'self' https: http:; "
-    "connect-src 'self' https: http:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
+from api.security_headers import DASHBOARD_POLICY
 
 dashboard = Blueprint(
     "dashboard", __name__, template_folder="templates", static_folder="static", static_url_path="/static"
@@ -18,6 +15,6 @@ dashboard = Blueprint(
 def index() -> Response:
     """Return the page. Uploads and media may use the object store directly, so http(s) is allowed for these alone."""
     response = Response(render_template("index.html"), mimetype="text/html")
-    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    response.headers["Content-Security-Policy"] = DASHBOARD_POLICY
     response.headers["Cache-Control"] = "no-cache"
     return response

@@ -16,8 +16,9 @@ from api.schemas.jobs import ArtifactPath
 from api.schemas.responses import files, problems
 from jobs.db.tables import Artifact
 from jobs.errors import LinkRefusedError
-from jobs.service.artifacts import get_artifact
+from jobs.service.artifacts import get_artifact, missing_artifact
 from jobs.service.queries import get_job
+from jobs.storage.errors import ObjectNotFoundError
 
 artifacts_api = APIBlueprint("artifacts", __name__, url_prefix="/v1/jobs", abp_tags=[Tag(name="artifacts")])
 PRESIGNED_S = 600
@@ -43,8 +44,15 @@ def download(path: ArtifactPath) -> Response:
         get_job(tx, path.job_id, tenant=current_tenant())
         artifact = get_artifact(tx, path.job_id, path.name)
     inline = request.args.get("download") is None
+    if request.if_none_match.contains_weak(artifact.sha256):
+        return _with_headers(Response(status=HTTPStatus.NOT_MODIFIED), artifact, inline)
+    requested = _requested_range(artifact)
+    window = _window(requested, artifact.size_bytes) if requested is not None else None
+    if requested is not None and window is None:  # also where the store would answer it, with XML
+        return _range_not_satisfiable(artifact.size_bytes)
     if request.method == "HEAD":  # not redirected: a presigned URL is valid for GET only
-        return _content(ctx, artifact, inline)
+        _check_stored(ctx, artifact)
+        return _content(ctx, artifact, window, inline)
     url = ctx.store.presigned_get(
         artifact.storage_key,
         expires_s=PRESIGNED_S,
@@ -53,35 +61,56 @@ def download(path: ArtifactPath) -> Response:
         inline=inline,
     )
     if url is not None:
+        _check_stored(ctx, artifact)  # the store itself would answer with XML that it is gone, or not answer
         # Not cached: the target expires.
         return Response(status=HTTPStatus.FOUND, headers={"Location": url, "Cache-Control": "no-store"})
-    return _content(ctx, artifact, inline)
+    return _content(ctx, artifact, window, inline)
 
 
-def _content(ctx: AppContext, artifact: Artifact, inline: bool) -> Response:
-    """Stream the object, or the part of it that the Range header requests."""
+def _check_stored(ctx: AppContext, artifact: Artifact) -> None:
+    """Raise the error of the answer unless the store has the object.
+
+    Raises:
+        ArtifactMissingError: it does not.
+        StorageError: the store does not answer.
+    """
+    try:
+        ctx.store.head(artifact.storage_key)
+    except ObjectNotFoundError as exc:
+        raise missing_artifact(artifact) from exc
+
+
+def _content(ctx: AppContext, artifact: Artifact, window: tuple[int, int] | None, inline: bool) -> Response:
+    """Stream the object, or the part of it that the Range header requests.
+
+    Raises:
+        ArtifactMissingError: the store does not have it.
+    """
     size = artifact.size_bytes
-    if request.if_none_match.contains_weak(artifact.sha256):
-        return _with_headers(Response(status=HTTPStatus.NOT_MODIFIED), artifact, inline)
-    requested = _requested_range(artifact)
-    window = _window(requested, size) if requested is not None else None
-    if requested is not None and window is None:
-        response = problem(
-            HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, "range_not_satisfiable", f"The file has {size} bytes."
-        )
-        response.headers["Content-Range"] = f"bytes */{size}"
-        return response
     start, end = window or (0, size)
     if request.method == "HEAD":
         response = Response(mimetype=artifact.content_type)
     else:
-        chunks = ctx.store.open_read(artifact.storage_key, start=start, end=end)
+        try:
+            chunks = ctx.store.open_read(artifact.storage_key, start=start, end=end)
+        except ObjectNotFoundError as exc:
+            raise missing_artifact(artifact) from exc
         response = Response(chunks, mimetype=artifact.content_type)
     if window is not None:
         response.status_code = HTTPStatus.PARTIAL_CONTENT
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     response.headers["Content-Length"] = str(end - start)
     return _with_headers(response, artifact, inline)
+
+
+def _range_not_satisfiable(size: int) -> Response:
+    response = problem(
+        HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+        "range_not_satisfiable",
+        f"Got Range {request.headers.get('Range', '')[:100]!r}; the file has {size} bytes, numbered from 0.",
+    )
+    response.headers["Content-Range"] = f"bytes */{size}"
+    return response
 
 
 def _with_headers(response: Response, artifact: Artifact, inline: bool) -> Response:

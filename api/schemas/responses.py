@@ -12,7 +12,11 @@ class FieldError(BaseModel):
 
 
 class Problem(BaseModel):
-    """RFC 9457 problem document. A 409 about a job also has `job`; a 503 has `down`, the names of what is down."""
+    """RFC 9457 problem document.
+
+    A 409 about a job also has `job`; a 503 has `down`, the names of what is down. A 410 has `reason`
+    (`retention_time_passed` or `object_missing`) and the times `expired_at` and `deleted_at`, null where unknown.
+    """
 
     type: str
     title: str

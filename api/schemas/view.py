@@ -8,13 +8,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
 
-def _iso(time: datetime) -> str:
+def iso_time(time: datetime) -> str:
+    """Return a UTC time as documents show it."""
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 Timestamp = Annotated[
     datetime,
-    PlainSerializer(_iso, when_used="json"),
+    PlainSerializer(iso_time, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}, mode="serialization"),
 ]
 """A UTC time, such as `2026-01-31T12:00:00.000Z`."""

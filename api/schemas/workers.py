@@ -48,6 +48,10 @@ class WorkerView(View):
     gpu: GpuView | None = Field(description="null for a worker without a GPU.")
     unavailable: UnavailableView | None = Field(description="Why it takes no jobs; null: it takes them.")
     clock_skew_s: float | None = Field(description="Seconds that its clock is ahead of the database's.")
+    sandbox_lacks: list[str] | None = Field(
+        description="What kernel or container refuse to its processes that read files: `namespaces`, "
+        "`landlock`, `seccomp`. Empty: nothing; null: not known."
+    )
     running_jobs: list[str] = Field(description="Ids of its running jobs.")
     started_at: Timestamp
     heartbeat_at: Timestamp = Field(description="When it last sent a heartbeat.")
@@ -69,6 +73,7 @@ class WorkerView(View):
             gpu=None if row.gpu is None else GpuView(**{name: row.gpu.get(name) for name in GpuView.model_fields}),
             unavailable=None if row.unavailable is None else UnavailableView.model_validate(row.unavailable),
             clock_skew_s=row.clock_skew_s,
+            sandbox_lacks=row.sandbox_lacks,
             running_jobs=list(running_jobs),
             started_at=row.started_at,
             heartbeat_at=row.heartbeat_at,

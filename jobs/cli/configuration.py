@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import click
 
+from jobs.private_files import keep_files_private
 from jobs.settings import BrokerUnknownError, Settings
 from jobs.settings_errors import SettingsError, unknown_variables, variable
 from jobs.settings_loading import load_settings
@@ -34,10 +35,13 @@ def configuration_errors() -> Iterator[None]:
 def load_settings_or_exit(**options: object) -> Settings:
     """Return the settings, or end the command. Warns of variables that nothing reads.
 
+    Every command of the platform begins so; from here on it makes no file that other users of the machine may read.
+
     Args:
         options: values given on the command line, by setting; None: not given. Child processes get them too, through
             the environment.
     """
+    keep_files_private()
     given = {name: value for name, value in options.items() if value is not None}
     with configuration_errors():
         settings = load_settings(labels=_option_names(), **given)

@@ -11,6 +11,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from jobs.cli.configuration import load_settings_or_exit
+from jobs.cli.doctor_cors import run_cors_check
 from jobs.db.database import Database
 from jobs.doctor.finding import Finding
 from jobs.doctor.objects import ObjectsCheck
@@ -38,13 +39,17 @@ Check = Callable[[], Iterator[Finding]]
     help="Skip objects younger than this; their rows may not be committed yet.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document per line.")
-def doctor(fix: bool, grace_s: float, as_json: bool) -> None:
+@click.option("--cors", is_flag=True, help="Only print the CORS rules that browsers need, and check the bucket's.")
+@click.option("--origin", "origins", multiple=True, metavar="URL", help="With --cors: where web pages are opened from.")
+def doctor(fix: bool, grace_s: float, as_json: bool, cors: bool, origins: tuple[str, ...]) -> None:
     """Compare database, queue and object store; report and repair inconsistencies.
 
     Safe to run while the platform works. Exit status 0: consistent, or all inconsistencies were fixed. 1: some remain,
     or a check could not finish.
     """
     settings = load_settings_or_exit()
+    if cors or origins:
+        run_cors_check(settings, origins, as_json=as_json)
     logging.basicConfig(level="ERROR")
     try:
         broker, store = Broker(settings.resolved_broker_url()), open_store(settings)

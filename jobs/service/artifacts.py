@@ -8,7 +8,8 @@ from sqlalchemy import select
 
 from jobs.db.database import Transaction
 from jobs.db.tables import Artifact
-from jobs.errors import ArtifactExpiredError, ArtifactNotFoundError
+from jobs.errors import ArtifactExpiredError, ArtifactMissingError, ArtifactNotFoundError, GoneReason
+from jobs.service.expiry import Gone, gone_since
 
 
 def artifacts_by_job(tx: Transaction, job_ids: list[str]) -> dict[str, list[Artifact]]:
@@ -25,21 +26,42 @@ def get_artifact(tx: Transaction, job_id: str, name: str) -> Artifact:
 
     Raises:
         ArtifactNotFoundError: the job has none of this name.
-        ArtifactExpiredError: its retention time has passed.
+        ArtifactExpiredError: its retention time has passed, or its object was found missing.
     """
     artifact = tx.session.get(Artifact, (job_id, name))
     if artifact is None:
         raise ArtifactNotFoundError(f"Job {job_id} has no artifact {name!r}.")
-    if artifact_expired(artifact, tx.now):
+    gone = _gone(artifact, tx.now)
+    if gone is not None:
         raise ArtifactExpiredError(
-            f"Artifact {name!r} of job {job_id} is no longer stored; retry the job to make it again."
+            f"Artifact {name!r} of job {job_id} {gone.clause}; retry the job to make it again.",
+            gone.reason,
+            expired_at=gone.expired_at,
+            deleted_at=gone.deleted_at,
         )
     return artifact
 
 
+def missing_artifact(artifact: Artifact) -> ArtifactMissingError:
+    """Return the error for an artifact whose object the store does not have.
+
+    Nothing is recorded: a store that is set up wrongly for a while must not cost the row. `mmaudio doctor` records it.
+    """
+    gone = Gone(GoneReason.MISSING)
+    return ArtifactMissingError(
+        f"Artifact {artifact.name!r} of job {artifact.job_id} {gone.clause}, though it should be kept; retry the job "
+        "to make it again, or ask the operator to run `mmaudio doctor`.",
+        gone.reason,
+    )
+
+
 def artifact_expired(artifact: Artifact, now: datetime) -> bool:
     """Return whether an artifact's retention time has passed, or its object no longer exists."""
-    return artifact.deleted_at is not None or (artifact.expires_at is not None and artifact.expires_at <= now)
+    return _gone(artifact, now) is not None
+
+
+def _gone(artifact: Artifact, now: datetime) -> Gone | None:
+    return gone_since(expires_at=artifact.expires_at, deleted_at=artifact.deleted_at, now=now)
 
 
 def mark_artifact_missing(tx: Transaction, job_id: str, name: str) -> None:

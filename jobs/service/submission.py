@@ -20,6 +20,7 @@ from jobs.ids import new_id
 from jobs.lifecycle import EventKind, InputKind, State
 from jobs.request import JobRequest
 from jobs.s3_urls import DELIVERY_URL, OBJECT_URL
+from jobs.service.expiry import gone_since
 from jobs.service.scheduling.queue_counters import Lane, adjust_count, queued_of_tenant
 from jobs.service.transitions import append_event
 from jobs.settings import Settings
@@ -232,8 +233,11 @@ def _input_key(
     if upload is None or upload.tenant != tenant:
         problems.append(FieldProblem(field_name, f"there is no upload {source}"))
         return None
-    if upload.deleted_at is not None or upload.expires_at <= tx.now:
-        problems.append(FieldProblem(field_name, f"upload {source} has expired; upload the file again"))
+    gone = gone_since(expires_at=upload.expires_at, deleted_at=upload.deleted_at, now=tx.now)
+    if gone is not None:
+        problems.append(
+            FieldProblem(field_name, f"upload {source} has expired: it {gone.clause}; upload the file again")
+        )
     elif upload.checked_at is None:
         problems.append(FieldProblem(field_name, f"upload {source} has no content yet; send the file first"))
     return upload.storage_key

@@ -20,6 +20,7 @@ from jobs.errors import (
 from jobs.ids import new_id
 from jobs.lifecycle import UploadState
 from jobs.request import UPLOAD_ID, JobRequest
+from jobs.service.expiry import gone_since
 from jobs.storage.errors import ObjectNotFoundError, ObjectTooLargeError
 from jobs.storage.protocol import ObjectStore
 
@@ -122,8 +123,14 @@ def check_accepts_content(upload: Upload, now: datetime, size_bytes: int | None)
         ObjectTooLargeError: the content is larger than announced.
     """
     state = upload_state(upload, now)
-    if state is UploadState.EXPIRED:
-        raise UploadExpiredError(f"Upload {upload.id} has expired; announce the file again.")
+    gone = gone_since(expires_at=upload.expires_at, deleted_at=upload.deleted_at, now=now)
+    if gone is not None:
+        raise UploadExpiredError(
+            f"Upload {upload.id} {gone.clause}; announce the file again.",
+            gone.reason,
+            expired_at=gone.expired_at,
+            deleted_at=gone.deleted_at,
+        )
     if state is UploadState.READY:
         raise UploadCompleteError(f"Upload {upload.id} is already complete; announce another one.")
     if size_bytes is not None and size_bytes > upload.size_bytes:

@@ -16,9 +16,21 @@ from jobs.lifecycle import WorkerState
 
 
 def register_worker(
-    tx: Transaction, *, worker_id: str, hostname: str, pid: int, device: str, slots: int, variants: list[str]
+    tx: Transaction,
+    *,
+    worker_id: str,
+    hostname: str,
+    pid: int,
+    device: str,
+    slots: int,
+    variants: list[str],
+    sandbox_lacks: list[str] | None = None,
 ) -> None:
-    """Register a worker that is starting. May be repeated."""
+    """Register a worker that is starting. May be repeated.
+
+    Args:
+        sandbox_lacks: layers of confinement that its media processes do without; None: not known.
+    """
     tx.session.merge(
         Worker(
             id=worker_id,
@@ -29,6 +41,7 @@ def register_worker(
             slots=slots,
             variants=variants,
             variants_loaded=[],
+            sandbox_lacks=sandbox_lacks,
             started_at=tx.now,
             heartbeat_at=tx.now,
         )

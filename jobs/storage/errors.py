@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from jobs.settings_values import mask_url
+
 
 class StorageError(Exception):
     """Base of all storage errors.
@@ -18,7 +20,7 @@ class StorageError(Exception):
     summary: ClassVar[str] = "refused the request"
 
     def __init__(self, message: str, backend: str) -> None:
-        super().__init__(message)
+        super().__init__(mask_url(message))  # libraries name the endpoint, whose URL may hold a password
         self.backend = backend
 
 

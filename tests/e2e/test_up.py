@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -55,6 +56,19 @@ def test_a_second_up_on_the_same_folder_is_refused_and_the_first_goes_on(platfor
     assert f"already runs on {platform.data_dir} (process {platform.pid})" in output
     assert output.count("\n") == 1
     assert is_ready(platform.url)
+
+
+def test_no_other_user_of_the_machine_can_read_a_file_of_the_platform(platform: RunningPlatform) -> None:
+    made = [platform.data_dir, *platform.data_dir.rglob("*")]
+    modes = {str(path.relative_to(platform.data_dir)): stat.S_IMODE(path.lstat().st_mode) for path in made}
+
+    assert {"mmaudio.db", "secret.key", "broker.url", "valkey", "objects", "up.lock"} <= modes.keys()
+    assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
+
+
+def test_the_worker_says_what_its_kernel_lacks(platform: RunningPlatform) -> None:
+    (worker,) = httpx.get(f"{platform.url}/v1/workers").json()["data"]
+    assert set(worker["sandbox_lacks"]) <= {"namespaces", "landlock", "seccomp"}
 
 
 @pytest.mark.parametrize("command", ["up", "api"])

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from jobs.db.database import Database
 from jobs.db.tables import IdempotencyKey
 from jobs.errors import QueueFullError, RequestInvalidError
+from jobs.private_files import match_folder
 from jobs.request import JobRequest
 from jobs.service.submission import Idempotency, SubmitPolicy, submit
 from jobs.service.uploads import store_upload
@@ -133,7 +134,7 @@ class InboxSource:
             log.info("inbox: %s waits: %s", name, exc.message)
         else:
             done = self._folder / "done"
-            done.mkdir(exist_ok=True)
+            _make_shared(done)
             path.rename(done / f"{job_id}-{name}"[:255])
             log.info("inbox: submitted %s as job %s", name, job_id)
 
@@ -181,9 +182,18 @@ class InboxSource:
     def _refuse(self, path: Path, reason: str) -> None:
         log.warning("inbox: refused %s: %s", path.name, reason)
         refused = self._folder / "refused"
-        refused.mkdir(exist_ok=True)
-        (refused / f"{path.name}.reason.txt"[-255:]).write_text(f"{reason}\n", encoding="utf-8")
+        _make_shared(refused)
+        note = refused / f"{path.name}.reason.txt"[-255:]
+        note.write_text(f"{reason}\n", encoding="utf-8")
+        match_folder(note)
         path.rename(refused / path.name)
+
+
+def _make_shared(folder: Path) -> None:
+    """Make a folder in the watched one, for the people who share that."""
+    if not folder.is_dir():
+        folder.mkdir(exist_ok=True)
+        match_folder(folder)
 
 
 def _is_candidate(name: str) -> bool:

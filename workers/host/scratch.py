@@ -38,6 +38,7 @@ class ScratchFolder:
             raise SettingsError(
                 f"{parent_folder} is not a folder that this user owns; remove it, or set MMAUDIO_SCRATCH_DIR."
             )
+        parent_folder.chmod(0o700)  # an earlier release, or `mkdir` with another umask, may have made it wider
         with _locked(parent_folder):  # a new folder must not look abandoned before its owner has locked it
             _remove_abandoned(parent_folder)
             self.path = Path(tempfile.mkdtemp(dir=parent_folder, prefix="worker-"))

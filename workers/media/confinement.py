@@ -1,17 +1,22 @@
 """Kernel restrictions of a media process beside its resource limits: no other files, network or processes.
 
-Two layers that need no privilege: a network namespace of its own, in which no interface is up, and Landlock, which
-denies TCP and every file except the code of Python and of this project. A kernel or a container may refuse either; the
-functions return whether it was applied, and the worker logs a missing layer.
+Three layers that need no privilege: a network namespace of its own, in which no interface is up, Landlock, which
+denies TCP and every file except the code of Python and of this project, and a filter of system calls
+(`workers.media.system_calls`). A kernel or a container may refuse each; the functions return whether it was applied,
+and the worker logs and reports a missing layer.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import sys
+from enum import StrEnum
 from pathlib import Path
 
+# FFmpeg starts up to 16 threads for each decoder and x264 up to 128 for an encoder; a bomb starts thousands.
+MAX_THREADS = 512
 _CLONE_NEWNET, _CLONE_NEWUSER = 0x40000000, 0x10000000
 _PR_SET_NO_NEW_PRIVS = 38
 # The same numbers on every architecture (linux/landlock.h, asm-generic/unistd.h).
@@ -38,13 +43,29 @@ class _PathBeneath(ctypes.Structure):
     _fields_ = (("allowed", ctypes.c_uint64), ("folder", ctypes.c_int32))
 
 
+class Layer(StrEnum):
+    """The layers, by the names that a worker reports where the kernel or the container refuses them."""
+
+    NAMESPACES = "namespaces"
+    """A network and a user namespace of its own."""
+    LANDLOCK = "landlock"
+    SECCOMP = "seccomp"
+
+
 def leave_network() -> bool:
-    """Move this process, which must have one thread, to an empty network; return False where that is not permitted."""
+    """Move this process, which must have one thread, to an empty network; return False where that is not permitted.
+
+    In the new user namespace its threads are counted by themselves, so their number is limited too. The kernel exempts
+    root from that limit; there the memory limit bounds them.
+    """
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     # A new user namespace makes this permitted for any user, and removes what root could do outside.
-    return bool(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWNET) == 0)
+    if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0:
+        resource.setrlimit(resource.RLIMIT_NPROC, (MAX_THREADS, MAX_THREADS))
+        return True
+    return bool(libc.unshare(_CLONE_NEWNET) == 0)
 
 
 def close_file_system(readable: list[Path], own_folder: int) -> bool:

@@ -27,6 +27,7 @@ from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.media.mux import MuxResult
 from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
+from workers.media.confinement import Layer
 from workers.media.sandbox_child import DISK_FULL
 from workers.media.sandbox_client import ChildExitedError, MediaProcess, MediaProcesses
 from workers.media.shared_memory import mapped, share
@@ -34,6 +35,11 @@ from workers.media.shared_memory import mapped, share
 log = logging.getLogger(__name__)
 
 _ERRORS: dict[str, type[MediaError]] = {kind.__name__: kind for kind in (MediaInvalidError, MediaTooLargeError)}
+_LAYER_NAMES = {
+    Layer.NAMESPACES: "a network namespace",
+    Layer.LANDLOCK: "Landlock",
+    Layer.SECCOMP: "a filter of system calls (seccomp)",
+}
 BEGIN_TRIES = 3
 BEGIN_TIMEOUT_S = 60.0
 BROKEN = "The file is damaged in a way that breaks its decoder."
@@ -88,7 +94,7 @@ class MediaSandbox:
         self._lock = threading.Lock()
         self._running: dict[str, MediaProcess] = {}
         self._stopped: set[str] = set()
-        self._logged_missing = False
+        self._missing: list[Layer] | None = None
 
     def read_frames(
         self, path: Path, *, owner: str, start_s: float, duration_s: float, clip_size: int, sync_size: int
@@ -137,6 +143,12 @@ class MediaSandbox:
             muxed.replace(out_path)
             return MuxResult(**{**answer.facts, "warnings": tuple(answer.facts["warnings"])})
 
+    def missing_layers(self) -> list[str]:
+        """Return which layers of confinement this machine refuses; starts a process that reads no file."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with self._answer("probe", self._scratch, f"probe-{id(self)}", {}):
+            return [str(layer) for layer in self._missing or ()]
+
     def stop(self, owner: str) -> None:
         """Kill the process that runs for `owner`, if there is one."""
         with self._lock:
@@ -167,7 +179,7 @@ class MediaSandbox:
                 stack.callback(os.close, descriptor)
             answer = _parsed(message)
             try:
-                self._log_missing(answer.pop("missing"))
+                self._note_missing(answer.pop("missing"))
                 if answer.get("error") == DISK_FULL:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._scratch))
                 if "error" in answer:
@@ -239,11 +251,15 @@ class MediaSandbox:
                 return process
         raise SandboxBrokenError(f"No media process could be started on this machine in {BEGIN_TRIES} tries.")
 
-    def _log_missing(self, missing: list[str]) -> None:
-        """Log once which layers the kernel does not support; the others still apply."""
-        if missing and not self._logged_missing:
-            self._logged_missing = True
-            log.warning("media processes run without %s on this machine", " and ".join(map(str, missing)))
+    def _note_missing(self, missing: list[str]) -> None:
+        """Keep and log what the first process says that the kernel does not support; the other layers still apply."""
+        layers = [layer for layer in Layer if layer in missing]
+        first, self._missing = self._missing is None, layers if self._missing is None else self._missing
+        if first and layers:
+            log.warning(
+                "media processes run without %s on this machine; update the kernel, or let the container use them",
+                " and ".join(_LAYER_NAMES[layer] for layer in layers),
+            )
 
 
 def _opened(stack: contextlib.ExitStack, path: Path, flags: int = 0) -> int:

@@ -1,9 +1,9 @@
 """The sandboxed process: confines itself, receives one instruction about one open file, answers, exits.
 
 Forked from `forkserver`, with an empty environment and one socket; the slow imports are done. It gives up whatever it
-does not need - other files, the network, memory beyond a limit - before it reads the first byte of the untrusted file.
-It never imports torch and holds no secret. It serves one file, so nothing of one file can get into the answer about the
-next. Its answer is not trusted: the worker checks the form.
+does not need - other files, the network, memory beyond a limit, most system calls - before it reads the first byte of
+the untrusted file. It never imports torch and holds no secret. It serves one file, so nothing of one file can get into
+the answer about the next. Its answer is not trusted: the worker checks the form.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from typing import Any
 
 from workers.disk_full import is_disk_full
 from workers.host.parent_death import die_with_parent
-from workers.media.confinement import close_file_system, leave_network
+from workers.media.confinement import Layer, close_file_system, leave_network
+from workers.media.system_calls import filter_system_calls
 
 ROOT = Path(__file__).resolve().parents[2]
 MESSAGE_BYTES = 64 * 1024
 BEGUN = b"begun"
+PROBE = "probe"
 DISK_FULL = "DiskFull"
 
 
@@ -40,10 +42,12 @@ def main(socket_descriptor: int, parent_pid: int) -> int:
     instruction = json.loads(message)
     folder, *given = descriptors
     os.fchdir(folder)
-    missing = [] if has_no_network else ["a network namespace"]
+    missing = [] if has_no_network else [Layer.NAMESPACES]
     if not close_file_system(_code(), folder):
-        missing.append("Landlock")
+        missing.append(Layer.LANDLOCK)
     os.close(folder)
+    if not filter_system_calls():
+        missing.append(Layer.SECCOMP)
     _limit(resource.RLIMIT_AS, instruction["memory_bytes"])
     _limit(resource.RLIMIT_CPU, instruction["cpu_s"])
     _limit(resource.RLIMIT_FSIZE, instruction["file_bytes"])
@@ -86,6 +90,8 @@ def _limit(what: int, value: int) -> None:
 
 def _work(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     """Perform the action; return the answer and the descriptors of its arrays."""
+    if instruction["action"] == PROBE:
+        return {}, []
     import numpy as np
 
     from mmaudio_model.media.frames import read_video_frames

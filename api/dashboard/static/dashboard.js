@@ -24,6 +24,36 @@ function explain(problem, status) {
   return problem?.detail ?? `The server answered ${status}.`;
 }
 
+// What an object store answers: XML, or nothing that this page may read.
+function explainStore(text, status) {
+  const code = /<Code>([\w.]{1,60})<\/Code>/.exec(text ?? "")?.[1];
+  return `The object store refused the file (${code ?? status}). Try again; if it stays so, ask the operator.`;
+}
+
+// Browsers tell no page why a call to another host failed, so this names each cause and how to find it.
+function explainUnreachable(url, what) {
+  const store = new URL(url, location.href);
+  if (store.origin === location.origin) return `${what}: the connection to this server broke; try again.`;
+  if (location.protocol === "https:" && store.protocol === "http:") {
+    return `${what}: the object store's address ${store.origin} is http, and browsers load nothing from there into a page ` +
+      "of https. The operator sets MMAUDIO_S3_PUBLIC_ENDPOINT_URL to an address of https.";
+  }
+  return `${what}: this browser got no answer that it may read from the object store at ${store.origin}. Either it cannot ` +
+    "be reached from here (MMAUDIO_S3_PUBLIC_ENDPOINT_URL), or its bucket does not allow this page (CORS). The operator " +
+    `sees what is missing with: mmaudio doctor --cors --origin ${location.origin}`;
+}
+
+// Returns why a file cannot be loaded, as the API says it; "" when the API leads to it.
+async function whyNotLoaded(url) {
+  try {
+    const response = await fetch(url, { redirect: "manual", headers: { Range: "bytes=0-0" } });
+    if (response.type === "opaqueredirect" || response.ok) { await response.body?.cancel(); return ""; }
+    return explain(await response.json().catch(() => null), response.status);
+  } catch (error) {
+    return `No connection: ${error.message}`;
+  }
+}
+
 function say(text) {
   $("problem").textContent = text;
   $("problem").hidden = !text;
@@ -44,9 +74,9 @@ function upload(file) {
           if (request.status < 300) return resolve(announced.id);
           let problem = null;
           try { problem = JSON.parse(request.responseText); } catch { /* an object store answers XML */ }
-          reject(new Error(explain(problem, request.status)));
+          reject(new Error(problem ? explain(problem, request.status) : explainStore(request.responseText, request.status)));
         };
-        request.onerror = () => reject(new Error("The upload was interrupted; try again."));
+        request.onerror = () => reject(new Error(explainUnreachable(url, "The file was not sent")));
         if (method === "PUT") return request.send(file);
         const form = new FormData();
         for (const [name, value] of Object.entries(fields)) form.append(name, value);
@@ -134,8 +164,37 @@ function players(job) {
     player.preload = "metadata";
     player.src = artifact.url;
     player.setAttribute("aria-label", artifact.name);
+    player.addEventListener("error", async () => {
+      if (!player.error || player.error.code === MediaError.MEDIA_ERR_ABORTED) return;
+      const why = await whyNotLoaded(artifact.url);
+      const note = document.createElement("p");
+      note.className = "problem";
+      note.setAttribute("role", "alert");
+      note.textContent = why || `${artifact.name} could not be played: this browser does not know the format, or cannot reach ` +
+        "the object store that the file is on (MMAUDIO_S3_PUBLIC_ENDPOINT_URL). Try the download.";
+      player.replaceWith(note);
+    });
     return player;
   });
+}
+
+// A download that fails would show a page of JSON, or nothing; asked first, its reason is shown in this page.
+function downloadLink(artifact) {
+  const link = document.createElement("a");
+  link.href = `${artifact.url}&download=1`;
+  link.download = artifact.name;
+  link.textContent = `Download ${artifact.name}`;
+  link.addEventListener("click", async (event) => {
+    if (link.dataset.checked) return;
+    event.preventDefault();
+    const why = await whyNotLoaded(link.href);
+    say(why);
+    if (why) return;
+    link.dataset.checked = "yes";
+    link.click();
+    delete link.dataset.checked;
+  });
+  return link;
 }
 
 function actions(job) {
@@ -143,14 +202,13 @@ function actions(job) {
     if (!artifact.url) {
       const gone = document.createElement("span");
       gone.className = "quiet";
-      gone.textContent = `${artifact.name} has expired`;
+      const past = artifact.expires_at && new Date(artifact.expires_at) <= new Date();
+      gone.textContent = past
+        ? `${artifact.name} was kept until ${new Date(artifact.expires_at).toLocaleString()}`
+        : `${artifact.name} is no longer in the object store`;
       return gone;
     }
-    const link = document.createElement("a");
-    link.href = `${artifact.url}&download=1`;
-    link.download = artifact.name;
-    link.textContent = `Download ${artifact.name}`;
-    return link;
+    return downloadLink(artifact);
   });
   if (job.links.cancel && !job.cancel_requested) {
     nodes.push(button("Cancel", `Cancel ${title(job)}`, () => call("POST", job.links.cancel)));

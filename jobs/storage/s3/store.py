@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -62,6 +62,7 @@ class S3Store:
     Args:
         url: `s3://bucket` or `s3://bucket/prefix`.
         options: how to reach the server; the default is AWS.
+        public_endpoint_url: address of the same server for callers; signed URLs have it. Default: that of `options`.
 
     Raises:
         ValueError: the URL names no bucket.
@@ -75,6 +76,7 @@ class S3Store:
         options: ClientOptions | None = None,
         *,
         encryption: Encryption | None = None,
+        public_endpoint_url: str | None = None,
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme != "s3" or not parts.netloc:
@@ -84,6 +86,7 @@ class S3Store:
         self._encryption = encryption or Encryption()
         self._supports_conditions = True
         self._options = options or ClientOptions()
+        self._public_options = replace(self._options, endpoint_url=public_endpoint_url or self._options.endpoint_url)
 
     @classmethod
     def from_settings(cls, url: str, settings: Settings, limits: CallLimits = DEFAULT_LIMITS) -> S3Store:
@@ -92,11 +95,17 @@ class S3Store:
             url,
             ClientOptions.from_settings(settings, limits),
             encryption=Encryption(settings.s3_encryption, settings.s3_kms_key_id),
+            public_endpoint_url=settings.s3_public_endpoint_url,
         )
 
     @property
     def _client(self) -> Any:
         return s3_client(self._options)
+
+    @property
+    def _public_client(self) -> Any:
+        """The client that only signs: a signature covers the host, so it is made for the address that callers use."""
+        return s3_client(self._public_options)
 
     def put_file(
         self,
@@ -272,7 +281,7 @@ class S3Store:
     ) -> str | None:
         shown = "inline" if inline else "attachment"
         return str(
-            self._client.generate_presigned_url(
+            self._public_client.generate_presigned_url(
                 "get_object",
                 Params={
                     "Bucket": self._bucket,
@@ -293,7 +302,7 @@ class S3Store:
             fields[f"x-amz-meta-{SHA256_FIELD}"] = sha256
         conditions: list[Any] = [["content-length-range", size_bytes, size_bytes]]
         conditions += [{name: value} for name, value in fields.items()]
-        form = self._client.generate_presigned_post(
+        form = self._public_client.generate_presigned_post(
             self._bucket, self._full(key), Fields=dict(fields), Conditions=conditions, ExpiresIn=expires_s
         )
         return UploadTarget("POST", form["url"], {}, form["fields"], now + timedelta(seconds=expires_s))

@@ -47,6 +47,15 @@ def test_workers_are_idle_busy_and_lost(harness: Harness) -> None:
     assert state()[0] == "lost"
 
 
+@pytest.mark.parametrize("lacks", [None, [], ["landlock", "seccomp"]])
+def test_a_worker_says_what_its_kernel_lacks(harness: Harness, lacks: list[str] | None) -> None:
+    with harness.db.transaction() as tx:
+        register_worker(
+            tx, worker_id="w1", hostname="h", pid=1, device="cpu:0", slots=4, variants=[], sandbox_lacks=lacks
+        )
+    assert (harness.client.get("/v1/workers").json or {})["data"][0]["sandbox_lacks"] == lacks
+
+
 def test_the_queue_is_summed(harness: Harness) -> None:
     harness.submit()
     running = harness.submit()

@@ -100,6 +100,32 @@ def test_lists_are_separated_by_commas_and_the_file_is_read(monkeypatch: pytest.
             "secret",
             "MMAUDIO_S3_EVENTS_REDIS_URL is a value that is not shown here; give redis://",
         ),
+        (
+            "SECRET_KEY",
+            "hunter2",
+            "MMAUDIO_SECRET_KEY is a value that is not shown here; it has 7 characters, give at least 32",
+        ),
+        (
+            "SECRET_KEY",
+            "change-me-32-random-bytes-in-hex",
+            "MMAUDIO_SECRET_KEY is a value that is not shown here; it is the placeholder of an example",
+        ),
+        (
+            "S3_EVENTS_TOKEN",
+            "short",
+            "MMAUDIO_S3_EVENTS_TOKEN is a value that is not shown here; it has 5 characters, give at least 16",
+        ),
+        (
+            "S3_PUBLIC_ENDPOINT_URL",
+            "https://key:pw@s3.example",
+            "MMAUDIO_S3_PUBLIC_ENDPOINT_URL is 'https://key:***@s3.example'; give a URL without user, password,",
+        ),
+        ("S3_PUBLIC_ENDPOINT_URL", "https://s3.example?x=1", "MMAUDIO_S3_PUBLIC_ENDPOINT_URL is 'https://s3.example?x"),
+        ("S3_PUBLIC_ENDPOINT_URL", "s3.example", "MMAUDIO_S3_PUBLIC_ENDPOINT_URL is 's3.example'; give a URL that"),
+        ("ALLOWED_HOSTS", "*", "MMAUDIO_ALLOWED_HOSTS is '*'; give host names such as sounds.example.com,"),
+        ("ALLOWED_HOSTS", "https://a.example", "MMAUDIO_ALLOWED_HOSTS is 'https://a.example'; give host names such as"),
+        ("ALLOWED_HOSTS", "a.*.example", "MMAUDIO_ALLOWED_HOSTS is 'a.*.example'; give host names such as"),
+        ("ALLOWED_HOSTS", "a.example:x", "MMAUDIO_ALLOWED_HOSTS is 'a.example:x'; give host names such as"),
         ("LOG_LEVEL", "\udcff", "MMAUDIO_LOG_LEVEL is not valid UTF-8; give text."),
         ("DATA_DIR", "/tmp/\udcff\udcfe", "MMAUDIO_DATA_DIR is not valid UTF-8; give text."),
         (
@@ -228,6 +254,20 @@ def test_variables_that_kubernetes_sets_for_a_service_are_left_alone() -> None:
 def test_without_a_broker_the_message_says_what_to_do() -> None:
     with pytest.raises(BrokerUnknownError, match="mmaudio up"):
         load_settings().resolved_broker_url()
+
+
+@pytest.mark.parametrize("kept", [b"", b"short", b" " * 64])
+def test_a_damaged_key_is_refused_and_not_used(tmp_path: Path, kept: bytes) -> None:
+    (tmp_path / "secret.key").write_bytes(kept)
+    with pytest.raises(SettingsError, match=r"secret\.key holds \d bytes, a key has at least 32; remove the file"):
+        load_secret_key(load_settings(data_dir=tmp_path))
+
+
+def test_a_key_that_others_could_read_is_taken_from_them(tmp_path: Path) -> None:
+    (tmp_path / "secret.key").write_bytes(b"k" * 64)
+    (tmp_path / "secret.key").chmod(0o644)
+    assert load_secret_key(load_settings(data_dir=tmp_path)) == b"k" * 64
+    assert (tmp_path / "secret.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_racing_processes_agree_on_the_secret_key(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_folders_that_a_command_does_not_use_are_not_checked(tmp_path: Path) -> 
     unused = tmp_path / "file"
     elsewhere: dict[str, Any] = {"database_url": "postgresql+psycopg://h/d", "storage_url": "s3://bucket"}
     check_folders(Settings(data_dir=unused, inbox_dir=unused, **elsewhere), "control")
-    check_folders(Settings(data_dir=unused, secret_key="k", scratch_dir=unused, **elsewhere), "api")
+    check_folders(Settings(data_dir=unused, secret_key="k" * 32, scratch_dir=unused, **elsewhere), "api")
     check_folders(Settings(data_dir=unused, feature_cache_dir=tmp_path, **elsewhere), "worker")
     check_folders(Settings(data_dir=unused, storage_url=unused.as_uri(), database_url="sqlite:///x.db"), "migrate")
 

@@ -48,9 +48,9 @@ class Parts:
     def part(parts, name: str, *, silent: bool = False) -> Any:
         class Part:
             path, exitcode, consumed = parts.folder, 0, frozenset[str]()
-            latest = report = request = load_s = register = fill_slots = on_message = message_received = (
-                lambda self, *_, **__: None
-            )
+            latest = report = request = load_s = missing_layers = register = fill_slots = on_message = (
+                message_received
+            ) = lambda self, *_, **__: None
 
             def __init__(self, *_: Any, **__: Any) -> None:
                 if not silent:

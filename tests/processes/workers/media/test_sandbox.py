@@ -34,7 +34,9 @@ from tests.processes.workers.media.sandbox_processes import (
     media_pids,
     pids_left_in,
 )
+from workers.media.confinement import MAX_THREADS, Layer
 from workers.media.sandbox import SandboxStoppedError
+from workers.media.sandbox_client import BOOT
 
 
 def test_a_video_comes_back_as_frames_and_nothing_stays_behind(
@@ -316,6 +318,25 @@ def test_the_process_has_nothing_of_the_workers_environment_and_only_its_own_fil
         ("open('/etc/passwd').read()", "Landlock"),
         ("socket.create_connection({address!r}, timeout=5)", "a network namespace"),
         ("socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', {address!r})", "a network namespace"),
+        ("os.chmod({canary!r}, 0o777)", "seccomp"),
+        ("os.fchmod(instruction['descriptors'][0], 0o777)", "seccomp"),
+        ("os.fchown(instruction['descriptors'][0], os.getuid(), os.getgid())", "seccomp"),
+        ("os.utime({canary!r})", "seccomp"),
+        ("os.utime(instruction['descriptors'][0])", "seccomp"),
+        ("os.setxattr(instruction['descriptors'][0], 'user.x', b'1')", "seccomp"),
+        ("socket.socket(socket.AF_UNIX).connect({unix!r})", "seccomp"),
+        ("socket.socketpair()", "seccomp"),
+        ("os.kill(os.getppid(), 0)", "seccomp"),
+        ("os.fork() or os._exit(0)", "seccomp"),
+        ("os.execv('/bin/true', ['true'])", "seccomp"),
+        ("call(272, 0)", "seccomp"),
+        ("call(101, 16, os.getppid(), 0, 0)", "seccomp"),
+        ("call(425, 8, 0)", "seccomp"),
+        ("call(0x40000000 + 39)", "seccomp"),
+        ("call(56, 0x10000000 | 17, 0, 0, 0, 0) or os._exit(0)", "seccomp"),
+        ("call(157, 1, 0, 0, 0, 0)", "seccomp"),
+        ("fcntl.fcntl(instruction['descriptors'][0], fcntl.F_SETOWN, os.getppid())", "seccomp"),
+        ("resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE)", "seccomp"),
     ],
 )
 def test_a_process_that_was_taken_over_gets_nowhere(
@@ -328,12 +349,25 @@ def test_a_process_that_was_taken_over_gets_nowhere(
     layer: str,
     sandbox: OpenSandbox,
 ) -> None:
+    if "call(" in attempt and os.uname().machine != "x86_64":
+        pytest.skip("the numbers of the calls are those of x86_64")
     (tmp_path / "canary").write_text("a secret")
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(tmp_path / "socket"))
+        unix.listen()
         attempt = attempt.format(
-            canary=str(tmp_path / "canary"), folder=str(tmp_path), address=("127.0.0.1", listener.getsockname()[1])
+            canary=str(tmp_path / "canary"),
+            folder=str(tmp_path),
+            address=("127.0.0.1", listener.getsockname()[1]),
+            unix=str(tmp_path / "socket"),
         )
         doing(
+            "import ctypes, fcntl, resource\n"
+            "libc = ctypes.CDLL(None, use_errno=True)\n"
+            "def call(number, *arguments):\n"
+            "    result = libc.syscall(*map(ctypes.c_long, (number, *arguments)))\n"
+            "    if result < 0: raise OSError(ctypes.get_errno(), 'refused')\n"
+            "    return result\n"
             f"try: {attempt}\nexcept OSError as exc: result = type(exc).__name__\nelse: result = 'got there'\n"
             "return {'error': 'MediaInvalidError', 'message': result}"
         )
@@ -343,6 +377,52 @@ def test_a_process_that_was_taken_over_gets_nowhere(
     # Without support of the kernel or container for the layer, which the log names, the attempt may succeed.
     assert (str(raised.value) != "got there") or layer in caplog.text
     assert not (tmp_path / "made").exists() or layer in caplog.text
+
+
+def test_threads_may_be_started_and_this_process_may_end_itself(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    doing(
+        "import threading\n"
+        "done = []\n"
+        "threads = [threading.Thread(target=done.append, args=(1,)) for _ in range(40)]\n"
+        "[thread.start() for thread in threads], [thread.join() for thread in threads]\n"
+        "os.kill(os.getpid(), 0)\n"
+        f"assert len(done) == 40\n{AN_IMAGE}"
+    )
+    assert sandbox(scratch).read_image(anything, owner="job_1", clip_size=32).clip.shape == IMAGE_SHAPE
+
+
+def test_the_number_of_threads_is_limited(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    box = sandbox(scratch)
+    doing(
+        "import resource\n"
+        "found = str(resource.getrlimit(resource.RLIMIT_NPROC))\n"
+        "return {'error': 'MediaInvalidError', 'message': found}"
+    )
+    with pytest.raises(MediaInvalidError) as raised:
+        box.read_image(anything, owner="job_1", clip_size=32)
+    assert str(raised.value) == f"({MAX_THREADS}, {MAX_THREADS})" or "namespaces" in box.missing_layers()
+
+
+@pytest.mark.parametrize("layer", list(Layer))
+def test_a_worker_learns_what_the_kernel_lacks(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, sandbox: OpenSandbox, layer: Layer
+) -> None:
+    function = {
+        Layer.NAMESPACES: "leave_network", Layer.LANDLOCK: "close_file_system", Layer.SECCOMP: "filter_system_calls"
+    }[layer]  # fmt: skip
+    lacking = f"from workers.media import sandbox_child; sandbox_child.{function} = lambda *_: False; "
+    before = sandbox(scratch, prestart=True).missing_layers()
+    monkeypatch.setattr("workers.media.sandbox_client.BOOT", BOOT.replace("from workers", lacking + "from workers", 1))
+    box = sandbox(scratch, prestart=True)
+
+    assert set(box.missing_layers()) == {*before, str(layer)}
+    assert box.missing_layers() == box.missing_layers()
+    assert list(scratch.iterdir()) == []
+    assert caplog.text.count("update the kernel") == 1 + bool(before)
 
 
 def test_stop_ends_what_runs_for_its_owner_and_nothing_else(

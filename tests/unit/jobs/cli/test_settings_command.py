@@ -15,8 +15,8 @@ from jobs.settings import Settings
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "settings.md"
 SECRETS = {
-    "MMAUDIO_SECRET_KEY": "hunter2",
-    "MMAUDIO_S3_EVENTS_TOKEN": "hunter2",
+    "MMAUDIO_SECRET_KEY": "hunter2" * 5,
+    "MMAUDIO_S3_EVENTS_TOKEN": "hunter2" * 5,
     "MMAUDIO_DATABASE_URL": "postgresql+psycopg://u:hunter2@host/db",
     "MMAUDIO_BROKER_URL": "redis://:hunter2@host:6379/0",
     "MMAUDIO_S3_EVENTS_REDIS_URL": "redis://:hunter2@host:6379/0",
@@ -45,9 +45,15 @@ def test_secrets_and_passwords_are_masked(monkeypatch: pytest.MonkeyPatch, optio
     assert "redis://:***@host:6379/0" in result.output
 
 
+def test_no_password_is_in_the_text_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    assert "hunter2" not in repr(Settings()) + str(Settings())
+
+
 def test_every_setting_is_shown_with_its_value_and_purpose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMAUDIO_VARIANTS", "tiny_16k,small_16k")
-    monkeypatch.setenv("MMAUDIO_SECRET_KEY", "hunter2")
+    monkeypatch.setenv("MMAUDIO_SECRET_KEY", "hunter2" * 5)
     output = CliRunner().invoke(settings_command).output
 
     assert all(f"MMAUDIO_{name.upper()} = " in output for name in Settings.model_fields)

@@ -67,3 +67,10 @@ def test_a_server_that_does_not_answer_is_unavailable() -> None:
 def test_a_server_without_credentials_is_refused_and_the_store_is_not_away() -> None:
     with pytest.raises(ServerRefusedError, match="credentials"), translated("Could not read", Operation.READ):
         raise NoCredentialsError
+
+
+def test_a_password_in_the_endpoint_is_in_no_message() -> None:
+    with pytest.raises(StorageUnavailableError) as caught, translated("Could not read", Operation.READ):
+        raise EndpointConnectionError(endpoint_url="https://key:hunter2@s3.example/bucket")
+    assert "https://key:***@s3.example" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
