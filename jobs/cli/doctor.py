@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -16,6 +15,7 @@ from jobs.doctor.finding import Finding
 from jobs.doctor.objects import ObjectsCheck
 from jobs.doctor.queue import QueueCheck
 from jobs.doctor.unfinished_writes import find_unfinished_writes
+from jobs.log_lines import start_logging
 from jobs.queue import Broker, BrokerUnavailableError
 from jobs.settings import BrokerUnknownError
 from jobs.storage.errors import StorageError
@@ -45,7 +45,7 @@ def doctor(fix: bool, grace_s: float, as_json: bool) -> None:
     or a check could not finish.
     """
     settings = load_settings_or_exit()
-    logging.basicConfig(level="ERROR")
+    start_logging("ERROR")
     try:
         broker, store = Broker(settings.resolved_broker_url()), open_store(settings)
     except (BrokerUnknownError, ValueError) as exc:
