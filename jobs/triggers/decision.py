@@ -95,5 +95,5 @@ def _after_error(error: StorageError, waited: timedelta, tries: int) -> tuple[Ac
             return Action.SKIP, "given up: for a day the object store answered with an error for this object"
         return Action.HOLD, "the object store answered with an error for this object"
     if waited >= GIVE_UP_UNAVAILABLE_AFTER and tries >= GIVE_UP_TRIES:
-        return Action.SKIP, "given up: the object store did not answer for a week"
-    return Action.HOLD, "the object store did not answer"
+        return Action.SKIP, f"given up after a week: the object store {error.summary}"
+    return Action.HOLD, f"the object store {error.summary}"

@@ -1,8 +1,8 @@
 """The watched folder of the embedded default: each file put into it becomes one job and moves to `done/`.
 
 A file is submitted when it has not changed for a while and no process has it open for writing. A file that cannot
-become a job moves to `refused/`, with a reason; whatever one file causes, the others are taken. What becomes of the jobs
-is followed by `inbox_results`.
+become a job moves to `refused/`, with a reason; whatever one file causes, the others are taken. `inbox_results` follows
+the jobs.
 """
 
 from __future__ import annotations
