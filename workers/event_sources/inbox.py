@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import signal
+import stat
 import threading
 import time
 import uuid
@@ -154,6 +155,8 @@ class InboxSource:
         """Lock the folder, or yield None when another process has it; the lock file holds the folder's id."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         with os.fdopen(os.open(self._folder / LOCK, flags, 0o666), "r+b", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file; remove it", str(self._folder / LOCK))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
