@@ -110,8 +110,8 @@ class RedisListSource:
                 unreadable[at] = exc
         failed = take_each(self._take, list(readable.values()))
         unreadable |= {list(readable)[at]: exc for at, exc in failed.items()}
-        for exc in unreadable.values():
-            reason = str(exc) if isinstance(exc, UnreadableEventError) else f"{type(exc).__name__}: {exc}"
+        for error in unreadable.values():
+            reason = str(error) if isinstance(error, UnreadableEventError) else f"{type(error).__name__}: {error}"
             log.warning("moving an unreadable message of %s to %s: %s", self._list, self.unreadable, printable(reason))
         with self._redis.pipeline(transaction=True) as pipe:
             for at, message in enumerate(messages):

@@ -86,8 +86,8 @@ class SqsSource:
             except Exception as exc:  # whatever one message holds, the others are handled
                 _leave(message, exc)
         failed = take_each(self._take, [events for _, events in readable])
-        for at, exc in failed.items():
-            _leave(readable[at][0], exc)
+        for at, error in failed.items():
+            _leave(readable[at][0], error)
         return [message for at, (message, _) in enumerate(readable) if at not in failed]
 
     def _delete(self, messages: list[Any]) -> None:
