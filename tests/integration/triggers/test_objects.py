@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.storage.errors import ObjectChangedError, ObjectFaultError, ObjectNotFoundError, StorageUnavailableError
+from jobs.storage.errors import BucketMissingError, ObjectChangedError, ObjectFaultError, StorageUnavailableError
 from jobs.storage.protocol import ObjectPin
 from jobs.storage.s3.bucket_reader import S3BucketReader
 from jobs.storage.s3.client import ClientOptions
@@ -75,7 +75,7 @@ def test_a_listing_goes_page_by_page_in_the_order_of_keys(platform: Harness) -> 
 
 
 def test_a_listing_of_no_bucket_is_told_apart_from_a_store_that_does_not_answer(platform: Harness) -> None:
-    with pytest.raises(ObjectNotFoundError):
+    with pytest.raises(BucketMissingError):
         S3BucketReader(platform.options).list_objects("no-such-bucket", "", after="", limit=2)
     away = ClientOptions("http://127.0.0.1:9", addressing_style="path")
     with pytest.raises(StorageUnavailableError):
