@@ -10,6 +10,7 @@ import click
 from jobs.cli.configuration import configuration_errors
 from jobs.cli.options import bind_option, data_dir_option, load_with_port, port_option
 from jobs.listen_address import PortTakenError, refuse_open_network, reserved_port
+from jobs.log_lines import start_logging
 from jobs.secret_key import load_secret_key
 from jobs.writable_folders import check_folders
 
@@ -22,7 +23,7 @@ from jobs.writable_folders import check_folders
 def api(api_bind: str | None, port: int | None, data_dir: str | None, under_up: bool) -> None:
     """Serve the HTTP API and the dashboard."""
     settings = load_with_port(port, api_bind=api_bind, data_dir=data_dir)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_logging(settings.log_level)
     logging.getLogger("httpx").setLevel("WARNING")
     with configuration_errors():
         settings.resolved_broker_url()

@@ -30,6 +30,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     domain.JobNotFoundError: HTTPStatus.NOT_FOUND,
     domain.UploadNotFoundError: HTTPStatus.NOT_FOUND,
     domain.TriggerNotFoundError: HTTPStatus.NOT_FOUND,
+    domain.TriggerInactiveError: HTTPStatus.CONFLICT,
+    domain.BucketNotListedError: HTTPStatus.CONFLICT,
     domain.WorkerNotFoundError: HTTPStatus.NOT_FOUND,
     domain.ArtifactNotFoundError: HTTPStatus.NOT_FOUND,
     domain.ContentGoneError: HTTPStatus.GONE,

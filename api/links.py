@@ -56,6 +56,10 @@ class LinkBuilder:
         """Return the URL of a trigger."""
         return f"{self.base}/v1/triggers/{trigger_id}"
 
+    def triggers_page(self, query: str) -> str:
+        """Return the URL of a page of triggers."""
+        return f"{self.base}/v1/triggers?{query}"
+
     def jobs_page(self, query: str) -> str:
         """Return the URL of a page of jobs."""
         return f"{self.base}/v1/jobs?{query}"

@@ -65,6 +65,18 @@ class TriggerNotFoundError(DomainError):
     code = "trigger_not_found"
 
 
+class TriggerInactiveError(DomainError):
+    """Raised when a trigger that is disabled or paused is asked to make jobs."""
+
+    code = "trigger_inactive"
+
+
+class BucketNotListedError(DomainError):
+    """Raised when this server cannot list the bucket of a trigger: it has no right to, or the bucket is gone."""
+
+    code = "bucket_not_listed"
+
+
 class WorkerNotFoundError(DomainError):
     """Raised when no worker has this id."""
 

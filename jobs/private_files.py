@@ -56,6 +56,14 @@ def match_folder(path: Path) -> None:
     path.chmod(mode & 0o2777 if path.is_dir() else 0o600 | mode & 0o066)
 
 
+def make_shared_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for the people who share the one that they are in."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        match_folder(folder)
+
+
 def _is_own(name: str) -> bool:
     return name in _ENTRIES or name.startswith(_PREFIXES)
 

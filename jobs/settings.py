@@ -51,7 +51,7 @@ _CHECKS: dict[str, Callable[[str], object]] = {
 # Characters that a secret has at least: the key signs offline, where guesses cost nothing.
 _SECRETS = {"secret_key": 32, "s3_events_token": 16}
 
-_FOLDERS = ("data_dir", "weights_dir", "scratch_dir", "feature_cache_dir", "inbox_dir")
+_FOLDERS = ("data_dir", "weights_dir", "scratch_dir", "feature_cache_dir", "inbox_dir", "outbox")
 
 # Read from the environment as `a,b`, not as JSON.
 CommaList = Annotated[list[str], NoDecode]
@@ -311,6 +311,11 @@ class Settings(BaseSettings):
     inbox_quiet_s: float = Field(
         3, ge=0.1, le=DAY_S, description="How long a file in that folder must be unchanged before it is taken."
     )
+    outbox: Path | None = Field(
+        None,
+        description="Folder that results of these jobs are copied to, named after their files. Default: none; the "
+        "results stay in the object store only.",
+    )
     log_level: str = Field("INFO", description="Level of the log: `DEBUG`, `INFO`, `WARNING` or `ERROR`.")
     access_log: bool = Field(False, description="Log method, path, status and duration of every HTTP request.")
 
@@ -431,6 +436,16 @@ class Settings(BaseSettings):
             problem = inbox_request_problem(self.inbox_request, self.variants)
             if problem is not None:
                 raise ValueError(f"MMAUDIO_INBOX_REQUEST is not a valid request: {problem}.")
+        return self
+
+    @model_validator(mode="after")
+    def _outbox_is_no_inbox(self) -> Self:
+        inbox = self.watched_folder
+        if self.outbox is not None and inbox is not None and inbox.resolve().is_relative_to(self.outbox.resolve()):
+            raise ValueError(
+                f"MMAUDIO_OUTBOX names {self.outbox}, which is or has the inbox {inbox}: results would become jobs "
+                "again; give another folder."
+            )
         return self
 
     @property

@@ -72,6 +72,8 @@ def _folders(settings: Settings, role: Role) -> Iterator[tuple[str, Path]]:
             yield "feature_cache_dir", settings.feature_cache_dir
     if role in {"up", "control"} and settings.watched_folder is not None:
         yield _chosen_by(settings, "inbox_dir", settings.watched_folder), settings.watched_folder
+        if settings.outbox is not None:
+            yield "outbox", settings.outbox
 
 
 def _chosen_by(settings: Settings, name: str, folder: Path) -> str:

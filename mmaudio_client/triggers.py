@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -14,6 +14,9 @@ from mmaudio_client.transport import Transport
 
 Document = Mapping[str, Any]
 PATH = "/v1/triggers"
+MAX_PAGE = 200
+# The server asks the store about each object of a page.
+BACKFILL_TIMEOUT_S = 120.0
 HTTP_NOT_FOUND = 404
 _ID_SHAPE = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -31,9 +34,15 @@ class Triggers:
         self._calls = calls
 
     def list(self) -> tuple[Document, ...]:
-        """Return all triggers, newest first."""
-        answer = self._calls.call("GET", PATH, again=True)
-        return tuple(self._calls.members(answer, "a list of triggers", "data")[0])
+        """Return all triggers, newest first; reads page by page."""
+        found: list[Document] = []
+        answer = self._calls.call("GET", PATH, params={"limit": MAX_PAGE}, again=True)
+        while True:
+            found += self._calls.members(answer, "a list of triggers", "data")[0]
+            following = (answer.json().get("links") or {}).get("next")
+            if following is None:
+                return tuple(found)
+            answer = self._calls.call("GET", following, again=True)
 
     def add(
         self,
@@ -84,6 +93,33 @@ class Triggers:
         """Return what the trigger would do with an object of its bucket, without doing it."""
         answer = self._calls.call("POST", f"{_path(trigger_id)}/dry-run", json={"key": key}, again=True)
         return tuple(self._calls.members(answer, "a list of objects", "data")[0])
+
+    def backfill(
+        self, trigger_id: str, *, prefix: str | None = None, max_jobs: int | None = None, dry_run: bool = False
+    ) -> Iterator[Document]:
+        """Create jobs for objects that are already in the trigger's bucket; yield what was done, page by page.
+
+        An object that the trigger has processed before creates no second job.
+
+        Args:
+            prefix: only keys that begin with this.
+            max_jobs: stop after so many new jobs.
+            dry_run: create nothing; the pages tell what would be done with each object in `data`.
+
+        Raises:
+            ConflictError: the trigger is disabled or paused, or the server may not list the bucket.
+        """
+        path, cursor, left = f"{_path(trigger_id)}/backfill", None, max_jobs
+        while True:
+            fields = {"prefix": prefix, "cursor": cursor, "max_jobs": left, "dry_run": dry_run or None}
+            body = {name: value for name, value in fields.items() if value is not None}
+            # Sent again where its answer is lost: an object creates one job, however often it is processed.
+            answer = self._calls.call("POST", path, json=body, again=True, timeout_s=BACKFILL_TIMEOUT_S)
+            cursor, submitted = self._calls.members(answer, "a page of a backfill", "next_cursor", "submitted")
+            yield dict(answer.json())
+            left = None if left is None else left - submitted
+            if cursor is None or (left is not None and left <= 0):
+                return
 
     def _trigger(self, answer: httpx.Response) -> Document:
         self._calls.members(answer, "a trigger", "id")

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from jobs.storage.bucket_reader import BucketObject
+from jobs.storage.bucket_reader import BucketObject, ListedObject, ObjectPage
 from jobs.storage.errors import ObjectForbiddenError, StorageUnavailableError
 
 BUCKET = "videos"
@@ -47,3 +47,18 @@ class InMemoryBucket:
         if self.forbidden:
             raise ObjectForbiddenError("locked by the test", "bucket")
         return self._objects.get((bucket, key, version_id))
+
+    def list_objects(self, bucket: str, prefix: str, *, after: str, limit: int) -> ObjectPage:
+        if self.down:
+            raise StorageUnavailableError("switched off by the test", "bucket")
+        if self.forbidden:
+            raise ObjectForbiddenError("locked by the test", "bucket")
+        latest = sorted(
+            (key, one) for (at, key, version), one in self._objects.items() if (at, version) == (bucket, None)
+        )
+        found = [
+            ListedObject(key, one.etag, one.size_bytes)
+            for key, one in latest
+            if key.startswith(prefix) and key.encode() > after.encode()
+        ]
+        return ObjectPage(found[:limit], more=len(found) > limit)

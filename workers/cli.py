@@ -16,13 +16,14 @@ import click
 
 from jobs.cli.configuration import ConfigurationRefused, configuration_errors, load_settings_or_exit
 from jobs.cli.options import bind_option, data_dir_option, load_with_port, port_option
+from jobs.log_lines import start_logging
 from jobs.settings import Settings
 
 BYTE_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>([kmgt]i?)?b?)", re.IGNORECASE)
 
 
 def _start_logging(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    start_logging(settings.log_level)
     for chatty in ("celery", "kombu", "botocore", "boto3", "s3transfer", "urllib3", "httpx", "alembic"):
         logging.getLogger(chatty).setLevel("WARNING")
 

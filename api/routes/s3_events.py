@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 from typing import Any
 
 from flask import Response, request
@@ -16,9 +17,12 @@ from api.schemas.health import HealthView
 from api.schemas.responses import problems
 from api.schemas.triggers import IngestionView
 from jobs.errors import EventsRefusedError, EventUnreadableError
+from jobs.log_lines import printable
 from jobs.triggers.event_parsers.event import UnreadableEventError
 from jobs.triggers.event_parsers.message import read_document
 from jobs.triggers.event_parsers.sns import SUBSCRIPTION, is_sns
+
+log = logging.getLogger(__name__)
 
 TOKEN_HEADER = "X-MMAudio-Events-Token"  # noqa: S105 - the name of a header
 MAX_EVENT_BYTES = 1024 * 1024
@@ -78,4 +82,18 @@ def _check_token(expected: str) -> None:
         given += [request.authorization.token or "", request.authorization.password or ""]
     matching = [hmac.compare_digest(one.encode(errors="replace"), expected.encode()) for one in given]
     if not any(matching):
+        _say_refused(any(given))
         raise EventsRefusedError("The shared token is missing or wrong.")
+
+
+def _say_refused(sent: bool) -> None:
+    """Log the sender of events that are refused, once a minute for all senders: it is an operator's wrong setting."""
+    if not current_context().log_limit.allows("events token"):
+        return
+    via = request.headers.get("X-Forwarded-For", "")
+    log.warning(
+        "refused bucket events from %s%s: the token is %s; further ones are not logged for a minute",
+        request.remote_addr,
+        f" (X-Forwarded-For: {printable(via[:100])})" if via else "",
+        "wrong" if sent else "missing",
+    )

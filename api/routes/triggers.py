@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from urllib.parse import urlencode
 
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
@@ -10,17 +11,22 @@ from flask_openapi3 import APIBlueprint, Tag
 from api.auth import current_tenant
 from api.context import current_context
 from api.presentation import answer
+from api.schemas.jobs import PageLinks
 from api.schemas.responses import problems
 from api.schemas.triggers import (
+    BackfillBody,
+    BackfillView,
     DryRunBody,
     DryRunObject,
     DryRunView,
+    ListTriggersQuery,
     TriggerList,
     TriggerPath,
     TriggerUpdate,
     TriggerView,
 )
 from jobs.errors import EventUnreadableError
+from jobs.triggers.backfill import backfill
 from jobs.triggers.dry_run import dry_run_events
 from jobs.triggers.event_parsers.event import ObjectCreated, UnreadableEventError
 from jobs.triggers.event_parsers.message import read_document
@@ -60,14 +66,20 @@ def create(body: NewTrigger) -> Response:
 
 
 @triggers_api.get("", summary="List triggers", responses={"200": TriggerList, **problems(422, 503)})
-def list_all() -> Response:
-    """Returns all triggers, newest first, with counts of the outcomes of their events."""
+def list_all(query: ListTriggersQuery) -> Response:
+    """Returns a page of triggers, newest first, with counts of the outcomes of their events.
+
+    `links.next` is the next page.
+    """
     ctx = current_context()
     with ctx.db.reading() as tx:
-        triggers, links = list_triggers(tx, tenant=current_tenant()), ctx.links(tx)
-        counts = count_events(tx, [trigger.id for trigger in triggers])
-    data = [TriggerView.from_row(one, counts=counts[one.id], latest=None, links=links) for one in triggers]
-    return answer(TriggerList(data=data))
+        page = list_triggers(tx, tenant=current_tenant(), cursor=query.cursor, limit=query.limit)
+        counts, links = count_events(tx, [trigger.id for trigger in page.triggers]), ctx.links(tx)
+    data = [TriggerView.from_row(one, counts=counts[one.id], latest=None, links=links) for one in page.triggers]
+    following = None
+    if page.next_cursor is not None:
+        following = links.triggers_page(urlencode({"cursor": page.next_cursor, "limit": query.limit}))
+    return answer(TriggerList(data=data, next_cursor=page.next_cursor, links=PageLinks(next=following)))
 
 
 @triggers_api.get("/<trigger_id>", summary="Get a trigger", responses={"200": TriggerView, **problems(404, 422, 503)})
@@ -115,6 +127,35 @@ def dry_run(path: TriggerPath, body: DryRunBody) -> Response:
             raise EventUnreadableError(str(exc)) from exc
     results = dry_run_events(ctx.db, ctx.buckets, trigger, events)
     return answer(DryRunView(data=[DryRunObject.from_result(result) for result in results]))
+
+
+@triggers_api.post(
+    "/<trigger_id>/backfill",
+    summary="Make jobs of objects already in the bucket",
+    responses={"200": BackfillView, **problems(400, 404, 409, 413, 415, 422, 503)},
+)
+def backfill_objects(path: TriggerPath, body: BackfillBody) -> Response:
+    """Handles a page of the bucket's objects as if their events had just arrived; repeating it makes no second job.
+
+    409: the trigger is disabled or paused, or this server may not list the bucket.
+    """
+    ctx = current_context()
+    with ctx.db.reading() as tx:
+        trigger = get_trigger(tx, path.trigger_id, tenant=current_tenant())
+    page = backfill(
+        ctx.db,
+        ctx.buckets,
+        ctx.ingestion,
+        trigger,
+        prefix=body.prefix,
+        cursor=body.cursor,
+        limit=body.limit,
+        max_jobs=body.max_jobs,
+        dry_run=body.dry_run,
+    )
+    for variant in page.variants:
+        ctx.publish(variant)
+    return answer(BackfillView.from_page(page))
 
 
 def _answer(trigger_id: str) -> Response:

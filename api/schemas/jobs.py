@@ -12,7 +12,7 @@ from api.links import LinkBuilder
 from api.schemas.view import Timestamp, View
 from jobs.db.tables import Artifact, Job, JobAttempt
 from jobs.lifecycle import ArtifactKind, AttemptOutcome, Stage, State
-from jobs.request import METADATA_PAIRS, FieldAtFaultError
+from jobs.request import METADATA_PAIRS, FieldAtFaultError, Text
 from jobs.service.artifacts import artifact_expired
 
 
@@ -25,7 +25,7 @@ class ArtifactPath(JobPath):
 
 
 class SubmitHeader(BaseModel):
-    idempotency_key: str | None = Field(
+    idempotency_key: Text | None = Field(
         None,
         alias="Idempotency-Key",
         min_length=1,

@@ -8,14 +8,16 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.links import LinkBuilder
+from api.schemas.jobs import PageLinks
 from api.schemas.view import Timestamp, View
 from jobs.db.tables import Trigger, TriggerEvent
 from jobs.lifecycle import TriggerOutcome, TriggerState
 from jobs.request import FieldAtFaultError, Text
+from jobs.triggers.backfill import MAX_LISTED, BackfillPage
 from jobs.triggers.decision import Action
 from jobs.triggers.dry_run import DryRunResult
 from jobs.triggers.ingestion import IngestionResult
-from jobs.triggers.service import EventCounts, trigger_state
+from jobs.triggers.service import MAX_PAGE, EventCounts, trigger_state
 
 
 class TriggerPath(BaseModel):
@@ -63,6 +65,7 @@ class TriggerEventCounts(View):
 class TriggerLinks(View):
     self_: str = Field(alias="self", description="The trigger itself.")
     dry_run: str = Field(description="POST shows what an event would do.")
+    backfill: str = Field(description="POST makes jobs of objects that are in the bucket already.")
 
 
 class TriggerView(View):
@@ -108,13 +111,22 @@ class TriggerView(View):
                 "events": vars(counts),
                 "latest_events": None if latest is None else [TriggerEventView.from_row(event) for event in latest],
                 "created_at": row.created_at,
-                "links": TriggerLinks(self_=url, dry_run=f"{url}/dry-run"),
+                "links": TriggerLinks(self_=url, dry_run=f"{url}/dry-run", backfill=f"{url}/backfill"),
             }
         )
 
 
+class ListTriggersQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page.")
+    limit: int = Field(50, ge=1, le=MAX_PAGE, description="Maximum number of triggers on the page.")
+
+
 class TriggerList(View):
     data: list[TriggerView]
+    next_cursor: str | None = Field(description="`cursor` of the next page; null on the last one.")
+    links: PageLinks
 
 
 class DryRunBody(BaseModel):
@@ -152,6 +164,45 @@ class DryRunObject(View):
 
 class DryRunView(View):
     data: list[DryRunObject]
+
+
+class BackfillBody(BaseModel):
+    """One call lists one page; call again with `next_cursor` until it is null."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prefix: Text | None = Field(
+        None, max_length=1024, description="Only keys that begin with this. Default: the trigger's prefix."
+    )
+    cursor: str | None = Field(None, max_length=1400, description="`next_cursor` of the previous answer.")
+    limit: int = Field(100, ge=1, le=MAX_LISTED, strict=True, description="Maximum number of objects to list.")
+    max_jobs: int | None = Field(None, ge=1, strict=True, description="Stop after so many new jobs.")
+    dry_run: bool = Field(False, strict=True, description="Return what would be done; make no job.")
+
+
+class BackfillView(View):
+    """What was done with a page of objects."""
+
+    listed: int = Field(description="Objects that were listed.")
+    submitted: int = Field(description="Objects that made a job, or with `dry_run` would make one.")
+    skipped: int = Field(description="Objects that make no job.")
+    held: int = Field(description="Objects that are retried later.")
+    duplicates: int = Field(description="Objects that were processed before.")
+    next_cursor: str | None = Field(description="`cursor` of the next call; null when the listing is complete.")
+    data: list[DryRunObject] | None = Field(description="With `dry_run`: what would be done with each object.")
+
+    @classmethod
+    def from_page(cls, page: BackfillPage) -> BackfillView:
+        """Return the document of a page."""
+        return cls(
+            listed=page.listed,
+            submitted=page.submitted,
+            skipped=page.skipped,
+            held=page.held,
+            duplicates=page.duplicates,
+            next_cursor=page.next_cursor,
+            data=None if page.dry_run is None else [DryRunObject.from_result(one) for one in page.dry_run],
+        )
 
 
 class IngestionView(View):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -17,6 +16,7 @@ from jobs.doctor.finding import Finding
 from jobs.doctor.objects import ObjectsCheck
 from jobs.doctor.queue import QueueCheck
 from jobs.doctor.unfinished_writes import find_unfinished_writes
+from jobs.log_lines import start_logging
 from jobs.queue import Broker, BrokerUnavailableError
 from jobs.settings import BrokerUnknownError
 from jobs.storage.errors import StorageError
@@ -50,7 +50,7 @@ def doctor(fix: bool, grace_s: float, as_json: bool, cors: bool, origins: tuple[
     settings = load_settings_or_exit()
     if cors or origins:
         run_cors_check(settings, origins, as_json=as_json)
-    logging.basicConfig(level="ERROR")
+    start_logging("ERROR")
     try:
         broker, store = Broker(settings.resolved_broker_url()), open_store(settings)
     except (BrokerUnknownError, ValueError) as exc:

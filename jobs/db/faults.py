@@ -1,10 +1,10 @@
-"""Classifies database errors by their codes, never by their text: transient, rolled back, disk full."""
+"""Classifies database errors by their codes, never by their text: transient, rolled back, disk full, bad values."""
 
 from __future__ import annotations
 
 import sqlite3
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, SQLAlchemyError, StatementError
 
 # Class 40: the server rolled back (serialisation failure, deadlock). 08: connection. 57P0x: shutting down, crashed,
 # starting. 53300: too many connections. 25006: a failover has made this server read-only. 55P03: lock_timeout.
@@ -12,6 +12,9 @@ from sqlalchemy.exc import DBAPIError
 _TRANSIENT_CLASSES = ("40", "08")
 _TRANSIENT_CODES = frozenset({"57P01", "57P02", "57P03", "57P05", "53300", "25006", "55P03", "25P03"})
 _SQLITE_TRANSIENT = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+# Class 22: data exception; 23: integrity constraint violation.
+_VALUE_CLASSES = ("22", "23")
+_SQLITE_VALUE = frozenset({sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG})
 _DISK_FULL = "53100"
 # 53: insufficient resources. 57: an operator intervened. 58: system error. 28: the password is no longer accepted.
 # XX: an internal error, such as a damaged page.
@@ -68,6 +71,17 @@ def is_disk_full(exc: DBAPIError) -> bool:
     if isinstance(exc.orig, sqlite3.Error):
         return _sqlite_code(exc.orig) in _SQLITE_DISK_FULL
     return sqlstate(exc) == _DISK_FULL
+
+
+def is_value_fault(exc: SQLAlchemyError) -> bool:
+    """Return whether the values of a statement caused the error, so that the same values fail again."""
+    if not isinstance(exc, DBAPIError):
+        return isinstance(exc, StatementError)  # a value that SQLAlchemy could not bind
+    if isinstance(exc.orig, sqlite3.Error):
+        return _sqlite_code(exc.orig) & 0xFF in _SQLITE_VALUE
+    code = sqlstate(exc)
+    # psycopg refuses some values itself, without a code.
+    return isinstance(exc, DataError) if code is None else code.startswith(_VALUE_CLASSES)
 
 
 def sqlstate(exc: DBAPIError) -> str | None:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Index,
+    LargeBinary,
     String,
     Text,
     and_,
@@ -321,6 +322,28 @@ class TriggerEvent(Base):
     tries: Mapped[int]
     retry_at: Mapped[datetime | None]
     received_at: Mapped[datetime]
+
+
+class InboxFile(Base):
+    """A file of a watched folder and the job that it became."""
+
+    __tablename__ = "inbox_files"
+    __table_args__ = (
+        Index("ix_inbox_files_job_id", "job_id"),
+        partial_index("ix_inbox_files_unsettled", "inbox_id", "job_id", where="settled_at IS NULL"),
+    )
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """A hash of path, inode, size and times: the same file has the same id after a crash."""
+    inbox_id: Mapped[str] = mapped_column(String(32))
+    """Which folder: several machines may watch one each and share the database."""
+    path: Mapped[bytes] = mapped_column(LargeBinary)
+    """Path relative to the folder, in the bytes of the file system."""
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    outbox: Mapped[dict[str, Any]]
+    """By the name of an artifact: `path` in the outbox (percent-encoded), `placed` whether it is there."""
+    settled_at: Mapped[datetime | None]
+    """When the end of the job was dealt with: results placed, an unreadable file refused."""
 
 
 class QueuedCount(Base):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Select, exists, func, select
 
+from jobs.cursor import decode_cursor, encode_cursor
 from jobs.db.database import Transaction
 from jobs.db.tables import RUNNING, Job, JobAttempt, JobEvent, Worker
-from jobs.errors import InvalidCursorError, JobNotFoundError
+from jobs.errors import JobNotFoundError
 from jobs.lifecycle import DisplayedWorkerState, State, WorkerState
 
 JOB_ID = re.compile(r"job_[0-9a-f]{32}")
@@ -68,11 +67,11 @@ def list_jobs(tx: Transaction, *, tenant: str, wanted: JobFilter, cursor: str | 
     for key, value in wanted.metadata:
         query = query.where(_metadata_is(tx, key, value))
     if cursor is not None:
-        query = query.where(Job.id < _decode_cursor(cursor))
+        query = query.where(Job.id < decode_cursor(cursor, JOB_ID))
     limit = min(max(limit, 1), MAX_PAGE)
     rows = list(tx.session.scalars(query.order_by(Job.id.desc()).limit(limit + 1)))
     more = len(rows) > limit
-    return Page(rows[:limit], _encode_cursor(rows[limit - 1].id) if more else None)
+    return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if more else None)
 
 
 def _metadata_is(tx: Transaction, key: str, value: str) -> ColumnElement[bool]:
@@ -82,20 +81,6 @@ def _metadata_is(tx: Transaction, key: str, value: str) -> ColumnElement[bool]:
         return exists().select_from(pair).where(pair.c.key == key, pair.c.value == value)
     same: ColumnElement[bool] = Job.request["metadata"][key].as_string() == value
     return same
-
-
-def _encode_cursor(job_id: str) -> str:
-    return base64.urlsafe_b64encode(job_id.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> str:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-    except (binascii.Error, ValueError) as exc:
-        raise InvalidCursorError(f"Got cursor {cursor[:60]!r}; use `next_cursor` of a page unchanged.") from exc
-    if not JOB_ID.fullmatch(text):
-        raise InvalidCursorError(f"Got cursor {cursor[:60]!r}; use `next_cursor` of a page unchanged.")
-    return text
 
 
 def job_events(tx: Transaction, job_id: str, *, after_id: int = 0) -> list[JobEvent]:

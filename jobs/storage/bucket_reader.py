@@ -23,6 +23,23 @@ class BucketObject:
     """The id of the platform's job that wrote the object as its output."""
 
 
+@dataclass(frozen=True)
+class ListedObject:
+    """An object in a listing."""
+
+    key: str
+    etag: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class ObjectPage:
+    """Objects in the order of their keys, and whether more follow."""
+
+    objects: list[ListedObject]
+    more: bool
+
+
 class BucketReader(Protocol):
     """Inspects objects.
 
@@ -35,6 +52,15 @@ class BucketReader(Protocol):
 
         Raises:
             ObjectForbiddenError: this server may not read it.
+        """
+        ...
+
+    def list_objects(self, bucket: str, prefix: str, *, after: str, limit: int) -> ObjectPage:
+        """Return the first objects whose keys begin with `prefix` and come after `after`.
+
+        Raises:
+            ObjectForbiddenError: this server may not list the bucket.
+            BucketMissingError: there is no such bucket.
         """
         ...
 
@@ -53,3 +79,6 @@ class LazyBucketReader:
 
     def head_object(self, bucket: str, key: str, version_id: str | None = None) -> BucketObject | None:
         return self._reader.head_object(bucket, key, version_id)
+
+    def list_objects(self, bucket: str, prefix: str, *, after: str, limit: int) -> ObjectPage:
+        return self._reader.list_objects(bucket, prefix, after=after, limit=limit)

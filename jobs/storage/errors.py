@@ -77,6 +77,12 @@ class BucketMissingError(StorageUnavailableError):
     summary = "does not have the bucket"
 
 
+class ObjectFaultError(StorageUnavailableError):
+    """Raised when the store answers for one object with an internal error; others may be readable."""
+
+    summary = "has a fault with this object"
+
+
 class StorageFullError(StorageError):
     """Raised when the disk or bucket is full; an operator has to free space."""
 

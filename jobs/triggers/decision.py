@@ -7,7 +7,8 @@ from datetime import timedelta
 from enum import StrEnum
 
 from jobs.db.tables import Trigger
-from jobs.storage.errors import StorageUnavailableError
+from jobs.storage.bucket_reader import BucketObject
+from jobs.storage.errors import ObjectFaultError, StorageError
 from jobs.storage.protocol import ObjectPin
 from jobs.triggers.event_parsers.event import ObjectCreated
 from jobs.triggers.object_version import Forbidden, Found, LookupResult, Missing, Overwritten
@@ -17,8 +18,13 @@ from jobs.triggers.rule import matches
 GIVE_UP_MISSING_AFTER = timedelta(hours=1)
 # Granting a missing permission may take people some days.
 GIVE_UP_FORBIDDEN_AFTER = timedelta(days=7)
+# A store that answers with an internal error for one object that long has lost it.
+GIVE_UP_FAULT_AFTER = timedelta(hours=24)
+GIVE_UP_UNAVAILABLE_AFTER = timedelta(days=7)
+# Time alone says nothing: this server may have been off.
+GIVE_UP_TRIES = 5
 
-Lookup = LookupResult | StorageUnavailableError
+Lookup = LookupResult | StorageError
 
 
 class Action(StrEnum):
@@ -42,13 +48,17 @@ class Decision:
     object_version: str
     reason: str | None = None
     pin: ObjectPin | None = None
+    found: BucketObject | None = None
 
 
-def decide(trigger: Trigger, event: ObjectCreated, lookup: Lookup, *, waited: timedelta) -> Decision | None:
+def decide(
+    trigger: Trigger, event: ObjectCreated, lookup: Lookup, *, waited: timedelta, tries: int = 0
+) -> Decision | None:
     """Return the decision; None when the trigger does not cover the event's object.
 
     Args:
         waited: time since the event was first received.
+        tries: how often the event was retried.
     """
     if isinstance(lookup, Found):
         found, object_version = lookup.object, lookup.object_version
@@ -58,7 +68,7 @@ def decide(trigger: Trigger, event: ObjectCreated, lookup: Lookup, *, waited: ti
             return Decision(
                 Action.SKIP, event, found.key, object_version, f"the object is an output of {found.made_by_job[:40]}"
             )
-        return Decision(Action.SUBMIT, event, found.key, object_version, pin=lookup.pin)
+        return Decision(Action.SUBMIT, event, found.key, object_version, pin=lookup.pin, found=found)
     covered = [key for key in event.keys if matches(trigger, key)]
     if not covered:
         return None
@@ -75,4 +85,15 @@ def decide(trigger: Trigger, event: ObjectCreated, lookup: Lookup, *, waited: ti
         if waited >= GIVE_UP_FORBIDDEN_AFTER:
             return Decision(Action.SKIP, event, key, name, "this server was not allowed to read the object for a week")
         return Decision(Action.HOLD, event, key, name, "this server is not allowed to read the object")
-    return Decision(Action.HOLD, event, key, name, "the object store did not answer")
+    action, reason = _after_error(lookup, waited, tries)
+    return Decision(action, event, key, name, reason)
+
+
+def _after_error(error: StorageError, waited: timedelta, tries: int) -> tuple[Action, str]:
+    if isinstance(error, ObjectFaultError):
+        if waited >= GIVE_UP_FAULT_AFTER and tries >= GIVE_UP_TRIES:
+            return Action.SKIP, "given up: for a day the object store answered with an error for this object"
+        return Action.HOLD, "the object store answered with an error for this object"
+    if waited >= GIVE_UP_UNAVAILABLE_AFTER and tries >= GIVE_UP_TRIES:
+        return Action.SKIP, f"given up after a week: the object store {error.summary}"
+    return Action.HOLD, f"the object store {error.summary}"

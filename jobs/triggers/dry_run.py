@@ -13,9 +13,10 @@ from sqlalchemy import select
 from jobs.db.database import Database
 from jobs.db.tables import Trigger, TriggerEvent
 from jobs.storage.bucket_reader import BucketReader
-from jobs.storage.errors import StorageUnavailableError
+from jobs.storage.errors import StorageError
 from jobs.triggers.decision import Action, Decision, Lookup, decide
 from jobs.triggers.event_parsers.event import ObjectCreated
+from jobs.triggers.known_versions import is_known_otherwise
 from jobs.triggers.object_version import find_object
 from jobs.triggers.rule import request_for
 
@@ -48,7 +49,7 @@ def _dry_run(db: Database, reader: BucketReader, trigger: Trigger, event: Object
     lookup: Lookup
     try:
         lookup = find_object(event, reader)
-    except StorageUnavailableError as exc:
+    except StorageError as exc:
         lookup = exc
     decision = decide(trigger, event, lookup, waited=timedelta(0))
     if decision is None:
@@ -80,4 +81,4 @@ def _is_known(db: Database, trigger: Trigger, decision: Decision) -> bool:
             TriggerEvent.object_key == decision.key,
             TriggerEvent.object_version == decision.object_version,
         )
-        return tx.session.scalar(query) is not None
+        return tx.session.scalar(query) is not None or is_known_otherwise(tx, trigger.id, decision)

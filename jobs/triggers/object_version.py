@@ -11,6 +11,8 @@ from jobs.storage.protocol import ObjectPin
 from jobs.triggers.event_parsers.event import ObjectCreated
 
 MAX_OBJECT_VERSION = 255
+# `ObjectCreated.source` of an object that was found by listing its bucket.
+BACKFILL = "backfill"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def find_object(event: ObjectCreated, reader: BucketReader) -> LookupResult:
     """Find the object of an event: the first of the event's possible keys that fits.
 
     Raises:
-        StorageUnavailableError: the store does not answer.
+        StorageError: the store does not answer, or answers with an error.
     """
     otherwise: Overwritten | Missing | Forbidden = Missing()
     for key in event.keys:
@@ -78,6 +80,11 @@ def object_version_of(event: ObjectCreated, found: BucketObject) -> str:
         return _bounded(f"version {version_id}")
     if event.etag is not None and event.sequencer is not None:
         return _bounded(f"etag {event.etag} sequencer {event.sequencer}")
+    return version_by_head(found)
+
+
+def version_by_head(found: BucketObject) -> str:
+    """Name the version of an object without a version id from a HEAD alone."""
     return _bounded(f"etag {found.etag} modified {int(found.last_modified.timestamp())}")
 
 

@@ -12,11 +12,12 @@ from sqlalchemy import update
 from jobs.db.database import Transaction
 from jobs.db.tables import Job, Trigger, TriggerEvent
 from jobs.db.upsert import insert_or_ignore
-from jobs.errors import QueueFullError, RequestInvalidError
+from jobs.errors import DomainError, RequestInvalidError
 from jobs.ids import new_id
 from jobs.lifecycle import TriggerOutcome
 from jobs.service.submission import SubmitPolicy, submit
-from jobs.triggers.decision import Action, Decision
+from jobs.triggers.decision import GIVE_UP_TRIES, Action, Decision
+from jobs.triggers.known_versions import is_known_otherwise
 from jobs.triggers.rule import request_for
 from jobs.triggers.service import jobs_made_since
 
@@ -26,14 +27,17 @@ _OUTCOMES = {
     Action.HOLD: TriggerOutcome.HELD,
 }
 RATE_WINDOW = timedelta(hours=1)
+# How long the operator has to offer what a trigger's request asks for, such as a variant.
+GIVE_UP_INVALID_AFTER = timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class RecordedDecision:
-    """The outcome of a decision; None: this object version was already recorded."""
+    """The outcome of a decision; None: this object version was already recorded. `reason`: why there is no job."""
 
     outcome: TriggerOutcome | None
     variant: str | None = None
+    reason: str | None = None
 
 
 @dataclass
@@ -86,6 +90,8 @@ class DecisionRecorder:
 
     def record(self, tx: Transaction, trigger: Trigger, decision: Decision) -> RecordedDecision:
         """Insert the event's row unless it exists, and submit the job that the decision asks for."""
+        if is_known_otherwise(tx, trigger.id, decision):
+            return RecordedDecision(None)
         outcome = _OUTCOMES[decision.action]
         event_id = new_id("tev")
         row = {
@@ -104,7 +110,7 @@ class DecisionRecorder:
         if not insert_or_ignore(tx.session, TriggerEvent, row):
             return RecordedDecision(None)
         if outcome is not TriggerOutcome.SUBMITTED:
-            return RecordedDecision(outcome)
+            return RecordedDecision(outcome, reason=decision.reason)
         if not self.breaker.allows(tx, trigger, self.received_at):
             return self._change(tx, event_id, TriggerOutcome.HELD, "the trigger is paused")
         try:
@@ -112,7 +118,11 @@ class DecisionRecorder:
         except ValidationError as exc:
             reason = f"the request is not valid: {exc.errors()[0]['msg']}"
             return self._change(tx, event_id, TriggerOutcome.SKIPPED, reason)
-        except (RequestInvalidError, QueueFullError) as exc:  # raised before any row of the job was written
+        except RequestInvalidError as exc:  # raised, as the next, before any row of the job was written
+            if self.tries >= GIVE_UP_TRIES and tx.now - self.received_at >= GIVE_UP_INVALID_AFTER:
+                return self._change(tx, event_id, TriggerOutcome.SKIPPED, f"given up after 30 days: {exc.message}")
+            return self._change(tx, event_id, TriggerOutcome.HELD, exc.message)
+        except DomainError as exc:  # the queue is full, or another limit of this server
             return self._change(tx, event_id, TriggerOutcome.HELD, exc.message)
         _update(tx, event_id, job_id=job.id)
         return RecordedDecision(outcome, job.variant)
@@ -127,7 +137,7 @@ class DecisionRecorder:
         """Change the outcome of the inserted row because no job could be submitted."""
         retry_at = self.retry_at if outcome is TriggerOutcome.HELD else None
         _update(tx, event_id, outcome=outcome, reason=reason, retry_at=retry_at)
-        return RecordedDecision(outcome)
+        return RecordedDecision(outcome, reason=reason)
 
 
 def _update(tx: Transaction, event_id: str, **values: Any) -> None:

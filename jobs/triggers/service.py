@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, select, update
 
+from jobs.cursor import decode_cursor, encode_cursor
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Trigger, TriggerEvent
 from jobs.errors import TriggerNotFoundError
@@ -14,6 +16,8 @@ from jobs.ids import new_id
 from jobs.lifecycle import TriggerOutcome, TriggerState
 from jobs.triggers.rule import NewTrigger
 
+TRIGGER_ID = re.compile(r"trg_[0-9a-f]{32}")
+MAX_PAGE = 200
 PRUNE_BATCH = 2000
 
 
@@ -46,9 +50,27 @@ def create_trigger(tx: Transaction, rule: NewTrigger, *, tenant: str) -> Trigger
     return trigger
 
 
-def list_triggers(tx: Transaction, *, tenant: str) -> list[Trigger]:
-    """Return the tenant's triggers, newest first."""
-    return list(tx.session.scalars(select(Trigger).where(Trigger.tenant == tenant).order_by(Trigger.id.desc())))
+@dataclass(frozen=True)
+class TriggerPage:
+    """Triggers, newest first, and the cursor of the next page (None: this is the last page)."""
+
+    triggers: list[Trigger]
+    next_cursor: str | None
+
+
+def list_triggers(tx: Transaction, *, tenant: str, cursor: str | None = None, limit: int = MAX_PAGE) -> TriggerPage:
+    """Return one page of the tenant's triggers, by keyset.
+
+    Raises:
+        InvalidCursorError: the cursor was not issued by this function.
+    """
+    query = select(Trigger).where(Trigger.tenant == tenant)
+    if cursor is not None:
+        query = query.where(Trigger.id < decode_cursor(cursor, TRIGGER_ID))
+    limit = min(max(limit, 1), MAX_PAGE)
+    rows = list(tx.session.scalars(query.order_by(Trigger.id.desc()).limit(limit + 1)))
+    more = len(rows) > limit
+    return TriggerPage(rows[:limit], encode_cursor(rows[limit - 1].id) if more else None)
 
 
 def get_trigger(tx: Transaction, trigger_id: str, *, tenant: str) -> Trigger:

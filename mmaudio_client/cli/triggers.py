@@ -1,11 +1,14 @@
-"""`mmaudio triggers list|add|remove|dry-run`."""
+"""`mmaudio triggers list|add|remove|dry-run|backfill`."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import click
+from rich.console import Console
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from mmaudio_client.cli.exit_codes import ASKING
 from mmaudio_client.cli.job_view import one_line
@@ -13,6 +16,7 @@ from mmaudio_client.cli.session import ServerCommand, json_usage_errors, print_j
 from mmaudio_client.cli.table import print_rows
 from mmaudio_client.client import Client
 
+COUNTS = ("listed", "submitted", "duplicates", "skipped", "held")
 HEADER = ("ID", "STATE", "OBJECTS", "SUFFIXES", "SUBMITTED", "SKIPPED", "HELD", "NAME")
 
 
@@ -109,11 +113,56 @@ def dry_run(client: Client, trigger: str, key: str, as_json: bool) -> None:
         if as_json:
             print_json(one)
             continue
-        known = " (already processed: nothing would be done)" if one["known"] else ""
-        why = f": {one['reason']}" if one["reason"] else ""
-        click.echo(one_line(f"{one['action']} s3://{one['bucket']}/{one['key']}{why}{known}"))
+        click.echo(_action(one))
         if one["request"] is not None:
             click.echo(json.dumps(one["request"], ensure_ascii=False, indent=2))
+
+
+@triggers.command(
+    cls=ServerCommand, exit_codes=ASKING, short_help="Create jobs for objects that are already in the bucket."
+)
+@click.argument("trigger")
+@click.option("--prefix", help="Only keys that begin with this.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Stop after N new jobs.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done with each object; create nothing.")
+@with_server
+def backfill(client: Client, trigger: str, prefix: str | None, limit: int | None, dry_run: bool, as_json: bool) -> None:
+    """Create jobs for objects that are already in the bucket of TRIGGER, as if their events had just arrived.
+
+    An object that the trigger has processed before creates no second job, so the command may be repeated.
+    """
+    total = dict.fromkeys(COUNTS, 0)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), TimeElapsedColumn())
+    hidden = as_json or dry_run or not console.file.isatty()
+    try:
+        with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
+            task = bar.add_task("listing", total=None)
+            for page in client.triggers.backfill(trigger, prefix=prefix, max_jobs=limit, dry_run=dry_run):
+                total = {name: total[name] + page[name] for name in COUNTS}
+                bar.update(task, description=_sentence(total, dry_run=dry_run))
+                if as_json:
+                    print_json(page)
+                    continue
+                for one in page["data"] or ():
+                    click.echo(_action(one))
+    finally:
+        if not as_json and total["listed"]:
+            click.echo(_sentence(total, dry_run=dry_run), err=dry_run)
+
+
+def _sentence(total: Mapping[str, int], *, dry_run: bool) -> str:
+    made = "would create" if dry_run else "created"
+    return (
+        f"{total['listed']} objects listed: {made} {total['submitted']} jobs; {total['duplicates']} processed before, "
+        f"{total['skipped']} skipped, {total['held']} held"
+    )
+
+
+def _action(one: Mapping[str, Any]) -> str:
+    known = " (already processed: nothing would be done)" if one["known"] else ""
+    why = f": {one['reason']}" if one["reason"] else ""
+    return one_line(f"{one['action']} s3://{one['bucket']}/{one['key']}{why}{known}")
 
 
 def _refuse_constant(name: str) -> None:

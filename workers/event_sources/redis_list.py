@@ -14,10 +14,12 @@ from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
+from jobs.log_lines import printable
 from jobs.triggers.event_parsers.event import ObjectCreated, UnreadableEventError
 from jobs.triggers.event_parsers.message import read_text
-from workers.event_sources.source import Take
+from workers.event_sources.source import Take, take_each
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +65,8 @@ class RedisListSource:
         """Renew the liveness key, recover dead consumers' messages from time to time, handle a batch of messages."""
         self._redis.set(self._alive + self._consumer, 1, ex=self._alive_s)
         if self._monotonic() >= self._recover_at:
-            self.recover()
             self._recover_at = self._monotonic() + RECOVER_EVERY_S
+            self.recover()
         mine = self._processing + self._consumer
         # First what a failed step left.
         messages: list[bytes] = self._redis.lrange(mine, 0, BATCH - 1) or self._fetch(mine)
@@ -76,11 +78,15 @@ class RedisListSource:
         recovered = 0
         pattern = re.sub(r"([\\*?\[\]^-])", r"\\\1", self._processing) + "*"
         for key in self._redis.scan_iter(match=pattern, count=1000):
-            consumer = key.decode().removeprefix(self._processing)
-            if consumer == self._consumer or self._redis.exists(self._alive + consumer):
+            # Bytes: whoever made the key may have used others than UTF-8.
+            consumer = key.removeprefix(self._processing.encode())
+            if consumer == self._consumer.encode() or self._redis.exists(self._alive.encode() + consumer):
                 continue
-            while self._redis.lmove(key, self._list, src="RIGHT", dest="LEFT") is not None:
-                recovered += 1
+            try:
+                while self._redis.lmove(key, self._list, src="RIGHT", dest="LEFT") is not None:
+                    recovered += 1
+            except ResponseError as exc:  # a key of another kind: not a list of events
+                log.warning("could not recover the bucket events in %r: %s", key, exc)
         if recovered:
             log.warning("recovered %d bucket events of dead consumers", recovered)
         return recovered
@@ -95,16 +101,18 @@ class RedisListSource:
             return [first, *(message for message in pipe.execute() if message is not None)]
 
     def _handle(self, mine: str, messages: list[bytes]) -> None:
-        events: list[ObjectCreated] = []
-        unreadable = set()
+        readable: dict[int, list[ObjectCreated]] = {}
+        unreadable: dict[int, Exception] = {}
         for at, message in enumerate(messages):
             try:
-                events += read_text(message)
-            except UnreadableEventError as exc:
-                log.warning("moving an unreadable message of %s to %s: %s", self._list, self.unreadable, exc)
-                unreadable.add(at)
-        if events:
-            self._take(events)
+                readable[at] = read_text(message)
+            except Exception as exc:  # whatever one message holds, the others are handled
+                unreadable[at] = exc
+        failed = take_each(self._take, list(readable.values()))
+        unreadable |= {list(readable)[at]: exc for at, exc in failed.items()}
+        for error in unreadable.values():
+            reason = str(error) if isinstance(error, UnreadableEventError) else f"{type(error).__name__}: {error}"
+            log.warning("moving an unreadable message of %s to %s: %s", self._list, self.unreadable, printable(reason))
         with self._redis.pipeline(transaction=True) as pipe:
             for at, message in enumerate(messages):
                 if at in unreadable:  # kept for the operator

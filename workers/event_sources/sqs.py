@@ -15,10 +15,11 @@ import boto3
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from jobs.log_lines import printable
 from jobs.settings import Settings
 from jobs.triggers.event_parsers.event import ObjectCreated, UnreadableEventError
 from jobs.triggers.event_parsers.message import read_text
-from workers.event_sources.source import Take
+from workers.event_sources.source import Take, take_each
 
 log = logging.getLogger(__name__)
 
@@ -78,18 +79,16 @@ class SqsSource:
 
     def _handle(self, messages: list[Any]) -> list[Any]:
         """Turn the events into jobs; return the messages to delete."""
-        events: list[ObjectCreated] = []
-        readable = []
+        readable: list[tuple[Any, list[ObjectCreated]]] = []
         for message in messages:
             try:
-                events += read_text(message["Body"])
-            except UnreadableEventError as exc:
-                log.warning("leaving SQS message %s to the redrive policy: %s", message["MessageId"], exc)
-            else:
-                readable.append(message)
-        if events:
-            self._take(events)
-        return readable
+                readable.append((message, read_text(message["Body"])))
+            except Exception as exc:  # whatever one message holds, the others are handled
+                _leave(message, exc)
+        failed = take_each(self._take, [events for _, events in readable])
+        for at, error in failed.items():
+            _leave(readable[at][0], error)
+        return [message for at, (message, _) in enumerate(readable) if at not in failed]
 
     def _delete(self, messages: list[Any]) -> None:
         if not messages:
@@ -121,3 +120,8 @@ class SqsSource:
                 self._client.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
             except (BotoCoreError, ClientError) as exc:  # at worst a message is delivered twice
                 log.warning("could not extend the visibility timeout of SQS messages: %s", exc)
+
+
+def _leave(message: Any, exc: Exception) -> None:
+    reason = str(exc) if isinstance(exc, UnreadableEventError) else f"{type(exc).__name__}: {exc}"
+    log.warning("leaving SQS message %s to the redrive policy: %s", message.get("MessageId"), printable(reason))

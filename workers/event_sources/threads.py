@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import threading
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 from redis import Redis
 
@@ -25,7 +27,7 @@ from workers.disk_full import DiskFullLog
 from workers.event_sources.held_events import HeldEvents
 from workers.event_sources.inbox import InboxSource
 from workers.event_sources.redis_list import BLOCK_S, RedisListSource
-from workers.event_sources.source import Source, run_source
+from workers.event_sources.source import LateSource, Source, run_source
 
 STOP_WITHIN_S = 25.0
 
@@ -66,16 +68,25 @@ def make_sources(settings: Settings, db: Database, publisher: Publisher) -> list
         for variant in ingestion.take(events).variants:
             submitted(variant)
 
-    sources: list[Source] = [HeldEvents(ingestion, db, submitted, retention_s=settings.trigger_event_retention_s)]
-    if settings.sqs_queue_url:
+    def sqs() -> Source:
         from workers.event_sources.sqs import SqsSource
 
-        sources.append(SqsSource.from_settings(settings, take))
-    if settings.s3_events_redis_list:
+        return SqsSource.from_settings(settings, take)
+
+    def redis_list() -> Source:
         url = settings.s3_events_redis_url.get_secret_value() or settings.resolved_broker_url()
         redis: Redis = Redis.from_url(url, socket_connect_timeout=2, socket_timeout=BLOCK_S + 5)
         consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        sources.append(RedisListSource(redis, settings.s3_events_redis_list, take, consumer=consumer))
+        return RedisListSource(redis, settings.s3_events_redis_list, take, consumer=consumer)
+
+    def inbox(folder: Path) -> Source:
+        return InboxSource(folder, settings, db, open_store(settings), policy, submitted)
+
+    sources: list[Source] = [HeldEvents(ingestion, db, submitted, retention_s=settings.trigger_event_retention_s)]
+    if settings.sqs_queue_url:
+        sources.append(LateSource("sqs", sqs))
+    if settings.s3_events_redis_list:
+        sources.append(LateSource(RedisListSource.name, redis_list))
     if settings.watched_folder is not None:
-        sources.append(InboxSource(settings.watched_folder, settings, db, open_store(settings), policy, submitted))
+        sources.append(LateSource(InboxSource.name, functools.partial(inbox, settings.watched_folder)))
     return sources

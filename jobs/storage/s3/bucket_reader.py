@@ -7,7 +7,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from jobs.settings import Settings
-from jobs.storage.bucket_reader import BucketObject
+from jobs.storage.bucket_reader import BucketObject, ListedObject, ObjectPage
 from jobs.storage.errors import BucketMissingError, ObjectNotFoundError
 from jobs.storage.protocol import JOB_ID_FIELD
 from jobs.storage.s3.client import ClientOptions, s3_client
@@ -45,6 +45,17 @@ class S3BucketReader:
             last_modified=answer["LastModified"],
             made_by_job=answer.get("Metadata", {}).get(JOB_ID_FIELD),
         )
+
+    def list_objects(self, bucket: str, prefix: str, *, after: str, limit: int) -> ObjectPage:
+        """Return a page of a listing; raises as the protocol says."""
+        start = {"StartAfter": after} if after else {}
+        with translated(f"Could not list s3://{bucket}/{prefix}", Operation.READ):
+            answer = s3_client(self._options).list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=limit, **start)
+        objects = [
+            ListedObject(one["Key"], str(one.get("ETag", "")).strip('"'), int(one.get("Size", 0)))
+            for one in answer.get("Contents", [])
+        ]
+        return ObjectPage(objects, more=bool(answer.get("IsTruncated")) and bool(objects))
 
     def _head(self, bucket: str, key: str, version: dict[str, str]) -> dict[str, Any] | None:
         try:

@@ -22,6 +22,7 @@ from jobs.storage.errors import (
     ChecksumMismatchError,
     ObjectChangedError,
     ObjectExistsError,
+    ObjectFaultError,
     ObjectForbiddenError,
     ObjectNotFoundError,
     ServerRefusedError,
@@ -72,6 +73,7 @@ _KINDS: dict[type[StorageError], tuple[str, ...]] = {
     # 409: two conditional writes at once; the next call learns which of them won.
     ObjectExistsError: ("409", "412", "ConditionalRequestConflict", "PreconditionFailed"),
     StorageFullError: ("507", "InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"),
+    ObjectFaultError: ("500", "InternalError"),
     ChecksumMismatchError: ("BadDigest", "InvalidDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch"),
 }
 _KIND_BY_CODE = {code: kind for kind, codes in _KINDS.items() for code in codes}

@@ -17,7 +17,7 @@ _Text = Annotated[str, AfterValidator(storable)]
 
 
 class _Bucket(BaseModel):
-    name: str = Field(min_length=1, max_length=255)
+    name: _Text = Field(min_length=1, max_length=255)
 
 
 class _Object(BaseModel):
@@ -31,7 +31,7 @@ class _Object(BaseModel):
 class _Detail(BaseModel):
     bucket: _Bucket
     object: _Object
-    reason: str = ""
+    reason: _Text = ""
 
 
 def is_eventbridge(document: dict[str, Any]) -> bool:

@@ -21,7 +21,7 @@ _Text = Annotated[str, AfterValidator(storable)]
 
 
 class _Bucket(BaseModel):
-    name: str = Field(min_length=1, max_length=255)
+    name: _Text = Field(min_length=1, max_length=255)
 
 
 class _Object(BaseModel):
@@ -41,8 +41,8 @@ class Record(BaseModel):
     """One entry of `Records`."""
 
     version: str = Field("2.1", alias="eventVersion")
-    source: str = Field("aws:s3", alias="eventSource", max_length=64)
-    name: str = Field(alias="eventName", max_length=128)
+    source: _Text = Field("aws:s3", alias="eventSource", max_length=64)
+    name: _Text = Field(alias="eventName", max_length=128)
     s3: _Entity
 
     @property

@@ -14,7 +14,10 @@ _TYPES = frozenset({NOTIFICATION, SUBSCRIPTION, UNSUBSCRIPTION})
 
 def is_sns(document: Any) -> bool:
     """Return whether a JSON document is an SNS envelope."""
-    return isinstance(document, dict) and document.get("Type") in _TYPES and "TopicArn" in document
+    if not isinstance(document, dict) or "TopicArn" not in document:
+        return False
+    kind = document.get("Type")
+    return isinstance(kind, str) and kind in _TYPES
 
 
 def inner_text(document: dict[str, Any]) -> str | None:

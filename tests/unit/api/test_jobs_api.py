@@ -116,6 +116,11 @@ def test_unknown_paths_and_methods_get_problem_documents(harness: Harness, metho
     assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
 
 
+def test_an_idempotency_key_that_no_database_stores_is_refused(harness: Harness) -> None:
+    answer = harness.client.post("/v1/jobs", json={"prompt": "rain"}, headers={"Idempotency-Key": "a\x00b"})
+    assert answer.status_code == 422
+
+
 def test_an_idempotency_key_gives_the_same_job_again(harness: Harness) -> None:
     def send(prompt: str) -> Any:
         return harness.client.post("/v1/jobs", json={"prompt": prompt}, headers={"Idempotency-Key": "k1"})
