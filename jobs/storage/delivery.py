@@ -14,11 +14,10 @@ from pathlib import Path
 from jobs.s3_urls import DELIVERY_URL
 from jobs.settings import Settings
 from jobs.storage.errors import ObjectExistsError, ObjectNotFoundError, StorageUnavailableError
-from jobs.storage.protocol import JOB_ID_FIELD
+from jobs.storage.protocol import ATTEMPT_FIELD, JOB_ID_FIELD
 from jobs.storage.s3.errors import BACKEND
 from jobs.storage.s3.store import S3Store
 
-ATTEMPT_FIELD = "mmaudio-attempt"
 CONFLICT_TRIES = 5
 
 

@@ -22,10 +22,11 @@ from jobs.db.database import Database
 from jobs.errors import StorageFailedError
 from jobs.lifecycle import ArtifactKind, Stage, overall_progress
 from jobs.request import MAX_SEED, JobRequest
+from jobs.service.artifact_metadata import artifact_metadata
 from jobs.service.attempts import NewArtifact, record_resolved_request
 from jobs.settings import Settings
 from jobs.storage.errors import StorageError
-from jobs.storage.protocol import JOB_ID_FIELD, ObjectStore
+from jobs.storage.protocol import ObjectStore
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import AUDIO_FORMATS, write_audio
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
@@ -377,7 +378,9 @@ class AttemptPipeline:
                     artifact.storage_key,
                     path,
                     content_type=artifact.content_type,
-                    user_metadata={JOB_ID_FIELD: self.claim.job_id},
+                    user_metadata=artifact_metadata(
+                        self.claim, artifact, artifact_ttl_s=self._context.settings.artifact_ttl_s
+                    ),
                     if_absent=True,
                 )
             except StorageError as exc:
