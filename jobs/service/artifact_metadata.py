@@ -52,12 +52,12 @@ def artifact_from_object(job: Job, found: ObjectMetadata) -> Artifact:
         raise NotDescribedError("its metadata does not describe an artifact; an older release made it")
     made_by = (metadata.get(JOB_ID_FIELD), metadata.get(ATTEMPT_FIELD), fields.get("tenant"))
     if job.state is not State.SUCCEEDED or made_by != (job.id, str(job.attempt), job.tenant):
-        raise NotDescribedError(f"its metadata names {made_by}, not attempt {job.attempt} of a succeeded job")
+        raise NotDescribedError(f"its metadata names {made_by}, not the successful attempt of its job")
+    name = fields.get("name", "")
+    if found.key != f"jobs/{job.id}/{job.attempt}/{name}" or found.sha256 is None:
+        raise NotDescribedError("its metadata does not match its key, or has no SHA-256")
     assert job.finished_at is not None
     try:
-        name = fields["name"]
-        if found.key != f"jobs/{job.id}/{job.attempt}/{name}" or found.sha256 is None:
-            raise NotDescribedError("its metadata does not match its key, or has no SHA-256")
         return Artifact(
             job_id=job.id,
             name=name,

@@ -15,9 +15,7 @@ def begin_audited(tx: Transaction, *, actor: str, action: str, subject: str, det
 
     The row is committed before the change, so that one that a crash interrupts is recorded too.
     """
-    event = AuditEvent(
-        at=tx.now, actor=actor, action=action, subject=subject, detail={**detail, "outcome": "started"}
-    )
+    event = AuditEvent(at=tx.now, actor=actor, action=action, subject=subject, detail={**detail, "outcome": "started"})
     tx.session.add(event)
     tx.session.flush()
     return event.id
