@@ -72,7 +72,7 @@ def doctor(
         survey = Survey(findings)
         report = _run(settings, mode, survey, as_json)
         _conclude(survey, report, mode, as_json)
-    if survey.failures:
+    if survey.failures or report.stopped:
         raise SystemExit(EXIT_COULD_NOT_LOOK)
     if survey.total > report.fixed or report.refusals:
         raise SystemExit(EXIT_INCONSISTENT)
@@ -114,6 +114,8 @@ def _conclude(survey: Survey, report: Report, mode: Mode, as_json: bool) -> None
     for reason in report.refusals:
         verb = "would refuse" if mode.dry_run else "refused, nothing was repaired"
         say(f"{verb}: {reason}", {"refused": reason})
+    if report.stopped:
+        say(f"repairs stopped: {report.stopped}", {"stopped": report.stopped})
     for note in report.notes:
         say(note, {"note": note})
     if as_json:

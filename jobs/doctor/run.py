@@ -58,10 +58,12 @@ class Report:
     Attributes:
         fixed: how many findings were repaired.
         refusals: why repairs were not made, or would not be.
+        stopped: why the repairs ended before the last one; "" when they did not.
         notes: what else an operator should know.
     """
 
     fixed: int = 0
+    stopped: str = ""
     refusals: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -173,19 +175,16 @@ class DoctorRun:
 
     def _repair(self, broker: Broker, identity: Identity) -> None:
         repairer = Repairer(self._db, self._store, broker, policy=self._policy)
-        stopped = False
         try:
             if identity.tie is Tie.CLAIMABLE:
                 adopt(self._db, self._store, identity, actor=ACTOR)
         except PART_FAILED as exc:
-            self._survey.fail("repairs", reason_of(exc))
-            stopped = True
+            self._report.stopped = reason_of(exc)
         for finding in self._survey.findings:
-            if finding.action is not Action.KEEP and not stopped:
+            if finding.action is not Action.KEEP and not self._report.stopped:
                 try:
                     repairer.repair(finding)
                     self._report.fixed += 1
                 except PART_FAILED as exc:
-                    self._survey.fail("repairs", f"{finding.subject}: {reason_of(exc)}")
-                    stopped = True
+                    self._report.stopped = f"{finding.subject}: {reason_of(exc)}"
             self._show(finding)

@@ -213,7 +213,7 @@ def _sample_keys(tx: Transaction) -> list[str]:
 def _ends(
     tx: Transaction,
     key: InstrumentedAttribute[str],
-    expires_at: InstrumentedAttribute[datetime],
+    expires_at: InstrumentedAttribute[datetime] | InstrumentedAttribute[datetime | None],
     live: ColumnElement[bool],
 ) -> Iterator[str]:
     # Not what has expired: retention may have deleted it and died before it marked the rows.
