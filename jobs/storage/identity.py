@@ -157,7 +157,7 @@ def claim_store(db: Database, store: ObjectStore, *, replace: bool = False) -> N
         path = Path(folder) / MARKER_KEY
         path.write_text(json.dumps(document, indent=1), encoding="utf-8")
         store.put_file(MARKER_KEY, path, content_type="application/json", if_absent=not replace)
-        log.warning("%s is now the store of platform %s", store.location, row.platform_id)
+        log.info("%s is now the store of platform %s", store.location, row.platform_id)
     written = _read_marker(store)
     if written != row.platform_id:
         raise StoreMismatchError(

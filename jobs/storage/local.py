@@ -152,7 +152,7 @@ class LocalStore:
         try:
             status = target.stat()
             document = json.loads(sidecar.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError) as exc:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
             raise ObjectNotFoundError(f"There is no object {key!r}.", BACKEND) from exc
         except OSError as exc:
             raise _translated(exc, f"Could not read {key!r}", self._root) from exc
