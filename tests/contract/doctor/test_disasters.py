@@ -155,6 +155,15 @@ def test_objects_of_which_the_database_knows_nothing_are_kept(harness: Harness) 
     assert sorted(harness.audited()[-2:]) == [("delete_object", key, "fixed") for key in (keys[0], keys[3])]
 
 
+def test_the_empty_objects_that_mark_folders_do_not_end_the_check(harness: Harness) -> None:
+    if harness.store.backend == "local":
+        pytest.skip("a folder's folders are no objects")
+    bucket = Settings().storage_url.removeprefix("s3://").partition("/")[0]
+    boto3.client("s3", endpoint_url=Settings().s3_endpoint_url).put_object(Bucket=bucket, Key="p/jobs/")
+    key = f"jobs/{harness.failed()}/1/audio.flac"
+    assert harness.found() == {"object_unknown": ["jobs/"], "object_orphaned": [key]}
+
+
 def test_a_bucket_full_of_other_objects_is_not_taken_and_not_emptied(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
