@@ -109,6 +109,7 @@ class DoctorRun:
             )
             self._survey.run(OBJECTS, objects.run)
             self._survey.run(WRITES, lambda: find_unfinished_writes(self._db, self._store))
+            self._confirm(identity)
         broker = self._broker()
         if broker is not None:
             self._survey.run(QUEUE, QueueCheck(self._db, broker, examined=self._survey.examined).run)
@@ -145,6 +146,15 @@ class DoctorRun:
                 self._survey.fail(name, reason_of(exc))
             return None
         return identity
+
+    def _confirm(self, before: Identity) -> None:
+        """Look again after the checks: a volume that was unmounted meanwhile looks like lost objects."""
+        try:
+            after = examine_identity(self._db, self._store)
+            if after.tie is Tie.MISMATCH and before.tie is not Tie.MISMATCH:
+                raise StoreMismatchError(after.reason, self._store.backend)
+        except PART_FAILED as exc:
+            self._survey.fail(OBJECTS, reason_of(exc))
 
     def _adopt(self, identity: Identity) -> Identity:
         try:

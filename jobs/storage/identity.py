@@ -75,6 +75,7 @@ class Identity:
         sample: how many rows were looked for in the store. Only without a matching marker.
         found: how many of them have their object there.
         reason: one sentence, for MISMATCH and UNDECIDED.
+        was_bound: the database has recorded that a store's marker names it. Only for MATCHES.
     """
 
     tie: Tie
@@ -83,6 +84,7 @@ class Identity:
     sample: int = 0
     found: int = 0
     reason: str = ""
+    was_bound: bool = False
 
 
 def check_identity(db: Database, store: ObjectStore) -> None:
@@ -100,6 +102,8 @@ def check_identity(db: Database, store: ObjectStore) -> None:
         raise StoreMismatchError(identity.reason, store.backend)
     if identity.tie is Tie.CLAIMABLE:
         claim_store(db, store)
+    elif identity.tie is Tie.MATCHES and not identity.was_bound:
+        _note_bound(db)  # the process that wrote the marker has died before it did so
 
 
 def examine_identity(db: Database, store: ObjectStore) -> Identity:
@@ -109,9 +113,7 @@ def examine_identity(db: Database, store: ObjectStore) -> Identity:
     platform_id, was_bound = (row.platform_id, row.bound_at is not None) if row is not None else (None, False)
     marker_id = _read_marker(store)
     if marker_id is not None and marker_id == platform_id:
-        if not was_bound:
-            _note_bound(db)
-        return Identity(Tie.MATCHES, platform_id, marker_id)
+        return Identity(Tie.MATCHES, platform_id, marker_id, was_bound=was_bound)
     keys = db.run_reading(_sample_keys)
     found = sum(object_exists(store, key) for key in keys)
     database = mask_url(db.url.render_as_string(hide_password=True))
