@@ -14,6 +14,7 @@ from jobs.db.database import Database
 from jobs.db.tables import Artifact
 from jobs.settings import Settings
 from jobs.storage.identity import MARKER_KEY, check_identity
+from jobs.storage.local import LocalStore
 from local_services.faulty_http import Fault, FaultSchedule, faulty_proxy
 from tests.contract.doctor.conftest import Harness
 from tests.databases import migrated_sqlite
@@ -295,3 +296,30 @@ def test_several_takes_are_restored_each(harness: Harness) -> None:
         tx.session.delete(tx.session.get_one(Artifact, (job_id, "audio-2.flac")))
     assert harness.found("--fix") == {"artifact_row_missing": [f"jobs/{job_id}/1/audio-2.flac"]}
     assert harness.contents() == before
+
+
+def test_a_volume_that_is_unmounted_during_the_checks_is_noticed(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if harness.store.backend != "local":
+        pytest.skip("a bucket is not mounted")
+    before = platform(harness, tied=True)
+    root = Path(Settings().storage_url.removeprefix("file://"))
+    monkeypatch.setattr(LocalStore, "list_keys", unmounting(LocalStore.list_keys, root, tmp_path / "away"))
+    done = harness.doctor("--fix", "--yes-all")
+    monkeypatch.undo()
+    assert done.exit_code == 2
+    assert "has no platform.json" in done.stderr
+    (tmp_path / "away").rename(root)
+    assert harness.contents() == before
+
+
+def unmounting(list_keys: Any, root: Path, away: Path) -> Any:
+    """Return a listing before whose first call of jobs the folder goes away."""
+
+    def listing(store: LocalStore, prefix: str) -> Any:
+        if prefix == "jobs/" and root.exists():
+            root.rename(away)
+        return list_keys(store, prefix)
+
+    return listing
