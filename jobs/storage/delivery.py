@@ -14,7 +14,6 @@ from pathlib import Path
 from jobs.s3_urls import DELIVERY_URL
 from jobs.settings import Settings
 from jobs.storage.errors import ObjectExistsError, ObjectNotFoundError, StorageUnavailableError
-from jobs.storage.presence import object_exists
 from jobs.storage.protocol import ATTEMPT_FIELD, JOB_ID_FIELD
 from jobs.storage.s3.errors import BACKEND
 from jobs.storage.s3.store import S3Store
@@ -116,16 +115,14 @@ class Delivery:
         Raises:
             StorageError: the store does not answer, or this server may not list, read or delete there.
         """
-        return self._remove_own(self._store.list_keys(f"{self._folder}/"), listed=True)
+        return self._remove_own(self._store.list_keys(f"{self._folder}/"))
 
-    def _remove_own(self, keys: Iterable[str], *, listed: bool = False) -> int:
+    def _remove_own(self, keys: Iterable[str]) -> int:
         removed = 0
         for key in dict.fromkeys(keys):
             try:
                 metadata = self._store.head(key).user_metadata
             except ObjectNotFoundError:
-                if listed and object_exists(self._store, key):
-                    raise  # it may not be read, so nobody knows whose it is
                 continue
             if (metadata.get(JOB_ID_FIELD), metadata.get(ATTEMPT_FIELD)) == (self._job_id, str(self._attempt)):
                 self._store.delete([key])

@@ -9,9 +9,8 @@ from jobs.storage.protocol import ObjectStore
 def object_exists(store: ObjectStore, key: str) -> bool:
     """Return whether an object exists.
 
-    A HEAD has no error document: it answers alike for a missing object, for a missing bucket and, without the right to
-    list, for an object that this server may not read. So an object counts as missing only when a listing of its key
-    succeeds and does not contain it.
+    A HEAD has no error document, and not every server and store tells a missing object from a missing bucket by it. So
+    an object counts as missing only when a listing of its key succeeds and does not contain it.
 
     Raises:
         StorageError: the store does not answer, its bucket does not exist, or this server may not list it.

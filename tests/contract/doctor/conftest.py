@@ -34,7 +34,6 @@ from jobs.storage.factory import open_store
 from jobs.storage.identity import MARKER_KEY
 from jobs.storage.protocol import ObjectStore
 from local_services.s3 import CREDENTIALS
-from local_services.valkey import valkey_server
 from tests.databases import migrated_postgres, migrated_sqlite
 
 
@@ -139,11 +138,13 @@ class Harness:
 
 
 @pytest.fixture(params=["sqlite+folder", "postgresql+s3"])
-def harness(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
+def harness(
+    request: pytest.FixtureRequest, broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Harness]:
     monkeypatch.setenv("MMAUDIO_DATA_DIR", str(tmp_path / "data"))
     if request.param == "sqlite+folder":
         migrated_sqlite(tmp_path / "data" / "mmaudio.db")
-        yield from _harness(tmp_path, monkeypatch)
+        yield from _harness(broker_url, tmp_path, monkeypatch)
         return
     endpoint, bucket = request.getfixturevalue("s3_endpoint"), f"doctor-{uuid.uuid4().hex}"
     boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket=bucket)
@@ -155,17 +156,18 @@ def harness(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     with migrated_postgres(request.getfixturevalue("postgres_uri")) as url:
         for name, value in {**more, **CREDENTIALS, "MMAUDIO_DATABASE_URL": url}.items():
             monkeypatch.setenv(name, value)
-        yield from _harness(tmp_path, monkeypatch)
+        yield from _harness(broker_url, tmp_path, monkeypatch)
 
 
-def _harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
-    with valkey_server(tmp_path / "valkey") as broker_url:
-        monkeypatch.setenv("MMAUDIO_BROKER_URL", broker_url)
-        settings = Settings()
-        db, broker = Database(settings.database_url), Broker(broker_url)
-        with db.transaction() as tx:  # only variants with a live worker are published
-            register_worker(tx, worker_id="w", hostname="h", pid=1, device="cpu:0", slots=4, variants=["tiny_16k"])
-        (tmp_path / "files").mkdir()
-        yield Harness(db, open_store(settings), broker, tmp_path / "files")
-        broker.close()
-        db.close()
+def _harness(broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
+    monkeypatch.setenv("MMAUDIO_BROKER_URL", broker_url)
+    settings = Settings()
+    db, broker = Database(settings.database_url), Broker(broker_url)
+    broker._redis.flushall()
+    with db.transaction() as tx:  # only variants with a live worker are published
+        register_worker(tx, worker_id="w", hostname="h", pid=1, device="cpu:0", slots=8, variants=["tiny_16k"])
+    (tmp_path / "files").mkdir()
+    yield Harness(db, open_store(settings), broker, tmp_path / "files")
+    broker._redis.flushall()
+    broker.close()
+    db.close()

@@ -164,7 +164,7 @@ def test_an_object_is_missing_only_if_a_listing_says_so(s3_endpoint: str, store:
     assert not object_exists(store, "a/b")
     assert not object_exists(store, "a")
     nowhere = S3Store("s3://no-such-bucket/p", ClientOptions(s3_endpoint, addressing_style="path"))
-    with pytest.raises(StorageUnavailableError, match="Cannot tell whether 'a/b' exists in s3://no-such-bucket/p/"):
+    with pytest.raises(StorageUnavailableError, match="no such bucket"):
         object_exists(nowhere, "a/b")
 
 
