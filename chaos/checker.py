@@ -15,9 +15,8 @@ from jobs.db.tables import Artifact, Job
 from jobs.lifecycle import State
 from jobs.service.artifacts import artifacts_by_job
 from jobs.service.queries import job_attempts, job_events
-from jobs.storage.delivery import ATTEMPT_FIELD
 from jobs.storage.errors import ObjectNotFoundError
-from jobs.storage.protocol import ObjectStore
+from jobs.storage.protocol import ATTEMPT_FIELD, ObjectStore
 
 
 @dataclass
@@ -29,7 +28,7 @@ class CheckResult:
         duplicated: one request made two jobs, or one job was published twice.
         unexpected: a job that was not requested, a final state that the request does not allow, an illegal history.
         recovered: succeeded after more than one attempt, or after the submission was retried.
-        orphaned_objects: objects that no row points at; `mmaudio doctor --fix` removes them.
+        orphaned_objects: objects that no row points at; `mmaudio doctor --fix` removes those of unsuccessful attempts.
         states: number of jobs by final state.
         outcomes: number of attempts by outcome.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ from jobs.lifecycle import Dependency
 from jobs.settings import Settings
 from jobs.storage.errors import ObjectForbiddenError, ServerRefusedError, StorageError, WriteRefusedError
 from jobs.storage.factory import open_store
+from jobs.storage.identity import StoreMismatchError, check_identity
 from jobs.storage.probe import prove_store
 from jobs.storage.protocol import CallLimits, ObjectStore
 from workers.disk_full import local_path
@@ -34,20 +36,22 @@ def make_checks(
     return {
         Dependency.DATABASE: partial(check_database, db),
         Dependency.DISK: partial(check_disks, local_folders(settings)),
-        Dependency.STORE: partial(check_store, open_store(settings, STORE_LIMITS), settings.storage_url, worker_id),
+        Dependency.STORE: partial(check_store, db, open_store(settings, STORE_LIMITS), settings.storage_url, worker_id),
         Dependency.DEVICE: partial(check_torch_device, torch_device),
     }
 
 
-def check_store(store: ObjectStore, url: str, worker_id: str) -> None:
-    """Prove that this host may use the object store.
+def check_store(db: Database, store: ObjectStore, url: str, worker_id: str) -> None:
+    """Prove that this host may use the object store, and that it is the one of the database.
 
     Raises:
         StorageFailedError, StorageRefusedError: it may not; the message names the host and the reason.
     """
     try:
+        with contextlib.suppress(SQLAlchemyError):  # the check of the database says it
+            check_identity(db, store)
         prove_store(store, worker_id)
-    except (ServerRefusedError, ObjectForbiddenError, WriteRefusedError) as exc:
+    except (ServerRefusedError, ObjectForbiddenError, WriteRefusedError, StoreMismatchError) as exc:
         raise StorageRefusedError(f"Host {socket.gethostname()} may not use the object store {url}: {exc}") from exc
     except StorageError as exc:
         raise StorageFailedError(f"Host {socket.gethostname()} cannot use the object store {url}: {exc}") from exc

@@ -46,10 +46,10 @@ from workers.host.scratch import ScratchFolder
 from workers.host.self_test import check_device
 from workers.host.supervisor import EXIT_RESTART
 from workers.runner.active_jobs import ActiveJobs
-from workers.runner.attempt import WorkerContext
 from workers.runner.availability import Availability
 from workers.runner.executor import JobExecutor
 from workers.runner.reporter import Reporter
+from workers.runner.worker_context import WorkerContext
 from workers.worker_parts import (
     make_feature_cache,
     make_model_cache,

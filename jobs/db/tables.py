@@ -409,3 +409,32 @@ class Leadership(Base):
     holder: Mapped[str] = mapped_column(String(80))
     elected_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+
+
+class PlatformIdentity(Base):
+    """The id of this database, in one row; the marker object of its store names the same (`jobs.storage.identity`)."""
+
+    __tablename__ = "platform_identity"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    platform_id: Mapped[str] = mapped_column(String(40))
+    created_at: Mapped[datetime]
+    bound_at: Mapped[datetime | None]
+    """When a store's marker was first seen to name this database; NULL: no store has one yet."""
+
+
+class AuditEvent(Base):
+    """One repair of `mmaudio doctor`, written before it and completed after it; ordered by `id`, never deleted."""
+
+    __tablename__ = "audit_events"
+    __table_args__ = (Index("ix_audit_events_subject", "subject"),)
+
+    id: Mapped[int] = mapped_column(SERIAL, primary_key=True, autoincrement=True)
+    at: Mapped[datetime]
+    actor: Mapped[str] = mapped_column(String(64))
+    action: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str] = mapped_column(Text)
+    """What was changed: an id, an id and a name, or a key of the store."""
+    detail: Mapped[dict[str, Any]]
+    """`kind` and `reason` of the inconsistency; `outcome`: `started`, `fixed`, `unneeded` or `failed`."""

@@ -1,4 +1,4 @@
-"""The artifacts of jobs: list, get, mark as missing."""
+"""The artifacts of jobs: list, get, mark as missing, restore."""
 
 from __future__ import annotations
 
@@ -69,3 +69,16 @@ def mark_artifact_missing(tx: Transaction, job_id: str, name: str) -> None:
     artifact = tx.session.get_one(Artifact, (job_id, name))
     if artifact.deleted_at is None:
         artifact.deleted_at = tx.now
+
+
+def unmark_artifact_missing(tx: Transaction, job_id: str, name: str) -> None:
+    """Remove the mark of an artifact whose stored object exists; retention deletes it once it has expired."""
+    tx.session.get_one(Artifact, (job_id, name)).deleted_at = None
+
+
+def restore_artifact(tx: Transaction, artifact: Artifact) -> bool:
+    """Insert the row of an artifact again that was lost; return False when there is one."""
+    if tx.session.get(Artifact, (artifact.job_id, artifact.name)) is not None:
+        return False
+    tx.session.add(artifact)
+    return True

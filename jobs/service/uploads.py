@@ -207,3 +207,8 @@ def mark_upload_missing(tx: Transaction, upload_id: str) -> None:
     upload = tx.session.get_one(Upload, upload_id)
     if upload.deleted_at is None:
         upload.deleted_at = tx.now
+
+
+def unmark_upload_missing(tx: Transaction, upload_id: str) -> None:
+    """Remove the mark of an upload whose stored object exists; retention deletes it once it has expired."""
+    tx.session.get_one(Upload, upload_id).deleted_at = None

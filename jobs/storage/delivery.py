@@ -14,11 +14,10 @@ from pathlib import Path
 from jobs.s3_urls import DELIVERY_URL
 from jobs.settings import Settings
 from jobs.storage.errors import ObjectExistsError, ObjectNotFoundError, StorageUnavailableError
-from jobs.storage.protocol import JOB_ID_FIELD
+from jobs.storage.protocol import ATTEMPT_FIELD, JOB_ID_FIELD
 from jobs.storage.s3.errors import BACKEND
 from jobs.storage.s3.store import S3Store
 
-ATTEMPT_FIELD = "mmaudio-attempt"
 CONFLICT_TRIES = 5
 
 
@@ -114,7 +113,7 @@ class Delivery:
         Only for a finished job: no attempt may write the same keys between the HEAD and the delete.
 
         Raises:
-            StorageError: the store does not answer, or this server may not list or delete there.
+            StorageError: the store does not answer, or this server may not list, read or delete there.
         """
         return self._remove_own(self._store.list_keys(f"{self._folder}/"))
 

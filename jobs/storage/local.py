@@ -43,6 +43,7 @@ class LocalStore:
     backend = BACKEND
 
     def __init__(self, root: Path) -> None:
+        self.location = f"the folder {root}"
         self._root = root
         self._objects = root / "objects"
         self._metadata = root / "metadata"
@@ -151,10 +152,12 @@ class LocalStore:
         try:
             status = target.stat()
             document = json.loads(sidecar.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError) as exc:
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
             raise ObjectNotFoundError(f"There is no object {key!r}.", BACKEND) from exc
         except OSError as exc:
             raise _translated(exc, f"Could not read {key!r}", self._root) from exc
+        except ValueError as exc:
+            raise StorageUnavailableError(f"The metadata of {key!r} at {sidecar} is not JSON: {exc}.", BACKEND) from exc
         return ObjectMetadata(
             key=key,
             size_bytes=status.st_size,
@@ -180,13 +183,28 @@ class LocalStore:
                 raise _translated(exc, f"Could not delete {key!r}", self._root) from exc
 
     def list_keys(self, prefix: str) -> Iterator[str]:
-        folder, _, _ = prefix.rpartition("/")
-        base = self._paths(folder)[0] if folder else self._objects
-        if not base.is_dir():
-            return
-        found = (path.relative_to(self._objects) for path in base.rglob("*") if path.is_file())
-        keys = ("/".join(unquote(part) for part in relative.parts) for relative in found)
-        yield from sorted(key for key in keys if key.startswith(prefix))
+        folder_key = prefix[: prefix.rfind("/") + 1]
+        folder = self._paths(folder_key[:-1])[0] if folder_key else self._objects
+        return (key for key in self._keys_below(folder, folder_key) if key.startswith(prefix))
+
+    def _keys_below(self, folder: Path, folder_key: str) -> Iterator[str]:
+        """Return the keys in a folder and its subfolders, sorted; a folder that cannot be read is an error."""
+        try:
+            with os.scandir(folder) as entries:
+                # A folder sorts as its keys do, which go on with a slash.
+                found = sorted(
+                    (unquote(entry.name) + "/" if entry.is_dir(follow_symlinks=False) else unquote(entry.name))
+                    for entry in entries
+                )
+        except (FileNotFoundError, NotADirectoryError):
+            return  # nothing was stored there, or the folder was removed with its last object
+        except OSError as exc:
+            raise _translated(exc, f"Could not list {folder_key!r}", folder) from exc
+        for name in found:
+            if name.endswith("/"):
+                yield from self._keys_below(folder.joinpath(*_quoted([name[:-1]])), folder_key + name)
+            else:
+                yield folder_key + name
 
     def presigned_get(
         self,
@@ -239,7 +257,7 @@ class LocalStore:
         parts = key.split("/")
         if not key or "\x00" in key or len(key.encode()) > MAX_KEY_BYTES or any(p in {"", ".", ".."} for p in parts):
             raise InvalidKeyError(f"Got key {key[:80]!r}; parts may not be empty, '.' or '..'.", BACKEND)
-        quoted = [quote(part, safe=" +=@,()!-_") for part in parts]
+        quoted = _quoted(parts)
         return self._objects.joinpath(*quoted), self._metadata.joinpath(*quoted)
 
 
@@ -253,6 +271,10 @@ def open_local(path: str) -> LocalStore:
     if not root.is_absolute():
         raise ValueError(f"Got storage folder {path!r}; give an absolute path, file:///like/this.")
     return LocalStore(root)
+
+
+def _quoted(parts: list[str]) -> list[str]:
+    return [quote(part, safe=" +=@,()!-_") for part in parts]
 
 
 def _copy(stream: BinaryIO, file: BinaryIO, max_bytes: int | None) -> str:

@@ -11,6 +11,8 @@ from typing import BinaryIO, Protocol
 CHUNK_BYTES = 1024 * 1024
 # Metadata field of every output: the job that made it, so that a trigger does not take it for an input.
 JOB_ID_FIELD = "mmaudio-job-id"
+# Metadata field of every output: the attempt that made it.
+ATTEMPT_FIELD = "mmaudio-attempt"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class UnfinishedWrite:
     name: str
     begun_at: datetime
     discard: Callable[[], None] = field(repr=False)
+    key: str | None = None
+    """The key that was to be written; None for a draft in the store's own folder, which has no key yet."""
 
 
 class ObjectStore(Protocol):
@@ -78,6 +82,8 @@ class ObjectStore(Protocol):
     """
 
     backend: str
+    location: str
+    """The folder, or the bucket with its prefix and endpoint, for messages to operators."""
 
     def put_file(
         self,
@@ -156,7 +162,10 @@ class ObjectStore(Protocol):
         ...
 
     def unfinished_writes(self, *, older_than_s: float) -> Iterator[UnfinishedWrite]:
-        """Return the leftovers of writes that began so long ago and never finished; none is visible as an object."""
+        """Return the leftovers of writes that began so long ago and never finished; none is visible as an object.
+
+        Of all keys: those of other programs too, where they use the same bucket and prefix.
+        """
         ...
 
     def check(self) -> None:

@@ -25,10 +25,10 @@ from workers.feature_cache.cache import FeatureCache
 from workers.feature_cache.disk import DiskFeatureStore
 from workers.media.sandbox import MediaSandbox, SandboxLimits
 from workers.runner.active_jobs import ActiveJob, ActiveJobs, StopReason
-from workers.runner.attempt import WorkerContext
 from workers.runner.availability import Availability
 from workers.runner.executor import JobExecutor
 from workers.runner.reporter import Reporter
+from workers.runner.worker_context import WorkerContext
 
 
 @dataclass

@@ -27,6 +27,7 @@ from jobs.settings import Settings
 from jobs.shared_features import expire_features
 from jobs.storage.errors import StorageError
 from jobs.storage.factory import open_store
+from jobs.storage.identity import StoreMismatchError, check_identity
 from workers.disk_full import DiskFullLog
 from workers.event_sources.threads import run_sources
 
@@ -100,6 +101,8 @@ class Control:
     def _guarded(self, name: str, step: Callable[[], None]) -> None:
         try:
             step()
+        except StoreMismatchError as exc:
+            log.error("%s: nothing is deleted: %s", name, exc)
         except EXPECTED as exc:
             if not self._disk_full.report(exc):
                 log.warning("%s failed (%s); retrying in the next round", name, type(exc).__name__)
@@ -142,7 +145,12 @@ class Control:
             more = max(vars(report).values()) >= BATCH
 
     def prune_once(self) -> PruneReport:
-        """Delete up to one batch of each kind of expired row and object."""
+        """Delete up to one batch of each kind of expired row and object.
+
+        Raises:
+            StoreMismatchError: the store is not that of the database; nothing was deleted or marked.
+        """
+        check_identity(self._db, self._store)
         return prune(self._db, self._store, self._withdraw)
 
     def _withdraw(self, url: str, job_id: str, attempt: int) -> int:
@@ -153,6 +161,7 @@ class Control:
     def _expire_features(self) -> None:
         """Runs in every process: a leader may not have been elected yet when this loop starts."""
         if self._feature_ttl_s:
+            check_identity(self._db, self._store)
             deleted = expire_features(self._store, now_s=time.time(), ttl_s=self._feature_ttl_s)
             if deleted:
                 log.info("deleted %d unused features from the object store", deleted)

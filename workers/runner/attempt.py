@@ -10,86 +10,39 @@ import hashlib
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from jobs.db.database import Database
 from jobs.lifecycle import ArtifactKind, Stage, overall_progress
 from jobs.request import MAX_SEED, JobRequest
+from jobs.service.artifact_metadata import artifact_metadata
 from jobs.service.attempts import NewArtifact, record_resolved_request
-from jobs.settings import Settings
-from jobs.storage.protocol import ObjectStore
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import AUDIO_FORMATS, write_audio
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.media.loudness import is_silent, normalise_loudness
 from mmaudio_model.pipeline import GenerationRequest, text_is_cut
 from mmaudio_model.variants import Variant, get_variant
-from workers.disk_full import DiskFullLog
-from workers.engine.engine import Engine, EngineRequest
-from workers.feature_cache.cache import FeatureCache
-from workers.feature_cache.job_features import JobFeatures, Revision, find_job_features
-from workers.media.sandbox import MediaSandbox, SandboxStoppedError
+from workers.engine.engine import EngineRequest
+from workers.feature_cache.job_features import JobFeatures, find_job_features
+from workers.media.sandbox import SandboxStoppedError
 from workers.runner.active_jobs import ActiveJob, StoppedError
-from workers.runner.attempt_errors import AttemptErrors
-from workers.runner.availability import Availability
 from workers.runner.delivery import AttemptDelivery
-from workers.runner.eta import DEVICE_WAIT, EtaEstimator, JobWork
+from workers.runner.eta import DEVICE_WAIT, JobWork
 from workers.runner.inputs import fetch_input
 from workers.runner.result_hold import ResultHold
 from workers.runner.result_store import store_result
+from workers.runner.worker_context import AttemptOutput, WorkerContext
 
 # How often a thread that waits for the device checks whether its job was stopped.
 POLL_S = 0.1
 # A video that is shorter than requested by less than this gets no warning: it is about one frame.
 SHORTER_S = 0.05
-
-Report = Callable[[ActiveJob, Stage, float, int | None, float | None], None]
-"""Called with the job, the stage, the fraction of it that is done, the sampling step and the estimated seconds left."""
-
-
-@dataclass(frozen=True)
-class WorkerContext:
-    """What every attempt of this process uses."""
-
-    settings: Settings
-    db: Database
-    store: ObjectStore
-    engine: Engine
-    sandbox: MediaSandbox
-    report: Report
-    features: FeatureCache
-    revision: Revision
-    eta: EtaEstimator = field(default_factory=EtaEstimator)
-    disk_full: DiskFullLog = field(default_factory=DiskFullLog)
-    availability: Availability = field(default_factory=lambda: Availability({}, variants=[], worker_id=""))
-
-    @cached_property
-    def errors(self) -> AttemptErrors:
-        """Tells the platform's trouble from a job's fault."""
-        return AttemptErrors(self.availability, self.disk_full, self.settings.scratch_dir)
-
-
-@dataclass
-class AttemptOutput:
-    """What an attempt has produced so far: also what must be deleted when it is dropped."""
-
-    artifacts: list[NewArtifact] = field(default_factory=list)
-    stored_keys: list[str] = field(default_factory=list)
-    delivery: AttemptDelivery | None = None
-    warnings: list[dict[str, Any]] = field(default_factory=list)
-    timings: dict[str, float] = field(default_factory=dict)
-
-    def warn(self, code: str, message: str) -> None:
-        """Add a warning to the job, once."""
-        if not any(known["code"] == code and known["message"] == message for known in self.warnings):
-            self.warnings.append({"code": code, "message": message})
 
 
 class AttemptPipeline:
@@ -383,8 +336,9 @@ class AttemptPipeline:
         for place, (path, artifact) in enumerate(files):
             self.active_job.check()
             self.output.stored_keys.append(artifact.storage_key)  # first, so that a half-done put is deleted as well
+            metadata = artifact_metadata(self.claim, artifact, artifact_ttl_s=self._context.settings.artifact_ttl_s)
             kept = self._hold.keep_trying(
-                partial(store_result, self._context.store, self.claim, path, artifact), Stage.UPLOAD
+                partial(store_result, self._context.store, path, artifact, metadata), Stage.UPLOAD
             )
             delivery = self.output.delivery
             copy = self._hold.keep_trying(partial(delivery.put, kept, path), Stage.UPLOAD) if delivery else None

@@ -33,10 +33,11 @@ from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.storage.errors import StorageError
 from mmaudio_model.errors import ModelError
 from workers.runner.active_jobs import ActiveJob, ActiveJobs, StoppedError, StopReason
-from workers.runner.attempt import AttemptOutput, AttemptPipeline, WorkerContext
+from workers.runner.attempt import AttemptPipeline
 from workers.runner.attempt_errors import database_trouble
 from workers.runner.job_log import Ending, log_ended, log_started
 from workers.runner.reporter import Reporter
+from workers.runner.worker_context import AttemptOutput, WorkerContext
 
 log = logging.getLogger(__name__)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from jobs.errors import DiskFullError, InfrastructureError, StorageFailedError, StorageRefusedError
-from jobs.service.attempts import Claim, NewArtifact
+from jobs.service.attempts import NewArtifact
 from jobs.storage.errors import (
     ObjectExistsError,
     ObjectForbiddenError,
@@ -16,10 +17,12 @@ from jobs.storage.errors import (
     StorageFullError,
     WriteRefusedError,
 )
-from jobs.storage.protocol import JOB_ID_FIELD, ObjectMetadata, ObjectStore
+from jobs.storage.protocol import ObjectMetadata, ObjectStore
 
 
-def store_result(store: ObjectStore, claim: Claim, path: Path, artifact: NewArtifact) -> NewArtifact:
+def store_result(
+    store: ObjectStore, path: Path, artifact: NewArtifact, user_metadata: Mapping[str, str]
+) -> NewArtifact:
     """Store a file under the artifact's key; return the artifact with size and SHA-256.
 
     Raises:
@@ -30,7 +33,7 @@ def store_result(store: ObjectStore, claim: Claim, path: Path, artifact: NewArti
             artifact.storage_key,
             path,
             content_type=artifact.content_type,
-            user_metadata={JOB_ID_FIELD: claim.job_id},
+            user_metadata=user_metadata,
             if_absent=True,
         )
     except ObjectExistsError:

@@ -83,10 +83,13 @@ class S3Store:
             raise ValueError(f"Got storage URL {url!r}; give s3://bucket or s3://bucket/prefix.")
         self._bucket = parts.netloc
         self._prefix = parts.path.strip("/")
+        self._below = f"{self._prefix}/" if self._prefix else ""
         self._encryption = encryption or Encryption()
         self._supports_conditions = True
         self._options = options or ClientOptions()
         self._public_options = replace(self._options, endpoint_url=public_endpoint_url or self._options.endpoint_url)
+        endpoint = f" at {self._options.endpoint_url}" if self._options.endpoint_url else ""
+        self.location = f"s3://{self._bucket}/{self._below}{endpoint}"
 
     @classmethod
     def from_settings(cls, url: str, settings: Settings, limits: CallLimits = DEFAULT_LIMITS) -> S3Store:
@@ -269,12 +272,11 @@ class S3Store:
             self._client.delete_object(Bucket=self._bucket, Key=full)
 
     def list_keys(self, prefix: str) -> Iterator[str]:
-        below = f"{self._prefix}/" if self._prefix else ""
+        wanted = {"Bucket": self._bucket, "Prefix": self._below + prefix}
         with translated(f"Could not list {prefix!r}", Operation.READ):
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below + prefix)
-            for page in pages:
+            for page in self._client.get_paginator("list_objects_v2").paginate(**wanted):
                 for entry in page.get("Contents", []):
-                    yield str(entry["Key"])[len(below) :]
+                    yield str(entry["Key"])[len(self._below) :]
 
     def presigned_get(
         self, key: str, *, expires_s: int, filename: str, content_type: str, inline: bool = False
@@ -308,15 +310,17 @@ class S3Store:
         return UploadTarget("POST", form["url"], {}, form["fields"], now + timedelta(seconds=expires_s))
 
     def unfinished_writes(self, *, older_than_s: float) -> Iterator[UnfinishedWrite]:
-        below = f"{self._prefix}/" if self._prefix else ""
         before = datetime.now(UTC) - timedelta(seconds=older_than_s)
         with translated("Could not list unfinished uploads", Operation.READ):
-            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=below)
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=self._below
+            )
             for page in pages:
                 for entry in page.get("Uploads", []):
+                    full = str(entry["Key"])
                     if entry["Initiated"] < before:
-                        discard = partial(self._abort_upload, str(entry["Key"]), str(entry["UploadId"]))
-                        yield UnfinishedWrite(str(entry["Key"]), entry["Initiated"], discard)
+                        discard = partial(self._abort_upload, full, str(entry["UploadId"]))
+                        yield UnfinishedWrite(full, entry["Initiated"], discard, full.removeprefix(self._below))
 
     def _abort_upload(self, full: str, upload_id: str) -> None:
         with translated(f"Could not discard the parts of {full!r}", Operation.WRITE):

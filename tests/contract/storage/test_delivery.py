@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from jobs.storage.delivery import Delivery, KeyTakenError, SupersededError
-from jobs.storage.errors import WriteRefusedError
+from jobs.storage.errors import StorageError, WriteRefusedError
 from jobs.storage.s3.client import ClientOptions
 from jobs.storage.s3.store import S3Store
 from local_services.faulty_http import Fault, FaultSchedule, faulty_proxy
@@ -139,3 +139,16 @@ def test_a_bucket_that_is_not_there_refuses(bucket: Bucket, s3_endpoint: str) ->
     store = S3Store(f"s3://no-{uuid.uuid4().hex}", ClientOptions(s3_endpoint, addressing_style="path"))
     with pytest.raises(WriteRefusedError):
         bucket.put(Delivery(store, "s3://anything/", job_id=JOB, attempt=1), "ours")
+
+
+def test_what_may_not_be_read_does_not_count_as_withdrawn(bucket: Bucket, s3_endpoint: str) -> None:
+    bucket.put(bucket.delivery(1), "sound")
+    schedule = FaultSchedule()
+    with faulty_proxy(s3_endpoint, schedule) as url:
+        refused = Bucket(
+            S3Store(f"s3://{bucket.name}", ClientOptions(url, addressing_style="path")), bucket.name, bucket.folder
+        )
+        schedule.next_calls_fail("HEAD", *[Fault.FORBIDDEN] * 10)
+        with pytest.raises(StorageError):
+            refused.delivery(1).withdraw_abandoned()
+    assert bucket.there() == {KEY: b"sound"}

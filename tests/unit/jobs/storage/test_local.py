@@ -26,8 +26,8 @@ def store(tmp_path: Path) -> LocalStore:
     return LocalStore(tmp_path / "store")
 
 
-def put(store: LocalStore) -> None:
-    store.put_stream("k", io.BytesIO(b"sound"), content_type="audio/flac", max_bytes=5)
+def put(store: LocalStore, key: str = "k") -> None:
+    store.put_stream(key, io.BytesIO(b"sound"), content_type="audio/flac", max_bytes=5)
 
 
 @pytest.mark.parametrize(("number", "text"), [(errno.ENOSPC, "disk full"), (errno.EDQUOT, "disk quota exceeded")])
@@ -91,3 +91,40 @@ def test_a_draft_that_cannot_be_discarded_is_a_storage_error(
     monkeypatch.setattr(Path, "unlink", fails_with(errno.EACCES))
     with pytest.raises(StorageUnavailableError, match="Could not discard tmpabc: Permission denied"):
         write.discard()
+
+
+def test_keys_are_listed_in_their_order_and_below_a_prefix_only(store: LocalStore) -> None:
+    keys = ["a", "a-b/c", "a.b", "a/b", "a/b-/c", "a/b/c", "ab", "é/ü%2F", "z"]
+    for key in keys:
+        if key not in {"a", "a/b"}:  # a folder cannot be a file as well
+            put(store, key)
+    listed = [key for key in sorted(keys) if key not in {"a", "a/b"}]
+    assert list(store.list_keys("")) == listed
+    assert list(store.list_keys("a/")) == ["a/b-/c", "a/b/c"]
+    assert list(store.list_keys("a/b")) == ["a/b-/c", "a/b/c"]
+    assert list(store.list_keys("a/b/")) == ["a/b/c"]
+    assert list(store.list_keys("é/ü%")) == ["é/ü%2F"]
+    assert list(store.list_keys("a/b/c/d")) == []
+    assert list(store.list_keys("x/y/")) == []
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, "jobs/a/1")
+    put(store, "jobs/b/1")
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if str(path).endswith("/jobs/b"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(StorageUnavailableError, match="Could not list 'jobs/b/': Permission denied"):
+        list(store.list_keys("jobs/"))
+
+
+def test_damaged_metadata_is_said_and_is_not_a_missing_object(store: LocalStore) -> None:
+    put(store, "a")
+    (store._metadata / "a").write_text("{", encoding="utf-8")
+    with pytest.raises(StorageUnavailableError, match="The metadata of 'a' at"):
+        store.head("a")

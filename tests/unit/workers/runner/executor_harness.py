@@ -23,10 +23,10 @@ from workers.feature_cache.cache import FeatureCache
 from workers.feature_cache.disk import DiskFeatureStore
 from workers.media.sandbox import MediaSandbox, SandboxLimits
 from workers.runner.active_jobs import ActiveJobs
-from workers.runner.attempt import Report, WorkerContext
 from workers.runner.availability import Availability
 from workers.runner.executor import JobExecutor
 from workers.runner.reporter import Reporter
+from workers.runner.worker_context import Report, WorkerContext
 
 TENANT = "default"
 

@@ -24,8 +24,9 @@ from workers.feature_cache.cache import FeatureCache
 from workers.feature_cache.disk import DiskFeatureStore
 from workers.media.sandbox import MediaSandbox, SandboxLimits
 from workers.runner.active_jobs import ActiveJob, StoppedError, StopReason
-from workers.runner.attempt import AttemptPipeline, WorkerContext
+from workers.runner.attempt import AttemptPipeline
 from workers.runner.eta import EtaEstimator
+from workers.runner.worker_context import WorkerContext
 
 
 @dataclass

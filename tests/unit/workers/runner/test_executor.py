@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from jobs.db.tables import Artifact
 from jobs.errors import StorageFailedError
 from jobs.lifecycle import Stage, State
 from jobs.service import attempts
+from jobs.service.artifact_metadata import artifact_from_object
+from jobs.service.artifacts import artifacts_by_job
 from jobs.service.cancellation import cancel
 from jobs.storage.errors import StorageFullError
 from tests.unit.workers.runner.executor_harness import TENANT, ExecutorHarness
@@ -192,3 +195,14 @@ def test_a_database_that_stays_full_leaves_the_end_to_maintenance(
     assert "outcome=unknown state=unknown error=disk_full " in job_lines(log)[-1]
     assert len(disk_full_lines(log)) == 1
     assert "Traceback" not in log.text
+
+
+def test_a_stored_file_describes_its_artifact_so_that_a_lost_row_can_be_restored(platform: ExecutorHarness) -> None:
+    job = platform.run(platform.submit(num_samples=2))
+    with platform.db.reading() as tx:
+        rows = artifacts_by_job(tx, [job.id])[job.id]
+    columns = [column.name for column in Artifact.__table__.columns]
+    for row in rows:
+        restored = artifact_from_object(job, platform.store.head(row.storage_key))
+        assert {name: getattr(restored, name) for name in columns} == {name: getattr(row, name) for name in columns}
+    assert len(rows) == 2
