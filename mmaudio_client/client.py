@@ -21,6 +21,7 @@ from mmaudio_client.errors import (
     JobCanceledError,
     JobFailedError,
     NotFoundError,
+    UnavailableError,
     WaitTimeoutError,
 )
 from mmaudio_client.inputs import UNNAMED, UPLOAD_ID, Source, is_remote, open_input
@@ -29,11 +30,15 @@ from mmaudio_client.models import Job, Page
 from mmaudio_client.request_body import check_body, checked_idempotency_key
 from mmaudio_client.result_names import stem_of_address, stem_of_filename, stem_of_prompt
 from mmaudio_client.submit_fields import SubmitFields
-from mmaudio_client.transport import Transport
+from mmaudio_client.transport import Transport, retry_after_s
 from mmaudio_client.triggers import Triggers
 from mmaudio_client.uploads import Progress, send_upload
 
 LONG_POLL_S = 30.0
+POLL_GAP_S = 1.0
+"""Least time between two long polls: a server with too many waiting callers answers at once."""
+LATE_ANSWER_S = 5.0
+"""How much later than asked for the answer to the last poll of a wait may come."""
 MAX_PAGE = 200
 SWEEP_PAUSE_S = 0.02
 """Pause per job between two looks at many, so that a large batch does not keep the server busy."""
@@ -48,13 +53,18 @@ class Client:
         base_url: address of the API; default: `MMAUDIO_API_URL`, else http://127.0.0.1:8000.
         api_key: sent as a bearer token to that server, and to no other; default: `MMAUDIO_API_KEY`; "": none.
         timeout_s: longest time for one answer, not counting what a wait adds.
-        wait_for_server: retry for some seconds when the server cannot be reached; False: raise at once.
+        patience_s: how long each call waits out an outage of the server (a restart, a gateway's 502 to 504, a lost
+            connection), with growing pauses; 0: not at all. Default: 180, but only some seconds as long as the server
+            has never answered this client, because its address may be wrong.
+        wait_for_server: False: raise at once when no connection can be made and the server has never answered.
+        on_outage: called with a sentence when an outage begins; default: the sentence is logged as a warning.
         transport: replaces the network in tests.
-        sleep: replaces waiting in tests.
+        sleep, clock: replace waiting and time in tests.
 
     Raises:
         InvalidAddressError: `base_url` is not an http(s) URL, or ends in `/v1`.
         InvalidKeyError: `api_key` is not printable ASCII.
+        ValueError: `patience_s` is out of range.
     """
 
     def __init__(
@@ -63,22 +73,41 @@ class Client:
         *,
         api_key: str | None = None,
         timeout_s: float = 30.0,
+        patience_s: float | None = None,
         wait_for_server: bool = True,
+        on_outage: Callable[[str], None] | None = None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if base_url is None:
             base_url = os.environ.get("MMAUDIO_API_URL") or DEFAULT_URL
         if api_key is None:
             api_key = os.environ.get("MMAUDIO_API_KEY")
         self._http = open_http(base_url, api_key=api_key, timeout_s=timeout_s, transport=transport)
-        self._calls = Transport(self._http, sleep=sleep, wait_for_server=wait_for_server)
+        self._calls = Transport(
+            self._http,
+            sleep=sleep,
+            clock=clock,
+            patience_s=patience_s,
+            wait_for_server=wait_for_server,
+            on_outage=on_outage,
+        )
         self.triggers = Triggers(self._calls)
-        self._sleep, self._timeout_s = sleep, timeout_s
+        self._sleep, self._clock, self._timeout_s = sleep, clock, timeout_s
 
     @property
     def base_url(self) -> str:
         return str(self._http.base_url)
+
+    @property
+    def on_outage(self) -> Callable[[str], None] | None:
+        """What is called with a sentence when an outage begins; None: it is logged as a warning."""
+        return self._calls.contact.on_outage
+
+    @on_outage.setter
+    def on_outage(self, tell: Callable[[str], None] | None) -> None:
+        self._calls.contact.on_outage = tell
 
     def __enter__(self) -> Self:
         return self
@@ -146,10 +175,7 @@ class Client:
             InvalidJobIdError: the id can be none; nothing was sent.
             NotFoundError: there is no job of that id.
         """
-        params = {"wait": f"{wait_s:g}"} if wait_s else None
-        link = (job.link("self") if isinstance(job, Job) else None) or _path(_id(job))
-        answer = self._calls.call("GET", link, params=params, again=True, timeout_s=wait_s + self._timeout_s)
-        return self._parsed(Job, answer)
+        return self._get(job, wait_s=wait_s)[0]
 
     def resolve_id(self, text: str) -> str:
         """Return the id of the job that `text` means: a whole id, or the beginning of one, with or without `job_`.
@@ -170,14 +196,14 @@ class Client:
             if job.ended:
                 return
             self._sleep(every_s)
-            job = self.get(job)
+            job = self._look(job)[0]
 
     def watch_all(self, jobs: Iterable[Job], *, every_s: float = 0.5) -> Iterator[Job]:
         """Yield the current documents of several jobs, again and again; each until it has ended."""
         pending = {job.id: job for job in jobs}
         while pending:
             for job in [*pending.values()]:
-                current = job if job.ended else self.get(job)
+                current = job if job.ended else self._look(job)[0]
                 if current.ended:
                     del pending[job.id]
                 yield current
@@ -185,22 +211,36 @@ class Client:
                 self._sleep(max(every_s, SWEEP_PAUSE_S * len(pending)))
 
     def wait(
-        self, job: Job | str, *, timeout_s: float | None = None, clock: Callable[[], float] = time.monotonic
+        self, job: Job | str, *, timeout_s: float | None = None, clock: Callable[[], float] | None = None
     ) -> Job:
-        """Wait until a job has succeeded, and return it.
+        """Wait until a job has succeeded, and return it. Outages are waited out, and count for `timeout_s`.
 
         Raises:
             JobFailedError, JobCanceledError: it ended otherwise.
             WaitTimeoutError: it has not ended in time; it continues.
+            UnavailableError: the server was away for longer than the patience; the job continues.
         """
+        clock = clock or self._clock
         deadline = clock() + timeout_s if timeout_s is not None else None
         if not isinstance(job, Job):
             job = self.get(job)
         while not job.ended:
-            left = LONG_POLL_S if deadline is None else min(LONG_POLL_S, deadline - clock())
-            if left <= 0:
+            began = clock()
+            left = None if deadline is None else deadline - began
+            if left is not None and left <= 0:
                 raise WaitTimeoutError(f"Job {job.id} is still {job.state} after {timeout_s:g} s; it continues.")
-            job = self.get(job, wait_s=left)
+            try:
+                job, pause = self._look(job, wait_s=LONG_POLL_S if left is None else min(LONG_POLL_S, left), within_s=left)
+            except UnavailableError as exc:
+                if left is None or left > self._calls.patience_s:
+                    raise
+                text = f"Job {job.id} was {job.state} when it was last seen; {timeout_s:g} s are over. {exc}"
+                raise WaitTimeoutError(text) from exc
+            pause = max(pause or 0.0, POLL_GAP_S) - (clock() - began)
+            if deadline is not None:
+                pause = min(pause, deadline - clock())
+            if not job.ended and pause > 0:
+                self._sleep(pause)
         if job.state == "failed":
             raise JobFailedError(job)
         if job.state == "canceled":
@@ -274,12 +314,14 @@ class Client:
             OSError: a file cannot be written.
         """
         self._calls.check_open()
+        if isinstance(job, Job):
+            self._calls.contact.answered = True
         if not isinstance(job, Job) or not job.ended:
             job = self.get(job)
         if not job.artifacts:
             raise DownloadError(f"Job {job.id} has no files: it is {job.state}.")
         stem = stem_of_filename(name) if name is not None else ""
-        return save_artifacts(self._http, job, Path(folder), stem or self.result_stem(job), on_progress)
+        return save_artifacts(self._calls, job, Path(folder), stem or self.result_stem(job), on_progress)
 
     def result_stem(self, job: Job) -> str:
         """Return what a job's results are named after: its input's file name, else its prompt, else its id."""
@@ -299,6 +341,27 @@ class Client:
         """Return the model variants of the server."""
         answer = self._calls.call("GET", "/v1/variants", again=True)
         return tuple(self._calls.members(answer, "a list of variants", "data")[0])
+
+    def _get(
+        self, job: Job | str, *, wait_s: float = 0.0, within_s: float | None = None
+    ) -> tuple[Job, float | None]:
+        """Return a job, and the pause in seconds that the server asks for before the next call."""
+        if isinstance(job, Job):
+            self._calls.contact.answered = True  # the job came from there
+        params = {"wait": f"{wait_s:g}"} if wait_s else None
+        link = (job.link("self") if isinstance(job, Job) else None) or _path(_id(job))
+        late_s = self._timeout_s if within_s is None or within_s > wait_s else min(self._timeout_s, LATE_ANSWER_S)
+        answer = self._calls.call(
+            "GET", link, params=params, again=True, timeout_s=wait_s + late_s, within_s=within_s
+        )
+        return self._parsed(Job, answer), retry_after_s(answer)
+
+    def _look(self, job: Job, *, wait_s: float = 0.0, within_s: float | None = None) -> tuple[Job, float | None]:
+        """As `_get`, for a job that is being followed."""
+        try:
+            return self._get(job, wait_s=wait_s, within_s=within_s)
+        except UnavailableError as exc:
+            raise type(exc)(f"{exc}. Job {job.id} continues.") from exc
 
     def _parsed(self, kind: type[_Document], answer: httpx.Response) -> _Document:
         try:

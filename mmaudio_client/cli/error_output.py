@@ -36,6 +36,11 @@ def print_error(error: BaseException, *, as_json: bool, **context: Any) -> None:
     click.echo(f"Error: {label}{message_of(error)}", err=True)
 
 
+def print_notice(code: str, sentence: str, *, as_json: bool) -> None:
+    """Print what a person should know while the command goes on, as a sentence or as `{"notice": {...}}`."""
+    click.echo(json.dumps({"notice": {"code": code, "message": sentence}}) if as_json else sentence, err=True)
+
+
 def message_of(error: BaseException) -> str:
     """Return what an error says to a person."""
     match error:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from mmaudio_client.cli.batch import Batch
+from mmaudio_client.cli.error_output import InterruptedWaitError
 from mmaudio_client.cli.job_inputs import JobInput, collect_inputs
 from mmaudio_client.cli.output_folder import output_option
 from mmaudio_client.cli.session import ServerCommand, with_server
@@ -103,7 +104,12 @@ def submit(
         code = Batch(client, found, request, output=output, as_json=as_json).run(no_wait=no_wait)
         raise click.exceptions.Exit(int(code))
     one = found[0] if found else None
-    job = _submit_with_progress(client, one, request, quiet=as_json)
+    try:
+        job = _submit_with_progress(client, one, request, quiet=as_json)
+    except KeyboardInterrupt:
+        raise InterruptedWaitError(
+            "Interrupted before the server confirmed the job; `mmaudio list` shows whether it was created."
+        ) from None
     name = one.path.name if one is not None and one.path is not None else None
     finish(client, job, output, no_wait=no_wait, as_json=as_json, name=name)
 
