@@ -210,9 +210,7 @@ class Client:
             if pending:
                 self._sleep(max(every_s, SWEEP_PAUSE_S * len(pending)))
 
-    def wait(
-        self, job: Job | str, *, timeout_s: float | None = None, clock: Callable[[], float] | None = None
-    ) -> Job:
+    def wait(self, job: Job | str, *, timeout_s: float | None = None, clock: Callable[[], float] | None = None) -> Job:
         """Wait until a job has succeeded, and return it. Outages are waited out, and count for `timeout_s`.
 
         Raises:
@@ -230,7 +228,9 @@ class Client:
             if left is not None and left <= 0:
                 raise WaitTimeoutError(f"Job {job.id} is still {job.state} after {timeout_s:g} s; it continues.")
             try:
-                job, pause = self._look(job, wait_s=LONG_POLL_S if left is None else min(LONG_POLL_S, left), within_s=left)
+                job, pause = self._look(
+                    job, wait_s=LONG_POLL_S if left is None else min(LONG_POLL_S, left), within_s=left
+                )
             except UnavailableError as exc:
                 if left is None or left > self._calls.patience_s:
                     raise
@@ -342,18 +342,14 @@ class Client:
         answer = self._calls.call("GET", "/v1/variants", again=True)
         return tuple(self._calls.members(answer, "a list of variants", "data")[0])
 
-    def _get(
-        self, job: Job | str, *, wait_s: float = 0.0, within_s: float | None = None
-    ) -> tuple[Job, float | None]:
+    def _get(self, job: Job | str, *, wait_s: float = 0.0, within_s: float | None = None) -> tuple[Job, float | None]:
         """Return a job, and the pause in seconds that the server asks for before the next call."""
         if isinstance(job, Job):
             self._calls.contact.answered = True  # the job came from there
         params = {"wait": f"{wait_s:g}"} if wait_s else None
         link = (job.link("self") if isinstance(job, Job) else None) or _path(_id(job))
         late_s = self._timeout_s if within_s is None or within_s > wait_s else min(self._timeout_s, LATE_ANSWER_S)
-        answer = self._calls.call(
-            "GET", link, params=params, again=True, timeout_s=wait_s + late_s, within_s=within_s
-        )
+        answer = self._calls.call("GET", link, params=params, again=True, timeout_s=wait_s + late_s, within_s=within_s)
         return self._parsed(Job, answer), retry_after_s(answer)
 
     def _look(self, job: Job, *, wait_s: float = 0.0, within_s: float | None = None) -> tuple[Job, float | None]:

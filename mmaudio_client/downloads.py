@@ -121,10 +121,11 @@ def _receive(calls: Transport, artifact: Artifact, file: IO[bytes], on_progress:
         start = _first_byte(answer)
         file.seek(start if start <= have else 0)
         file.truncate()
-        for chunk in answer.iter_bytes(CHUNK_BYTES):
-            file.write(chunk)
-            if on_progress is not None:
-                on_progress(file.tell(), artifact.size_bytes)
+        for received in answer.iter_bytes():  # as it comes: a chunk that is being collected would be lost
+            for offset in range(0, len(received), CHUNK_BYTES):
+                file.write(received[offset : offset + CHUNK_BYTES])
+                if on_progress is not None:
+                    on_progress(file.tell(), artifact.size_bytes)
         if have < file.tell() < artifact.size_bytes and "Content-Length" not in answer.headers:
             # Only the end of the connection says where such an answer ends.
             raise PassingError(UnavailableError(f"it ended after {file.tell()} of {artifact.size_bytes} bytes"))

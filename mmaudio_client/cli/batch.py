@@ -63,9 +63,11 @@ class Batch:
                 with self._progress("wait"):
                     self._wait()
         except KeyboardInterrupt:
-            submitted = sum(item.job is not None for item in self._items)
+            submitted = [item.job for item in self._items if item.job is not None]
+            unfinished = next((job for job in submitted if not job.ended), None)
             raise InterruptedWaitError(
-                f"Interrupted. Jobs that were submitted ({submitted}) continue: `mmaudio list` shows them."
+                f"Interrupted. Jobs that were submitted ({len(submitted)}) continue: `mmaudio list` shows them"
+                + (f", `mmaudio watch {unfinished.id}` follows one." if unfinished is not None else ".")
             ) from None
         outcomes = [item.outcome for item in self._items]
         if not self._as_json:

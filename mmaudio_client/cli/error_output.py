@@ -16,7 +16,7 @@ from mmaudio_client.errors import (
     UnreachableError,
 )
 
-HINT = "Is the platform running (`mmaudio up`), and is this its address (--api-url, MMAUDIO_API_URL)?"
+HINT = "Is the platform running (`mmaudio up`), and is this its address (--api-url, MMAUDIO_API_URL)? --patience waits."
 
 
 class InterruptedWaitError(KeyboardInterrupt):

@@ -84,7 +84,7 @@ def with_server(command: Callable[..., None]) -> Callable[..., None]:
         type=click.FloatRange(0, MAX_PATIENCE_S),
         metavar="SECONDS",
         help="Wait this long when the server stops answering, as in a restart; 0: do not wait. "
-        f"Default: {DEFAULT_PATIENCE_S:.0f}, but a server that cannot be reached at the first call is an error at once.",
+        f"Default: {DEFAULT_PATIENCE_S:.0f}, but at once an error when the first call of the command cannot connect.",
     )
     @click.option(
         "--json", "as_json", is_flag=True, help="Print results as JSON, one document per line, and errors as well."
