@@ -6,8 +6,8 @@ import hashlib
 import os
 import re
 import uuid
+from io import BufferedRandom
 from pathlib import Path
-from typing import IO
 
 import httpx
 
@@ -91,12 +91,12 @@ def _fetch(calls: Transport, artifact: Artifact, draft: Path, on_progress: Progr
             )
 
 
-def _is_intact(file: IO[bytes], artifact: Artifact) -> bool:
+def _is_intact(file: BufferedRandom, artifact: Artifact) -> bool:
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
 
 
-def _receive(calls: Transport, artifact: Artifact, file: IO[bytes], on_progress: Progress | None) -> bool:
+def _receive(calls: Transport, artifact: Artifact, file: BufferedRandom, on_progress: Progress | None) -> bool:
     """Receive what is missing of a file, which keeps what came when the connection breaks.
 
     Returns:
