@@ -40,6 +40,8 @@ class JobFilter:
     variant: str | None = None
     created_after: datetime | None = None
     metadata: tuple[tuple[str, str], ...] = ()
+    error_code: str | None = None
+    created_before: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -56,23 +58,40 @@ def list_jobs(tx: Transaction, *, tenant: str, wanted: JobFilter, cursor: str | 
     Raises:
         InvalidCursorError: the cursor was not issued by this function.
     """
-    query: Select[Job] = select(Job).where(Job.tenant == tenant)
-    if wanted.state is not None:
-        query = query.where(Job.state == wanted.state)
-    if wanted.variant is not None:
-        query = query.where(Job.variant == wanted.variant)
-    if wanted.created_after is not None:
-        # Ids begin with their creation time, by the clock of the host that made them: this bounds the index scan.
-        earliest_ms = max(0, int(wanted.created_after.timestamp() * 1000) - ID_CLOCK_SKEW_MS)
-        query = query.where(Job.created_at > wanted.created_after, Job.id > f"job_{earliest_ms:012x}")
-    for key, value in wanted.metadata:
-        query = query.where(_metadata_is(tx, key, value))
+    query: Select[Job] = select(Job).where(*indexed_conditions(tenant, wanted), *other_conditions(tx, wanted))
     if cursor is not None:
-        query = query.where(Job.id < _decode_cursor(cursor))
+        (last_id,) = decode_cursor(cursor, ids=1)
+        query = query.where(Job.id < last_id)
     limit = min(max(limit, 1), MAX_PAGE)
     rows = list(tx.session.scalars(query.order_by(Job.id.desc()).limit(limit + 1)))
     more = len(rows) > limit
-    return Page(rows[:limit], _encode_cursor(rows[limit - 1].id) if more else None)
+    return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if more else None)
+
+
+def indexed_conditions(tenant: str, wanted: JobFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions of a filter that an index answers, in the order of the ids."""
+    conditions = [Job.tenant == tenant]
+    if wanted.state is not None:
+        conditions.append(Job.state == wanted.state)
+    if wanted.error_code is not None:
+        conditions.append(Job.error_code == wanted.error_code)
+    if wanted.created_after is not None:
+        # Ids begin with their creation time, by the clock of the host that made them: this bounds the index scan.
+        earliest_ms = max(0, int(wanted.created_after.timestamp() * 1000) - ID_CLOCK_SKEW_MS)
+        conditions.append(Job.id > f"job_{earliest_ms:012x}")
+    return conditions
+
+
+def other_conditions(tx: Transaction, wanted: JobFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions of a filter that each row is checked against."""
+    conditions = [_metadata_is(tx, key, value) for key, value in wanted.metadata]
+    if wanted.variant is not None:
+        conditions.append(Job.variant == wanted.variant)
+    if wanted.created_after is not None:
+        conditions.append(Job.created_at > wanted.created_after)
+    if wanted.created_before is not None:
+        conditions.append(Job.created_at < wanted.created_before)
+    return conditions
 
 
 def _metadata_is(tx: Transaction, key: str, value: str) -> ColumnElement[bool]:
@@ -84,18 +103,24 @@ def _metadata_is(tx: Transaction, key: str, value: str) -> ColumnElement[bool]:
     return same
 
 
-def _encode_cursor(job_id: str) -> str:
-    return base64.urlsafe_b64encode(job_id.encode()).decode().rstrip("=")
+def encode_cursor(*job_ids: str) -> str:
+    """Return a cursor that names jobs."""
+    return base64.urlsafe_b64encode(":".join(job_ids).encode()).decode().rstrip("=")
 
 
-def _decode_cursor(cursor: str) -> str:
+def decode_cursor(cursor: str, *, ids: int) -> list[str]:
+    """Return the ids of the `ids` jobs that a cursor names.
+
+    Raises:
+        InvalidCursorError: it was not made by `encode_cursor` of as many ids.
+    """
     try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
-    except (binascii.Error, ValueError) as exc:
-        raise InvalidCursorError(f"Got cursor {cursor[:60]!r}; use `next_cursor` of a page unchanged.") from exc
-    if not JOB_ID.fullmatch(text):
+        found = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii").split(":")
+    except (binascii.Error, ValueError):
+        found = []
+    if len(found) != ids or not all(JOB_ID.fullmatch(job_id) for job_id in found):
         raise InvalidCursorError(f"Got cursor {cursor[:60]!r}; use `next_cursor` of a page unchanged.")
-    return text
+    return found
 
 
 def job_events(tx: Transaction, job_id: str, *, after_id: int = 0) -> list[JobEvent]:
