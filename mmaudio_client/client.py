@@ -7,12 +7,14 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar, Unpack
 from urllib.parse import quote
 
 import httpx
 
+from mmaudio_client.bulk_retry import BulkRetry, RetryFilter, retry_matching
 from mmaudio_client.connection import DEFAULT_URL, open_http
 from mmaudio_client.downloads import save_artifacts
 from mmaudio_client.errors import (
@@ -22,7 +24,6 @@ from mmaudio_client.errors import (
     JobFailedError,
     NotFoundError,
     UnavailableError,
-    WaitTimeoutError,
 )
 from mmaudio_client.inputs import UNNAMED, UPLOAD_ID, Source, is_remote, open_input
 from mmaudio_client.job_ids import find_by_prefix, is_whole, normalized
@@ -33,10 +34,8 @@ from mmaudio_client.submit_fields import SubmitFields
 from mmaudio_client.transport import Transport, retry_after_s
 from mmaudio_client.triggers import Triggers
 from mmaudio_client.uploads import Progress, send_upload
+from mmaudio_client.waiting import wait_for_end
 
-LONG_POLL_S = 30.0
-POLL_GAP_S = 1.0
-"""Least time between two long polls: a server with too many waiting callers answers at once."""
 LATE_ANSWER_S = 5.0
 """How much later than asked for the answer to the last poll of a wait may come."""
 MAX_PAGE = 200
@@ -219,28 +218,17 @@ class Client:
             UnavailableError: the server was away for longer than the patience; the job continues.
         """
         clock = clock or self._clock
-        deadline = clock() + timeout_s if timeout_s is not None else None
+        began = clock()
         if not isinstance(job, Job):
             job = self.get(job)
-        while not job.ended:
-            began = clock()
-            left = None if deadline is None else deadline - began
-            if left is not None and left <= 0:
-                raise WaitTimeoutError(f"Job {job.id} is still {job.state} after {timeout_s:g} s; it continues.")
-            try:
-                job, pause = self._look(
-                    job, wait_s=LONG_POLL_S if left is None else min(LONG_POLL_S, left), within_s=left
-                )
-            except UnavailableError as exc:
-                if left is None or left > self._calls.patience_s:
-                    raise
-                text = f"Job {job.id} was {job.state} when it was last seen; {timeout_s:g} s are over. {exc}"
-                raise WaitTimeoutError(text) from exc
-            pause = max(pause or 0.0, POLL_GAP_S) - (clock() - began)
-            if deadline is not None:
-                pause = min(pause, deadline - clock())
-            if not job.ended and pause > 0:
-                self._sleep(pause)
+        job = wait_for_end(
+            self._look,
+            job,
+            timeout_s=None if timeout_s is None else timeout_s - (clock() - began),
+            patience_s=self._calls.patience_s,
+            clock=clock,
+            sleep=self._sleep,
+        )
         if job.state == "failed":
             raise JobFailedError(job)
         if job.state == "canceled":
@@ -271,12 +259,48 @@ class Client:
         link = self.get(_id(job)).link("retry") or f"{path}/retry"
         return self._parsed(Job, self._calls.call("POST", link, headers=headers, again=True))
 
+    def retry_all(
+        self,
+        *,
+        state: Literal["failed", "canceled"],
+        code: str | None = None,
+        variant: str | None = None,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        dry_run: bool = False,
+        limit: int | None = None,
+        on_page: Callable[[BulkRetry], None] | None = None,
+    ) -> BulkRetry:
+        """Run all ended jobs that match again, oldest first, each as a new job with the same request and seed.
+
+        A job that has been retried before is not retried again, so the call may be repeated, also after an error.
+
+        Args:
+            code: the error code that they failed with, such as "storage_unavailable".
+            created_after, created_before: a time with its zone, or its ISO 8601 text.
+            metadata: pairs that the jobs must have.
+            dry_run: only tell which jobs would be retried.
+            limit: retry at most this many jobs.
+            on_page: called with what each request did, up to 100 jobs.
+
+        Returns:
+            What was done; `stopped` says why not all jobs were retried, such as a full queue.
+
+        Raises:
+            InvalidRequestError: a filter is not allowed.
+            UnavailableError: the server was away for longer than the patience; `on_page` told what was done.
+        """
+        wanted = RetryFilter(state, code, variant, created_after, created_before, metadata)
+        return retry_matching(self._calls, wanted, dry_run=dry_run, limit=limit, on_page=on_page)
+
     def list(self, *, limit: int = 50, **filters: str) -> Iterator[Job]:
         """Yield all jobs, newest first, page by page.
 
         Args:
             limit: jobs per page, at most 200.
-            filters: those of the API: `state`, `variant`, `created_after`, `**{"metadata.KEY": "VALUE"}`.
+            filters: those of the API: `state`, `variant`, `code`, `created_after`, `created_before`,
+                `**{"metadata.KEY": "VALUE"}`.
         """
         page = self.page(limit=limit, **filters)
         while True:

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from mmaudio_client.cli.batch import Batch
 from mmaudio_client.cli.error_output import InterruptedWaitError
 from mmaudio_client.cli.job_inputs import JobInput, collect_inputs
+from mmaudio_client.cli.metadata import metadata_pairs
 from mmaudio_client.cli.output_folder import output_option
 from mmaudio_client.cli.session import ServerCommand, with_server
 from mmaudio_client.cli.single_job import check_output, finish, no_wait_option
@@ -96,7 +97,7 @@ def submit(
     if not found and not (fields["prompt"] or "").strip():
         raise click.UsageError("Nothing to make a sound from: give a file, a folder, --image or --prompt.")
     if metadata:
-        fields["metadata"] = _pairs(metadata)
+        fields["metadata"] = metadata_pairs(metadata)
     check_body({name: value for name, value in fields.items() if value is not None})
     check_output(output, no_wait=no_wait)
     request = cast("SubmitFields", fields)
@@ -132,13 +133,3 @@ def _submit_with_progress(client: Client, one: JobInput | None, fields: SubmitFi
             bar.update(task, completed=done, total=size)
 
         return client.submit(video=video, image=image, on_upload=on_upload, **fields)
-
-
-def _pairs(given: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise click.UsageError(f"Got --metadata {text!r}; give KEY=VALUE.")
-        pairs[key] = value
-    return pairs

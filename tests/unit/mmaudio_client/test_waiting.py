@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from mmaudio_client import JobCanceledError, JobFailedError, UnavailableError, WaitTimeoutError
-from mmaudio_client.client import LONG_POLL_S
+from mmaudio_client.waiting import LONG_POLL_S
 from tests.unit.mmaudio_client.scripted_server import (
     JOB_ID,
     MORE_THAN_PATIENCE,
