@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,14 +18,13 @@ from mmaudio_client.connection import DEFAULT_URL, open_http
 from mmaudio_client.downloads import save_artifacts
 from mmaudio_client.errors import (
     DownloadError,
-    InvalidJobIdError,
     JobCanceledError,
     JobFailedError,
     NotFoundError,
     UnavailableError,
 )
 from mmaudio_client.inputs import UNNAMED, UPLOAD_ID, Source, is_remote, open_input
-from mmaudio_client.job_ids import find_by_prefix, is_whole, normalized
+from mmaudio_client.job_ids import find_by_prefix, is_whole, job_id_of, job_path, normalized
 from mmaudio_client.models import Job, Page
 from mmaudio_client.request_body import check_body, checked_idempotency_key
 from mmaudio_client.result_names import stem_of_address, stem_of_filename, stem_of_prompt
@@ -41,7 +39,6 @@ LATE_ANSWER_S = 5.0
 MAX_PAGE = 200
 SWEEP_PAUSE_S = 0.02
 """Pause per job between two looks at many, so that a large batch does not keep the server busy."""
-_ID_SHAPE = re.compile(r"[A-Za-z0-9_-]+")
 _Document = TypeVar("_Document", Job, Page)
 
 
@@ -224,7 +221,8 @@ class Client:
         job = wait_for_end(
             self._look,
             job,
-            timeout_s=None if timeout_s is None else timeout_s - (clock() - began),
+            timeout_s=timeout_s,
+            began=began,
             patience_s=self._calls.patience_s,
             clock=clock,
             sleep=self._sleep,
@@ -241,8 +239,8 @@ class Client:
         Raises:
             ConflictError: it has already ended.
         """
-        path = _path(_id(job))
-        link = self.get(_id(job)).link("cancel") or f"{path}/cancel"
+        path = job_path(job_id_of(job))
+        link = self.get(job_id_of(job)).link("cancel") or f"{path}/cancel"
         return self._parsed(Job, self._calls.call("POST", link, again=True))
 
     def retry(self, job: Job | str, *, idempotency_key: str | None = None) -> Job:
@@ -255,8 +253,8 @@ class Client:
             ConflictError: it has not ended.
         """
         headers = {"Idempotency-Key": checked_idempotency_key(idempotency_key or str(uuid.uuid4()))}
-        path = _path(_id(job))
-        link = self.get(_id(job)).link("retry") or f"{path}/retry"
+        path = job_path(job_id_of(job))
+        link = self.get(job_id_of(job)).link("retry") or f"{path}/retry"
         return self._parsed(Job, self._calls.call("POST", link, headers=headers, again=True))
 
     def retry_all(
@@ -371,7 +369,7 @@ class Client:
         if isinstance(job, Job):
             self._calls.contact.answered = True  # the job came from there
         params = {"wait": f"{wait_s:g}"} if wait_s else None
-        link = (job.link("self") if isinstance(job, Job) else None) or _path(_id(job))
+        link = (job.link("self") if isinstance(job, Job) else None) or job_path(job_id_of(job))
         late_s = self._timeout_s if within_s is None or within_s > wait_s else min(self._timeout_s, LATE_ANSWER_S)
         answer = self._calls.call("GET", link, params=params, again=True, timeout_s=wait_s + late_s, within_s=within_s)
         return self._parsed(Job, answer), retry_after_s(answer)
@@ -388,15 +386,3 @@ class Client:
             return kind.from_json(answer.json())
         except (KeyError, TypeError, ValueError) as exc:
             raise self._calls.wrong_document(answer, f"a {kind.__name__.lower()}") from exc
-
-
-def _id(job: Job | str) -> str:
-    if isinstance(job, Job):
-        return job.id
-    if not isinstance(job, str) or _ID_SHAPE.fullmatch(job) is None:
-        raise InvalidJobIdError(f"{job!r} is not a job id; give one as `Client.list` yields it.")
-    return job
-
-
-def _path(job_id: str) -> str:
-    return f"/v1/jobs/{quote(job_id, safe='')}"

@@ -1,4 +1,4 @@
-"""Waits for a job by long polls: outages count for its time, and a server that answers at once is not asked in a loop."""
+"""Waits for a job by long polls. Outages count for its time; a server that answers at once is not asked in a loop."""
 
 from __future__ import annotations
 
@@ -24,20 +24,24 @@ def wait_for_end(
     job: Job,
     *,
     timeout_s: float | None,
+    began: float,
     patience_s: float,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
 ) -> Job:
     """Return a job once it has ended.
 
+    Args:
+        began: when the time of `timeout_s` began, by `clock`.
+
     Raises:
         WaitTimeoutError: it has not within `timeout_s`.
         UnavailableError: an outage was longer than `patience_s`.
     """
-    deadline = clock() + timeout_s if timeout_s is not None else None
+    deadline = began + timeout_s if timeout_s is not None else None
     while not job.ended:
-        began = clock()
-        left = None if deadline is None else deadline - began
+        asked = clock()
+        left = None if deadline is None else deadline - asked
         if left is not None and left <= 0:
             raise WaitTimeoutError(f"Job {job.id} is still {job.state} after {timeout_s:g} s; it continues.")
         try:
@@ -47,7 +51,7 @@ def wait_for_end(
                 raise
             text = f"Job {job.id} was {job.state} when it was last seen; {timeout_s:g} s are over. {exc}"
             raise WaitTimeoutError(text) from exc
-        pause = max(pause or 0.0, POLL_GAP_S) - (clock() - began)
+        pause = max(pause or 0.0, POLL_GAP_S) - (clock() - asked)
         if deadline is not None:
             pause = min(pause, deadline - clock())
         if not job.ended and pause > 0:

@@ -50,10 +50,10 @@ def run(client: Client, wanted: RetryFilter, *, limit: int | None, dry_run: bool
         ask: show how many jobs match and ask, on a terminal.
     """
     total = None
-    if ask and not dry_run and sys.stdin.isatty():
+    if ask and not dry_run and _asks():
         total, more = _count(client, wanted, limit)
-        number = f"more than {total}" if more else str(total)
-        if total and not click.confirm(f"Retry {number} {wanted.state} jobs?", err=True):
+        number = f"{total} or more" if more else str(total)
+        if total and not _confirmed(f"Retry {number} {wanted.state} jobs?"):
             click.echo("Nothing was retried.", err=True)
             return ExitCode.OK
         total = None if more else total
@@ -75,6 +75,17 @@ def run(client: Client, wanted: RetryFilter, *, limit: int | None, dry_run: bool
         click.echo(_summary(done, wanted, dry_run=dry_run), err=True)
     stopped = any(page.stopped is not None for page in done)
     return ExitCode.REFUSED if (stopped or skipped) and not dry_run else ExitCode.OK
+
+
+def _asks() -> bool:
+    return sys.stdin.isatty()
+
+
+def _confirmed(question: str) -> bool:
+    try:
+        return click.confirm(question, err=True)
+    except click.Abort:  # Ctrl-C
+        raise InterruptedWaitError("Interrupted; nothing was retried.") from None
 
 
 def _count(client: Client, wanted: RetryFilter, limit: int | None) -> tuple[int, bool]:

@@ -72,7 +72,7 @@ def retry(
         raise click.UsageError("Give either jobs or --state, not both.")
     if code is not None and state != "failed":
         raise click.UsageError("Only failed jobs have an error code; give --state failed with --code.")
-    check_output(output, no_wait=True)
+    check_output(output, no_wait=True)  # the new jobs are not waited for
     wanted = RetryFilter(state, code, variant, since, before, metadata_pairs(metadata) or None)
     exit_code = bulk_retry.run(client, wanted, limit=limit, dry_run=dry_run, ask=not yes, as_json=as_json)
     raise click.exceptions.Exit(int(exit_code))
