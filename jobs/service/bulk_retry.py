@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job
 from jobs.errors import DomainError, QueueFullError, RequestInvalidError
-from jobs.service.cancellation import LOCK_ROW, stored_request, submit_again
+from jobs.service.cancellation import stored_request, submit_again
 from jobs.service.queries import (
     MAX_PAGE,
     JobFilter,
@@ -143,7 +143,7 @@ def _next_jobs(
     if edge_id is not None:
         query = query.where(Job.id <= edge_id)
     if lock:  # in the order of the ids, so that two bulk retries do not deadlock
-        query = query.with_for_update(**LOCK_ROW)
+        query = query.with_for_update(key_share=True)  # as `cancellation.LOCK_ROW`
     jobs = list(tx.session.scalars(query))
     if len(jobs) > limit:
         return jobs[:limit], jobs[limit - 1].id
