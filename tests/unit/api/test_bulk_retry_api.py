@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from api.schemas.bulk_retry import BulkRetryView
 from jobs.errors import Failure
 from jobs.service import attempts
+from mmaudio_client import Client
 from tests.unit.api.conftest import Harness
 from tests.unit.api.test_documents import check
 
@@ -150,3 +152,18 @@ def test_the_openapi_document_describes_body_answer_and_errors(harness: Harness)
     for field, schema in schemas["BulkRetryBody"]["properties"].items():
         assert schema.get("description"), field
     BulkRetryView.model_validate(schemas["BulkRetryView"]["example"])
+
+
+def test_the_client_and_the_api_agree(harness: Harness) -> None:
+    expired = failed(harness, video=harness.upload())
+    harness.clock.advance(30 * 86_400)
+    old = [failed(harness) for _ in range(3)]
+    failed(harness, "media_invalid")
+    transport = httpx.WSGITransport(app=harness.app)
+    with Client("http://127.0.0.1:8000", transport=transport, sleep=lambda _: None) as client:
+        result = client.retry_all(state="failed", code="storage_unavailable", limit=2)
+        assert [one.retry_of for one in result.retried] == old[:2]
+        assert [one.job_id for one in result.skipped] == [expired]
+        rest = client.retry_all(state="failed", code="storage_unavailable", created_before="2100-01-01T00:00:00Z")
+        assert ([one.retry_of for one in rest.retried], rest.already_retried) == (old[2:], 2)
+        assert len(list(client.list(code="storage_unavailable"))) == 4
