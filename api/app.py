@@ -15,6 +15,7 @@ from api.context import EXTENSION, AppContext, current_context
 from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
 from api.routes.artifacts import artifacts_api
+from api.routes.bulk_retry import bulk_retry_api
 from api.routes.health import health_api
 from api.routes.jobs import jobs_api
 from api.routes.queues import queues_api
@@ -100,6 +101,7 @@ def new_app(*, access_log: bool) -> Flask:
     register_security_headers(app)
     for blueprint in (
         jobs_api,
+        bulk_retry_api,
         artifacts_api,
         uploads_api,
         triggers_api,

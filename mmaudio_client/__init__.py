@@ -5,6 +5,7 @@ Depends on httpx, click and rich, and on no other package of this project.
 
 from importlib.metadata import version
 
+from mmaudio_client.bulk_retry import BulkRetry, RetriedJob, SkippedJob
 from mmaudio_client.client import Client
 from mmaudio_client.errors import (
     AmbiguousJobIdError,
@@ -36,6 +37,7 @@ __all__ = [
     "ApiError",
     "Artifact",
     "Attempt",
+    "BulkRetry",
     "Client",
     "ClientClosedError",
     "ClientError",
@@ -54,6 +56,8 @@ __all__ = [
     "JobWarning",
     "NotFoundError",
     "Page",
+    "RetriedJob",
+    "SkippedJob",
     "SubmitFields",
     "UnavailableError",
     "UnreachableError",

@@ -3,41 +3,42 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar, Unpack
 from urllib.parse import quote
 
 import httpx
 
+from mmaudio_client.bulk_retry import BulkRetry, RetryFilter, retry_matching
 from mmaudio_client.connection import DEFAULT_URL, open_http
 from mmaudio_client.downloads import save_artifacts
 from mmaudio_client.errors import (
     DownloadError,
-    InvalidJobIdError,
     JobCanceledError,
     JobFailedError,
     NotFoundError,
-    WaitTimeoutError,
+    UnavailableError,
 )
 from mmaudio_client.inputs import UNNAMED, UPLOAD_ID, Source, is_remote, open_input
-from mmaudio_client.job_ids import find_by_prefix, is_whole, normalized
+from mmaudio_client.job_ids import find_by_prefix, is_whole, job_id_of, job_path, normalized
 from mmaudio_client.models import Job, Page
 from mmaudio_client.request_body import check_body, checked_idempotency_key
 from mmaudio_client.result_names import stem_of_address, stem_of_filename, stem_of_prompt
 from mmaudio_client.submit_fields import SubmitFields
-from mmaudio_client.transport import Transport
+from mmaudio_client.transport import Transport, retry_after_s
 from mmaudio_client.triggers import Triggers
 from mmaudio_client.uploads import Progress, send_upload
+from mmaudio_client.waiting import wait_for_end
 
-LONG_POLL_S = 30.0
+LATE_ANSWER_S = 5.0
+"""How much later than asked for the answer to the last poll of a wait may come."""
 MAX_PAGE = 200
 SWEEP_PAUSE_S = 0.02
 """Pause per job between two looks at many, so that a large batch does not keep the server busy."""
-_ID_SHAPE = re.compile(r"[A-Za-z0-9_-]+")
 _Document = TypeVar("_Document", Job, Page)
 
 
@@ -48,13 +49,18 @@ class Client:
         base_url: address of the API; default: `MMAUDIO_API_URL`, else http://127.0.0.1:8000.
         api_key: sent as a bearer token to that server, and to no other; default: `MMAUDIO_API_KEY`; "": none.
         timeout_s: longest time for one answer, not counting what a wait adds.
-        wait_for_server: retry for some seconds when the server cannot be reached; False: raise at once.
+        patience_s: how long each call waits out an outage of the server (a restart, a gateway's 502 to 504, a lost
+            connection), with growing pauses; 0: not at all. Default: 180, but only some seconds as long as the server
+            has never answered this client, because its address may be wrong.
+        wait_for_server: False: raise at once when no connection can be made and the server has never answered.
+        on_outage: called with a sentence when an outage begins; default: the sentence is logged as a warning.
         transport: replaces the network in tests.
-        sleep: replaces waiting in tests.
+        sleep, clock: replace waiting and time in tests.
 
     Raises:
         InvalidAddressError: `base_url` is not an http(s) URL, or ends in `/v1`.
         InvalidKeyError: `api_key` is not printable ASCII.
+        ValueError: `patience_s` is out of range.
     """
 
     def __init__(
@@ -63,22 +69,41 @@ class Client:
         *,
         api_key: str | None = None,
         timeout_s: float = 30.0,
+        patience_s: float | None = None,
         wait_for_server: bool = True,
+        on_outage: Callable[[str], None] | None = None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if base_url is None:
             base_url = os.environ.get("MMAUDIO_API_URL") or DEFAULT_URL
         if api_key is None:
             api_key = os.environ.get("MMAUDIO_API_KEY")
         self._http = open_http(base_url, api_key=api_key, timeout_s=timeout_s, transport=transport)
-        self._calls = Transport(self._http, sleep=sleep, wait_for_server=wait_for_server)
+        self._calls = Transport(
+            self._http,
+            sleep=sleep,
+            clock=clock,
+            patience_s=patience_s,
+            wait_for_server=wait_for_server,
+            on_outage=on_outage,
+        )
         self.triggers = Triggers(self._calls)
-        self._sleep, self._timeout_s = sleep, timeout_s
+        self._sleep, self._clock, self._timeout_s = sleep, clock, timeout_s
 
     @property
     def base_url(self) -> str:
         return str(self._http.base_url)
+
+    @property
+    def on_outage(self) -> Callable[[str], None] | None:
+        """What is called with a sentence when an outage begins; None: it is logged as a warning."""
+        return self._calls.contact.on_outage
+
+    @on_outage.setter
+    def on_outage(self, tell: Callable[[str], None] | None) -> None:
+        self._calls.contact.on_outage = tell
 
     def __enter__(self) -> Self:
         return self
@@ -146,10 +171,7 @@ class Client:
             InvalidJobIdError: the id can be none; nothing was sent.
             NotFoundError: there is no job of that id.
         """
-        params = {"wait": f"{wait_s:g}"} if wait_s else None
-        link = (job.link("self") if isinstance(job, Job) else None) or _path(_id(job))
-        answer = self._calls.call("GET", link, params=params, again=True, timeout_s=wait_s + self._timeout_s)
-        return self._parsed(Job, answer)
+        return self._get(job, wait_s=wait_s)[0]
 
     def resolve_id(self, text: str) -> str:
         """Return the id of the job that `text` means: a whole id, or the beginning of one, with or without `job_`.
@@ -170,37 +192,41 @@ class Client:
             if job.ended:
                 return
             self._sleep(every_s)
-            job = self.get(job)
+            job = self._look(job)[0]
 
     def watch_all(self, jobs: Iterable[Job], *, every_s: float = 0.5) -> Iterator[Job]:
         """Yield the current documents of several jobs, again and again; each until it has ended."""
         pending = {job.id: job for job in jobs}
         while pending:
             for job in [*pending.values()]:
-                current = job if job.ended else self.get(job)
+                current = job if job.ended else self._look(job)[0]
                 if current.ended:
                     del pending[job.id]
                 yield current
             if pending:
                 self._sleep(max(every_s, SWEEP_PAUSE_S * len(pending)))
 
-    def wait(
-        self, job: Job | str, *, timeout_s: float | None = None, clock: Callable[[], float] = time.monotonic
-    ) -> Job:
-        """Wait until a job has succeeded, and return it.
+    def wait(self, job: Job | str, *, timeout_s: float | None = None, clock: Callable[[], float] | None = None) -> Job:
+        """Wait until a job has succeeded, and return it. Outages are waited out, and count for `timeout_s`.
 
         Raises:
             JobFailedError, JobCanceledError: it ended otherwise.
             WaitTimeoutError: it has not ended in time; it continues.
+            UnavailableError: the server was away for longer than the patience; the job continues.
         """
-        deadline = clock() + timeout_s if timeout_s is not None else None
+        clock = clock or self._clock
+        began = clock()
         if not isinstance(job, Job):
             job = self.get(job)
-        while not job.ended:
-            left = LONG_POLL_S if deadline is None else min(LONG_POLL_S, deadline - clock())
-            if left <= 0:
-                raise WaitTimeoutError(f"Job {job.id} is still {job.state} after {timeout_s:g} s; it continues.")
-            job = self.get(job, wait_s=left)
+        job = wait_for_end(
+            self._look,
+            job,
+            timeout_s=timeout_s,
+            began=began,
+            patience_s=self._calls.patience_s,
+            clock=clock,
+            sleep=self._sleep,
+        )
         if job.state == "failed":
             raise JobFailedError(job)
         if job.state == "canceled":
@@ -213,8 +239,8 @@ class Client:
         Raises:
             ConflictError: it has already ended.
         """
-        path = _path(_id(job))
-        link = self.get(_id(job)).link("cancel") or f"{path}/cancel"
+        path = job_path(job_id_of(job))
+        link = self.get(job_id_of(job)).link("cancel") or f"{path}/cancel"
         return self._parsed(Job, self._calls.call("POST", link, again=True))
 
     def retry(self, job: Job | str, *, idempotency_key: str | None = None) -> Job:
@@ -227,16 +253,52 @@ class Client:
             ConflictError: it has not ended.
         """
         headers = {"Idempotency-Key": checked_idempotency_key(idempotency_key or str(uuid.uuid4()))}
-        path = _path(_id(job))
-        link = self.get(_id(job)).link("retry") or f"{path}/retry"
+        path = job_path(job_id_of(job))
+        link = self.get(job_id_of(job)).link("retry") or f"{path}/retry"
         return self._parsed(Job, self._calls.call("POST", link, headers=headers, again=True))
+
+    def retry_all(
+        self,
+        *,
+        state: Literal["failed", "canceled"],
+        code: str | None = None,
+        variant: str | None = None,
+        created_after: datetime | str | None = None,
+        created_before: datetime | str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        dry_run: bool = False,
+        limit: int | None = None,
+        on_page: Callable[[BulkRetry], None] | None = None,
+    ) -> BulkRetry:
+        """Run all ended jobs that match again, oldest first, each as a new job with the same request and seed.
+
+        A job that has been retried before is not retried again, so the call may be repeated, also after an error.
+
+        Args:
+            code: the error code that they failed with, such as "storage_unavailable".
+            created_after, created_before: a time with its zone, or its ISO 8601 text.
+            metadata: pairs that the jobs must have.
+            dry_run: only tell which jobs would be retried.
+            limit: retry at most this many jobs.
+            on_page: called with what each request did, up to 100 jobs.
+
+        Returns:
+            What was done; `stopped` says why not all jobs were retried, such as a full queue.
+
+        Raises:
+            InvalidRequestError: a filter is not allowed.
+            UnavailableError: the server was away for longer than the patience; `on_page` told what was done.
+        """
+        wanted = RetryFilter(state, code, variant, created_after, created_before, metadata)
+        return retry_matching(self._calls, wanted, dry_run=dry_run, limit=limit, on_page=on_page)
 
     def list(self, *, limit: int = 50, **filters: str) -> Iterator[Job]:
         """Yield all jobs, newest first, page by page.
 
         Args:
             limit: jobs per page, at most 200.
-            filters: those of the API: `state`, `variant`, `created_after`, `**{"metadata.KEY": "VALUE"}`.
+            filters: those of the API: `state`, `variant`, `code`, `created_after`, `created_before`,
+                `**{"metadata.KEY": "VALUE"}`.
         """
         page = self.page(limit=limit, **filters)
         while True:
@@ -274,12 +336,14 @@ class Client:
             OSError: a file cannot be written.
         """
         self._calls.check_open()
+        if isinstance(job, Job):
+            self._calls.contact.answered = True
         if not isinstance(job, Job) or not job.ended:
             job = self.get(job)
         if not job.artifacts:
             raise DownloadError(f"Job {job.id} has no files: it is {job.state}.")
         stem = stem_of_filename(name) if name is not None else ""
-        return save_artifacts(self._http, job, Path(folder), stem or self.result_stem(job), on_progress)
+        return save_artifacts(self._calls, job, Path(folder), stem or self.result_stem(job), on_progress)
 
     def result_stem(self, job: Job) -> str:
         """Return what a job's results are named after: its input's file name, else its prompt, else its id."""
@@ -300,20 +364,25 @@ class Client:
         answer = self._calls.call("GET", "/v1/variants", again=True)
         return tuple(self._calls.members(answer, "a list of variants", "data")[0])
 
+    def _get(self, job: Job | str, *, wait_s: float = 0.0, within_s: float | None = None) -> tuple[Job, float | None]:
+        """Return a job, and the pause in seconds that the server asks for before the next call."""
+        if isinstance(job, Job):
+            self._calls.contact.answered = True  # the job came from there
+        params = {"wait": f"{wait_s:g}"} if wait_s else None
+        link = (job.link("self") if isinstance(job, Job) else None) or job_path(job_id_of(job))
+        late_s = self._timeout_s if within_s is None or within_s > wait_s else min(self._timeout_s, LATE_ANSWER_S)
+        answer = self._calls.call("GET", link, params=params, again=True, timeout_s=wait_s + late_s, within_s=within_s)
+        return self._parsed(Job, answer), retry_after_s(answer)
+
+    def _look(self, job: Job, *, wait_s: float = 0.0, within_s: float | None = None) -> tuple[Job, float | None]:
+        """As `_get`, for a job that is being followed."""
+        try:
+            return self._get(job, wait_s=wait_s, within_s=within_s)
+        except UnavailableError as exc:
+            raise type(exc)(f"{exc}. Job {job.id} continues.") from exc
+
     def _parsed(self, kind: type[_Document], answer: httpx.Response) -> _Document:
         try:
             return kind.from_json(answer.json())
         except (KeyError, TypeError, ValueError) as exc:
             raise self._calls.wrong_document(answer, f"a {kind.__name__.lower()}") from exc
-
-
-def _id(job: Job | str) -> str:
-    if isinstance(job, Job):
-        return job.id
-    if not isinstance(job, str) or _ID_SHAPE.fullmatch(job) is None:
-        raise InvalidJobIdError(f"{job!r} is not a job id; give one as `Client.list` yields it.")
-    return job
-
-
-def _path(job_id: str) -> str:
-    return f"/v1/jobs/{quote(job_id, safe='')}"

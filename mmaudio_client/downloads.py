@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import uuid
+from io import BufferedRandom
 from pathlib import Path
 
 import httpx
 
-from mmaudio_client.errors import DownloadError
+from mmaudio_client.errors import DownloadError, UnavailableError
 from mmaudio_client.models import Artifact, Job
 from mmaudio_client.result_names import numbered_names
-from mmaudio_client.transport import api_error
+from mmaudio_client.transport import PassingError, Transport, api_error
 from mmaudio_client.uploads import CHUNK_BYTES, Progress
+
+_PART = re.compile(r"bytes (\d+)-")
 
 
 def save_artifacts(
-    http: httpx.Client, job: Job, folder: Path, stem: str, on_progress: Progress | None
+    calls: Transport, job: Job, folder: Path, stem: str, on_progress: Progress | None
 ) -> tuple[Path, ...]:
     """Save all files of a job in `folder`; a file that is there already with the same bytes is not fetched again.
+
+    A download that breaks off goes on where it was as soon as the server answers again.
 
     Raises:
         ApiError: the server refused a download.
@@ -38,7 +44,7 @@ def save_artifacts(
             raise DownloadError(f"{artifact.name} of job {job.id} has expired on the server.")
         draft = folder / f".{uuid.uuid4().hex}.part"
         try:
-            _fetch(http, artifact, draft, on_progress)
+            _fetch(calls, artifact, draft, on_progress)
             while not _publish(draft, target) and not _holds(target, artifact):  # the name was taken meanwhile
                 (target,) = _choose_targets(folder, stem, (artifact,))
         finally:
@@ -69,26 +75,69 @@ def _holds(target: Path, artifact: Artifact) -> bool:
         return False
 
 
-def _fetch(http: httpx.Client, artifact: Artifact, draft: Path, on_progress: Progress | None) -> None:
+def _fetch(calls: Transport, artifact: Artifact, draft: Path, on_progress: Progress | None) -> None:
+    with draft.open("w+b") as file:
+        try:
+            resumed = calls.patiently(lambda: _receive(calls, artifact, file, on_progress), again=True)
+            if resumed and not _is_intact(file, artifact):  # whatever went wrong in between: once from the start
+                file.truncate(0)
+                calls.patiently(lambda: _receive(calls, artifact, file, on_progress), again=True)
+        except UnavailableError as exc:
+            raise DownloadError(f"The download of {artifact.name} was interrupted: {exc}.") from exc
+        if not _is_intact(file, artifact):
+            have = file.seek(0, os.SEEK_END)
+            raise DownloadError(
+                f"{artifact.name} arrived damaged ({have} of {artifact.size_bytes} bytes); download it again."
+            )
+
+
+def _is_intact(file: BufferedRandom, artifact: Artifact) -> bool:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
+
+
+def _receive(calls: Transport, artifact: Artifact, file: BufferedRandom, on_progress: Progress | None) -> bool:
+    """Receive what is missing of a file, which keeps what came when the connection breaks.
+
+    Returns:
+        Whether some of it had come before.
+    """
     assert artifact.url is not None
-    digest, done = hashlib.sha256(), 0
-    try:
-        with draft.open("wb") as file, http.stream("GET", artifact.url, follow_redirects=True) as answer:
-            if not answer.is_success:
-                answer.read()
-                raise api_error(answer)
-            for chunk in answer.iter_bytes(CHUNK_BYTES):
-                digest.update(chunk)
-                done += len(chunk)
-                file.write(chunk)
+    have = file.seek(0, os.SEEK_END)
+    if have == artifact.size_bytes:  # only the end of the answer was lost
+        return True
+    if have > artifact.size_bytes:
+        have = file.truncate(0)
+    # Not compressed on the way: a range would count other bytes.
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
+    with calls.http.stream("GET", artifact.url, headers=headers, follow_redirects=True) as answer:
+        if not answer.is_success:
+            answer.read()
+            if have and answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                file.truncate(0)
+                raise PassingError(UnavailableError("the server has fewer bytes than it sent before"))
+            raise api_error(calls.present(answer, again=True))
+        calls.present(answer, again=True)
+        start = _first_byte(answer)
+        file.seek(start if start <= have else 0)
+        file.truncate()
+        for received in answer.iter_bytes():  # as it comes: a chunk that is being collected would be lost
+            for offset in range(0, len(received), CHUNK_BYTES):
+                file.write(received[offset : offset + CHUNK_BYTES])
                 if on_progress is not None:
-                    on_progress(done, artifact.size_bytes)
-    except httpx.RequestError as exc:
-        raise DownloadError(f"The download of {artifact.name} was interrupted: {exc or type(exc).__name__}.") from exc
-    if digest.hexdigest() != artifact.sha256:
-        raise DownloadError(
-            f"{artifact.name} arrived damaged ({done} of {artifact.size_bytes} bytes); download it again."
-        )
+                    on_progress(file.tell(), artifact.size_bytes)
+        if have < file.tell() < artifact.size_bytes and "Content-Length" not in answer.headers:
+            # Only the end of the connection says where such an answer ends.
+            raise PassingError(UnavailableError(f"it ended after {file.tell()} of {artifact.size_bytes} bytes"))
+    return start > 0
+
+
+def _first_byte(answer: httpx.Response) -> int:
+    """Return which byte of the file an answer begins with."""
+    if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+        return 0
+    match = _PART.match(answer.headers.get("Content-Range", ""))
+    return int(match[1]) if match else 0
 
 
 def _publish(draft: Path, target: Path) -> bool:

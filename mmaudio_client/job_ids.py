@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from urllib.parse import quote
 
 from mmaudio_client.errors import AmbiguousJobIdError, InvalidJobIdError, NotFoundError
 from mmaudio_client.models import Job
@@ -13,6 +14,7 @@ ID_DIGITS = 32
 LEAST_DIGITS = 4
 SEARCHED_JOBS = 10_000
 SHOWN_CANDIDATES = 5
+_IN_A_PATH = re.compile(r"[A-Za-z0-9_-]+")
 _SHAPE = re.compile(rf"(?:{PREFIX})?([0-9a-f]{{{LEAST_DIGITS},{ID_DIGITS}}})")
 
 
@@ -29,6 +31,24 @@ def normalized(text: str) -> str:
             f"digits), or at least its first {LEAST_DIGITS} digits."
         )
     return PREFIX + match[1]
+
+
+def job_id_of(job: Job | str) -> str:
+    """Return the id of a job.
+
+    Raises:
+        InvalidJobIdError: a text that can be none.
+    """
+    if isinstance(job, Job):
+        return job.id
+    if not isinstance(job, str) or _IN_A_PATH.fullmatch(job) is None:
+        raise InvalidJobIdError(f"{job!r} is not a job id; give one as `Client.list` yields it.")
+    return job
+
+
+def job_path(job_id: str) -> str:
+    """Return the path of a job."""
+    return f"/v1/jobs/{quote(job_id, safe='')}"
 
 
 def is_whole(job_id: str) -> bool:

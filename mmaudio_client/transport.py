@@ -1,4 +1,4 @@
-"""One HTTP call and its retries, with growing, jittered pauses."""
+"""HTTP calls and their retries: an outage of the server is waited out, with growing, jittered pauses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -23,17 +23,39 @@ from mmaudio_client.errors import (
     UnreachableError,
     WrongServerError,
 )
+from mmaudio_client.outage import DEFAULT_PATIENCE_S, ServerContact, checked_patience
 from mmaudio_client.request_body import check_body
 
 TRIES = 5
+"""How often a call is tried while its server is busy (429), or as long as it has never answered."""
 FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 20.0
+LONGEST_PAUSE_S = 10.0
 LONGEST_RETRY_AFTER_S = 120.0
+LONGEST_COUNTED_TRY_S = 30.0
+"""A try that breaks after this time had a connection: a long transfer must not use up the patience."""
 TOO_MANY_REQUESTS = 429
-_RETRYABLE_STATUS = frozenset({TOO_MANY_REQUESTS, 502, 503, 504})
+_AWAY_STATUS = frozenset({502, 503, 504})
 _UNKNOWN_PATH = frozenset({404, 405, 501})
 """Statuses that mean "not this server" where the answer has no error code; a proxy in between gives others."""
 _KINDS = {404: NotFoundError, 409: ConflictError, 422: InvalidRequestError}
+# Errors of httpx that the same request meets again, whatever the server does.
+_LASTING = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
+
+Result = TypeVar("Result")
+
+
+class PassingError(Exception):
+    """Raised by a step of `Transport.patiently` for an answer that another try may improve.
+
+    Args:
+        error: what to raise when it does not.
+        retry_after_s: the server's own pause.
+        busy: the server answers, but has too much to do: that is not an outage.
+    """
+
+    def __init__(self, error: ClientError, *, retry_after_s: float | None = None, busy: bool = False) -> None:
+        super().__init__(str(error))
+        self.error, self.retry_after_s, self.busy = error, retry_after_s, busy
 
 
 class Transport:
@@ -41,9 +63,15 @@ class Transport:
 
     Args:
         http: the client that sends; its base URL is the server's.
-        sleep, rng: injected for tests.
-        wait_for_server: also retry when the server cannot be reached at all. False: that is an error at once, until
-            the server has answered for the first time; an outage after that is waited out.
+        sleep, clock, rng: injected for tests.
+        patience_s: longest outage to wait out; None: the default, and only `TRIES` tries as long as the server has
+            never answered.
+        wait_for_server: False: it is an error at once when no connection can be made, until the server has answered
+            for the first time.
+        on_outage: see `ServerContact`.
+
+    Raises:
+        ValueError: `patience_s` is out of range.
     """
 
     def __init__(
@@ -51,11 +79,17 @@ class Transport:
         http: httpx.Client,
         *,
         sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
         rng: Callable[[], float] = random.random,
+        patience_s: float | None = None,
         wait_for_server: bool = True,
+        on_outage: Callable[[str], None] | None = None,
     ) -> None:
-        self.http, self._sleep, self._rng = http, sleep, rng
-        self._retry_connecting = wait_for_server
+        self.http, self._sleep, self._clock, self._rng = http, sleep, clock, rng
+        self.patience_s = checked_patience(DEFAULT_PATIENCE_S if patience_s is None else patience_s)
+        self._patient_from_the_start = patience_s is not None
+        self._wait_for_server = wait_for_server
+        self.contact = ServerContact(on_outage)
 
     def call(
         self,
@@ -67,11 +101,14 @@ class Transport:
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
+        within_s: float | None = None,
+        busy_tries: int = TRIES,
     ) -> httpx.Response:
         """Send a request and return its answer, 2xx or 304.
 
         Args:
             again: the request may be sent twice: it is idempotent, or carries an idempotency key.
+            within_s, busy_tries: as `patiently`.
 
         Raises:
             ApiError: the server refused it (by status: NotFoundError, ConflictError, InvalidRequestError).
@@ -86,39 +123,83 @@ class Transport:
         if json is not None:
             check_body(json)
         timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
-        error: ClientError = UnavailableError("")
-        for attempt in range(TRIES):
-            retry_after = None
+
+        def step() -> httpx.Response:
+            answer = self.http.request(method, url, json=json, params=params, headers=headers, timeout=timeout)
+            return self._checked(self.present(answer, again=again), again=again)
+
+        try:
+            return self.patiently(step, again=again, within_s=within_s, busy_tries=busy_tries)
+        except UnicodeEncodeError as exc:
+            raise InvalidInputError(f"The request contains text that is not valid Unicode: {exc.object!r}.") from exc
+
+    def patiently(
+        self, step: Callable[[], Result], *, again: bool, within_s: float | None = None, busy_tries: int = TRIES
+    ) -> Result:
+        """Run a step that sends a request; run it again while the server is away or busy.
+
+        Args:
+            step: raises errors of httpx, `PassingError`, or the client's errors, which are final.
+            again: the step may be repeated although the server may have carried it out.
+            within_s: give up after this many seconds, where the patience is longer.
+            busy_tries: how often to try while the server answers 429.
+
+        Raises:
+            UnreachableError: no connection could be made.
+            UnavailableError, ApiError, WrongServerError: the last of all tries.
+        """
+        spent_s = outage_s = 0.0
+        tries = 0
+        while True:
+            tries += 1
+            began = self._clock()
             try:
-                answer = self.http.request(method, url, json=json, params=params, headers=headers, timeout=timeout)
-            except UnicodeEncodeError as exc:
-                raise InvalidInputError(
-                    f"The request contains text that is not valid Unicode: {exc.object!r}."
-                ) from exc
+                result = step()
             except httpx.InvalidURL as exc:  # a link of an answer
                 raise WrongServerError(f"The server gave a link that is not a URL: {exc}.") from exc
-            except (httpx.ConnectError, httpx.ConnectTimeout) as exc:
-                error = UnreachableError(f"Cannot connect to {self.http.base_url}: {_reason(exc)}")
-                if not self._retry_connecting:
-                    raise error from exc
             except httpx.RequestError as exc:
-                error = UnavailableError(f"The connection to {self.http.base_url} broke: {_reason(exc)}")
-                if not again:
-                    break
+                passing = self._lost_connection(exc, again=again)
+            except PassingError as exc:
+                passing = exc
+            except ApiError as exc:
+                if exc.code:
+                    self.contact.heard()
+                raise
             else:
-                self._retry_connecting = True
-                if answer.status_code not in _RETRYABLE_STATUS or (
-                    not again and answer.status_code != TOO_MANY_REQUESTS
-                ):
-                    return self._checked(answer)
-                error = api_error(answer)
-                if answer.status_code != TOO_MANY_REQUESTS:
-                    error = UnavailableError(str(error))
-                retry_after = _retry_after_s(answer)
-            if attempt < TRIES - 1:
-                self._sleep(retry_after if retry_after is not None else self._pause(attempt))
-        error.args = (f"{error} (tried {attempt + 1} times)",)
-        raise error
+                self.contact.heard()
+                return result
+            took_s = self._clock() - began
+            spent_s += took_s
+            if tries > 1:  # the first one began before the outage
+                outage_s += min(took_s, LONGEST_COUNTED_TRY_S)
+            tries_left, left_s = self._remaining(passing, tries, outage_s, busy_tries)
+            if within_s is not None:
+                left_s = min(left_s, within_s - spent_s)
+            if tries_left <= 0 or left_s <= 0:
+                if tries > 1:
+                    passing.error.args = (f"{passing.error} (tried {tries} times in {outage_s:.0f} s)",)
+                raise passing.error from passing.__cause__
+            if not passing.busy:
+                self.contact.lost(str(passing.error), left_s)
+            pause = min(self._pause(passing, tries), left_s)
+            self._sleep(pause)
+            spent_s += pause
+            outage_s += pause
+
+    def present(self, answer: httpx.Response, *, again: bool) -> httpx.Response:
+        """Return an answer unless it says that the server is away or busy.
+
+        Raises:
+            PassingError: it says so, and the request may be sent again.
+        """
+        self.contact.answered = True
+        busy = answer.status_code == TOO_MANY_REQUESTS
+        if busy or (again and answer.status_code in _AWAY_STATUS):
+            error: ClientError = api_error(answer)
+            if not busy:
+                error = UnavailableError(str(error))
+            raise PassingError(error, retry_after_s=retry_after_s(answer), busy=busy)
+        return answer
 
     def check_open(self) -> None:
         """Check that the client can send.
@@ -152,25 +233,73 @@ class Transport:
     def _advice(self) -> str:
         return f"{self.http.base_url} is not an mmaudio server; check --api-url or MMAUDIO_API_URL."
 
-    def _checked(self, answer: httpx.Response) -> httpx.Response:
-        if answer.status_code in {httpx.codes.NOT_MODIFIED, httpx.codes.NO_CONTENT}:
+    def _checked(self, answer: httpx.Response, *, again: bool) -> httpx.Response:
+        error = self._foreign(answer)
+        if error is None:
             return answer
+        if again and self.contact.served:  # half an answer, or the page of a gateway whose server is away
+            raise PassingError(error)
+        raise error
+
+    def _foreign(self, answer: httpx.Response) -> WrongServerError | None:
+        """Return what shows that an mmaudio server did not give this answer.
+
+        Raises:
+            ApiError: it did, and refused the request.
+        """
+        if answer.status_code in {httpx.codes.NOT_MODIFIED, httpx.codes.NO_CONTENT}:
+            return None
         if not answer.is_success:
-            error = api_error(answer)
-            if not error.code and answer.status_code in _UNKNOWN_PATH:
-                raise WrongServerError(f"The server answered {answer.status_code} at {answer.url.path}: {self._advice}")
-            raise error
+            refusal = api_error(answer)
+            if refusal.code or answer.status_code not in _UNKNOWN_PATH:
+                raise refusal
+            return WrongServerError(f"The server answered {answer.status_code} at {answer.url.path}: {self._advice}")
         kind = answer.headers.get("Content-Type", "no content type")
         if "json" not in kind:
-            raise WrongServerError(f"{answer.url} answered with {kind} instead of JSON: {self._advice}")
+            return WrongServerError(f"{answer.url} answered with {kind} instead of JSON: {self._advice}")
         try:
             answer.json()
-        except ValueError as exc:
-            raise WrongServerError(f"{answer.url} answered with text that is not JSON: {self._advice}") from exc
-        return answer
+        except ValueError:
+            return WrongServerError(f"{answer.url} answered with text that is not JSON: {self._advice}")
+        return None
 
-    def _pause(self, attempt: int) -> float:
-        return float(min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S)) * (0.5 + 0.5 * self._rng())
+    def _lost_connection(self, exc: httpx.RequestError, *, again: bool) -> PassingError:
+        """Return what a failed request means.
+
+        Raises:
+            UnavailableError: another try would meet the same, or may not be made.
+        """
+        url = exc.request.url
+        same = url.host == self.http.base_url.host
+        server = self.http.base_url if same else f"{url.scheme}://{url.netloc.decode('ascii')}"
+        if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout):
+            passing = PassingError(UnreachableError(f"Cannot connect to {server}: {_reason(exc)}"))
+        else:
+            error = UnavailableError(f"The connection to {server} broke: {_reason(exc)}")
+            if not again or isinstance(exc, _LASTING):
+                raise error from exc
+            passing = PassingError(error)
+        passing.__cause__ = exc
+        return passing
+
+    def _remaining(self, passing: PassingError, tries: int, outage_s: float, busy_tries: int) -> tuple[float, float]:
+        """Return how many tries and seconds are left."""
+        if passing.busy:
+            return busy_tries - tries, LONGEST_RETRY_AFTER_S
+        if not self.contact.answered:
+            if not self._wait_for_server and isinstance(passing.error, UnreachableError):
+                return 0, 0
+            if not self._patient_from_the_start:
+                return TRIES - tries, LONGEST_PAUSE_S
+        return 1, self.patience_s - outage_s
+
+    def _pause(self, passing: PassingError, tries: int) -> float:
+        # At most 2**9: after days of outage the power would no longer be a float.
+        own = float(min(FIRST_PAUSE_S * 2 ** min(tries - 1, 9), LONGEST_PAUSE_S)) * (0.5 + 0.5 * self._rng())
+        if passing.retry_after_s is None:
+            return own
+        # `Retry-After: 0` of a gateway must not make this a busy loop.
+        return passing.retry_after_s if passing.busy else max(own, passing.retry_after_s)
 
 
 def _reason(exc: Exception) -> str:
@@ -193,6 +322,7 @@ def api_error(answer: httpx.Response) -> ApiError:
     return kind(answer.status_code, str(document.get("code") or ""), detail, fields)
 
 
-def _retry_after_s(answer: httpx.Response) -> float | None:
+def retry_after_s(answer: httpx.Response) -> float | None:
+    """Return the pause that an answer asks for, at most `LONGEST_RETRY_AFTER_S`; None: none, or not in seconds."""
     value = answer.headers.get("Retry-After", "")
     return min(float(value), LONGEST_RETRY_AFTER_S) if value.isdecimal() else None

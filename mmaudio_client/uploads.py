@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any, cast
-
-import httpx
+from urllib.parse import quote
 
 from mmaudio_client.errors import UnavailableError
 from mmaudio_client.inputs import OpenInput
 from mmaudio_client.transport import Transport, api_error
 
 CHUNK_BYTES = 256 * 1024
+COMPLETE = "upload_complete"
+"""The server's code for content that it has already."""
 Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in total)."""
 
@@ -33,24 +34,37 @@ def send_upload(calls: Transport, opened: OpenInput, on_progress: Progress | Non
     upload_id, how = calls.members(answer, "an upload", "id", "upload")
     if not isinstance(how, dict) or not {"method", "url", "headers", "fields"} <= how.keys():
         raise calls.wrong_document(answer, "an upload")
-    _send(calls.http, opened, how, on_progress)
-    return str(upload_id)
+    upload_id = str(upload_id)
+    try:
+        calls.patiently(lambda: _send(calls, upload_id, opened, how, on_progress), again=True)
+    except UnavailableError as exc:
+        raise UnavailableError(f"The upload was interrupted: {exc}. Try again.") from exc
+    return upload_id
 
 
-def _send(http: httpx.Client, opened: OpenInput, how: Mapping[str, Any], on_progress: Progress | None) -> None:
+def _send(
+    calls: Transport, upload_id: str, opened: OpenInput, how: Mapping[str, Any], on_progress: Progress | None
+) -> None:
+    """Send the whole file; sending it again changes nothing."""
     opened.file.seek(opened.start)
     reader = _ProgressReader(opened, on_progress)
-    try:
-        if how["method"] == "PUT":
-            headers = {**how["headers"], "Content-Length": str(opened.size_bytes)}
-            answer = http.put(how["url"], content=reader.chunks(), headers=headers)
-        else:
-            form_file = cast("IO[bytes]", reader)
-            answer = http.post(how["url"], data=dict(how["fields"]), files={"file": form_file}, follow_redirects=True)
-    except httpx.RequestError as exc:
-        raise UnavailableError(f"The upload was interrupted: {exc or type(exc).__name__}. Try again.") from exc
-    if not answer.is_success:
-        raise api_error(answer)
+    if how["method"] == "PUT":
+        headers = {**how["headers"], "Content-Length": str(opened.size_bytes)}
+        answer = calls.http.put(how["url"], content=reader.chunks(), headers=headers)
+    else:
+        form_file = cast("IO[bytes]", reader)
+        answer = calls.http.post(how["url"], data=dict(how["fields"]), files={"file": form_file}, follow_redirects=True)
+    if calls.present(answer, again=True).is_success:
+        return
+    refusal = api_error(answer)
+    # The answer to an earlier try was lost, on its way here or between a gateway and the server.
+    if refusal.code != COMPLETE or not _is_ready(calls, upload_id):
+        raise refusal
+
+
+def _is_ready(calls: Transport, upload_id: str) -> bool:
+    answer = calls.call("GET", f"/v1/uploads/{quote(upload_id, safe='')}", again=True)
+    return bool(calls.members(answer, "an upload", "state") == ("ready",))
 
 
 class _ProgressReader:

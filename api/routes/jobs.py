@@ -1,4 +1,4 @@
-"""`/v1/jobs`: create, get, list, cancel, retry."""
+"""`/v1/jobs`: create, get, list, cancel, retry one."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def submit_job(header: SubmitHeader, body: JobRequest) -> Response:
 @jobs_api.get("", summary="List jobs", responses={"200": JobPage, "304": None, **problems(422, 503)})
 def list_all(query: ListJobsQuery) -> Response:
     """Returns a page of jobs, newest first; `links.next` is the next page. Parameters `metadata.KEY=VALUE` filter."""
-    wanted = JobFilter(query.state, query.variant, query.created_after, query.metadata)
+    wanted = JobFilter(
+        query.state, query.variant, query.created_after, query.metadata, query.code, query.created_before
+    )
     ctx = current_context()
     with ctx.db.reading() as tx:
         page = list_jobs(tx, tenant=current_tenant(), wanted=wanted, cursor=query.cursor, limit=query.limit)

@@ -15,6 +15,20 @@ from jobs.lifecycle import ArtifactKind, AttemptOutcome, Stage, State
 from jobs.request import METADATA_PAIRS, FieldAtFaultError, Text
 from jobs.service.artifacts import artifact_expired
 
+ERROR_CODE = "^[a-z][a-z0-9_]{0,63}$"
+
+
+def in_utc(*names: str) -> Any:
+    """Return a validator that converts fields with a time to UTC."""
+
+    def convert(value: datetime | None) -> datetime | None:
+        try:
+            return value.astimezone(UTC) if value is not None else None
+        except OverflowError:
+            raise ValueError("in UTC it is outside the years 1 to 9999") from None
+
+    return field_validator(*names)(convert)
+
 
 class JobPath(BaseModel):
     job_id: str = Field(max_length=64, description="Id of the job.")
@@ -47,9 +61,17 @@ class ListJobsQuery(BaseModel):
 
     state: State | None = Field(None, description="Only jobs in this state.")
     variant: str | None = Field(None, description="Only jobs of this model variant.")
+    code: str | None = Field(
+        None,
+        pattern=ERROR_CODE,
+        description="Only jobs that failed with this error code, such as `storage_unavailable`.",
+    )
     created_after: AwareDatetime | None = Field(None, description="Only jobs created after this time.")
+    created_before: AwareDatetime | None = Field(None, description="Only jobs created before this time.")
     cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page.")
     limit: int = Field(50, ge=1, le=200, description="Maximum number of jobs on the page.")
+
+    _in_utc = in_utc("created_after", "created_before")
 
     @model_validator(mode="after")
     def _no_unknown_filters(self) -> Self:
@@ -61,14 +83,6 @@ class ListJobsQuery(BaseModel):
             count = len(self.model_extra or {})
             raise FieldAtFaultError("metadata", f"got {count} filters; at most {METADATA_PAIRS} are allowed")
         return self
-
-    @field_validator("created_after")
-    @classmethod
-    def _representable_in_utc(cls, value: datetime | None) -> datetime | None:
-        try:
-            return value.astimezone(UTC) if value is not None else None
-        except OverflowError:
-            raise ValueError("in UTC it is outside the years 1 to 9999") from None
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:

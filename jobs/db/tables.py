@@ -73,6 +73,8 @@ class Job(Base):
         partial_index("ix_jobs_lease", "lease_expires_at", where="state = 'running'"),
         partial_index("ix_jobs_finished", "variant", "finished_at", where="finished_at IS NOT NULL"),
         partial_index("ix_jobs_input", "input_key", where="finished_at IS NULL AND input_key IS NOT NULL"),
+        partial_index("ix_jobs_error_code", "tenant", "error_code", "id", where="error_code IS NOT NULL"),
+        partial_index("ix_jobs_retry_of", "retry_of", where="retry_of IS NOT NULL"),
         Index("ix_jobs_tenant_page", "tenant", "id"),
         Index("ix_jobs_tenant_state", "tenant", "state", "id"),
     )  # fmt: skip

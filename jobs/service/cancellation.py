@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pydantic import ValidationError
+
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job
-from jobs.errors import JobEndedError, JobNotEndedError
+from jobs.errors import FieldProblem, JobEndedError, JobNotEndedError, RequestInvalidError
 from jobs.lifecycle import EventKind, State
 from jobs.request import JobRequest
 from jobs.service.queries import get_job
 from jobs.service.submission import Idempotency, SubmitPolicy, Submitted, commit_once, submit
 from jobs.service.transitions import append_event, change_state, update_where
 from jobs.storage.protocol import ObjectPin
+
+LOCK_ROW = {"key_share": True}
+"""FOR NO KEY UPDATE: other retries of the job wait, rows that refer to it do not. SQLite has one writer anyway."""
+MAX_PROBLEMS = 20
 
 
 def cancel(tx: Transaction, job_id: str, *, tenant: str) -> Job:
@@ -49,15 +55,46 @@ def retry(
     Raises:
         JobNotFoundError: the tenant has no such job.
         JobNotEndedError: it has not ended.
-        RequestInvalidError: its input has expired.
+        RequestInvalidError: its input has expired, or its request is no longer allowed.
         IdempotencyMismatchError, QueueFullError: as `submit`.
     """
     job = get_job(tx, job_id, tenant=tenant)
     if not job.state.is_terminal:
         raise JobNotEndedError(f"Job {job_id} is {job.state}; only an ended job can be retried.", job_id)
-    request = JobRequest.model_validate(job.request)
+    tx.session.refresh(job, with_for_update=LOCK_ROW)  # a bulk retry looks, under this lock, for retries
+    return submit_again(tx, job, policy=policy, idempotency=idempotency)
+
+
+def submit_again(
+    tx: Transaction, job: Job, *, policy: SubmitPolicy, idempotency: Idempotency | None = None
+) -> Submitted:
+    """Queue a new job with the request of an ended one; raises what `retry` raises for it."""
     pin = ObjectPin(**job.input_pin) if job.input_pin is not None else None
-    return submit(tx, request, tenant=tenant, policy=policy, idempotency=idempotency, retry_of=job.id, input_pin=pin)
+    return submit(
+        tx,
+        stored_request(job),
+        tenant=job.tenant,
+        policy=policy,
+        idempotency=idempotency,
+        retry_of=job.id,
+        input_pin=pin,
+    )
+
+
+def stored_request(job: Job) -> JobRequest:
+    """Return the request of a job.
+
+    Raises:
+        RequestInvalidError: this version does not allow it.
+    """
+    try:
+        return JobRequest.model_validate(job.request)
+    except ValidationError as exc:
+        problems = [
+            FieldProblem(".".join(str(part) for part in error["loc"]) or "request", error["msg"])
+            for error in exc.errors(include_url=False, include_input=False, include_context=False)[:MAX_PROBLEMS]
+        ]
+        raise RequestInvalidError(problems) from exc
 
 
 def retry_and_commit(

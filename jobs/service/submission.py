@@ -107,12 +107,8 @@ def submit(
     """
     if idempotency is not None and (earlier := _earlier_answer(tx, tenant, idempotency)) is not None:
         return Submitted(earlier, replayed=True)
-    _check_backlog(tx, tenant, policy)
-    resolved, problems = _resolve(request, policy)
-    input_key = _input_key(tx, request, tenant, policy, problems)
-    _check_delivery(request, policy, problems)
-    if problems:
-        raise RequestInvalidError(problems)
+    check_backlog(tx, tenant, policy)
+    resolved, input_key = check_request(tx, request, tenant=tenant, policy=policy)
     job = Job(
         id=new_id("job"),
         tenant=tenant,
@@ -152,6 +148,22 @@ def submit(
     return Submitted(job, replayed=False)
 
 
+def check_request(
+    tx: Transaction, request: JobRequest, *, tenant: str, policy: SubmitPolicy
+) -> tuple[dict[str, Any], str | None]:
+    """Return the request with its defaults filled in, and the location of its input.
+
+    Raises:
+        RequestInvalidError: as `submit`.
+    """
+    resolved, problems = _resolve(request, policy)
+    input_key = _input_key(tx, request, tenant, policy, problems)
+    _check_delivery(request, policy, problems)
+    if problems:
+        raise RequestInvalidError(problems)
+    return resolved, input_key
+
+
 def _log_submitted(job: Job, request: JobRequest) -> None:
     log.info(
         "job %s submitted: tenant=%s variant=%s priority=%s input=%s",
@@ -176,8 +188,13 @@ def _earlier_answer(tx: Transaction, tenant: str, idempotency: Idempotency) -> J
     return tx.session.get_one(Job, row.job_id)
 
 
-def _check_backlog(tx: Transaction, tenant: str, policy: SubmitPolicy) -> None:
-    queued = queued_of_tenant(tx, tenant)
+def check_backlog(tx: Transaction, tenant: str, policy: SubmitPolicy, *, more: int = 0) -> None:
+    """Check that a tenant may queue one more job, besides `more` that are not counted yet.
+
+    Raises:
+        QueueFullError: it has too many queued jobs.
+    """
+    queued = queued_of_tenant(tx, tenant) + more
     if queued >= policy.max_queued_per_tenant:
         raise QueueFullError(
             f"{queued} jobs are queued, at most {policy.max_queued_per_tenant} are allowed; try again later.",

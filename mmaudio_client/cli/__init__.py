@@ -23,7 +23,7 @@ SUMMARIES = {
     "list": "List jobs, newest first.",
     "migrate": "Migrate the database to the current schema.",
     "queue": "Show the queues, pause a variant, limit a tenant.",
-    "retry": "Run an ended job again and save its files.",
+    "retry": "Run ended jobs again, by id or by filter.",
     "settings": "Show every setting.",
     "status": "Show a job.",
     "submit": "Create jobs from files, folders or a prompt, and save the sounds.",

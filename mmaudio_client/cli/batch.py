@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from mmaudio_client.cli.error_output import InterruptedWaitError, print_error
+from mmaudio_client.cli.error_output import InterruptedWaitError, print_error, print_notice
 from mmaudio_client.cli.exit_codes import ExitCode, exit_code_of, worst
 from mmaudio_client.cli.job_inputs import JobInput
 from mmaudio_client.cli.job_view import conclude, describe
@@ -49,6 +49,7 @@ class Batch:
         self._items = [_Item(one) for one in inputs]
         self._warned: set[str] = set()
         self._bar = _Bar(None)
+        client.on_outage = self._tell_outage
 
     def run(self, *, no_wait: bool) -> ExitCode:
         """Submit everything, wait for it unless `no_wait`, print a summary, and return the worst exit code."""
@@ -62,9 +63,11 @@ class Batch:
                 with self._progress("wait"):
                     self._wait()
         except KeyboardInterrupt:
-            submitted = sum(item.job is not None for item in self._items)
+            submitted = [item.job for item in self._items if item.job is not None]
+            unfinished = next((job for job in submitted if not job.ended), None)
             raise InterruptedWaitError(
-                f"Interrupted. Jobs that were submitted ({submitted}) continue: `mmaudio list` shows them."
+                f"Interrupted. Jobs that were submitted ({len(submitted)}) continue: `mmaudio list` shows them"
+                + (f", `mmaudio watch {unfinished.id}` follows one." if unfinished is not None else ".")
             ) from None
         outcomes = [item.outcome for item in self._items]
         if not self._as_json:
@@ -138,6 +141,10 @@ class Batch:
         item.outcome = exit_code_of(error)
         with self._bar.paused():
             print_error(error, as_json=self._as_json, input=item.input.label)
+
+    def _tell_outage(self, sentence: str) -> None:
+        with self._bar.paused():
+            print_notice("server_unavailable", sentence, as_json=self._as_json)
 
     def _echo(self, line: str, *, err: bool = False) -> None:
         with self._bar.paused():

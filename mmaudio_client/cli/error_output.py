@@ -16,7 +16,7 @@ from mmaudio_client.errors import (
     UnreachableError,
 )
 
-HINT = "Is the platform running (`mmaudio up`), and is this its address (--api-url, MMAUDIO_API_URL)?"
+HINT = "Is the platform running (`mmaudio up`), and is this its address (--api-url, MMAUDIO_API_URL)? --patience waits."
 
 
 class InterruptedWaitError(KeyboardInterrupt):
@@ -34,6 +34,11 @@ def print_error(error: BaseException, *, as_json: bool, **context: Any) -> None:
         return
     label = f"{context['input']}: " if "input" in context else ""
     click.echo(f"Error: {label}{message_of(error)}", err=True)
+
+
+def print_notice(code: str, sentence: str, *, as_json: bool) -> None:
+    """Print what a person should know while the command goes on, as a sentence or as `{"notice": {...}}`."""
+    click.echo(json.dumps({"notice": {"code": code, "message": sentence}}) if as_json else sentence, err=True)
 
 
 def message_of(error: BaseException) -> str:

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmaudio_client.cli.error_output import InterruptedWaitError
 from mmaudio_client.client import Client
-from mmaudio_client.errors import JobCanceledError, JobFailedError
+from mmaudio_client.errors import JobCanceledError, JobFailedError, UnavailableError
 from mmaudio_client.models import Job
 
 _DOING = {
@@ -47,6 +47,7 @@ def follow(client: Client, job: Job, *, quiet: bool = False) -> Job:
 
     Raises:
         InterruptedWaitError: Ctrl-C.
+        UnavailableError: the server was away for too long.
     """
     console = Console(stderr=True)
     try:
@@ -60,6 +61,8 @@ def follow(client: Client, job: Job, *, quiet: bool = False) -> Job:
         raise InterruptedWaitError(
             f"Interrupted. The job continues. Follow it: mmaudio watch {job.id}  Cancel it: mmaudio cancel {job.id}"
         ) from None
+    except UnavailableError as exc:
+        raise type(exc)(f"{exc} Follow it: mmaudio watch {job.id}") from exc
 
 
 def conclude(job: Job, *, quiet: bool = False) -> None:

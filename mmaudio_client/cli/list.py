@@ -26,14 +26,16 @@ HEADER = ("ID", "STATE", "VARIANT", "AGE", "PROMPT")
     help="Show only jobs in this state.",
 )
 @click.option("--variant", metavar="NAME", help="Show only jobs of this model variant.")
+@click.option("--code", metavar="CODE", help="Show only jobs that failed with this error code.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Show at most this many jobs.")
 @with_server
-def list_(client: Client, state: str | None, variant: str | None, limit: int, as_json: bool) -> None:
+def list_(client: Client, state: str | None, variant: str | None, code: str | None, limit: int, as_json: bool) -> None:
     """List jobs, newest first.
 
     In a pipe: one line per job without a header, columns separated by tabs (id, state, variant, created, prompt).
     """
-    filters = {name: value for name, value in (("state", state), ("variant", variant)) if value}
+    given = {"state": state, "variant": variant, "code": code}
+    filters = {name: value for name, value in given.items() if value}
     jobs: Iterator[Job] = islice(client.list(limit=min(limit, MAX_PAGE), **filters), limit)
     first = next(jobs, None)
     if first is None:

@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
-from mmaudio_client.cli.error_output import print_error
+from mmaudio_client.cli.error_output import print_error, print_notice
 from mmaudio_client.cli.exit_codes import ExitCode, epilog, exit_code_of
 from mmaudio_client.client import Client
 from mmaudio_client.connection import DEFAULT_URL
 from mmaudio_client.errors import ClientError
+from mmaudio_client.outage import DEFAULT_PATIENCE_S, MAX_PATIENCE_S
 
 
 class ServerCommand(click.Command):
@@ -78,11 +79,26 @@ def with_server(command: Callable[..., None]) -> Callable[..., None]:
     )
     @click.option("--api-key", envvar="MMAUDIO_API_KEY", show_envvar=True, help="API key, if the server needs one.")
     @click.option(
+        "--patience",
+        "patience_s",
+        type=click.FloatRange(0, MAX_PATIENCE_S),
+        metavar="SECONDS",
+        help="Wait this long when the server stops answering, as in a restart; 0: do not wait. "
+        f"Default: {DEFAULT_PATIENCE_S:.0f}, but at once an error when the first call of the command cannot connect.",
+    )
+    @click.option(
         "--json", "as_json", is_flag=True, help="Print results as JSON, one document per line, and errors as well."
     )
     @functools.wraps(command)
-    def wrapped(api_url: str, api_key: str | None, **arguments: Any) -> None:
-        with Client(api_url, api_key=api_key or "", wait_for_server=False) as client:
+    def wrapped(api_url: str, api_key: str | None, patience_s: float | None, **arguments: Any) -> None:
+        as_json = bool(arguments.get("as_json"))
+        with Client(
+            api_url,
+            api_key=api_key or "",
+            patience_s=patience_s,
+            wait_for_server=patience_s is not None,
+            on_outage=functools.partial(print_notice, "server_unavailable", as_json=as_json),
+        ) as client:
             command(client=client, **arguments)
 
     return wrapped

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
+from mmaudio_client.cli.error_output import InterruptedWaitError
 from mmaudio_client.cli.job_view import conclude, follow
 from mmaudio_client.cli.output_folder import prepare_folder
 from mmaudio_client.cli.session import print_json
@@ -47,9 +48,18 @@ def finish(client: Client, job: Job, output: Path, *, no_wait: bool, as_json: bo
     if as_json and job.state != "succeeded":
         print_json(job.raw)
     conclude(job, quiet=as_json)
-    saved = client.download(job, output, name=name)
+    saved = _saved(client, job, output, name)
     if as_json:
         print_json({**job.raw, "saved_files": [str(path) for path in saved]})
         return
     for path in saved:
         click.echo(str(path))
+
+
+def _saved(client: Client, job: Job, output: Path, name: str | None) -> tuple[Path, ...]:
+    try:
+        return client.download(job, output, name=name)
+    except KeyboardInterrupt:
+        raise InterruptedWaitError(
+            f"Interrupted. The job has succeeded. Save its files: mmaudio download {job.id}"
+        ) from None

@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from mmaudio_client.cli.batch import Batch
+from mmaudio_client.cli.error_output import InterruptedWaitError
 from mmaudio_client.cli.job_inputs import JobInput, collect_inputs
+from mmaudio_client.cli.metadata import metadata_pairs
 from mmaudio_client.cli.output_folder import output_option
 from mmaudio_client.cli.session import ServerCommand, with_server
 from mmaudio_client.cli.single_job import check_output, finish, no_wait_option
@@ -95,7 +97,7 @@ def submit(
     if not found and not (fields["prompt"] or "").strip():
         raise click.UsageError("Nothing to make a sound from: give a file, a folder, --image or --prompt.")
     if metadata:
-        fields["metadata"] = _pairs(metadata)
+        fields["metadata"] = metadata_pairs(metadata)
     check_body({name: value for name, value in fields.items() if value is not None})
     check_output(output, no_wait=no_wait)
     request = cast("SubmitFields", fields)
@@ -103,7 +105,12 @@ def submit(
         code = Batch(client, found, request, output=output, as_json=as_json).run(no_wait=no_wait)
         raise click.exceptions.Exit(int(code))
     one = found[0] if found else None
-    job = _submit_with_progress(client, one, request, quiet=as_json)
+    try:
+        job = _submit_with_progress(client, one, request, quiet=as_json)
+    except KeyboardInterrupt:
+        raise InterruptedWaitError(
+            "Interrupted before the server confirmed the job; `mmaudio list` shows whether it was created."
+        ) from None
     name = one.path.name if one is not None and one.path is not None else None
     finish(client, job, output, no_wait=no_wait, as_json=as_json, name=name)
 
@@ -126,13 +133,3 @@ def _submit_with_progress(client: Client, one: JobInput | None, fields: SubmitFi
             bar.update(task, completed=done, total=size)
 
         return client.submit(video=video, image=image, on_upload=on_upload, **fields)
-
-
-def _pairs(given: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise click.UsageError(f"Got --metadata {text!r}; give KEY=VALUE.")
-        pairs[key] = value
-    return pairs

@@ -83,6 +83,6 @@ def test_a_real_connection_that_ends_early_leaves_no_half_file(tmp_path: Path, f
         head, tail = (f"{len(half):x}\r\n".encode(), b"\r\n") if framing == "chunks" else (b"", b"")
         request.wfile.write(head + half + tail)
 
-    with loopback(answer) as url, Client(url) as client, pytest.raises(DownloadError):
+    with loopback(answer) as url, Client(url, patience_s=0) as client, pytest.raises(DownloadError):
         client.download(DONE, tmp_path)
     assert list(tmp_path.iterdir()) == []

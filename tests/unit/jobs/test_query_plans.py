@@ -13,6 +13,7 @@ from jobs.db.database import Database
 from jobs.lifecycle import State
 from jobs.request import JobRequest
 from jobs.service import attempts
+from jobs.service.bulk_retry import retry_matching
 from jobs.service.cancellation import cancel
 from jobs.service.maintenance import rescue
 from jobs.service.queries import JobFilter, get_job, list_jobs, running_jobs
@@ -73,8 +74,15 @@ def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
         queue_position(tx, get_job(tx, jobs[4].id, tenant="a"))
         queue_stats(tx, ("tiny_16k",))
         running_jobs(tx)
-        for wanted in (JobFilter(), JobFilter(state=State.FAILED), JobFilter(created_after=clock.time)):
+        for wanted in (
+            JobFilter(),
+            JobFilter(state=State.FAILED),
+            JobFilter(created_after=clock.time),
+            JobFilter(error_code="storage_unavailable"),
+        ):
             list_jobs(tx, tenant="a", wanted=wanted, cursor=None, limit=10)
+    for wanted in (JobFilter(State.CANCELED), JobFilter(State.FAILED, error_code="storage_unavailable")):
+        retry_matching(db, tenant="a", wanted=wanted, policy=policy, cursor=None, limit=10)
     clock.advance(20)
     rescue(db)
     clock.advance(7200)
@@ -89,3 +97,18 @@ def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
         if line.startswith(f"SCAN {table}") and "INDEX" not in line
     ]
     assert whole == []
+
+
+def test_jobs_of_a_rare_error_code_and_retries_of_a_job_have_their_own_index(db: Database) -> None:
+    statements = [
+        (
+            "SELECT id FROM jobs WHERE tenant = ? AND state = ? AND error_code = ? AND id > ? ORDER BY id LIMIT 10",
+            ("a", "failed", "storage_unavailable", ""),
+        ),
+        ("SELECT retry_of FROM jobs WHERE retry_of IN (?, ?)", ("job_1", "job_2")),
+    ]
+    plans = [line for _, line in plans_of(db, statements)]
+    assert [index in plan for plan, index in zip(plans, ("ix_jobs_error_code", "ix_jobs_retry_of"), strict=True)] == [
+        True,
+        True,
+    ], plans

@@ -16,6 +16,8 @@ URL = "http://platform.example"
 JOB_ID = "job_" + "1" * 32
 SOUND = bytes(range(256)) * 3000  # some chunks long
 Answer = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response]
+MORE_THAN_PATIENCE = 200
+"""More tries than any client of these tests makes."""
 
 
 @dataclass

@@ -13,9 +13,9 @@ import pytest
 from mmaudio_client.cli.batch import Batch
 from mmaudio_client.cli.exit_codes import ExitCode, worst
 from mmaudio_client.cli.job_inputs import collect_inputs
-from mmaudio_client.transport import TRIES
 from tests.unit.mmaudio_client.command_runner import Command
 from tests.unit.mmaudio_client.scripted_server import (
+    MORE_THAN_PATIENCE,
     SOUND,
     Answer,
     ScriptedServer,
@@ -133,7 +133,7 @@ def test_a_field_that_is_refused_for_one_is_not_sent_for_the_others(
 
 def test_a_server_that_goes_away_ends_the_batch(mmaudio: Command, server: ScriptedServer, tmp_path: Path) -> None:
     files(tmp_path, "a.mp4", "b.mp4")
-    server.answers = [*sent(FIRST), *sent(SECOND), *[httpx.ConnectError("refused")] * TRIES]
+    server.answers = [*sent(FIRST), *sent(SECOND), *[httpx.ConnectError("refused")] * MORE_THAN_PATIENCE]
     result = mmaudio("submit", "a.mp4", "b.mp4")
     assert result.exit_code == ExitCode.UNREACHABLE
     assert "Error: Cannot connect to http://127.0.0.1:8000: refused" in result.stderr

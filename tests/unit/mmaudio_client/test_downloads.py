@@ -71,7 +71,7 @@ def test_other_bytes_than_the_job_says_leave_no_file(server: ScriptedServer, tmp
 def test_a_download_that_breaks_leaves_no_half_file(server: ScriptedServer, tmp_path: Path, error: Exception) -> None:
     server.answers = [httpx.Response(200, stream=Breaking(error))]
     with pytest.raises(DownloadError, match=r"audio\.flac was interrupted"):
-        server.client().download(DONE, tmp_path)
+        server.client(patience_s=0).download(DONE, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

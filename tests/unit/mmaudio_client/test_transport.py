@@ -8,8 +8,16 @@ import httpx
 import pytest
 
 from mmaudio_client import ApiError, UnavailableError, UnreachableError
+from mmaudio_client.outage import DEFAULT_PATIENCE_S
 from mmaudio_client.transport import LONGEST_RETRY_AFTER_S, TRIES, Transport
-from tests.unit.mmaudio_client.scripted_server import URL, Answer, ScriptedServer, job_answer, problem
+from tests.unit.mmaudio_client.scripted_server import (
+    MORE_THAN_PATIENCE,
+    URL,
+    Answer,
+    ScriptedServer,
+    job_answer,
+    problem,
+)
 
 NEVER_REACHED: list[Exception] = [httpx.ConnectError("refused"), httpx.ConnectTimeout("")]
 BROKEN: list[Exception] = [httpx.ReadTimeout(""), httpx.ReadError("reset"), httpx.RemoteProtocolError("no answer")]
@@ -110,10 +118,11 @@ def test_a_refusal_that_stays_is_not_tried_again(server: ScriptedServer, status:
 
 
 def test_after_the_last_try_the_error_says_what_was_wrong_and_how_often(server: ScriptedServer) -> None:
-    server.answers = [passing(503) for _ in range(TRIES)]
-    with pytest.raises(UnavailableError, match=f"The storage does not answer.*tried {TRIES} times"):
+    server.answers = [passing(503) for _ in range(MORE_THAN_PATIENCE)]
+    with pytest.raises(UnavailableError, match=r"The storage does not answer.*tried (\d+) times in 180 s") as given_up:
         server.client().get("job_1")
-    assert (len(server.requests), len(server.naps)) == (TRIES, TRIES - 1)
+    assert f"tried {len(server.requests)} times" in str(given_up.value)
+    assert sum(server.naps) == pytest.approx(DEFAULT_PATIENCE_S, abs=5)
 
 
 @pytest.mark.parametrize("trouble", NEVER_REACHED, ids=lambda trouble: type(trouble).__name__)
@@ -123,11 +132,14 @@ def test_a_server_that_was_never_reached_is_named(server: ScriptedServer, troubl
         server.client().get("job_1")
 
 
-@pytest.mark.parametrize(("luck", "pauses"), [(1.0, [0.5, 1.0, 2.0, 4.0]), (0.0, [0.25, 0.5, 1.0, 2.0])])
+@pytest.mark.parametrize(
+    ("luck", "pauses"),
+    [(1.0, [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 4.5]), (0.0, [0.25, 0.5, 1, 2, 4, *[5.0] * 6, 2.25])],
+)
 def test_pauses_grow_and_are_shortened_by_chance_to_no_less_than_half(luck: float, pauses: list[float]) -> None:
     naps: list[float] = []
     with httpx.Client(base_url=URL, transport=httpx.MockTransport(lambda _: passing(503))) as http:
-        calls = Transport(http, sleep=naps.append, rng=lambda: luck)
+        calls = Transport(http, sleep=naps.append, clock=lambda: 0.0, rng=lambda: luck, patience_s=40)
         with pytest.raises(UnavailableError):
             calls.call("GET", "/v1/queue", again=True)
     assert naps == pauses

@@ -127,7 +127,7 @@ def test_an_interrupted_upload_says_so_and_makes_no_job(
 ) -> None:
     server.answers = [announced(method), trouble]
     with pytest.raises(UnavailableError, match="upload was interrupted"):
-        server.client().submit(video=clip)
+        server.client(patience_s=0).submit(video=clip)
     assert len(server.requests) == 2
 
 

@@ -8,9 +8,16 @@ import httpx
 import pytest
 
 from mmaudio_client import JobCanceledError, JobFailedError, UnavailableError, WaitTimeoutError
-from mmaudio_client.client import LONG_POLL_S
-from mmaudio_client.transport import TRIES
-from tests.unit.mmaudio_client.scripted_server import JOB_ID, URL, Answer, ScriptedServer, job, job_answer
+from mmaudio_client.waiting import LONG_POLL_S
+from tests.unit.mmaudio_client.scripted_server import (
+    JOB_ID,
+    MORE_THAN_PATIENCE,
+    URL,
+    Answer,
+    ScriptedServer,
+    job,
+    job_answer,
+)
 
 OUTAGE: list[Callable[[], Answer]] = [
     lambda: httpx.Response(503),
@@ -40,8 +47,10 @@ def test_watching_outlasts_a_short_outage(server: ScriptedServer) -> None:
 
 
 def test_watching_through_a_long_outage_says_that_the_server_is_away(server: ScriptedServer) -> None:
-    server.answers = [httpx.ConnectError("refused") for _ in range(TRIES)]
-    with pytest.raises(UnavailableError, match="Cannot connect"):
+    server.answers = [httpx.ConnectError("refused") for _ in range(MORE_THAN_PATIENCE)]
+    with pytest.raises(
+        UnavailableError, match=rf"Cannot connect.+tried \d+ times in 180 s\)\. Job {JOB_ID} continues\."
+    ):
         list(server.client().watch(job()))
 
 
