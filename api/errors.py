@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.context import current_context
 from api.presentation import job_document
+from api.problem_document import PROBLEM_TYPE, problem_document
 from api.sns import SnsUnreachableError
 from jobs import errors as domain
 from jobs.db.faults import is_disk_full
@@ -60,19 +61,9 @@ def problem(
     status: int, code: str, detail: str, *, fields: list[dict[str, str]] | None = None, **members: Any
 ) -> Response:
     """Return a response with a problem document."""
-    body: dict[str, Any] = {
-        "type": f"/problems/{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": int(status),
-        "detail": detail,
-        "code": code,
-        **members,
-    }
-    if fields is not None:
-        body["errors"] = fields
-    response = jsonify(body)
+    response = jsonify(problem_document(status, code, detail, fields=fields, **members))
     response.status_code = status
-    response.mimetype = "application/problem+json"
+    response.mimetype = PROBLEM_TYPE
     return response
 
 
@@ -184,6 +175,7 @@ def _http_error(exc: HTTPException) -> Response:
         return exc.response  # type: ignore[return-value]
     status = exc.code or 500
     codes = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "wrong_media_type"}
+    codes[408] = "body_too_slow"
     detail = {
         404: f"There is nothing at {request.path}.",
         405: f"{request.method} is not allowed at {request.path}.",

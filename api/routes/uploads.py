@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -23,7 +24,14 @@ from jobs.service.uploads import (
     refresh_upload,
 )
 
+_CONTENT_PATH = re.compile(r"/v1/uploads/[^/]+/content")
+
 uploads_api = APIBlueprint("uploads", __name__, url_prefix="/v1/uploads", abp_tags=[Tag(name="uploads")])
+
+
+def is_upload_content(method: str, path: str) -> bool:
+    """Return whether `put_content` answers this request: it reads the body while it arrives."""
+    return method == "PUT" and _CONTENT_PATH.fullmatch(path) is not None
 
 
 @uploads_api.post("", summary="Create an upload", responses={"201": UploadView, **problems(400, 413, 415, 422, 503)})
