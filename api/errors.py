@@ -8,7 +8,7 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, request
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
 from api.context import current_context
@@ -16,7 +16,7 @@ from api.presentation import job_document
 from api.problem_document import PROBLEM_TYPE, problem_document
 from api.sns import SnsUnreachableError
 from jobs import errors as domain
-from jobs.db.faults import is_disk_full
+from jobs.db.faults import is_disk_full, is_read_only, is_unavailable, message, reason
 from jobs.queue import BrokerUnavailableError
 from jobs.request import FieldAtFaultError
 from jobs.storage import errors as storage
@@ -64,6 +64,16 @@ def problem(
     response = jsonify(problem_document(status, code, detail, fields=fields, **members))
     response.status_code = status
     response.mimetype = PROBLEM_TYPE
+    return response
+
+
+def too_many(what: str) -> Response:
+    """Return the response for a request for which there is no place now: 503 with `Retry-After`."""
+    if current_context().log_limit.allows(f"too many {what}"):
+        log.warning("refused: too many %s at once (said once a minute)", what)
+    detail = f"The server receives as many {what} as it can; try again soon."
+    response = problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail)
+    response.headers["Retry-After"] = str(UNAVAILABLE_RETRY_S)
     return response
 
 
@@ -128,42 +138,38 @@ def _domain_error(exc: domain.DomainError) -> Response:
 def _storage_error(exc: storage.StorageError) -> Response:
     status = _status(exc)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        _log_fault("storage", exc)
+        _log_fault("storage", str(exc))
         return _unavailable("storage")
     if status is HTTPStatus.INSUFFICIENT_STORAGE:
-        _log_fault("disk full (storage)", exc)
+        _log_fault("disk full (storage)", str(exc))
     codes = {413: "too_large", 422: "checksum_mismatch", 410: "object_gone", 507: "storage_full"}
     return problem(status, codes[status], str(exc))
 
 
 def _database_error(exc: SQLAlchemyError) -> Response:
-    if isinstance(exc, DBAPIError):
-        cause = exc.orig or exc  # without the statement
-        if is_disk_full(exc):
-            _log_fault("disk full (database)", cause)
-            detail = (
-                "The disk of the database is full; nothing was stored. Try again when the operator has freed space."
-            )
-            return problem(HTTPStatus.INSUFFICIENT_STORAGE, "database_full", detail)
-        if not exc.connection_invalidated and not isinstance(exc, OperationalError):
-            return _unexpected(exc)
-        _log_fault("database", cause)
-    else:
-        _log_fault("database", exc)
+    if isinstance(exc, DBAPIError) and is_disk_full(exc):
+        _log_fault("disk full (database)", message(exc))
+        detail = "The disk of the database is full; nothing was stored. Try again when the operator has freed space."
+        return problem(HTTPStatus.INSUFFICIENT_STORAGE, "database_full", detail)
+    if not is_unavailable(exc):
+        return _unexpected(exc)
+    _log_fault("database", reason(exc))
+    if is_read_only(exc):
+        return _unavailable("database", "The database accepts no changes for the moment; try again soon.")
     return _unavailable("database")
 
 
-def _log_fault(name: str, exc: BaseException) -> None:
+def _log_fault(name: str, what: str) -> None:
     """Log a fault that every request may meet, once a minute."""
     if current_context().log_limit.allows(name):
-        log.warning("%s: %s", name, str(exc).strip())
+        log.warning("%s: %s", name, what.strip())
 
 
-def _unavailable(name: str) -> Response:
+def _unavailable(name: str, detail: str = "") -> Response:
     response = problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         f"{name}_unavailable",
-        f"The {name} does not answer; try again soon.",
+        detail or f"The {name} does not answer; try again soon.",
         down=[name],
     )
     response.headers["Retry-After"] = str(UNAVAILABLE_RETRY_S)

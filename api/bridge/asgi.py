@@ -175,5 +175,3 @@ class Bridge:
 
 async def _sent(send: Send, message: dict[str, Any]) -> None:
     await send(message)
-
-

@@ -21,7 +21,7 @@ class BodyCutError(Exception):
     """Raised when the connection ends within the body."""
 
 
-class BodyWanted(BaseException):  # noqa: N818 - no error: it leaves the app, whose handlers take every Exception
+class BodyWanted(BaseException):
     """Raised where the app reads a body that has not arrived yet."""
 
 

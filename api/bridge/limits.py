@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from api.shares import ThreadShares
 from jobs.settings import MIB, Settings
 
 
@@ -38,7 +39,7 @@ class BridgeLimits:
     def from_settings(cls, settings: Settings) -> BridgeLimits:
         """Return the limits that the settings name."""
         return cls(
-            threads=settings.api_threads,
+            threads=ThreadShares.of(settings.api_threads).threads_needed(settings.api_threads),
             queued=settings.api_threads * 16,
             body_s=settings.api_body_timeout_s,
             stall_s=settings.api_stall_s,
