@@ -60,7 +60,7 @@ def call_app(app: WsgiApp, environ: dict[str, Any]) -> Answer | None:
     except BodyWanted:
         return None
     except Exception:
-        log.exception("%s %s failed", environ["REQUEST_METHOD"], ascii(environ["PATH_INFO"]))
+        log.exception("%s %s failed", environ["REQUEST_METHOD"], ascii(environ["PATH_INFO"])[1:-1])
         return problem_answer(
             HTTPStatus.INTERNAL_SERVER_ERROR,
             "internal_error",

@@ -70,37 +70,42 @@ class Bridge:
     async def _answer_buffered(self, scope: dict[str, Any], body: RequestBody) -> Answer:
         """Read the body and call the app. When it takes long to arrive, ask the app first whether it wants it."""
         received = bytearray()
+        began = asyncio.get_running_loop().time()
         try:
-            loop = asyncio.get_running_loop()
-            began = loop.time()
             refusal = None
             if not body.waits_for_continue and (body.declared or 0) <= self._limits.body_bytes:
                 refusal = await self._read(body, received, began + self._limits.prompt_s)
-            if not body.ended and refusal is None and len(received) <= self._limits.body_bytes:
+            if refusal is None and (not body.ended or self._is_too_large(received)):
                 answer = await self._call(scope, cast("BinaryIO", UnreadBody()), body.declared)
                 if answer is not None:
                     return answer
-                if (body.declared or 0) > self._limits.body_bytes:
-                    return problem_answer(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "The body is larger than allowed."
-                    )
-                refusal = await self._read(body, received, began + self._limits.body_s)
-                if not body.ended and refusal is None and len(received) <= self._limits.body_bytes:
-                    self._log("a body that did not arrive in time")
-                    refusal = problem_answer(HTTPStatus.REQUEST_TIMEOUT, "body_too_slow", TOO_SLOW)
+                refusal = await self._read_rest(body, received, began + self._limits.body_s)
             if refusal is not None:
                 return refusal
-            has_body = bool(received) or body.declared is not None
-            length = len(received) if body.ended and has_body else None
+            length = len(received) if received or body.declared is not None else None
             answer = await self._call(scope, io.BytesIO(bytes(received)), length)
             assert answer is not None, "only an unread body is wanted"
             return answer
         finally:
             self._buffered_bytes -= len(received)
 
+    def _is_too_large(self, received: bytearray) -> bool:
+        return len(received) > self._limits.body_bytes
+
+    async def _read_rest(self, body: RequestBody, received: bytearray, until: float) -> Answer | None:
+        """Read until the body ends; return a refusal when it is too large, too slow, or memory is short."""
+        if (body.declared or 0) <= self._limits.body_bytes:
+            refusal = await self._read(body, received, until)
+            if refusal is not None or (body.ended and not self._is_too_large(received)):
+                return refusal
+            if not self._is_too_large(received):
+                self._log("a body that did not arrive in time")
+                return problem_answer(HTTPStatus.REQUEST_TIMEOUT, "body_too_slow", TOO_SLOW)
+        return problem_answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "The body is larger than allowed.")
+
     async def _read(self, body: RequestBody, received: bytearray, until: float) -> Answer | None:
-        """Read until the body ends, is too large, or the time is up; return a refusal where memory is short."""
-        while not body.ended and len(received) <= self._limits.body_bytes:
+        """Read until the body ends, is too large, or the time is up; return a refusal when memory is short."""
+        while not body.ended and not self._is_too_large(received):
             piece = await body.next_piece(until)
             if piece is None:
                 return None

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
+# Says that a body which is cut short never looks like a whole one.
+COMPLETE_BODY = "mmaudio.body_complete"
 _WITHOUT_PREFIX = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 
 
@@ -31,6 +33,7 @@ def wsgi_environ(scope: dict[str, Any], body: BinaryIO, length: int | None) -> d
         "wsgi.url_scheme": scope.get("scheme", "http"),
         "wsgi.input": body,
         "wsgi.input_terminated": True,
+        COMPLETE_BODY: True,
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
