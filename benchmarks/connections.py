@@ -205,7 +205,7 @@ def main() -> None:
         target = _target(url)
         for name, load, count in LOADS:
             wanted &= _measure(name, load, count, target)
-    with stalling_proxy("127.0.0.1", 9) as store:
+    with stalling_proxy(("127.0.0.1", 9)) as store:
         store.stall()
         environment = {
             "MMAUDIO_STORAGE_URL": "s3://bucket",

@@ -14,11 +14,12 @@ class StallingProxy:
     """Passes bytes between callers and a backend, until it is told to stall: then it accepts and answers nothing.
 
     Attributes:
+        backend: host and port, or the path of a socket file.
         port: where callers connect, on 127.0.0.1.
         accepted: connections until now.
     """
 
-    backend: tuple[str, int]
+    backend: tuple[str, int] | str
     port: int = 0
     accepted: int = 0
     _flowing: threading.Event = field(default_factory=threading.Event)
@@ -48,14 +49,22 @@ class StallingProxy:
         if self._closing.is_set():
             return
         try:
-            backend = socket.create_connection(self.backend, timeout=10)
+            backend = self._backend_connection()
         except OSError:
             caller.close()
             return
-        backend.settimeout(None)
         self._sockets.append(backend)
         for source, target in ((caller, backend), (backend, caller)):
             threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+
+    def _backend_connection(self) -> socket.socket:
+        if not isinstance(self.backend, str):
+            backend = socket.create_connection(self.backend, timeout=10)
+            backend.settimeout(None)
+            return backend
+        backend = socket.socket(socket.AF_UNIX)
+        backend.connect(self.backend)
+        return backend
 
     def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -75,10 +84,10 @@ class StallingProxy:
 
 
 @contextlib.contextmanager
-def stalling_proxy(host: str, port: int) -> Iterator[StallingProxy]:
-    """Run a proxy in front of a server; it passes everything on until `stall` is called."""
+def stalling_proxy(backend: tuple[str, int] | str) -> Iterator[StallingProxy]:
+    """Run a proxy in front of a server, given by address or socket file; it passes on until `stall` is called."""
     with socket.create_server(("127.0.0.1", 0), backlog=512) as server:
-        proxy = StallingProxy((host, port), server.getsockname()[1])
+        proxy = StallingProxy(backend, server.getsockname()[1])
         proxy.resume()
         threading.Thread(target=proxy._serve, args=(server,), name="stalling-proxy", daemon=True).start()
         try:

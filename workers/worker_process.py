@@ -21,6 +21,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database
+from jobs.db.faults import reason
 from jobs.ids import new_id
 from jobs.queue import Broker
 from jobs.service.workers import mark_worker_stopped, register_worker
@@ -166,7 +167,7 @@ class WorkerProcess:
                 mark_worker_stopped(tx, self.worker_id)
         except SQLAlchemyError as exc:
             if not self._disk_full.report(exc):
-                log.warning("database unavailable (%s); maintenance will mark this worker lost", type(exc).__name__)
+                log.warning("database unavailable (%s); maintenance will mark this worker lost", reason(exc))
 
     def _make_consumer(self) -> Any:
         # Celery warns root users of pickled messages; ours are JSON, and nothing else is accepted.

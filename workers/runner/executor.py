@@ -15,6 +15,7 @@ from celery.exceptions import Reject
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database, Transaction
+from jobs.db.faults import reason
 from jobs.errors import DiskFullError, Failure, InternalError, JobError, LeaseLostError, RunTimeoutError
 from jobs.lifecycle import AttemptOutcome, Stage, State
 from jobs.queue import RUN_JOB_TASK, Broker
@@ -95,7 +96,7 @@ class JobExecutor:
             dispatch(self._db, self._broker, policy=self._dispatch_policy)
         except SQLAlchemyError as exc:
             if not self._disk_full.report(exc):
-                log.warning("database unavailable (%s); maintenance will publish the next jobs", type(exc).__name__)
+                log.warning("database unavailable (%s); maintenance will publish the next jobs", reason(exc))
 
     def _claim(self, job_id: str) -> Claim | None:
         lease_s = self._context.settings.lease_s
