@@ -214,7 +214,7 @@ def main() -> None:
             "AWS_SECRET_ACCESS_KEY": "x",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
-        with api_server(**environment) as url:
+        with api_server(environment=environment) as url:
             target = _target(url)
             for name, load, count in STORE_LOADS:
                 wanted &= _measure(name, load, count, target)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -20,10 +20,11 @@ from migrations.upgrade import upgrade
 
 GUNICORN = "gunicorn"
 GRANIAN = "granian"
+NO_MORE: Mapping[str, str] = {}
 
 
 @contextlib.contextmanager
-def api_server(server: str = GRANIAN, threads: int = 32, **environment: str) -> Iterator[str]:
+def api_server(server: str = GRANIAN, threads: int = 32, environment: Mapping[str, str] = NO_MORE) -> Iterator[str]:
     """Serve the API on SQLite, with more variables in its environment if given; yield its URL."""
     with tempfile.TemporaryDirectory(prefix="mmaudio-bench-") as name:
         folder, port = Path(name), free_port()

@@ -65,12 +65,13 @@ class LimitedConnection(psycopg.Connection[Any]):
 
     limit_s: float = CONNECT_S
 
-    def wait(self, gen: Generator[Any, Any, Value], interval: float = _WAKE_S, **named: Any) -> Value:
+    def wait(self, gen: Generator[Any, Any, Value], interval: float = _WAKE_S, timeout: float | None = None) -> Value:
         """Wait for an answer as psycopg does, and no longer than the limit.
 
         Raises:
             psycopg.errors.ConnectionTimeout: no answer came in time; the connection is closed.
         """
+        named = {} if timeout is None else {"timeout": timeout}  # psycopg before 3.3 has no such argument
         return super().wait(self._limited(gen), interval, **named)
 
     def _limited(self, gen: Generator[Any, Any, Value]) -> Generator[Any, Any, Value]:
@@ -106,7 +107,7 @@ def limit_waiting(engine: Engine, limits: TimeLimits) -> None:
         finally:
             connection.limit_s = usual
 
-    engine.dialect.do_ping = quick_ping  # type: ignore[method-assign]
+    engine.dialect.do_ping = quick_ping  # type: ignore[method-assign,assignment]
 
 
 @contextmanager
