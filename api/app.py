@@ -11,6 +11,8 @@ from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
 from api.access_log import register_access_log
 from api.auth import current_tenant
+from api.bounded_store import BoundedBucketReader, StoreGate, bounded_store
+from api.circuit_breaker import CircuitBreaker
 from api.context import EXTENSION, AppContext, current_context
 from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
@@ -26,20 +28,24 @@ from api.routes.variants import variants_api
 from api.routes.workers import workers_api
 from api.schemas.responses import Problem
 from api.security_headers import register_security_headers
+from api.shares import Places, ThreadShares
 from jobs.db.database import Database
+from jobs.db.time_limits import TimeLimits
 from jobs.queue import Broker
 from jobs.secret_key import load_secret_key
 from jobs.service.scheduling.dispatch import Publisher
 from jobs.settings import Settings
 from jobs.storage.bucket_reader import BucketReader, LazyBucketReader
 from jobs.storage.factory import open_store
-from jobs.storage.protocol import ObjectStore
+from jobs.storage.protocol import CallLimits, ObjectStore
 from jobs.storage.signing import LinkSigner
 
 log = logging.getLogger(__name__)
 
 MAX_JSON_BYTES = 1024 * 1024
 MAX_PATH_CHARS = 200
+# A caller waits, and holds a thread.
+QUICK = CallLimits(connect_s=1, read_s=2, tries=1)
 
 
 def create_app(
@@ -59,15 +65,33 @@ def create_app(
         BrokerUnknownError: the settings do not name a broker, and no `mmaudio up` runs.
     """
     app = new_app(access_log=settings.access_log)
+    quick, bulk = _stores(settings, store)
+    # One breaker for both: inputs are in buckets of the same server as a rule.
+    breaker = CircuitBreaker()
+    shares = ThreadShares.of(settings.api_threads)
     app.extensions[EXTENSION] = AppContext(
         settings=settings,
-        db=db or Database(settings.database_url, pool_size=settings.api_threads // 2),
-        store=store or open_store(settings),
-        broker=broker or Broker(settings.resolved_broker_url()),
+        db=db or _database(settings),
+        store=bounded_store(quick, bulk, StoreGate(breaker, Places(shares.store))),
+        broker=broker or Broker(settings.resolved_broker_url(), connect_timeout_s=1, timeout_s=2),
         signer=LinkSigner(load_secret_key(settings)),
-        buckets=buckets or LazyBucketReader(settings),
+        buckets=BoundedBucketReader(
+            buckets or LazyBucketReader(settings, QUICK), StoreGate(breaker, Places(shares.uploads))
+        ),
     )
     return app
+
+
+def _database(settings: Settings) -> Database:
+    limits = TimeLimits(settings.api_database_timeout_s, CircuitBreaker())
+    return Database(settings.database_url, pool_size=settings.api_threads // 2, limits=limits)
+
+
+def _stores(settings: Settings, given: ObjectStore | None) -> tuple[ObjectStore, ObjectStore]:
+    """Return the store for short calls, and the one for calls that move files."""
+    if given is not None:
+        return given, given
+    return open_store(settings, QUICK), open_store(settings)
 
 
 def new_app(*, access_log: bool) -> Flask:

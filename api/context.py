@@ -14,8 +14,12 @@ from api.allowed_hosts import AllowedHosts
 from api.circuit_breaker import CircuitBreaker
 from api.links import LinkBuilder
 from api.log_limit import LogLimit
+from api.publishing import Publishing
+from api.readiness import ReadinessChecks
+from api.shares import Places, ThreadShares
 from api.sns import SnsGate
 from jobs.db.database import Database, Transaction
+from jobs.db.faults import reason
 from jobs.queue import Broker
 from jobs.service.scheduling.dispatch import Publisher, dispatch
 from jobs.service.scheduling.selection import DispatchPolicy
@@ -45,21 +49,45 @@ class AppContext:
     sns: SnsGate = field(default_factory=SnsGate)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     log_limit: LogLimit = field(default_factory=LogLimit)
+    publishing: Publishing = field(default_factory=Publishing)
+    readiness: ReadinessChecks = field(default_factory=ReadinessChecks)
 
     def publish(self, variant: str) -> None:
         """Dispatch the variant's jobs. Never fails a request: maintenance publishes what was not published.
 
         While the breaker is open the broker is not called: a submit should not wait for its timeouts each time.
         """
-        if self.breaker.is_open:
+        self.publishing.publish(variant, self._dispatch)
+
+    def _dispatch(self, variants: tuple[str, ...]) -> None:
+        if not self.breaker.allows_call():
             return
+        answered = True
         try:
-            result = dispatch(self.db, self.broker, variants=(variant,), policy=self.dispatch_policy)
+            answered = dispatch(self.db, self.broker, variants=variants, policy=self.dispatch_policy).broker_ok
         except SQLAlchemyError as exc:
-            log.warning("jobs wait for maintenance: the database did not answer (%s)", type(exc).__name__)
-        else:
-            if not result.broker_ok:
+            if self.log_limit.allows("dispatch"):
+                log.warning("jobs wait for maintenance (said once a minute): the database: %s", reason(exc))
+        finally:
+            if answered:
+                self.breaker.record_success()
+            else:
                 self.breaker.record_failure()
+
+    @cached_property
+    def shares(self) -> ThreadShares:
+        """How many threads each kind of slow work may hold."""
+        return ThreadShares.of(self.settings.api_threads)
+
+    @cached_property
+    def waiting_places(self) -> Places:
+        """Places of the requests that wait for a job."""
+        return Places(self.shares.waiting)
+
+    @cached_property
+    def upload_places(self) -> Places:
+        """Places of the requests that receive an upload."""
+        return Places(self.shares.uploads)
 
     def links(self, tx: Transaction) -> LinkBuilder:
         """Return the builder of URLs for a transaction's documents."""

@@ -8,15 +8,16 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, request
 from pydantic import ValidationError
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
 from api.context import current_context
 from api.presentation import job_document
+from api.problem_document import PROBLEM_TYPE, problem_document
 from api.schemas.view import iso_time
 from api.sns import SnsUnreachableError
 from jobs import errors as domain
-from jobs.db.faults import is_disk_full
+from jobs.db.faults import is_disk_full, is_read_only, is_unavailable, message, reason
 from jobs.queue import BrokerUnavailableError
 from jobs.request import FieldAtFaultError
 from jobs.storage import errors as storage
@@ -62,19 +63,19 @@ def problem(
     status: int, code: str, detail: str, *, fields: list[dict[str, str]] | None = None, **members: Any
 ) -> Response:
     """Return a response with a problem document."""
-    body: dict[str, Any] = {
-        "type": f"/problems/{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": int(status),
-        "detail": detail,
-        "code": code,
-        **members,
-    }
-    if fields is not None:
-        body["errors"] = fields
-    response = jsonify(body)
+    response = jsonify(problem_document(status, code, detail, fields=fields, **members))
     response.status_code = status
-    response.mimetype = "application/problem+json"
+    response.mimetype = PROBLEM_TYPE
+    return response
+
+
+def too_many(what: str) -> Response:
+    """Return the response for a request for which there is no place now: 503 with `Retry-After`."""
+    if current_context().log_limit.allows(f"too many {what}"):
+        log.warning("refused: too many %s at once (said once a minute)", what)
+    detail = f"The server receives as many {what} as it can; try again soon."
+    response = problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", detail)
+    response.headers["Retry-After"] = str(UNAVAILABLE_RETRY_S)
     return response
 
 
@@ -145,42 +146,38 @@ def _domain_error(exc: domain.DomainError) -> Response:
 def _storage_error(exc: storage.StorageError) -> Response:
     status = _status(exc)
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        _log_fault("storage", exc)
+        _log_fault("storage", str(exc))
         return _unavailable("storage")
     if status is HTTPStatus.INSUFFICIENT_STORAGE:
-        _log_fault("disk full (storage)", exc)
+        _log_fault("disk full (storage)", str(exc))
     codes = {413: "too_large", 422: "checksum_mismatch", 410: "object_gone", 507: "storage_full"}
     return problem(status, codes[status], str(exc))
 
 
 def _database_error(exc: SQLAlchemyError) -> Response:
-    if isinstance(exc, DBAPIError):
-        cause = exc.orig or exc  # without the statement
-        if is_disk_full(exc):
-            _log_fault("disk full (database)", cause)
-            detail = (
-                "The disk of the database is full; nothing was stored. Try again when the operator has freed space."
-            )
-            return problem(HTTPStatus.INSUFFICIENT_STORAGE, "database_full", detail)
-        if not exc.connection_invalidated and not isinstance(exc, OperationalError):
-            return _unexpected(exc)
-        _log_fault("database", cause)
-    else:
-        _log_fault("database", exc)
+    if isinstance(exc, DBAPIError) and is_disk_full(exc):
+        _log_fault("disk full (database)", message(exc))
+        detail = "The disk of the database is full; nothing was stored. Try again when the operator has freed space."
+        return problem(HTTPStatus.INSUFFICIENT_STORAGE, "database_full", detail)
+    if not is_unavailable(exc):
+        return _unexpected(exc)
+    _log_fault("database", reason(exc))
+    if is_read_only(exc):
+        return _unavailable("database", "The database accepts no changes for the moment; try again soon.")
     return _unavailable("database")
 
 
-def _log_fault(name: str, exc: BaseException) -> None:
+def _log_fault(name: str, what: str) -> None:
     """Log a fault that every request may meet, once a minute."""
     if current_context().log_limit.allows(name):
-        log.warning("%s: %s", name, str(exc).strip())
+        log.warning("%s: %s", name, what.strip())
 
 
-def _unavailable(name: str) -> Response:
+def _unavailable(name: str, detail: str = "") -> Response:
     response = problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
         f"{name}_unavailable",
-        f"The {name} does not answer; try again soon.",
+        detail or f"The {name} does not answer; try again soon.",
         down=[name],
     )
     response.headers["Retry-After"] = str(UNAVAILABLE_RETRY_S)
@@ -192,6 +189,7 @@ def _http_error(exc: HTTPException) -> Response:
         return exc.response  # type: ignore[return-value]
     status = exc.code or 500
     codes = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "wrong_media_type"}
+    codes[408] = "body_too_slow"
     detail = {
         404: f"There is nothing at {request.path}.",
         405: f"{request.method} is not allowed at {request.path}.",

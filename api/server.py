@@ -1,9 +1,12 @@
-"""The WSGI server around the app: granian, one process, many threads (docs/adr/0002-wsgi-server.md)."""
+"""The server around the app: granian, one process, many threads (docs/adr/0002-wsgi-server.md)."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import os
+import resource
 import select
 import sys
 import threading
@@ -11,12 +14,20 @@ import threading
 from flask import Flask
 
 from api.app import create_app
+from api.bridge.asgi import Bridge
+from api.bridge.limits import BridgeLimits
+from api.routes.uploads import is_upload_content
 from jobs.listen_address import listen_addresses
 from jobs.private_files import keep_files_private
 from jobs.settings import Settings
 from jobs.settings_loading import load_settings
 
+log = logging.getLogger(__name__)
+
 STOP_WITHIN_S = 10
+BACKLOG = 2048
+# Files and connections that are no callers: of the database, the broker, the store, and of downloads.
+OTHER_FILES = 512
 
 
 def app_from_environment() -> Flask:
@@ -25,10 +36,10 @@ def app_from_environment() -> Flask:
     return create_app(load_settings())
 
 
-def _load_app(settings: Settings) -> Flask:
-    """Return the app in the server's own process."""
+def _load_app(settings: Settings) -> Bridge:
+    """Return the app in the server's own process, behind the bridge to its threads."""
     _exit_with_parent(os.getppid())
-    return create_app(settings)
+    return Bridge(create_app(settings), BridgeLimits.from_settings(settings), is_streamed=is_upload_content)
 
 
 def _exit_with_parent(parent_pid: int) -> None:
@@ -50,7 +61,8 @@ def serve(settings: Settings) -> None:
     Raises:
         SettingsError: the host name has no address.
     """
-    from granian.constants import Interfaces
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
     from granian.server import Server
 
@@ -59,14 +71,15 @@ def serve(settings: Settings) -> None:
         "api.server:app_from_environment",  # for the process title; the loader below makes the app
         address=address,
         port=settings.api_port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.ASGINL,
+        # Where HTTP/2 is offered as well, granian waits without a limit for the first bytes of a connection.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=round(settings.api_idle_s * 1000)),
         workers=1,
-        # Each waiting ?wait= holds one thread; SQL and the object store are waited for in them as well.
-        blocking_threads=settings.api_threads,
-        backpressure=settings.api_threads * 4,
+        backlog=BACKLOG,
+        backpressure=allowed_connections(settings.api_connections),
         workers_kill_timeout=STOP_WITHIN_S,
         respawn_failed_workers=True,
-        # Its warning is about more threads than cores; ours wait for SQL and for jobs, so that is meant.
         log_level=LogLevels.error,
         websockets=False,
     ).serve(
@@ -74,3 +87,22 @@ def serve(settings: Settings) -> None:
         target_loader=functools.partial(_load_app, settings),
         wrap_loader=False,
     )
+
+
+def allowed_connections(wanted: int) -> int:
+    """Raise this process's limit of open files for `wanted` connections; return how many it allows (at least 64)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + OTHER_FILES
+    unlimited = resource.RLIM_INFINITY
+    if soft != unlimited and soft < needed:
+        soft = needed if hard == unlimited else min(needed, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft == unlimited or soft >= needed:
+        return wanted
+    allowed = max(64, soft - OTHER_FILES)
+    log.warning(
+        "the limit of open files (%d) allows %d connections; MMAUDIO_API_CONNECTIONS is %d", soft, allowed, wanted
+    )
+    return allowed

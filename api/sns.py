@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 
+from api.shares import Places
 from jobs.errors import EventsRefusedError
 from jobs.triggers.event_parsers.sns import NOTIFICATION
 
@@ -26,7 +27,9 @@ _SIGNED_NOTIFICATION = ("Message", "MessageId", "Subject", "Timestamp", "TopicAr
 _SIGNED_SUBSCRIPTION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
 _HASHES: dict[str, type[HashAlgorithm]] = {"1": SHA1, "2": SHA256}
 MAX_ANSWER_BYTES = 64 * 1024
-TIMEOUT_S = 10.0
+TIMEOUT_S = 3.0
+# Most threads that wait for SNS at once; the others refuse, and SNS sends again.
+FETCHERS = 2
 KEPT_CERTIFICATES = 16
 
 log = logging.getLogger(__name__)
@@ -64,6 +67,7 @@ class SnsGate:
 
     def __init__(self, fetch: Callable[[str], bytes] = fetch_from_sns) -> None:
         self._fetch, self._lock = fetch, threading.Lock()
+        self._places = Places(FETCHERS)
         self._certificates: dict[str, x509.Certificate] = {}
 
     def check(self, document: dict[str, Any]) -> None:
@@ -119,10 +123,13 @@ class SnsGate:
         return known
 
     def _get(self, url: str) -> bytes:
-        try:
-            return self._fetch(url)
-        except httpx.HTTPError as exc:
-            raise SnsUnreachableError(f"SNS did not answer: {type(exc).__name__}.") from exc
+        with self._places.place(wait_s=1.0) as held:
+            if not held:
+                raise SnsUnreachableError("Too many messages wait for SNS's certificates.")
+            try:
+                return self._fetch(url)
+            except httpx.HTTPError as exc:
+                raise SnsUnreachableError(f"SNS did not answer: {str(exc) or 'no answer in time'}.") from exc
 
 
 def _check_url(url: str, field: str) -> None:

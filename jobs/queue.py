@@ -22,6 +22,8 @@ VISIBILITY_TIMEOUT_S = 24 * 3600
 # A live worker claims a job within moments of receiving its message. A message that was delivered longer ago, for a job
 # that is still queued, was lost with its worker: kombu would deliver it again only after the visibility timeout.
 CLAIMED_WITHIN_S = 10.0
+CONNECT_TIMEOUT_S = 2.0
+TIMEOUT_S = 5.0
 
 
 class BrokerUnavailableError(Exception):
@@ -33,7 +35,9 @@ def queue_name(variant: str) -> str:
     return f"mmaudio.{variant}"
 
 
-def celery_app(broker_url: str) -> Celery:
+def celery_app(
+    broker_url: str, *, connect_timeout_s: float = CONNECT_TIMEOUT_S, timeout_s: float = TIMEOUT_S
+) -> Celery:
     """Return the Celery app with the options that publishers and workers must share."""
     app = Celery("mmaudio", broker=broker_url, set_as_current=False)
     app.conf.update(
@@ -45,8 +49,8 @@ def celery_app(broker_url: str) -> Celery:
         task_publish_retry=False,
         broker_transport_options={
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
-            "socket_connect_timeout": 2,
-            "socket_timeout": 5,
+            "socket_connect_timeout": connect_timeout_s,
+            "socket_timeout": timeout_s,
             "socket_keepalive": True,
             "health_check_interval": 10,
             "retry_on_timeout": False,
@@ -59,16 +63,23 @@ def celery_app(broker_url: str) -> Celery:
 class Broker:
     """Publishes job ids and inspects the queues.
 
+    Args:
+        connect_timeout_s, timeout_s: longest time for a connection, and for an answer.
+
     Raises (all methods):
         BrokerUnavailableError: Redis does not answer.
     """
 
-    def __init__(self, url: str) -> None:
-        self._app = celery_app(url)
+    def __init__(self, url: str, *, connect_timeout_s: float = CONNECT_TIMEOUT_S, timeout_s: float = TIMEOUT_S) -> None:
+        self._app = celery_app(url, connect_timeout_s=connect_timeout_s, timeout_s=timeout_s)
         # A broker that is gone must not block: calls have a timeout, idle connections keep-alive, and a connection that
         # was idle is checked before it is used.
         self._redis: Redis = Redis.from_url(
-            url, socket_connect_timeout=2, socket_timeout=5, socket_keepalive=True, health_check_interval=10
+            url,
+            socket_connect_timeout=connect_timeout_s,
+            socket_timeout=timeout_s,
+            socket_keepalive=True,
+            health_check_interval=10,
         )
 
     def publish(self, job_ids: Iterable[str], *, variant: str) -> None:

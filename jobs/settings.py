@@ -112,6 +112,40 @@ class Settings(BaseSettings):
     api_threads: int = Field(
         32, ge=2, le=512, description="Request threads of the API. Each waiting `?wait=` request occupies one."
     )
+    api_connections: int = Field(
+        4096,
+        ge=64,
+        le=65_536,
+        description="Connections that the API holds at once, idle ones included; further ones wait. Lowered where the "
+        "limit of open files is lower.",
+    )
+    api_idle_s: float = Field(
+        75,
+        ge=1,
+        le=3600,
+        description="Close a connection that sends no whole request header for this long, new or kept alive. Give more "
+        "than a gateway in front keeps its connections.",
+    )
+    api_body_timeout_s: float = Field(
+        10, ge=1, le=600, description="Answer 408 when the body of a request, other than an upload's, takes longer."
+    )
+    api_stall_s: float = Field(
+        10,
+        ge=1,
+        le=600,
+        description="Answer 408 when an upload sends nothing for this long; end a download that takes nothing for as "
+        "long.",
+    )
+    upload_min_bytes_per_s: int = Field(
+        4096, ge=1, le=GIB, description="Answer 408 to an upload that is slower than this on average."
+    )
+    api_database_timeout_s: float = Field(
+        5,
+        ge=1,
+        le=600,
+        description="Longest time that a request of the API waits for one statement, lock or connection of the "
+        "database; then 503.",
+    )
     require_api_key: bool = Field(
         True, description="Refuse requests without an API key. Default: false on a loopback address, else true."
     )

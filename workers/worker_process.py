@@ -19,10 +19,10 @@ import psutil
 import torch
 from celery.platforms import SecurityWarning
 from celery.signals import worker_ready, worker_shutting_down
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database, Transaction
-from jobs.db.faults import is_transient
+from jobs.db.faults import is_unavailable, reason
 from jobs.ids import new_id
 from jobs.lifecycle import Dependency
 from jobs.queue import Broker
@@ -182,8 +182,8 @@ class WorkerProcess:
             try:
                 self._db.run(register, repeatable=True)
                 break
-            except DBAPIError as exc:
-                if not is_transient(exc):
+            except SQLAlchemyError as exc:
+                if not is_unavailable(exc):
                     raise
                 log.error("worker %s cannot start yet: the database does not answer; trying again", self.worker_id)
                 time.sleep(REGISTER_PAUSE_S)
@@ -209,7 +209,7 @@ class WorkerProcess:
                 mark_worker_stopped(tx, self.worker_id)
         except SQLAlchemyError as exc:
             if not self._disk_full.report(exc):
-                log.warning("database unavailable (%s); maintenance will mark this worker lost", type(exc).__name__)
+                log.warning("database unavailable (%s); maintenance will mark this worker lost", reason(exc))
 
     def _make_consumer(self) -> Any:
         # Celery warns root users of pickled messages; ours are JSON, and nothing else is accepted.

@@ -8,14 +8,12 @@ from http import HTTPStatus
 
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
-from sqlalchemy.exc import SQLAlchemyError
 
 from api.context import current_context
 from api.presentation import answer
 from api.schemas.health import HealthView, ReadyView
 from api.schemas.responses import problems
-from jobs.queue import Broker, BrokerUnavailableError
-from jobs.storage.errors import StorageError
+from jobs.queue import Broker
 
 log = logging.getLogger(__name__)
 
@@ -30,20 +28,16 @@ def healthz() -> Response:
 
 @health_api.get("/readyz", summary="Readiness", responses={"200": ReadyView, "503": ReadyView, **problems(422)})
 def readyz() -> Response:
-    """Checks database, broker and storage; 503 when one does not answer."""
+    """Checks database, broker and storage; 503 when one does not answer. Answers within two seconds."""
     ctx = current_context()
     checks: dict[str, Callable[[], None]] = {"database": ctx.db.check, "storage": ctx.store.check}
     if isinstance(ctx.broker, Broker):
         checks["broker"] = ctx.broker.check
-    down = set()
-    for name, check in checks.items():
-        try:
-            check()
-        except (SQLAlchemyError, StorageError, BrokerUnavailableError) as exc:
-            if ctx.log_limit.allows(f"readiness of the {name}"):
-                log.warning("not ready: the %s does not answer (said once a minute): %s", name, exc)
-            down.add(name)
+    failures = ctx.readiness.failures(checks)
+    for name, why in failures.items():
+        if ctx.log_limit.allows(f"readiness of the {name}"):
+            log.warning("not ready: the %s does not answer (said once a minute): %s", name, why)
     view = ReadyView(
-        status="down" if down else "ready", checks={name: "down" if name in down else "ok" for name in checks}
+        status="down" if failures else "ready", checks={name: "down" if name in failures else "ok" for name in checks}
     )
-    return answer(view, HTTPStatus.SERVICE_UNAVAILABLE if down else HTTPStatus.OK)
+    return answer(view, HTTPStatus.SERVICE_UNAVAILABLE if failures else HTTPStatus.OK)

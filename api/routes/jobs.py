@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import nullcontext
 from http import HTTPStatus
 from urllib.parse import urlencode
 
@@ -23,6 +24,7 @@ from jobs.service.uploads import check_upload
 
 WAIT_POLL_S = 0.1
 MAX_WAIT_S = 60.0
+WAIT_AGAIN_S = 5
 
 jobs_api = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", abp_tags=[Tag(name="jobs")])
 _ERRORS = problems(403, 404, 409, 415, 422, 503)
@@ -66,21 +68,31 @@ def list_all(query: ListJobsQuery) -> Response:
 
 @jobs_api.get("/<job_id>", summary="Get a job", responses={"200": JobView, "304": None, **problems(404, 422, 503)})
 def get_one(path: JobPath, query: GetJobQuery) -> Response:
-    """Returns the job. With `wait=N` (or `Prefer: wait=N`) once it has ended, or after N seconds in its state then."""
+    """Returns the job. With `wait=N` (or `Prefer: wait=N`) once it has ended, or after N seconds in its state then.
+
+    While too many requests wait, it returns the job at once, with `Retry-After`.
+    """
     wait_s = query.wait or _preferred_wait()
-    deadline = time.monotonic() + wait_s
-    ctx, tenant = current_context(), current_tenant()
+    ctx = current_context()
+    with ctx.waiting_places.place() if wait_s else nullcontext(False) as waits:
+        view, ended = _job_after(ctx, path.job_id, wait_s if waits else 0.0)
+    response = conditional_answer(view)
+    if waits and not query.wait:
+        response.headers["Preference-Applied"] = f"wait={wait_s:g}"
+    if wait_s and not waits and not ended:
+        response.headers["Retry-After"] = str(WAIT_AGAIN_S)
+    return response
+
+
+def _job_after(ctx: AppContext, job_id: str, wait_s: float) -> tuple[JobView, bool]:
+    """Return the job once it has ended, or as it is after `wait_s` seconds; and whether it has ended."""
+    deadline, tenant = time.monotonic() + wait_s, current_tenant()
     while True:
         with ctx.db.reading() as tx:
-            job = get_job(tx, path.job_id, tenant=tenant)
+            job = get_job(tx, job_id, tenant=tenant)
             if job.state.is_terminal or time.monotonic() >= deadline:
-                view = job_view(ctx, tx, job)
-                break
+                return job_view(ctx, tx, job), job.state.is_terminal
         time.sleep(max(0.0, min(WAIT_POLL_S, deadline - time.monotonic())))
-    response = conditional_answer(view)
-    if wait_s and not query.wait:
-        response.headers["Preference-Applied"] = f"wait={wait_s:g}"
-    return response
 
 
 @jobs_api.post("/<job_id>/cancel", summary="Cancel a job", responses={"200": JobView, "202": JobView, **_ERRORS})

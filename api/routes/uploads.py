@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from api.auth import current_tenant
 from api.context import current_context
+from api.errors import too_many
 from api.links import upload_content_path
 from api.presentation import answer
 from api.schemas.responses import problems
@@ -23,7 +25,14 @@ from jobs.service.uploads import (
     refresh_upload,
 )
 
+_CONTENT_PATH = re.compile(r"/v1/uploads/[^/]+/content")
+
 uploads_api = APIBlueprint("uploads", __name__, url_prefix="/v1/uploads", abp_tags=[Tag(name="uploads")])
+
+
+def is_upload_content(method: str, path: str) -> bool:
+    """Return whether `put_content` answers this request: it reads the body while it arrives."""
+    return method == "PUT" and _CONTENT_PATH.fullmatch(path) is not None
 
 
 @uploads_api.post("", summary="Create an upload", responses={"201": UploadView, **problems(400, 413, 415, 422, 503)})
@@ -69,7 +78,7 @@ def get_one(path: UploadPath) -> Response:
 @uploads_api.put(
     "/<upload_id>/content",
     summary="Send the content of an upload",
-    responses={"204": None, **problems(403, 404, 409, 410, 413, 422, 503, 507)},
+    responses={"204": None, **problems(400, 403, 404, 408, 409, 410, 413, 422, 503, 507)},
 )
 def put_content(path: UploadPath) -> Response:
     """Takes the raw bytes at the signed URL of the announcement, until they have arrived completely."""
@@ -83,5 +92,8 @@ def put_content(path: UploadPath) -> Response:
     # Replaces the limit for JSON bodies, which None would restore. One more than the size, because reading up to the
     # limit itself, to find the end of the body, is refused.
     request.max_content_length = upload.size_bytes + 1
-    receive_content(ctx.db, ctx.store, upload, cast("Any", request.stream))
+    with ctx.upload_places.place() as held:
+        if not held:
+            return too_many("uploads")
+        receive_content(ctx.db, ctx.store, upload, cast("Any", request.stream))
     return Response(status=HTTPStatus.NO_CONTENT)

@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jobs.clock import Clock, DatabaseClock
-from jobs.db.faults import is_transient, was_rolled_back
+from jobs.db.faults import is_transient, reason, was_rolled_back
+from jobs.db.time_limits import CONNECT_S, TimeLimits, limit_waiting, through
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ SQLITE_BUSY_TIMEOUT_MS = 10_000
 # transaction after this time, or maintenance could never take the row's job back.
 IDLE_IN_TRANSACTION_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
+POOL_TIMEOUT_S = 30
 # A half-open connection is noticed within about 10 + 3 * 5 s.
 KEEPALIVE = {
     "keepalives": 1,
@@ -60,7 +62,9 @@ class Database:
         url: `sqlite:////path` or `postgresql+psycopg://...`.
         clock: source of `Transaction.now`; the database's own clock by default.
         pool_size: connections kept per process (PostgreSQL).
+        limits: how long to wait for the database, where callers wait as well.
         sleep, rng: used by `run` for the pause between two tries and its jitter.
+        monotonic: clock in seconds; with `limits`, `run` begins no other try after `wait_s`.
     """
 
     def __init__(
@@ -69,29 +73,36 @@ class Database:
         *,
         clock: Clock | None = None,
         pool_size: int = 8,
+        limits: TimeLimits | None = None,
         sleep: Callable[[float], None] = time.sleep,
         rng: Callable[[], float] = random.random,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.url = make_url(url)
         self._clock = clock or DatabaseClock()
+        self._limits, self._monotonic = limits, monotonic
         self._sleep, self._rng = sleep, rng
         if self.is_sqlite:
+            busy_ms = round(limits.wait_s * 1000) if limits is not None else SQLITE_BUSY_TIMEOUT_MS
             self.engine = create_engine(
                 self.url,
                 hide_parameters=True,  # prompts are not for logs and tracebacks
-                connect_args={"timeout": SQLITE_BUSY_TIMEOUT_MS / 1000},
+                connect_args={"timeout": busy_ms / 1000},
             )
-            _prepare_sqlite(self.engine)
+            _prepare_sqlite(self.engine, busy_ms)
         else:
             self.engine = create_engine(
                 self.url,
                 hide_parameters=True,
                 pool_size=pool_size,
                 max_overflow=pool_size,
+                pool_timeout=limits.wait_s if limits is not None else POOL_TIMEOUT_S,
                 pool_pre_ping=True,  # a restarted server costs a reconnect, not a failed request
-                connect_args={"connect_timeout": 5, **KEEPALIVE},
+                connect_args={"connect_timeout": CONNECT_S if limits is not None else 5, **KEEPALIVE},
             )
-            _prepare_postgres(self.engine)
+            _prepare_postgres(self.engine, limits)
+            if limits is not None:
+                limit_waiting(self.engine, limits)
         # SQLite: a write transaction takes the write lock when it begins. One that reads first and then writes fails
         # with "database is locked" as soon as another writer was faster, whatever the busy timeout is.
         self._writer = self.engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
@@ -103,7 +114,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Open a unit of work that writes: commits when the block ends, rolls back when it raises."""
-        with Session(self._writer, expire_on_commit=False) as session:
+        with through(self._limits), Session(self._writer, expire_on_commit=False) as session:
             with session.begin():
                 tx = Transaction(session, self._clock.now(session))
                 yield tx
@@ -153,20 +164,23 @@ class Database:
         return self._tried(attempt, lambda _: True, tries)
 
     def _tried(self, attempt: Callable[[], Result], allowed: Callable[[DBAPIError], bool], tries: int) -> Result:
+        began = self._monotonic()
         for number in range(1, tries + 1):
             try:
                 return attempt()
             except DBAPIError as exc:
                 if number == tries or not is_transient(exc) or not allowed(exc):
                     raise
-                log.warning("transient database error (%s); trying again", type(exc.orig).__name__)
+                if self._limits is not None and self._monotonic() - began >= self._limits.wait_s:
+                    raise
+                log.warning("transient database error (%s); trying again", reason(exc))
             self._sleep(FIRST_PAUSE_S * 2 ** (number - 1) * (0.5 + self._rng()))
         raise AssertionError("the loop returns or raises")
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """Open a unit of work that only reads; it takes no lock that a writer waits for."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with through(self._limits), Session(self.engine, expire_on_commit=False) as session:
             yield Transaction(session, self._clock.now(session))
 
     def check(self) -> None:
@@ -183,24 +197,29 @@ class Database:
         self.engine.dispose()
 
 
-def _prepare_postgres(engine: Engine) -> None:
+def _prepare_postgres(engine: Engine, limits: TimeLimits | None) -> None:
+    settings = {"idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS, "lock_timeout": LOCK_TIMEOUT_MS}
+    if limits is not None:
+        settings["statement_timeout"] = round(limits.wait_s * 1000)
+        settings["lock_timeout"] = min(LOCK_TIMEOUT_MS, round(limits.wait_s * 1000))
+
     def set_timeouts(dbapi_connection: Any, _record: ConnectionPoolEntry) -> None:
         # By statement, because connection poolers refuse these as start-up options.
         before, dbapi_connection.autocommit = dbapi_connection.autocommit, True
         with dbapi_connection.cursor() as cursor:
-            cursor.execute(f"SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_MS}")
-            cursor.execute(f"SET lock_timeout = {LOCK_TIMEOUT_MS}")
+            for name, value in settings.items():
+                cursor.execute(f"SET {name} = {value}")
         dbapi_connection.autocommit = before
 
     event.listen(engine, "connect", set_timeouts)
 
 
-def _prepare_sqlite(engine: Engine) -> None:
+def _prepare_sqlite(engine: Engine, busy_timeout_ms: int) -> None:
     def set_pragmas(dbapi_connection: Any, _record: ConnectionPoolEntry) -> None:
         # The driver must not begin transactions by itself: `begin` below chooses the kind.
         dbapi_connection.isolation_level = None
         cursor = dbapi_connection.cursor()
-        cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
+        cursor.execute(f"PRAGMA busy_timeout = {busy_timeout_ms}")
         cursor.execute("PRAGMA journal_mode = WAL")
         # FULL: an acknowledged submit survives a power cut. NORMAL saves fsyncs but may lose the last commits.
         cursor.execute("PRAGMA synchronous = FULL")

@@ -8,6 +8,9 @@ from functools import cached_property
 from typing import Protocol
 
 from jobs.settings import Settings
+from jobs.storage.protocol import CallLimits
+
+DEFAULT_LIMITS = CallLimits()
 
 
 @dataclass(frozen=True)
@@ -66,16 +69,20 @@ class BucketReader(Protocol):
 
 
 class LazyBucketReader:
-    """Builds the S3 reader on first use: most servers read no bucket, and boto3 is slow to import."""
+    """Builds the S3 reader on first use: most servers read no bucket, and boto3 is slow to import.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    Args:
+        limits: how long a call may take.
+    """
+
+    def __init__(self, settings: Settings, limits: CallLimits = DEFAULT_LIMITS) -> None:
+        self._settings, self._limits = settings, limits
 
     @cached_property
     def _reader(self) -> BucketReader:
         from jobs.storage.s3.bucket_reader import S3BucketReader
 
-        return S3BucketReader.from_settings(self._settings)
+        return S3BucketReader.from_settings(self._settings, self._limits)
 
     def head_object(self, bucket: str, key: str, version_id: str | None = None) -> BucketObject | None:
         return self._reader.head_object(bucket, key, version_id)

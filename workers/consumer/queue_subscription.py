@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database
+from jobs.db.faults import reason
 from jobs.queue import queue_name
 from jobs.service.workers import oldest_enqueued_age_s, variants_loaded_elsewhere
 
@@ -97,7 +98,7 @@ class QueueSubscription:
                 self._apply(self._choose(usable) if len(usable) > 1 else set(usable))
             except SQLAlchemyError as exc:
                 # Without knowledge of the other workers, this one serves every queue.
-                log.warning("database unavailable (%s); consuming the queues of all variants", type(exc).__name__)
+                log.warning("database unavailable (%s); consuming the queues of all variants", reason(exc))
                 self._apply(set(usable))
 
     def _choose(self, usable: list[str]) -> set[str]:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database
+from jobs.db.faults import reason
 from jobs.ids import new_id
 from jobs.queue import Broker, BrokerUnavailableError
 from jobs.service.leader_election import last_lead_at, lead, resign
@@ -105,7 +106,8 @@ class Control:
             log.error("%s: nothing is deleted: %s", name, exc)
         except EXPECTED as exc:
             if not self._disk_full.report(exc):
-                log.warning("%s failed (%s); retrying in the next round", name, type(exc).__name__)
+                why = reason(exc) if isinstance(exc, SQLAlchemyError) else exc
+                log.warning("%s failed (%s); retrying in the next round", name, why)
         except Exception:
             # The boundary: a fault in one round must not end all rounds.
             log.exception("%s failed; retrying in the next round", name)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.db.faults import is_outage
+from jobs.db.faults import is_unavailable
 from jobs.errors import DatabaseFailedError, DiskFullError, InfrastructureError, JobError, VariantFailedError
 from jobs.lifecycle import Dependency, Stage
 from mmaudio_model.errors import (
@@ -40,7 +40,7 @@ class AttemptErrors:
             return DiskFullError(str(exc) if isinstance(exc, DiskFullError) else "A disk of the worker is full.")
         if isinstance(exc, InfrastructureError):
             return exc
-        if isinstance(exc, DBAPIError):
+        if isinstance(exc, SQLAlchemyError):
             return database_trouble(exc)
         if isinstance(exc, _WEIGHTS_ERRORS):
             return VariantFailedError(f"This worker cannot load {variant}: {exc}", variant)
@@ -59,8 +59,8 @@ class AttemptErrors:
         return None
 
 
-def database_trouble(exc: DBAPIError) -> DatabaseFailedError | None:
+def database_trouble(exc: SQLAlchemyError) -> DatabaseFailedError | None:
     """Return what an error of the database means for a job; None: a fault of the statement."""
-    if is_outage(exc):
+    if is_unavailable(exc):
         return DatabaseFailedError("The database does not answer, or cannot be written to.")
     return None

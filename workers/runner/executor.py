@@ -12,9 +12,10 @@ from typing import TypeVar
 
 from celery import Celery
 from celery.exceptions import Reject
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database, Transaction
+from jobs.db.faults import reason
 from jobs.errors import (
     DiskFullError,
     Failure,
@@ -108,7 +109,7 @@ class JobExecutor:
             dispatch(self._db, self._broker, policy=self._dispatch_policy)
         except SQLAlchemyError as exc:
             if not self._disk_full.report(exc):
-                log.warning("database unavailable (%s); maintenance will publish the next jobs", type(exc).__name__)
+                log.warning("database unavailable (%s); maintenance will publish the next jobs", reason(exc))
 
     def _decline(self, job_id: str) -> None:
         """Leave a job to the workers that take jobs."""
@@ -275,7 +276,7 @@ class JobExecutor:
         trouble: InfrastructureError | None = None
         if self._disk_full.report(exc):
             trouble = DiskFullError("The disk of the database is full.")
-        elif isinstance(exc, DBAPIError):
+        else:
             trouble = database_trouble(exc)
         if trouble is not None:
             self._availability.report(trouble)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.clock import utc_now
 from jobs.db.database import Database, Transaction
+from jobs.db.faults import reason
 from jobs.lifecycle import Stage, WorkerState
 from jobs.service.attempts import Progress, cancel_requests, record_progress, renew_leases
 from jobs.service.workers import record_heartbeat
@@ -120,7 +121,7 @@ class Reporter:
                 self.tick()
             except SQLAlchemyError as exc:
                 if not self._disk_full.report(exc):
-                    log.warning("database unavailable (%s); retrying", type(exc).__name__)
+                    log.warning("database unavailable (%s); retrying", reason(exc))
                 self._closed.wait(RETRY_S)
             except Exception:
                 # Without this thread every running job would lose its lease; the next tick may succeed.

@@ -9,8 +9,8 @@ from botocore.exceptions import ClientError
 from jobs.settings import Settings
 from jobs.storage.bucket_reader import BucketObject, ListedObject, ObjectPage
 from jobs.storage.errors import BucketMissingError, ObjectNotFoundError
-from jobs.storage.protocol import JOB_ID_FIELD
-from jobs.storage.s3.client import ClientOptions, s3_client
+from jobs.storage.protocol import JOB_ID_FIELD, CallLimits
+from jobs.storage.s3.client import DEFAULT_LIMITS, ClientOptions, s3_client
 from jobs.storage.s3.errors import Operation, is_invalid_version, translated
 from jobs.storage.s3.head import head_object
 
@@ -22,9 +22,9 @@ class S3BucketReader:
         self._options = options
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> S3BucketReader:
+    def from_settings(cls, settings: Settings, limits: CallLimits = DEFAULT_LIMITS) -> S3BucketReader:
         """Return the reader for the endpoint that the settings name."""
-        return cls(ClientOptions.from_settings(settings))
+        return cls(ClientOptions.from_settings(settings, limits))
 
     def head_object(self, bucket: str, key: str, version_id: str | None = None) -> BucketObject | None:
         """Return what a HEAD says of the object; raises as the protocol says."""

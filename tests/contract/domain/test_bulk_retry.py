@@ -159,7 +159,7 @@ def test_jobs_that_cannot_be_retried_are_skipped_with_the_reason_and_the_others_
         assert sources(page) == [good]
         assert [one.job_id for one in page.skipped] == [expired, gone, odd]
         reasons = [one.error.message for one in page.skipped]
-        assert "has expired; upload the file again" in reasons[0]
+        assert "upload the file again" in reasons[0]
         assert "does not read from bucket 'inbox'" in reasons[1]
         assert "tempo" in reasons[2]
 

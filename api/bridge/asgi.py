@@ -1,0 +1,182 @@
+"""The ASGI side of the bridge: clients wait here, without a thread, until the app can answer them at once."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any, BinaryIO, cast
+
+from api.bridge.answer import Answer, WsgiApp, call_app, problem_answer
+from api.bridge.body import CUT_SHORT, TOO_SLOW, BodyCutError, Receive, RequestBody, StreamedBody, UnreadBody
+from api.bridge.environ import wsgi_environ
+from api.bridge.limits import BridgeLimits
+from api.log_limit import LogLimit
+
+log = logging.getLogger(__name__)
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+# Threads that nothing else can take: liveness is answered while all request threads wait.
+RESERVED = {"/healthz": 2, "/readyz": 4}
+RETRY_AFTER_S = 2
+
+
+class Bridge:
+    """An ASGI app that runs a WSGI app in threads.
+
+    A body is read in the event loop, within its time limit, before the app gets a thread; an upload is read by its
+    thread while it arrives. What a client has not taken of an answer waits in the event loop as well.
+
+    Args:
+        is_streamed: whether the app reads the body of this method and path while it arrives.
+    """
+
+    def __init__(
+        self,
+        app: WsgiApp,
+        limits: BridgeLimits,
+        *,
+        is_streamed: Callable[[str, str], bool],
+        log_limit: LogLimit | None = None,
+    ) -> None:
+        self._app, self._limits, self._is_streamed = app, limits, is_streamed
+        self._log_limit = log_limit or LogLimit()
+        self._threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="request")
+        self._reserved = {
+            path: ThreadPoolExecutor(count, thread_name_prefix=path.strip("/")) for path, count in RESERVED.items()
+        }
+        self._running = 0
+        self._buffered_bytes = 0
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        body = RequestBody(receive, scope["headers"])
+        try:
+            if self._is_streamed(scope["method"], scope["path"]) and not body.ended:
+                stream = StreamedBody(body, asyncio.get_running_loop(), self._limits)
+                answer = await self._call(scope, cast("BinaryIO", stream), body.declared)
+            else:
+                answer = await self._answer_buffered(scope, body)
+        except BodyCutError:
+            answer = problem_answer(HTTPStatus.BAD_REQUEST, "incomplete_body", CUT_SHORT)
+        assert answer is not None
+        await self._send(answer, body, send)
+
+    async def _answer_buffered(self, scope: dict[str, Any], body: RequestBody) -> Answer:
+        """Read the body and call the app. When it takes long to arrive, ask the app first whether it wants it."""
+        received = bytearray()
+        began = asyncio.get_running_loop().time()
+        try:
+            refusal = None
+            if not body.waits_for_continue and (body.declared or 0) <= self._limits.body_bytes:
+                refusal = await self._read(body, received, began + self._limits.prompt_s)
+            if refusal is None and (not body.ended or self._is_too_large(received)):
+                answer = await self._call(scope, cast("BinaryIO", UnreadBody()), body.declared)
+                if answer is not None:
+                    return answer
+                refusal = await self._read_rest(body, received, began + self._limits.body_s)
+            if refusal is not None:
+                return refusal
+            length = len(received) if received or body.declared is not None else None
+            answer = await self._call(scope, io.BytesIO(bytes(received)), length)
+            assert answer is not None, "only an unread body is wanted"
+            return answer
+        finally:
+            self._buffered_bytes -= len(received)
+
+    def _is_too_large(self, received: bytearray) -> bool:
+        return len(received) > self._limits.body_bytes
+
+    async def _read_rest(self, body: RequestBody, received: bytearray, until: float) -> Answer | None:
+        """Read until the body ends; return a refusal when it is too large, too slow, or memory is short."""
+        if (body.declared or 0) <= self._limits.body_bytes:
+            refusal = await self._read(body, received, until)
+            if refusal is not None or (body.ended and not self._is_too_large(received)):
+                return refusal
+            if not self._is_too_large(received):
+                self._log("a body that did not arrive in time")
+                return problem_answer(HTTPStatus.REQUEST_TIMEOUT, "body_too_slow", TOO_SLOW)
+        return problem_answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "The body is larger than allowed.")
+
+    async def _read(self, body: RequestBody, received: bytearray, until: float) -> Answer | None:
+        """Read until the body ends, is too large, or the time is up; return a refusal when memory is short."""
+        while not body.ended and not self._is_too_large(received):
+            piece = await body.next_piece(until)
+            if piece is None:
+                return None
+            received += piece
+            self._buffered_bytes += len(piece)
+            if self._buffered_bytes > self._limits.buffered_bytes:
+                return self._busy("too many bodies are being sent")
+        return None
+
+    async def _call(self, scope: dict[str, Any], stream: BinaryIO, length: int | None) -> Answer | None:
+        """Call the app in a thread; None: it wants a body that has not arrived."""
+        environ = wsgi_environ(scope, stream, length)
+        loop = asyncio.get_running_loop()
+        reserved = self._reserved.get(scope["path"])
+        if reserved is not None:
+            return await loop.run_in_executor(reserved, call_app, self._app, environ)
+        if self._running >= self._limits.threads + self._limits.queued:
+            return self._busy("too many requests wait for a thread")
+        self._running += 1
+        try:
+            return await loop.run_in_executor(self._threads, call_app, self._app, environ)
+        finally:
+            self._running -= 1
+
+    def _busy(self, why: str) -> Answer:
+        self._log(why)
+        return problem_answer(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "busy",
+            "The server has too much to do; try again soon.",
+            retry_after_s=RETRY_AFTER_S,
+        )
+
+    async def _send(self, answer: Answer, body: RequestBody, send: Send) -> None:
+        """Send an answer; close the connection if a part of the request's body was not read."""
+        await body.drain(self._limits)
+        headers = answer.headers
+        if not body.ended:
+            headers = [(name, value) for name, value in headers if name != b"connection"] + [(b"connection", b"close")]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        more = answer.rest is not None
+        await send({"type": "http.response.body", "body": answer.body, "more_body": more})
+        if more:
+            await self._send_rest(answer, body, send)
+        body.forget()
+
+    async def _send_rest(self, answer: Answer, body: RequestBody, send: Send) -> None:
+        """Send what follows, block by block, as fast as the client takes it; end when the client has gone."""
+        loop = asyncio.get_running_loop()
+        gone = asyncio.ensure_future(body.disconnected())
+        try:
+            while not gone.done():
+                block = await loop.run_in_executor(self._threads, next, cast("Any", answer.rest), b"")
+                sending = asyncio.ensure_future(
+                    _sent(send, {"type": "http.response.body", "body": block, "more_body": bool(block)})
+                )
+                await asyncio.wait({sending, gone}, timeout=self._limits.stall_s, return_when=asyncio.FIRST_COMPLETED)
+                if not sending.done():
+                    sending.cancel()
+                    self._log("a client that did not take its answer")
+                    break
+                if not block:
+                    break
+        finally:
+            gone.cancel()
+            await loop.run_in_executor(self._threads, answer.close)
+
+    def _log(self, what: str) -> None:
+        if self._log_limit.allows(what):
+            log.warning("refused (said once a minute): %s", what)
+
+
+async def _sent(send: Send, message: dict[str, Any]) -> None:
+    await send(message)
