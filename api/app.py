@@ -14,6 +14,7 @@ from api.auth import current_tenant
 from api.context import EXTENSION, AppContext
 from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
+from api.request_body import register_body_checks
 from api.routes.artifacts import artifacts_api
 from api.routes.health import health_api
 from api.routes.jobs import jobs_api
@@ -97,6 +98,7 @@ def new_app(*, access_log: bool, check_host: bool) -> Flask:
     register_error_handlers(app)
     if check_host:
         app.before_request(_refuse_foreign_host)
+    register_body_checks(app)
     app.before_request(_refuse_nul)
     app.before_request(_expect_json)
     app.after_request(_add_security_headers)

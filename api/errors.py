@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.context import current_context
 from api.presentation import job_document
+from api.request_body import BodyIncompleteError, LengthRequiredError
 from api.sns import SnsUnreachableError
 from jobs import errors as domain
 from jobs.db.faults import is_disk_full
@@ -23,6 +24,8 @@ from jobs.storage import errors as storage
 log = logging.getLogger(__name__)
 
 STATUS: dict[type[Exception], HTTPStatus] = {
+    BodyIncompleteError: HTTPStatus.BAD_REQUEST,
+    LengthRequiredError: HTTPStatus.LENGTH_REQUIRED,
     domain.RequestInvalidError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.InvalidCursorError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.IdempotencyMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,

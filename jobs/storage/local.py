@@ -24,6 +24,7 @@ from urllib.parse import quote, unquote
 from jobs.storage.errors import (
     ChecksumMismatchError,
     InvalidKeyError,
+    ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
     ObjectTooLargeError,
@@ -165,6 +166,33 @@ class LocalStore:
             user_metadata=document["user_metadata"],
         )
 
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        etag: str,
+        content_type: str,
+        sha256: str | None = None,  # noqa: ARG002 - the hash of the bytes is known
+    ) -> ObjectMetadata:
+        (path, _), (copied, sidecar) = self._paths(source), self._paths(target)
+        try:
+            self._drafts.mkdir(parents=True, exist_ok=True)
+            with self._publishing():
+                found = self.head(source)
+                if found.etag != etag:
+                    raise ObjectChangedError(f"The object {source!r} was overwritten meanwhile.", BACKEND)
+                for folder in (copied.parent, sidecar.parent):
+                    folder.mkdir(parents=True, exist_ok=True)
+                self._write_sidecar(sidecar, {**_document(found), "content_type": content_type})
+                copied.unlink(missing_ok=True)
+                # A second name of the same file: no file of an object is ever written to.
+                copied.hardlink_to(path)
+                _sync_folder(copied.parent)
+        except OSError as exc:
+            raise _translated(exc, f"Could not copy {source!r}", self._root) from exc
+        return self.head(target)
+
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             paths = self._paths(key)
@@ -253,6 +281,15 @@ def open_local(path: str) -> LocalStore:
     if not root.is_absolute():
         raise ValueError(f"Got storage folder {path!r}; give an absolute path, file:///like/this.")
     return LocalStore(root)
+
+
+def _document(metadata: ObjectMetadata) -> dict[str, Any]:
+    """Return the content of a sidecar file."""
+    return {
+        "content_type": metadata.content_type,
+        "sha256": metadata.sha256,
+        "user_metadata": dict(metadata.user_metadata),
+    }
 
 
 def _copy(stream: BinaryIO, file: BinaryIO, max_bytes: int | None) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from jobs.storage.errors import (
 )
 from jobs.storage.protocol import CHUNK_BYTES, CallLimits, ObjectMetadata, ObjectPin, UnfinishedWrite, UploadTarget
 from jobs.storage.s3.client import DEFAULT_LIMITS, ClientOptions, s3_client
+from jobs.storage.s3.copy import Copy, copy_object
 from jobs.storage.s3.download import download
 from jobs.storage.s3.errors import BACKEND, Operation, is_bulk_delete_refused, is_not_implemented, translated
 from jobs.storage.s3.head import head_object
@@ -241,6 +243,17 @@ class S3Store:
             user_metadata=user_metadata,
         )
 
+    def copy(
+        self, source: str, target: str, *, etag: str, content_type: str, sha256: str | None = None
+    ) -> ObjectMetadata:
+        metadata = {SHA256_FIELD: sha256} if sha256 else {}
+        properties = {"ContentType": content_type, "Metadata": metadata, **self._encryption.arguments()}
+        size_bytes = self.head(source).size_bytes
+        copying = Copy(self._bucket, self._full(source), self._full(target), etag, size_bytes, properties)
+        with translated(f"Could not copy {source!r}", Operation.DOWNLOAD):
+            computed = copy_object(self._client, copying)
+        return replace(self.head(target), sha256=computed)
+
     def delete(self, keys: Iterable[str]) -> None:
         with translated("Could not delete objects", Operation.WRITE):
             for group in _groups(keys, 1000):
@@ -289,8 +302,11 @@ class S3Store:
     ) -> UploadTarget | None:
         # A form and not a PUT: only its policy can bound the size.
         fields = {"Content-Type": content_type, **self._encryption.form_fields()}
-        if sha256 is not None:  # travels with the object and is compared when it is read
+        if sha256 is not None:
+            # The server compares the second one; one that does not know it stores it or ignores it.
             fields[f"x-amz-meta-{SHA256_FIELD}"] = sha256
+            fields["x-amz-checksum-algorithm"] = "SHA256"
+            fields["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
         conditions: list[Any] = [["content-length-range", size_bytes, size_bytes]]
         conditions += [{name: value} for name, value in fields.items()]
         form = self._client.generate_presigned_post(
