@@ -14,6 +14,7 @@ from api.circuit_breaker import CircuitBreaker
 from api.links import LinkBuilder
 from api.log_limit import LogLimit
 from api.sns import SnsGate
+from api.upload_checks import UploadChecks
 from jobs.db.database import Database, Transaction
 from jobs.queue import Broker
 from jobs.service.scheduling.dispatch import Publisher, dispatch
@@ -44,6 +45,7 @@ class AppContext:
     sns: SnsGate = field(default_factory=SnsGate)
     breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
     log_limit: LogLimit = field(default_factory=LogLimit)
+    upload_checks: UploadChecks = field(default_factory=UploadChecks)
 
     def publish(self, variant: str) -> None:
         """Dispatch the variant's jobs. Never fails a request: maintenance publishes what was not published.

@@ -15,6 +15,7 @@ from api.context import current_context
 from api.presentation import job_document
 from api.request_body import BodyIncompleteError, LengthRequiredError
 from api.sns import SnsUnreachableError
+from api.upload_checks import UploadCheckPendingError
 from jobs import errors as domain
 from jobs.db.faults import is_disk_full
 from jobs.queue import BrokerUnavailableError
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 STATUS: dict[type[Exception], HTTPStatus] = {
     BodyIncompleteError: HTTPStatus.BAD_REQUEST,
     LengthRequiredError: HTTPStatus.LENGTH_REQUIRED,
+    UploadCheckPendingError: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.RequestInvalidError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.InvalidCursorError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.IdempotencyMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -53,6 +55,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
 }
 QUEUE_FULL_RETRY_S = 30
 UNAVAILABLE_RETRY_S = 5
+CHECK_PENDING_RETRY_S = 2
 
 
 # A body of 1 MiB can have 90,000 wrong fields.
@@ -134,6 +137,8 @@ def _domain_error(exc: domain.DomainError) -> Response:
         response.headers["RateLimit-Limit"] = str(exc.limit)
         response.headers["RateLimit-Remaining"] = "0"
         response.headers["RateLimit-Reset"] = str(QUEUE_FULL_RETRY_S)
+    if isinstance(exc, UploadCheckPendingError):
+        response.headers["Retry-After"] = str(CHECK_PENDING_RETRY_S)
     return response
 
 

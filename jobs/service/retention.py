@@ -13,6 +13,7 @@ from sqlalchemy import exists, literal, select, update
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Artifact, Job, JobAttempt, Upload
 from jobs.lifecycle import AttemptOutcome
+from jobs.service.upload_content import objects_prefix
 from jobs.storage.errors import StorageError
 from jobs.storage.protocol import ObjectStore
 
@@ -87,7 +88,8 @@ def expire_uploads(db: Database, store: ObjectStore) -> int:
         tx.session.execute(update(Upload).where(Upload.id.in_(ids)).values(deleted_at=tx.now))
 
     expired = db.run_reading(find)
-    store.delete([upload.storage_key for upload in expired])
+    for upload in expired:  # also what writes left that broke off or were late; an expired upload accepts no more
+        store.delete([upload.storage_key, *store.list_keys(objects_prefix(upload.id))])
     db.run(mark, repeatable=True)
     return len(expired)
 

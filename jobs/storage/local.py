@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -77,32 +78,37 @@ class LocalStore:
         if_absent: bool,
     ) -> ObjectMetadata:
         target, sidecar = self._paths(key)
-        draft: Path | None = None
         try:
             self._drafts.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self._drafts)
-            draft = Path(name)
-            with os.fdopen(descriptor, "wb") as file:
-                digest = _copy(stream, file, max_bytes)
-                file.flush()
-                os.fsync(file.fileno())
-            if sha256 is not None and digest != sha256:
-                raise ChecksumMismatchError(f"Got bytes with SHA-256 {digest}, expected {sha256}.", BACKEND)
-            with self._publishing():
-                if if_absent and target.exists():
-                    raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND)
-                for folder in (target.parent, sidecar.parent):
-                    folder.mkdir(parents=True, exist_ok=True)
-                document = {"content_type": content_type, "sha256": digest, "user_metadata": user_metadata}
-                self._write_sidecar(sidecar, document)
-                draft.replace(target)
-                _sync_folder(target.parent)  # so that the name survives a power cut too
+            with self._draft() as draft:
+                with draft.open("wb") as file:
+                    digest = _copy(stream, file, max_bytes)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if sha256 is not None and digest != sha256:
+                    raise ChecksumMismatchError(f"Got bytes with SHA-256 {digest}, expected {sha256}.", BACKEND)
+                with self._publishing():
+                    if if_absent and target.exists():
+                        raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND)
+                    for folder in (target.parent, sidecar.parent):
+                        folder.mkdir(parents=True, exist_ok=True)
+                    document = {"content_type": content_type, "sha256": digest, "user_metadata": user_metadata}
+                    self._write_sidecar(sidecar, document)
+                    draft.replace(target)
+                    _sync_folder(target.parent)  # so that the name survives a power cut too
         except OSError as exc:
             raise _translated(exc, f"Could not write {key!r}", self._root) from exc
-        finally:
-            if draft is not None:
-                draft.unlink(missing_ok=True)
         return self.head(key)
+
+    @contextlib.contextmanager
+    def _draft(self) -> Iterator[Path]:
+        """Give a new file for a write; what is left of it is removed."""
+        descriptor, name = tempfile.mkstemp(dir=self._drafts)
+        os.close(descriptor)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _publishing(self) -> Iterator[None]:
@@ -112,12 +118,12 @@ class LocalStore:
             yield
 
     def _write_sidecar(self, sidecar: Path, document: dict[str, Any]) -> None:
-        descriptor, name = tempfile.mkstemp(dir=self._drafts)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(sidecar)
+        with self._draft() as draft:
+            with draft.open("w", encoding="utf-8") as file:
+                json.dump(document, file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(sidecar)
 
     def open_read(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         target, _ = self._paths(key)
@@ -185,13 +191,23 @@ class LocalStore:
                 for folder in (copied.parent, sidecar.parent):
                     folder.mkdir(parents=True, exist_ok=True)
                 self._write_sidecar(sidecar, {**_document(found), "content_type": content_type})
-                copied.unlink(missing_ok=True)
-                # A second name of the same file: no file of an object is ever written to.
-                copied.hardlink_to(path)
+                self._link(path, copied)
                 _sync_folder(copied.parent)
         except OSError as exc:
             raise _translated(exc, f"Could not copy {source!r}", self._root) from exc
         return self.head(target)
+
+    def _link(self, path: Path, copied: Path) -> None:
+        """Give a file a second name, as no file of an object is ever written to; copy it where that is not possible."""
+        copied.unlink(missing_ok=True)
+        try:
+            copied.hardlink_to(path)
+        except OSError as exc:
+            if exc.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}:
+                raise
+            with self._draft() as draft:
+                shutil.copyfile(path, draft)
+                draft.replace(copied)
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
@@ -267,7 +283,7 @@ class LocalStore:
         parts = key.split("/")
         if not key or "\x00" in key or len(key.encode()) > MAX_KEY_BYTES or any(p in {"", ".", ".."} for p in parts):
             raise InvalidKeyError(f"Got key {key[:80]!r}; parts may not be empty, '.' or '..'.", BACKEND)
-        quoted = [quote(part, safe=" +=@,()!-_") for part in parts]
+        quoted = [_quoted(part) for part in parts]
         return self._objects.joinpath(*quoted), self._metadata.joinpath(*quoted)
 
 
@@ -281,6 +297,11 @@ def open_local(path: str) -> LocalStore:
     if not root.is_absolute():
         raise ValueError(f"Got storage folder {path!r}; give an absolute path, file:///like/this.")
     return LocalStore(root)
+
+
+def _quoted(part: str) -> str:
+    """Return a part of a key as a file name."""
+    return quote(part, safe=" +=@,()!-_")
 
 
 def _document(metadata: ObjectMetadata) -> dict[str, Any]:
