@@ -46,6 +46,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     domain.JobEndedError: HTTPStatus.CONFLICT,
     domain.JobNotEndedError: HTTPStatus.CONFLICT,
     domain.QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
+    domain.DiskReserveError: HTTPStatus.INSUFFICIENT_STORAGE,
     storage.ObjectTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     storage.ChecksumMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     storage.ObjectNotFoundError: HTTPStatus.GONE,
@@ -56,6 +57,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
 QUEUE_FULL_RETRY_S = 30
 UNAVAILABLE_RETRY_S = 5
 CHECK_PENDING_RETRY_S = 2
+DISK_FULL_RETRY_S = 30
 
 
 # A body of 1 MiB can have 90,000 wrong fields.
@@ -123,6 +125,8 @@ def _status(exc: Exception) -> HTTPStatus:
 
 
 def _domain_error(exc: domain.DomainError) -> Response:
+    if isinstance(exc, domain.DiskReserveError):
+        return _disk_full(exc.code, "The disk of the server is almost full", f"disk full: {exc}")
     fields = None
     members: dict[str, Any] = {}
     if isinstance(exc, domain.RequestInvalidError):
@@ -148,8 +152,8 @@ def _storage_error(exc: storage.StorageError) -> Response:
         _log_fault("storage", exc)
         return _unavailable("storage")
     if status is HTTPStatus.INSUFFICIENT_STORAGE:
-        _log_fault("disk full (storage)", exc)
-    codes = {413: "too_large", 422: "checksum_mismatch", 410: "object_gone", 507: "storage_full"}
+        return _disk_full("storage_full", "The object store is full", f"disk full (storage): {exc}")
+    codes = {413: "too_large", 422: "checksum_mismatch", 410: "object_gone"}
     return problem(status, codes[status], str(exc))
 
 
@@ -157,17 +161,27 @@ def _database_error(exc: SQLAlchemyError) -> Response:
     if isinstance(exc, DBAPIError):
         cause = exc.orig or exc  # without the statement
         if is_disk_full(exc):
-            _log_fault("disk full (database)", cause)
-            detail = (
-                "The disk of the database is full; nothing was stored. Try again when the operator has freed space."
-            )
-            return problem(HTTPStatus.INSUFFICIENT_STORAGE, "database_full", detail)
+            return _disk_full("database_full", "The disk of the database is full", f"disk full (database): {cause}")
         if not exc.connection_invalidated and not isinstance(exc, OperationalError):
             return _unexpected(exc)
         _log_fault("database", cause)
     else:
         _log_fault("database", exc)
     return _unavailable("database")
+
+
+def _disk_full(code: str, what: str, line: str) -> Response:
+    """Return the response of a full disk, and log one line a minute, whatever is full.
+
+    Args:
+        line: names the folder, which callers do not see.
+    """
+    if current_context().log_limit.allows("disk full"):
+        log.warning("%s", line.strip())
+    detail = f"{what}; nothing was stored. Try again when the operator has freed space."
+    response = problem(HTTPStatus.INSUFFICIENT_STORAGE, code, detail)
+    response.headers["Retry-After"] = str(DISK_FULL_RETRY_S)
+    return response
 
 
 def _log_fault(name: str, exc: BaseException) -> None:

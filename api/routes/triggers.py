@@ -41,7 +41,9 @@ SHOWN_EVENTS = 20
 triggers_api = APIBlueprint("triggers", __name__, url_prefix="/v1/triggers", abp_tags=[Tag(name="triggers")])
 
 
-@triggers_api.post("", summary="Create a trigger", responses={"201": TriggerView, **problems(400, 411, 413, 415, 422, 503)})
+@triggers_api.post(
+    "", summary="Create a trigger", responses={"201": TriggerView, **problems(400, 411, 413, 415, 422, 503, 507)}
+)
 def create(body: NewTrigger) -> Response:
     """From now on each new object that matches makes a job. 422: the jobs' own outputs would match."""
     ctx, tenant = current_context(), current_tenant()
@@ -51,6 +53,7 @@ def create(body: NewTrigger) -> Response:
         output_buckets=frozenset(ctx.settings.output_buckets),
         storage_url=ctx.settings.storage_url,
     )
+    ctx.check_disk()
     with ctx.db.transaction() as tx:
         trigger = create_trigger(tx, body, tenant=tenant)
         view = TriggerView.from_row(trigger, counts=EventCounts(), latest=[], links=ctx.links(tx))

@@ -28,11 +28,14 @@ from jobs.service.uploads import (
 uploads_api = APIBlueprint("uploads", __name__, url_prefix="/v1/uploads", abp_tags=[Tag(name="uploads")])
 
 
-@uploads_api.post("", summary="Create an upload", responses={"201": UploadView, **problems(400, 411, 413, 415, 422, 503, 507)})
+@uploads_api.post(
+    "", summary="Create an upload", responses={"201": UploadView, **problems(400, 411, 413, 415, 422, 503, 507)}
+)
 def create_upload(body: NewUpload) -> Response:
     """Announces a file and returns how to send its content. Then a job's `video` or `image` may be the upload's id."""
     ctx = current_context()
     settings = ctx.settings
+    ctx.check_disk(min(body.size_bytes, settings.max_upload_bytes))
     with ctx.db.transaction() as tx:
         upload = announce_upload(
             tx,
@@ -92,6 +95,7 @@ def put_content(path: UploadPath) -> Response:
         if request.content_length != upload.size_bytes:
             raise
         # What comes may be the same once more; it is compared.
+    ctx.check_disk(upload.size_bytes)
     # Replaces the limit for JSON bodies, which None would restore. One more than the size, because reading up to the
     # limit itself, to find the end of the body, is refused.
     request.max_content_length = upload.size_bytes + 1

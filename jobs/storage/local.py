@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
 
+from jobs.disk_space import DiskReserve
+from jobs.errors import DiskReserveError
 from jobs.storage.errors import (
     ChecksumMismatchError,
     InvalidKeyError,
@@ -40,12 +42,17 @@ MAX_KEY_BYTES = 1024
 
 
 class LocalStore:
-    """A folder as object store; several processes may share it."""
+    """A folder as object store; several processes may share it.
+
+    Args:
+        reserve_bytes: free space that no write may use; see `DiskReserve`.
+    """
 
     backend = BACKEND
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, reserve_bytes: int | None = 0) -> None:
         self._root = root
+        self._reserve = DiskReserve((root,), reserve_bytes)
         self._objects = root / "objects"
         self._metadata = root / "metadata"
         self._drafts = root / "drafts"
@@ -82,7 +89,7 @@ class LocalStore:
             self._drafts.mkdir(parents=True, exist_ok=True)
             with self._draft() as draft:
                 with draft.open("wb") as file:
-                    digest = _copy(stream, file, max_bytes)
+                    digest = self._write(stream, file, max_bytes)
                     file.flush()
                     os.fsync(file.fileno())
                 if sha256 is not None and digest != sha256:
@@ -99,6 +106,19 @@ class LocalStore:
         except OSError as exc:
             raise _translated(exc, f"Could not write {key!r}", self._root) from exc
         return self.head(key)
+
+    def _write(self, stream: BinaryIO, file: BinaryIO, max_bytes: int | None) -> str:
+        """Write a stream to a file; return its SHA-256."""
+        digest, size = hashlib.sha256(), 0
+        self._reserve.check()
+        while chunk := stream.read(CHUNK_BYTES):
+            size += len(chunk)
+            if max_bytes is not None and size > max_bytes:
+                raise ObjectTooLargeError(f"Got more than the allowed {max_bytes} bytes.", BACKEND)
+            self._reserve.check(len(chunk))
+            digest.update(chunk)
+            file.write(chunk)
+        return digest.hexdigest()
 
     @contextlib.contextmanager
     def _draft(self) -> Iterator[Path]:
@@ -287,8 +307,11 @@ class LocalStore:
         return self._objects.joinpath(*quoted), self._metadata.joinpath(*quoted)
 
 
-def open_local(path: str) -> LocalStore:
+def open_local(path: str, *, reserve_bytes: int | None = 0) -> LocalStore:
     """Return a store in the folder `path`.
+
+    Args:
+        reserve_bytes: free space that no write may use; see `DiskReserve`.
 
     Raises:
         ValueError: the path is not absolute.
@@ -296,7 +319,7 @@ def open_local(path: str) -> LocalStore:
     root = Path(path)
     if not root.is_absolute():
         raise ValueError(f"Got storage folder {path!r}; give an absolute path, file:///like/this.")
-    return LocalStore(root)
+    return LocalStore(root, reserve_bytes=reserve_bytes)
 
 
 def _quoted(part: str) -> str:
@@ -311,17 +334,6 @@ def _document(metadata: ObjectMetadata) -> dict[str, Any]:
         "sha256": metadata.sha256,
         "user_metadata": dict(metadata.user_metadata),
     }
-
-
-def _copy(stream: BinaryIO, file: BinaryIO, max_bytes: int | None) -> str:
-    digest, size = hashlib.sha256(), 0
-    while chunk := stream.read(CHUNK_BYTES):
-        size += len(chunk)
-        if max_bytes is not None and size > max_bytes:
-            raise ObjectTooLargeError(f"Got more than the allowed {max_bytes} bytes.", BACKEND)
-        digest.update(chunk)
-        file.write(chunk)
-    return digest.hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:
@@ -345,6 +357,8 @@ def _translated(exc: OSError, what: str, path: Path) -> StorageError:
     """Return our error for an `OSError`; `path` is the file or folder that was written to."""
     if exc.errno == errno.ENAMETOOLONG:
         return InvalidKeyError(f"{what}: a part of the key is too long for a file name.", BACKEND)
+    if isinstance(exc, DiskReserveError):
+        return StorageFullError(f"{what}: {exc}.", BACKEND)
     if exc.errno == errno.ENOSPC:
         return StorageFullError(f"{what}: disk full at {path}.", BACKEND)
     if exc.errno == errno.EDQUOT:

@@ -92,7 +92,7 @@ class EventIngestion:
         """Submit a job for each new object version and each trigger that covers it. Idempotent.
 
         Raises:
-            SQLAlchemyError: nothing was recorded; the source must deliver the events again.
+            SQLAlchemyError, DiskReserveError: nothing was recorded; the source must deliver the events again.
         """
         return self._process(self._covered(events))
 
@@ -130,8 +130,9 @@ class EventIngestion:
     def _process(self, pending: list[_Pending]) -> IngestionResult:
         if not pending:
             return IngestionResult()
-        lookups = self._look_up({p.event.fingerprint: p.event for p in pending})
         policy = self._policy()
+        policy.disk.check()  # also a held event is a row; its source keeps it meanwhile
+        lookups = self._look_up({p.event.fingerprint: p.event for p in pending})
         # Repeatable: the unique index ignores what was committed. Concurrent batches may deadlock on PostgreSQL.
         return self._db.run(lambda tx: self._record(tx, pending, lookups, policy), repeatable=True)
 

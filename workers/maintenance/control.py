@@ -27,7 +27,7 @@ from jobs.settings import Settings
 from jobs.shared_features import expire_features
 from jobs.storage.errors import StorageError
 from jobs.storage.factory import open_store
-from workers.disk_full import DiskFullLog
+from workers.disk_full import DiskFullLog, is_disk_full
 from workers.event_sources.threads import run_sources
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,7 @@ class Control:
         self._lease_s = max(SHORTEST_LEASE_S, LEASE_INTERVALS * settings.maintenance_interval_s)
         self._leads = threading.Event()
         self._judgement = LeaseJudgement(settings.lease_s)
+        self._disk_is_full = threading.Event()
         self._policy = MaintenancePolicy.from_settings(settings)
         self._disk_full = DiskFullLog.from_settings(settings)
         with contextlib.ExitStack() as stack:
@@ -114,9 +115,12 @@ class Control:
                 elected = lead(tx, ROLE, holder=self._holder, lease_s=self._lease_s)
                 if elected:
                     self._judgement.begin_round(tx, previous)
-        except SQLAlchemyError:
+        except SQLAlchemyError as exc:
             self._leads.clear()  # another process may lead by the time the database answers again
+            if is_disk_full(exc):
+                self._disk_is_full.set()
             raise
+        self._disk_is_full.clear()
         if not elected:
             self._leads.clear()
             return
@@ -134,8 +138,9 @@ class Control:
                 log.info("dispatched: %s", report)
 
     def _prune(self) -> None:
+        """Prune as the leader. With a full disk none can be elected: then each process does, or no space came back."""
         more = True
-        while more and self._leads.is_set() and not self._stop.is_set():
+        while more and (self._leads.is_set() or self._disk_is_full.is_set()) and not self._stop.is_set():
             report = self.prune_once()
             if any(vars(report).values()):
                 log.info("pruned: %s", report)
