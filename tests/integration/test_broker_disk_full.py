@@ -35,6 +35,7 @@ def valkey(disk: Path) -> Iterator[EmbeddedValkey]:
     valkey.close()
 
 
+@pytest.mark.filterwarnings("ignore::celery.exceptions.SecurityWarning")  # the disk needs root
 def test_publisher_and_consumer_outlast_a_full_disk_of_the_broker(disk: Path, valkey: EmbeddedValkey) -> None:
     app, received = make_app(Settings(data_dir=disk, broker_url=valkey.url)), set[str]()
 
