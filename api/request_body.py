@@ -1,8 +1,8 @@
 """Refuses request bodies that are cut short.
 
-A WSGI server shows a body that breaks off like one that ends: `wsgi.input` returns no more bytes, without an error. With
-a Content-Length the bytes are counted. A body in chunks ends at its last chunk, which the server keeps to itself, so
-such a body is refused unless the server says that it passes only whole ones on.
+A WSGI server shows a body that breaks off like one that ends: `wsgi.input` returns no more bytes, without an error.
+With a Content-Length the bytes are counted. A body in chunks ends at its last chunk, which the server keeps to itself,
+so such a body is refused unless the server says that it passes only whole ones on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks content that callers sent directly to the object store: copies and hashes, which take as long as the store does.
+"""Checks content that callers sent directly to the object store: copies and hashes, which may take long.
 
 They run in a few threads of their own. A request waits a short time for the result, and few requests do so at once: a
 store that hangs holds none of the threads that other answers need.

@@ -90,6 +90,9 @@ class DiskReserve:
         return min(DEFAULT_RESERVE_BYTES, int(total_bytes * DEFAULT_RESERVE_SHARE))
 
 
+NO_RESERVE = DiskReserve()
+
+
 def disk_problem(settings: Settings) -> str | None:
     """Return why a worker should take no job now: a disk that it writes to is below its reserve; None: none is."""
     found = DiskReserve.of_worker(settings).shortage()

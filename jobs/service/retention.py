@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import exists, literal, select, update
@@ -24,6 +23,8 @@ from jobs.storage.protocol import ObjectStore
 log = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 BATCH = 200
 # A submit that read an upload as valid just before it expired may still be running.
@@ -80,6 +81,10 @@ def prune(db: Database, store: ObjectStore, withdraw: Withdraw) -> PruneReport:
     return report
 
 
+def _bound(step: Callable[[Transaction, Argument], Result], argument: Argument) -> Callable[[Transaction], Result]:
+    return lambda tx: step(tx, argument)
+
+
 def _remove_batch(
     db: Database,
     find: Callable[[Transaction, int], list[Row]],
@@ -97,12 +102,12 @@ def _remove_batch(
     """
     after = 0
     while True:
-        found = db.run_reading(partial(find, offset=after))
+        found = db.run_reading(_bound(find, after))
         done = remove(found)
         if not done:
             return 0
         try:
-            db.run(partial(mark, rows=done), repeatable=True)
+            db.run(_bound(mark, done), repeatable=True)
         except DBAPIError as exc:
             if not is_disk_full(exc) or len(found) < BATCH:
                 raise

@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import IdempotencyKey, Job, Upload
-from jobs.disk_space import DiskReserve
+from jobs.disk_space import NO_RESERVE, DiskReserve
 from jobs.errors import FieldProblem, IdempotencyMismatchError, QueueFullError, RequestInvalidError
 from jobs.ids import new_id
 from jobs.lifecycle import EventKind, InputKind, State
@@ -48,7 +48,7 @@ class SubmitPolicy:
     default_run_timeout_s: int = 3600
     input_buckets: frozenset[str] = frozenset()
     output_buckets: frozenset[str] = frozenset()
-    disk: DiskReserve = DiskReserve()
+    disk: DiskReserve = NO_RESERVE
     """The disks that hold what a job leaves."""
     draw_seed: Callable[[], int] = field(default=draw_seed)
 

@@ -1,4 +1,4 @@
-"""Request bodies that are cut short, on real connections to the real server: refused everywhere, and nothing is kept."""
+"""Request bodies that are cut short, on real connections to the real server: refused, and nothing is kept."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx

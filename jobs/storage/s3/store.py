@@ -37,6 +37,7 @@ from jobs.storage.s3.upload import PART_BYTES, Upload, send
 SHA256_FIELD = "sha256"
 PUT_ID_FIELD = "mmaudio-put-id"
 MAX_KEY_BYTES = 1024
+COPY_READ_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,12 @@ class S3Store:
     @property
     def _client(self) -> Any:
         return s3_client(self._options)
+
+    @property
+    def _copying_client(self) -> Any:
+        """A client that waits while the server copies, which takes long for a large object."""
+        waiting = replace(self._options, read_timeout_s=max(self._options.read_timeout_s, COPY_READ_S))
+        return s3_client(waiting)
 
     def put_file(
         self,
@@ -251,7 +258,7 @@ class S3Store:
         size_bytes = self.head(source).size_bytes
         copying = Copy(self._bucket, self._full(source), self._full(target), etag, size_bytes, properties)
         with translated(f"Could not copy {source!r}", Operation.DOWNLOAD):
-            computed = copy_object(self._client, copying)
+            computed = copy_object(self._copying_client, copying)
         return replace(self.head(target), sha256=computed)
 
     def delete(self, keys: Iterable[str]) -> None:

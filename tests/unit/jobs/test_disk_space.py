@@ -73,7 +73,9 @@ def test_a_worker_is_told_why_it_should_take_no_job(tmp_path: Path, monkeypatch:
     assert f"the disk of {tmp_path / 'scratch'} has" in str(disk_problem(settings))
 
 
-def test_a_folder_that_cannot_be_looked_at_is_left_to_the_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_looked_at_is_left_to_the_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_: Path) -> Any:
         raise OSError(errno.EIO, "input/output error")
 
@@ -85,9 +87,7 @@ def test_an_object_folder_takes_nothing_that_uses_the_reserve(tmp_path: Path, mo
     store = LocalStore(tmp_path / "objects", reserve_bytes=MIB)
     (tmp_path / "sound").write_bytes(bytes(2 * MIB))
     free = iter([10 * MIB, 10 * MIB, int(1.5 * MIB)])
-    monkeypatch.setattr(
-        "jobs.disk_space.shutil.disk_usage", lambda _: Usage(100 * MIB, 0, next(free, MIB))
-    )
+    monkeypatch.setattr("jobs.disk_space.shutil.disk_usage", lambda _: Usage(100 * MIB, 0, next(free, MIB)))
     with pytest.raises(StorageFullError, match="are its reserve"):  # noticed in the middle of the write
         store.put_file("k", tmp_path / "sound", content_type="audio/flac")
     assert list(store.unfinished_writes(older_than_s=-60)) == []
