@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from jobs.disk_space import DEFAULT_RESERVE_BYTES, DiskReserve, disk_problem
-from jobs.errors import DiskReserveError
+from jobs.errors import DiskFullError, DiskReserveError
 from jobs.settings import Settings
 from jobs.storage.errors import StorageFullError
 from jobs.storage.local import LocalStore
+from workers.checks import check_disks
 from workers.disk_full import is_disk_full
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
@@ -71,6 +72,8 @@ def test_a_worker_is_told_why_it_should_take_no_job(tmp_path: Path, monkeypatch:
     assert disk_problem(settings) is None
     disk_of(monkeypatch, total=100 * MIB, free=MIB)
     assert f"the disk of {tmp_path / 'scratch'} has" in str(disk_problem(settings))
+    with pytest.raises(DiskFullError, match="are its reserve"):
+        check_disks([tmp_path], DiskReserve.of_worker(settings))
 
 
 def test_a_folder_that_cannot_be_looked_at_is_left_to_the_write(
