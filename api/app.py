@@ -16,6 +16,7 @@ from api.circuit_breaker import CircuitBreaker
 from api.context import EXTENSION, AppContext, current_context
 from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
+from api.request_body import register_body_checks
 from api.routes.artifacts import artifacts_api
 from api.routes.bulk_retry import bulk_retry_api
 from api.routes.health import health_api
@@ -120,6 +121,7 @@ def new_app(*, access_log: bool) -> Flask:
         register_access_log(app)
     register_error_handlers(app)
     app.before_request(_refuse_foreign_host)
+    register_body_checks(app)
     app.before_request(_refuse_nul)
     app.before_request(_expect_json)
     register_security_headers(app)

@@ -13,19 +13,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.allowed_hosts import AllowedHosts
 from api.circuit_breaker import CircuitBreaker
 from api.links import LinkBuilder
-from api.log_limit import LogLimit
 from api.publishing import Publishing
 from api.readiness import ReadinessChecks
 from api.shares import Places, ThreadShares
 from api.sns import SnsGate
+from api.upload_checks import UploadChecks
 from jobs.db.database import Database, Transaction
 from jobs.db.faults import reason
+from jobs.disk_space import DiskReserve
+from jobs.log_limit import LogLimit
 from jobs.queue import Broker
 from jobs.service.scheduling.dispatch import Publisher, dispatch
 from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.service.submission import SubmitPolicy
 from jobs.service.variant_availability import LOST_AFTER_LEASES, current_policy, offered_variants, served_variants
 from jobs.settings import Settings
+from jobs.storage import local
 from jobs.storage.bucket_reader import BucketReader
 from jobs.storage.protocol import ObjectStore
 from jobs.storage.signing import LinkSigner
@@ -51,6 +54,7 @@ class AppContext:
     log_limit: LogLimit = field(default_factory=LogLimit)
     publishing: Publishing = field(default_factory=Publishing)
     readiness: ReadinessChecks = field(default_factory=ReadinessChecks)
+    upload_checks: UploadChecks = field(default_factory=UploadChecks)
 
     def publish(self, variant: str) -> None:
         """Dispatch the variant's jobs. Never fails a request: maintenance publishes what was not published.
@@ -92,6 +96,15 @@ class AppContext:
     def links(self, tx: Transaction) -> LinkBuilder:
         """Return the builder of URLs for a transaction's documents."""
         return LinkBuilder.from_settings(self.settings, self.signer, tx.now)
+
+    def check_disk(self, upload_bytes: int = 0) -> None:
+        """Check that the platform's disks on this host have room for new rows, and for an upload.
+
+        Raises:
+            DiskReserveError: one has no more than its reserve, or would not after the upload.
+        """
+        is_local = self.store.backend == local.BACKEND
+        DiskReserve.of_platform(self.settings).check(upload_bytes if is_local else 0)
 
     @cached_property
     def allowed_hosts(self) -> AllowedHosts:

@@ -14,8 +14,10 @@ from werkzeug.exceptions import HTTPException
 from api.context import current_context
 from api.presentation import job_document
 from api.problem_document import PROBLEM_TYPE, problem_document
+from api.request_body import BodyIncompleteError, LengthRequiredError
 from api.schemas.view import iso_time
 from api.sns import SnsUnreachableError
+from api.upload_checks import UploadCheckPendingError
 from jobs import errors as domain
 from jobs.db.faults import is_disk_full, is_read_only, is_unavailable, message, reason
 from jobs.queue import BrokerUnavailableError
@@ -25,6 +27,9 @@ from jobs.storage import errors as storage
 log = logging.getLogger(__name__)
 
 STATUS: dict[type[Exception], HTTPStatus] = {
+    BodyIncompleteError: HTTPStatus.BAD_REQUEST,
+    LengthRequiredError: HTTPStatus.LENGTH_REQUIRED,
+    UploadCheckPendingError: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.RequestInvalidError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.InvalidCursorError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.IdempotencyMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -44,6 +49,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     domain.JobEndedError: HTTPStatus.CONFLICT,
     domain.JobNotEndedError: HTTPStatus.CONFLICT,
     domain.QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
+    domain.DiskReserveError: HTTPStatus.INSUFFICIENT_STORAGE,
     storage.ObjectTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     storage.ChecksumMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     storage.ObjectNotFoundError: HTTPStatus.GONE,
@@ -53,6 +59,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
 }
 QUEUE_FULL_RETRY_S = 30
 UNAVAILABLE_RETRY_S = 5
+CHECK_PENDING_RETRY_S = 2
+DISK_FULL_RETRY_S = 30
 
 
 # A body of 1 MiB can have 90,000 wrong fields.
@@ -120,6 +128,8 @@ def _status(exc: Exception) -> HTTPStatus:
 
 
 def _domain_error(exc: domain.DomainError) -> Response:
+    if isinstance(exc, domain.DiskReserveError):
+        return _disk_full(exc.code, "The disk of the server is almost full", f"disk full: {exc}")
     fields = None
     members: dict[str, Any] = {}
     if isinstance(exc, domain.RequestInvalidError):
@@ -140,6 +150,8 @@ def _domain_error(exc: domain.DomainError) -> Response:
         response.headers["RateLimit-Limit"] = str(exc.limit)
         response.headers["RateLimit-Remaining"] = "0"
         response.headers["RateLimit-Reset"] = str(QUEUE_FULL_RETRY_S)
+    if isinstance(exc, UploadCheckPendingError):
+        response.headers["Retry-After"] = str(CHECK_PENDING_RETRY_S)
     return response
 
 
@@ -149,22 +161,35 @@ def _storage_error(exc: storage.StorageError) -> Response:
         _log_fault("storage", str(exc))
         return _unavailable("storage")
     if status is HTTPStatus.INSUFFICIENT_STORAGE:
-        _log_fault("disk full (storage)", str(exc))
-    codes = {413: "too_large", 422: "checksum_mismatch", 410: "object_gone", 507: "storage_full"}
+        return _disk_full("storage_full", "The object store is full", f"disk full (storage): {exc}")
+    codes = {413: "too_large", 422: "checksum_mismatch", 410: "object_gone"}
     return problem(status, codes[status], str(exc))
 
 
 def _database_error(exc: SQLAlchemyError) -> Response:
     if isinstance(exc, DBAPIError) and is_disk_full(exc):
-        _log_fault("disk full (database)", message(exc))
-        detail = "The disk of the database is full; nothing was stored. Try again when the operator has freed space."
-        return problem(HTTPStatus.INSUFFICIENT_STORAGE, "database_full", detail)
+        line = f"disk full (database): {message(exc)}"
+        return _disk_full("database_full", "The disk of the database is full", line)
     if not is_unavailable(exc):
         return _unexpected(exc)
     _log_fault("database", reason(exc))
     if is_read_only(exc):
         return _unavailable("database", "The database accepts no changes for the moment; try again soon.")
     return _unavailable("database")
+
+
+def _disk_full(code: str, what: str, line: str) -> Response:
+    """Return the response of a full disk, and log one line a minute, whatever is full.
+
+    Args:
+        line: names the folder, which callers do not see.
+    """
+    if current_context().log_limit.allows("disk full"):
+        log.warning("%s", line.strip())
+    detail = f"{what}; nothing was stored. Try again when the operator has freed space."
+    response = problem(HTTPStatus.INSUFFICIENT_STORAGE, code, detail)
+    response.headers["Retry-After"] = str(DISK_FULL_RETRY_S)
+    return response
 
 
 def _log_fault(name: str, what: str) -> None:

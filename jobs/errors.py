@@ -6,6 +6,7 @@ attempt failed; stored with the job as a `Failure`. No code decides by the text 
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -201,6 +202,22 @@ class QueueFullError(DomainError):
     def __init__(self, message: str, limit: int) -> None:
         super().__init__(message)
         self.limit = limit
+
+
+class DiskReserveError(DomainError, OSError):
+    """Raised when a disk has no more free space than its reserve; an operator has to free some, or retention does.
+
+    An `OSError` as of a full disk, which it is for whoever wants to write.
+    """
+
+    code = "disk_full"
+
+    def __init__(self, message: str, folder: str) -> None:
+        super().__init__(message)
+        self.errno, self.strerror, self.filename = errno.ENOSPC, message, folder
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class LeaseLostError(Exception):

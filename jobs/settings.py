@@ -254,6 +254,14 @@ class Settings(BaseSettings):
         None, description="Folder for temporary files of running jobs. Default: the system's."
     )
 
+    disk_reserve_bytes: int | None = Field(
+        None,
+        ge=0,
+        le=PIB,
+        description="Free space on the disks of database, object folder and temporary files below which uploads, jobs "
+        "and results are refused (507); what remains is for database and retention. 0 disables. Default: 1 GiB, at "
+        "most 5 % of the disk.",
+    )
     max_upload_bytes: int = Field(2 * GIB, ge=1, le=PIB, description="Largest upload.")
     max_pixels: int = Field(4096 * 2304, ge=1, le=2**31 - 1, description="Largest video frame or image, in pixels.")
     max_source_duration_s: float = Field(3600, gt=0, le=DAY_S, description="Longest source video.")

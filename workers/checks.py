@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database
+from jobs.disk_space import NO_RESERVE, DiskReserve, local_path
 from jobs.errors import DatabaseFailedError, DeviceFailedError, DiskFullError, StorageFailedError, StorageRefusedError
 from jobs.lifecycle import Dependency
 from jobs.settings import Settings
@@ -20,7 +21,6 @@ from jobs.storage.factory import open_store
 from jobs.storage.identity import StoreMismatchError, check_identity
 from jobs.storage.probe import prove_store
 from jobs.storage.protocol import CallLimits, ObjectStore
-from workers.disk_full import local_path
 from workers.host.self_test import DeviceUnusableError, check_device
 
 # A check must notice soon that the store is back, and must not hang with it.
@@ -35,7 +35,7 @@ def make_checks(
     """Return a check per dependency; each raises `InfrastructureError` while its dependency is in trouble."""
     return {
         Dependency.DATABASE: partial(check_database, db),
-        Dependency.DISK: partial(check_disks, local_folders(settings)),
+        Dependency.DISK: partial(check_disks, local_folders(settings), DiskReserve.of_worker(settings)),
         Dependency.STORE: partial(check_store, db, open_store(settings, STORE_LIMITS), settings.storage_url, worker_id),
         Dependency.DEVICE: partial(check_torch_device, torch_device),
     }
@@ -68,12 +68,15 @@ def local_folders(settings: Settings) -> list[Path]:
     return [folder for folder in folders if folder is not None]
 
 
-def check_disks(folders: Sequence[Path]) -> None:
+def check_disks(folders: Sequence[Path], reserve: DiskReserve = NO_RESERVE) -> None:
     """Prove that files can be written to folders.
 
     Raises:
-        DiskFullError: one cannot be written to.
+        DiskFullError: one cannot be written to, or has no more space than its reserve.
     """
+    shortage = reserve.shortage()
+    if shortage is not None:
+        raise DiskFullError(f"Host {socket.gethostname()}: {shortage}.")
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)

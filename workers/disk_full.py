@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
+from jobs.disk_space import existing, local_path
 from jobs.storage.errors import StorageFullError
 
 if TYPE_CHECKING:  # media processes import this module, and must not pay for pydantic
@@ -120,38 +120,25 @@ def _is_full_error(link: BaseException) -> bool:
     if isinstance(link, StorageFullError):
         return True
     if isinstance(link, sqlite3.Error):
-        # The extended codes keep the primary one in their low byte.
-        return getattr(link, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        code = getattr(link, "sqlite_errorcode", 0)
+        # The extended codes keep the primary one in their low byte. The index of the write-ahead log has its own code.
+        return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE
     if isinstance(link, OSError):
         return link.errno in {errno.ENOSPC, errno.EDQUOT}
     return getattr(link, "sqlstate", None) == POSTGRES_DISK_FULL
-
-
-def local_path(url: str, scheme: str) -> Path | None:
-    """Return the path that a `file` or `sqlite` URL names; None for a URL of another scheme."""
-    parts = urlsplit(url)
-    if parts.scheme != scheme:
-        return None
-    # sqlite:////absolute and sqlite:///relative: the first slash belongs to the URL.
-    text = unquote(parts.path)
-    return Path(text[1:] if scheme == "sqlite" else text)
-
-
-def _existing(path: Path) -> Path:
-    return next((one for one in (path, *path.parents) if one.exists()), Path("/"))
 
 
 def _file_system(path: Path | None) -> object:
     if path is None:
         return None
     try:
-        return _existing(path).stat().st_dev
+        return existing(path).stat().st_dev
     except OSError:
         return path
 
 
 def _free_bytes(path: Path | None) -> int | str:
     try:
-        return "unknown" if path is None else shutil.disk_usage(_existing(path)).free
+        return "unknown" if path is None else shutil.disk_usage(existing(path)).free
     except OSError:
         return "unknown"

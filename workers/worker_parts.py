@@ -94,7 +94,12 @@ def make_feature_cache(settings: Settings, store: ObjectStore, disk_full: DiskFu
     """Return the feature cache: local, and shared through the store unless `feature_ttl_s` is 0."""
     folder = settings.feature_cache_dir or settings.data_dir / "features"
     return FeatureCache(
-        DiskFeatureStore(folder, max_bytes=settings.feature_cache_bytes, disk_full=disk_full),
+        DiskFeatureStore(
+            folder,
+            max_bytes=settings.feature_cache_bytes,
+            disk_full=disk_full,
+            reserve_bytes=settings.disk_reserve_bytes,
+        ),
         store if settings.feature_ttl_s else None,
         ttl_s=settings.feature_ttl_s or 1,
         disk_full=disk_full,

@@ -14,7 +14,7 @@ from api.bridge.answer import Answer, WsgiApp, call_app, problem_answer
 from api.bridge.body import CUT_SHORT, TOO_SLOW, BodyCutError, Receive, RequestBody, StreamedBody, UnreadBody
 from api.bridge.environ import wsgi_environ
 from api.bridge.limits import BridgeLimits
-from api.log_limit import LogLimit
+from jobs.log_limit import LogLimit
 
 log = logging.getLogger(__name__)
 

@@ -27,18 +27,18 @@ MAX_WAIT_S = 60.0
 WAIT_AGAIN_S = 5
 
 jobs_api = APIBlueprint("jobs", __name__, url_prefix="/v1/jobs", abp_tags=[Tag(name="jobs")])
-_ERRORS = problems(403, 404, 409, 415, 422, 503)
+_ERRORS = problems(403, 404, 409, 411, 415, 422, 503)
 
 
 @jobs_api.post(
     "",
     summary="Create a job",
-    responses={"202": JobView, "200": JobView, **problems(400, 413, 415, 422, 429, 503, 507)},
+    responses={"202": JobView, "200": JobView, **problems(400, 411, 413, 415, 422, 429, 503, 507)},
 )
 def submit_job(header: SubmitHeader, body: JobRequest) -> Response:
     """Queues a job and returns it at once. 200: an earlier request with the same `Idempotency-Key` created it."""
     ctx, tenant = current_context(), current_tenant()
-    check_upload(ctx.db, ctx.store, body, tenant=tenant)
+    check_upload(ctx.db, ctx.store, body, tenant=tenant, run=ctx.upload_checks.run)
     key = header.idempotency_key
     submitted = submit_and_commit(
         ctx.db,

@@ -38,7 +38,7 @@ def probe() -> Response:
 
 
 @s3_events_api.post(
-    "", summary="Receive bucket events", responses={"200": IngestionView, **problems(403, 413, 422, 503, 507)}
+    "", summary="Receive bucket events", responses={"200": IngestionView, **problems(400, 403, 411, 413, 422, 503, 507)}
 )
 def receive() -> Response:
     """Accepts S3 records, SNS messages, EventBridge events, and events of MinIO and Ceph RGW.

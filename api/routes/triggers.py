@@ -47,7 +47,9 @@ SHOWN_EVENTS = 20
 triggers_api = APIBlueprint("triggers", __name__, url_prefix="/v1/triggers", abp_tags=[Tag(name="triggers")])
 
 
-@triggers_api.post("", summary="Create a trigger", responses={"201": TriggerView, **problems(400, 413, 415, 422, 503)})
+@triggers_api.post(
+    "", summary="Create a trigger", responses={"201": TriggerView, **problems(400, 411, 413, 415, 422, 503, 507)}
+)
 def create(body: NewTrigger) -> Response:
     """From now on each new object that matches makes a job. 422: the jobs' own outputs would match."""
     ctx, tenant = current_context(), current_tenant()
@@ -57,6 +59,7 @@ def create(body: NewTrigger) -> Response:
         output_buckets=frozenset(ctx.settings.output_buckets),
         storage_url=ctx.settings.storage_url,
     )
+    ctx.check_disk()
     with ctx.db.transaction() as tx:
         trigger = create_trigger(tx, body, tenant=tenant)
         view = TriggerView.from_row(trigger, counts=EventCounts(), latest=[], links=ctx.links(tx))
@@ -91,7 +94,7 @@ def get_one(path: TriggerPath) -> Response:
 @triggers_api.patch(
     "/<trigger_id>",
     summary="Enable or disable a trigger",
-    responses={"200": TriggerView, **problems(400, 404, 415, 422, 503)},
+    responses={"200": TriggerView, **problems(400, 404, 411, 415, 422, 503)},
 )
 def switch(path: TriggerPath, body: TriggerUpdate) -> Response:
     """Disabled: events are ignored. Enabling also ends a pause and retries held events."""
@@ -111,7 +114,7 @@ def delete(path: TriggerPath) -> Response:
 @triggers_api.post(
     "/<trigger_id>/dry-run",
     summary="Try a trigger",
-    responses={"200": DryRunView, **problems(400, 404, 413, 415, 422, 503)},
+    responses={"200": DryRunView, **problems(400, 404, 411, 413, 415, 422, 503)},
 )
 def dry_run(path: TriggerPath, body: DryRunBody) -> Response:
     """Returns what the trigger would do with an event. Looks up the object as for a real event; makes no job."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from http import HTTPStatus
 from typing import Any, cast
@@ -16,7 +17,8 @@ from api.links import upload_content_path
 from api.presentation import answer
 from api.schemas.responses import problems
 from api.schemas.uploads import NewUpload, UploadInstruction, UploadPath, UploadView
-from jobs.errors import LinkRefusedError
+from api.upload_checks import UploadCheckPendingError
+from jobs.errors import LinkRefusedError, UploadCompleteError
 from jobs.service.uploads import (
     announce_upload,
     check_accepts_content,
@@ -35,11 +37,14 @@ def is_upload_content(method: str, path: str) -> bool:
     return method == "PUT" and _CONTENT_PATH.fullmatch(path) is not None
 
 
-@uploads_api.post("", summary="Create an upload", responses={"201": UploadView, **problems(400, 413, 415, 422, 503)})
+@uploads_api.post(
+    "", summary="Create an upload", responses={"201": UploadView, **problems(400, 411, 413, 415, 422, 503, 507)}
+)
 def create_upload(body: NewUpload) -> Response:
     """Announces a file and returns how to send its content. Then a job's `video` or `image` may be the upload's id."""
     ctx = current_context()
     settings = ctx.settings
+    ctx.check_disk(min(body.size_bytes, settings.max_upload_bytes))
     with ctx.db.transaction() as tx:
         upload = announce_upload(
             tx,
@@ -57,7 +62,7 @@ def create_upload(body: NewUpload) -> Response:
         size_bytes=upload.size_bytes,
         content_type=upload.content_type,
         sha256=upload.sha256,
-        expires_s=settings.signed_url_ttl_s,
+        expires_s=min(settings.signed_url_ttl_s, settings.upload_ttl_s),  # nothing arrives after the upload expired
         now=links.now,
     )
     view = UploadView.from_row(upload, links.now)
@@ -71,24 +76,35 @@ def get_one(path: UploadPath) -> Response:
     ctx = current_context()
     with ctx.db.reading() as tx:
         upload, now = get_upload(tx, path.upload_id, tenant=current_tenant()), tx.now
-    refresh_upload(ctx.db, ctx.store, upload, now)
+    # While the check goes on, the upload is pending.
+    with contextlib.suppress(UploadCheckPendingError):
+        ctx.upload_checks.run(upload.id, lambda: refresh_upload(ctx.db, ctx.store, upload, now))
     return answer(UploadView.from_row(upload, now))
 
 
 @uploads_api.put(
     "/<upload_id>/content",
     summary="Send the content of an upload",
-    responses={"204": None, **problems(400, 403, 404, 408, 409, 410, 413, 422, 503, 507)},
+    responses={"204": None, **problems(400, 403, 404, 408, 409, 410, 411, 413, 422, 503, 507)},
 )
 def put_content(path: UploadPath) -> Response:
-    """Takes the raw bytes at the signed URL of the announcement, until they have arrived completely."""
+    """Takes the raw bytes at the signed URL of the announcement, with their Content-Length, once.
+
+    A call that breaks off changes nothing. 204 also for the same bytes once more; 409: the upload has others.
+    """
     ctx = current_context()
     with ctx.db.reading() as tx:
         expires, signature = request.args.get("expires", ""), request.args.get("signature", "")
         if not ctx.signer.is_valid("PUT", upload_content_path(path.upload_id), expires, signature, now=tx.now):
             raise LinkRefusedError("This upload URL is not valid or has expired; announce the file again.")
         upload, now = get_upload(tx, path.upload_id, tenant=current_tenant()), tx.now
-    check_accepts_content(upload, now, request.content_length)
+    try:
+        check_accepts_content(upload, now, request.content_length)
+    except UploadCompleteError:
+        if request.content_length != upload.size_bytes:
+            raise
+        # What comes may be the same once more; it is compared.
+    ctx.check_disk(upload.size_bytes)
     # Replaces the limit for JSON bodies, which None would restore. One more than the size, because reading up to the
     # limit itself, to find the end of the body, is refused.
     request.max_content_length = upload.size_bytes + 1

@@ -34,7 +34,7 @@ def list_all() -> Response:
 @workers_api.post(
     "/v1/workers/<worker_id>/drain",
     summary="Drain a worker",
-    responses={"202": WorkerView, "200": WorkerView, **problems(403, 404, 415, 422, 503)},
+    responses={"202": WorkerView, "200": WorkerView, **problems(403, 404, 411, 415, 422, 503)},
 )
 def drain_worker(path: WorkerPath) -> Response:
     """The worker claims no more jobs, finishes or releases its running jobs, and exits. It is not restarted.

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement
 
 JOB_KEY = re.compile(r"jobs/(?P<owner>job_[0-9a-z]+)/(?P<attempt>[1-9][0-9]{0,8})/(?P<name>[^/]+)")
-UPLOAD_KEY = re.compile(r"uploads/(?P<owner>upl_[0-9a-z]+)/content")
+UPLOAD_KEY = re.compile(r"uploads/(?P<owner>upl_[0-9a-z]+)/(?:content|wr_[0-9a-f]{32})")
 
 
 @dataclass(frozen=True)

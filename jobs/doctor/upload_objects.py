@@ -36,7 +36,7 @@ class UploadObjects:
                 if row is None:
                     reason = "no upload of this database has its id"
                     yield from self._objects.unknown(key, reason, owner_id=owner.id, made_by=None)
-                elif row.deleted_at is not None:
+                elif row.deleted_at is not None and key == row.storage_key:
                     yield from self._still_stored(row)
         yield from self._missing(part)
 

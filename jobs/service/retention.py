@@ -7,16 +7,24 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from sqlalchemy import exists, literal, select, update
+from sqlalchemy.exc import DBAPIError
 
 from jobs.db.database import Database, Transaction
+from jobs.db.faults import is_disk_full
 from jobs.db.tables import Artifact, Job, JobAttempt, Upload
 from jobs.lifecycle import AttemptOutcome
+from jobs.service.upload_content import objects_prefix
 from jobs.storage.errors import StorageError
 from jobs.storage.protocol import ObjectStore
 
 log = logging.getLogger(__name__)
+
+Row = TypeVar("Row")
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 BATCH = 200
 # A submit that read an upload as valid just before it expired may still be running.
@@ -42,54 +50,111 @@ class PruneReport:
 def prune(db: Database, store: ObjectStore, withdraw: Withdraw) -> PruneReport:
     """Remove up to a batch each of expired artifacts, expired uploads, and objects of unsuccessful attempts.
 
+    A full disk may refuse to record a removal: further batches are removed then, until there is space to record one.
+    What was not recorded is removed again by the next call, which changes nothing.
+
     Args:
         withdraw: see `Withdraw`; may raise a StorageError.
 
     Raises:
         StorageError: the store does not answer; earlier removals are recorded.
+        DBAPIError: the database does not answer, or its disk is still full.
     """
-    return PruneReport(expire_artifacts(db, store), expire_uploads(db, store), clean_up_attempts(db, store, withdraw))
+    refusals: list[DBAPIError] = []
+
+    def removed(step: Callable[[], int]) -> int:
+        try:
+            return step()
+        except DBAPIError as exc:
+            if not is_disk_full(exc):
+                raise
+            refusals.append(exc)  # the other steps may free space
+            return 0
+
+    report = PruneReport(
+        removed(lambda: expire_artifacts(db, store)),
+        removed(lambda: expire_uploads(db, store)),
+        removed(lambda: clean_up_attempts(db, store, withdraw)),
+    )
+    if refusals:
+        raise refusals[0]
+    return report
+
+
+def _bound(step: Callable[[Transaction, Argument], Result], argument: Argument) -> Callable[[Transaction], Result]:
+    return lambda tx: step(tx, argument)
+
+
+def _remove_batch(
+    db: Database,
+    find: Callable[[Transaction, int], list[Row]],
+    remove: Callable[[list[Row]], list[Row]],
+    mark: Callable[[Transaction, list[Row]], None],
+) -> int:
+    """Remove the objects of a batch of rows and mark the rows; return how many.
+
+    Args:
+        find: returns up to `BATCH` rows after as many as given.
+        remove: deletes their objects; returns the rows to mark.
+
+    Raises:
+        DBAPIError: the disk is full, and remained so after the objects of all rows were deleted.
+    """
+    after = 0
+    while True:
+        found = db.run_reading(_bound(find, after))
+        done = remove(found)
+        if not done:
+            return 0
+        try:
+            db.run(_bound(mark, done), repeatable=True)
+        except DBAPIError as exc:
+            if not is_disk_full(exc) or len(found) < BATCH:
+                raise
+            after += BATCH
+        else:
+            return len(done)
 
 
 def expire_artifacts(db: Database, store: ObjectStore) -> int:
     """Delete the objects of expired artifacts and mark their rows; return how many."""
 
-    def find(tx: Transaction) -> list[Artifact]:
+    def find(tx: Transaction, offset: int) -> list[Artifact]:
         query = select(Artifact).where(Artifact.deleted_at.is_(None), Artifact.expires_at < tx.now)
-        return list(tx.session.scalars(query.order_by(Artifact.expires_at).limit(BATCH)))
+        ordered = query.order_by(Artifact.expires_at, Artifact.job_id, Artifact.name)
+        return list(tx.session.scalars(ordered.limit(BATCH).offset(offset)))
 
-    def mark(tx: Transaction) -> None:
-        for artifact in expired:
+    def remove(expired: list[Artifact]) -> list[Artifact]:
+        store.delete([artifact.storage_key for artifact in expired])
+        return expired
+
+    def mark(tx: Transaction, rows: list[Artifact]) -> None:
+        for artifact in rows:
             same = (Artifact.job_id == artifact.job_id, Artifact.name == artifact.name)
             tx.session.execute(update(Artifact).where(*same).values(deleted_at=tx.now))
 
-    expired = db.run_reading(find)
-    store.delete([artifact.storage_key for artifact in expired])
-    db.run(mark, repeatable=True)
-    return len(expired)
+    return _remove_batch(db, find, remove, mark)
 
 
 def expire_uploads(db: Database, store: ObjectStore) -> int:
     """Delete the objects of expired uploads that no queued or running job uses; return how many."""
 
-    def find(tx: Transaction) -> list[Upload]:
+    def find(tx: Transaction, offset: int) -> list[Upload]:
         in_use = exists().where(Job.input_key == Upload.storage_key, Job.finished_at.is_(None))
-        query = (
-            select(Upload)
-            .where(Upload.deleted_at.is_(None), Upload.expires_at < tx.now - timedelta(seconds=UPLOAD_GRACE_S), ~in_use)
-            .order_by(Upload.expires_at)
-            .limit(BATCH)
-        )
-        return list(tx.session.scalars(query))
+        horizon = tx.now - timedelta(seconds=UPLOAD_GRACE_S)
+        query = select(Upload).where(Upload.deleted_at.is_(None), Upload.expires_at < horizon, ~in_use)
+        return list(tx.session.scalars(query.order_by(Upload.expires_at, Upload.id).limit(BATCH).offset(offset)))
 
-    def mark(tx: Transaction) -> None:
-        ids = [upload.id for upload in expired]
+    def remove(expired: list[Upload]) -> list[Upload]:
+        for upload in expired:  # also what writes left that broke off or were late; an expired upload accepts no more
+            store.delete([upload.storage_key, *store.list_keys(objects_prefix(upload.id))])
+        return expired
+
+    def mark(tx: Transaction, rows: list[Upload]) -> None:
+        ids = [upload.id for upload in rows]
         tx.session.execute(update(Upload).where(Upload.id.in_(ids)).values(deleted_at=tx.now))
 
-    expired = db.run_reading(find)
-    store.delete([upload.storage_key for upload in expired])
-    db.run(mark, repeatable=True)
-    return len(expired)
+    return _remove_batch(db, find, remove, mark)
 
 
 @dataclass(frozen=True)
@@ -107,19 +172,19 @@ def clean_up_attempts(db: Database, store: ObjectStore, withdraw: Withdraw) -> i
 
     Covers only attempts at ended jobs: no attempt writes to their keys any more.
     """
-    attempts = db.run_reading(_attempts_to_clean_up)
-    cleaned = [attempt for attempt in attempts if _clean_up_attempt(attempt, store, withdraw)]
 
-    def mark(tx: Transaction) -> None:
-        for attempt in cleaned:
+    def remove(attempts: list[_Unsuccessful]) -> list[_Unsuccessful]:
+        return [attempt for attempt in attempts if _clean_up_attempt(attempt, store, withdraw)]
+
+    def mark(tx: Transaction, rows: list[_Unsuccessful]) -> None:
+        for attempt in rows:
             same = (JobAttempt.job_id == attempt.job_id, JobAttempt.attempt == attempt.attempt)
             tx.session.execute(update(JobAttempt).where(*same).values(cleaned_up_at=tx.now))
 
-    db.run(mark, repeatable=True)
-    return len(cleaned)
+    return _remove_batch(db, _attempts_to_clean_up, remove, mark)
 
 
-def _attempts_to_clean_up(tx: Transaction) -> list[_Unsuccessful]:
+def _attempts_to_clean_up(tx: Transaction, offset: int) -> list[_Unsuccessful]:
     horizon = tx.now - timedelta(seconds=ATTEMPT_GRACE_S)
     query = (
         select(JobAttempt.job_id, JobAttempt.attempt, Job.request)
@@ -130,8 +195,9 @@ def _attempts_to_clean_up(tx: Transaction) -> list[_Unsuccessful]:
             JobAttempt.finished_at < horizon,
             Job.finished_at < horizon,
         )
-        .order_by(JobAttempt.finished_at)
+        .order_by(JobAttempt.finished_at, JobAttempt.job_id, JobAttempt.attempt)
         .limit(BATCH)
+        .offset(offset)
     )
     return [_Unsuccessful(row.job_id, row.attempt, row.request.get("deliver_to")) for row in tx.session.execute(query)]
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import IdempotencyKey, Job, Upload
+from jobs.disk_space import NO_RESERVE, DiskReserve
 from jobs.errors import FieldProblem, IdempotencyMismatchError, QueueFullError, RequestInvalidError
 from jobs.ids import new_id
 from jobs.lifecycle import EventKind, InputKind, State
@@ -48,6 +49,8 @@ class SubmitPolicy:
     default_run_timeout_s: int = 3600
     input_buckets: frozenset[str] = frozenset()
     output_buckets: frozenset[str] = frozenset()
+    disk: DiskReserve = NO_RESERVE
+    """The disks that hold what a job leaves."""
     draw_seed: Callable[[], int] = field(default=draw_seed)
 
     @classmethod
@@ -59,6 +62,7 @@ class SubmitPolicy:
             default_run_timeout_s=settings.default_run_timeout_s,
             input_buckets=frozenset(settings.input_buckets),
             output_buckets=frozenset(settings.output_buckets),
+            disk=DiskReserve.of_platform(settings),
         )
 
 
@@ -104,9 +108,11 @@ def submit(
         RequestInvalidError: a field names something that this server does not have or allow.
         IdempotencyMismatchError: the key was used before with another body.
         QueueFullError: the tenant has too many queued jobs.
+        DiskReserveError: a disk of the platform has no more than its reserve.
     """
     if idempotency is not None and (earlier := _earlier_answer(tx, tenant, idempotency)) is not None:
         return Submitted(earlier, replayed=True)
+    policy.disk.check()
     check_backlog(tx, tenant, policy)
     resolved, input_key = check_request(tx, request, tenant=tenant, policy=policy)
     job = Job(

@@ -1,10 +1,12 @@
-"""Uploads: announced, stored, and checked once against the announcement."""
+"""Uploads: announced, stored, and checked once against the announcement. `upload_content` publishes what was stored."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,8 +23,18 @@ from jobs.ids import new_id
 from jobs.lifecycle import UploadState
 from jobs.request import UPLOAD_ID, JobRequest
 from jobs.service.expiry import gone_since
+from jobs.service.upload_content import (
+    accept_direct_content,
+    check_repeated,
+    direct_key,
+    new_write_key,
+    publish_write,
+)
 from jobs.storage.errors import ObjectNotFoundError, ObjectTooLargeError
 from jobs.storage.protocol import ObjectStore
+
+RunCheck = Callable[[str, Callable[[], None]], None]
+"""Runs the check of an upload, given its id."""
 
 
 def announce_upload(
@@ -51,7 +63,7 @@ def announce_upload(
         content_type=content_type,
         size_bytes=size_bytes,
         sha256=sha256,
-        storage_key=f"uploads/{upload_id}/content",
+        storage_key=direct_key(upload_id),
         created_at=tx.now,
         expires_at=tx.now + timedelta(seconds=ttl_s),
     )
@@ -92,6 +104,7 @@ def store_upload(
     """Announce, store and mark a file that this process has; return the upload's id.
 
     Raises:
+        UploadMismatchError: the file grew or shrank meanwhile; nothing is kept.
         StorageError: the object could not be stored; the announced upload expires by itself.
     """
     size_bytes = len(source) if isinstance(source, bytes) else source.stat().st_size
@@ -105,12 +118,12 @@ def store_upload(
             sha256=None,
             ttl_s=ttl_s,
         )
+    key = new_write_key(upload.id)
     if isinstance(source, bytes):
-        store.put_stream(upload.storage_key, io.BytesIO(source), content_type=content_type, max_bytes=size_bytes)
+        written = store.put_stream(key, io.BytesIO(source), content_type=content_type, max_bytes=size_bytes)
     else:
-        store.put_file(upload.storage_key, source, content_type=content_type)
-    with db.transaction() as tx:
-        mark_upload_checked(tx, upload.id)
+        written = store.put_file(key, source, content_type=content_type)
+    publish_write(db, store, upload, written)
     return upload.id
 
 
@@ -138,32 +151,43 @@ def check_accepts_content(upload: Upload, now: datetime, size_bytes: int | None)
 
 
 def receive_content(db: Database, store: ObjectStore, upload: Upload, content: BinaryIO) -> None:
-    """Store the content of an upload and mark it checked.
+    """Store the content of an upload and make it `ready`.
+
+    Nothing changes when the same bytes have made it `ready` before.
 
     Raises:
-        ObjectTooLargeError, ChecksumMismatchError: not the announced bytes; nothing is kept.
-        UploadMismatchError: fewer bytes than announced; nothing is kept.
+        ObjectTooLargeError, ChecksumMismatchError, UploadMismatchError: not the announced bytes; nothing is kept.
+        UploadCompleteError: it has other content by now.
+        UploadExpiredError: it expired before all bytes had come.
     """
-    stored = store.put_stream(
-        upload.storage_key,
+    if upload.checked_at is not None:
+        check_repeated(store, upload, content)
+        return
+    written = store.put_stream(
+        new_write_key(upload.id),
         content,
         content_type=upload.content_type,
         max_bytes=upload.size_bytes,
         sha256=upload.sha256,
     )
-    _accept(db, store, upload, stored.size_bytes)
+    publish_write(db, store, upload, written)
 
 
 def refresh_upload(db: Database, store: ObjectStore, upload: Upload, now: datetime) -> None:
-    """Mark an upload checked if its content has been sent directly to the store; leave it pending otherwise."""
+    """Make an upload `ready` if its content has been sent directly to the store; leave it pending otherwise."""
     if upload_state(upload, now) is UploadState.PENDING:
-        with contextlib.suppress(ObjectNotFoundError, UploadMismatchError):
-            _accept(db, store, upload, store.head(upload.storage_key).size_bytes)
+        with contextlib.suppress(ObjectNotFoundError, UploadMismatchError, UploadExpiredError):
+            accept_direct_content(db, store, upload)
             upload.checked_at = now
 
 
-def check_upload(db: Database, store: ObjectStore, request: JobRequest, *, tenant: str) -> None:
+def check_upload(
+    db: Database, store: ObjectStore, request: JobRequest, *, tenant: str, run: RunCheck | None = None
+) -> None:
     """Check that the upload a request names, if any, is complete.
+
+    Args:
+        run: runs the check of content that was sent directly to the store, which may take long.
 
     Raises:
         RequestInvalidError: it is not; names the field.
@@ -174,25 +198,16 @@ def check_upload(db: Database, store: ObjectStore, request: JobRequest, *, tenan
     field = "video" if request.video is not None else "image"
     try:
         with db.reading() as tx:
-            upload = get_upload(tx, source, tenant=tenant)
-        if upload.checked_at is None and upload.deleted_at is None:
-            _accept(db, store, upload, store.head(upload.storage_key).size_bytes)
+            upload, now = get_upload(tx, source, tenant=tenant), tx.now
+        if upload_state(upload, now) is UploadState.PENDING:
+            check = partial(accept_direct_content, db, store, upload)
+            check() if run is None else run(upload.id, check)
     except UploadNotFoundError as exc:
         raise RequestInvalidError.of(field, f"there is no upload {source}") from exc
     except ObjectNotFoundError as exc:
         raise RequestInvalidError.of(field, f"upload {source} has no content yet; send the file first") from exc
-    except UploadMismatchError as exc:
+    except (UploadMismatchError, UploadExpiredError) as exc:
         raise RequestInvalidError.of(field, exc.message) from exc
-
-
-def _accept(db: Database, store: ObjectStore, upload: Upload, size_bytes: int) -> None:
-    """Mark an upload checked if its stored object has the announced size; delete the object otherwise."""
-    if size_bytes != upload.size_bytes:
-        store.delete([upload.storage_key])
-        raise UploadMismatchError(
-            f"Upload {upload.id} has {size_bytes} bytes, announced were {upload.size_bytes}; send it again."
-        )
-    db.run(lambda tx: mark_upload_checked(tx, upload.id), repeatable=True)
 
 
 def mark_upload_checked(tx: Transaction, upload_id: str) -> None:

@@ -19,7 +19,7 @@ def open_store(settings: Settings, limits: CallLimits = DEFAULT_LIMITS) -> Objec
     """
     parts = urlsplit(settings.storage_url)
     if parts.scheme == "file" and not parts.netloc:
-        return open_local(unquote(parts.path))
+        return open_local(unquote(parts.path), reserve_bytes=settings.disk_reserve_bytes)
     if parts.scheme == "s3":
         from jobs.storage.s3.store import S3Store  # imports boto3, which is slow and useless for a folder
 

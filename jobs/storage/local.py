@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,9 +22,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote
 
+from jobs.disk_space import DiskReserve
+from jobs.errors import DiskReserveError
 from jobs.storage.errors import (
     ChecksumMismatchError,
     InvalidKeyError,
+    ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
     ObjectTooLargeError,
@@ -38,13 +42,18 @@ MAX_KEY_BYTES = 1024
 
 
 class LocalStore:
-    """A folder as object store; several processes may share it."""
+    """A folder as object store; several processes may share it.
+
+    Args:
+        reserve_bytes: free space that no write may use; see `DiskReserve`.
+    """
 
     backend = BACKEND
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, reserve_bytes: int | None = 0) -> None:
         self.location = f"the folder {root}"
         self._root = root
+        self._reserve = DiskReserve((root,), reserve_bytes)
         self._objects = root / "objects"
         self._metadata = root / "metadata"
         self._drafts = root / "drafts"
@@ -77,32 +86,50 @@ class LocalStore:
         if_absent: bool,
     ) -> ObjectMetadata:
         target, sidecar = self._paths(key)
-        draft: Path | None = None
         try:
             self._drafts.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self._drafts)
-            draft = Path(name)
-            with os.fdopen(descriptor, "wb") as file:
-                digest = _copy(stream, file, max_bytes)
-                file.flush()
-                os.fsync(file.fileno())
-            if sha256 is not None and digest != sha256:
-                raise ChecksumMismatchError(f"Got bytes with SHA-256 {digest}, expected {sha256}.", BACKEND)
-            with self._publishing():
-                if if_absent and target.exists():
-                    raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND)
-                for folder in (target.parent, sidecar.parent):
-                    folder.mkdir(parents=True, exist_ok=True)
-                document = {"content_type": content_type, "sha256": digest, "user_metadata": user_metadata}
-                self._write_sidecar(sidecar, document)
-                draft.replace(target)
-                _sync_folder(target.parent)  # so that the name survives a power cut too
+            with self._draft() as draft:
+                with draft.open("wb") as file:
+                    digest = self._write(stream, file, max_bytes)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if sha256 is not None and digest != sha256:
+                    raise ChecksumMismatchError(f"Got bytes with SHA-256 {digest}, expected {sha256}.", BACKEND)
+                with self._publishing():
+                    if if_absent and target.exists():
+                        raise ObjectExistsError(f"The key {key!r} is taken.", BACKEND)
+                    for folder in (target.parent, sidecar.parent):
+                        folder.mkdir(parents=True, exist_ok=True)
+                    document = {"content_type": content_type, "sha256": digest, "user_metadata": user_metadata}
+                    self._write_sidecar(sidecar, document)
+                    draft.replace(target)
+                    _sync_folder(target.parent)  # so that the name survives a power cut too
         except OSError as exc:
             raise _translated(exc, f"Could not write {key!r}", self._root) from exc
-        finally:
-            if draft is not None:
-                draft.unlink(missing_ok=True)
         return self.head(key)
+
+    def _write(self, stream: BinaryIO, file: BinaryIO, max_bytes: int | None) -> str:
+        """Write a stream to a file; return its SHA-256."""
+        digest, size = hashlib.sha256(), 0
+        self._reserve.check()
+        while chunk := stream.read(CHUNK_BYTES):
+            size += len(chunk)
+            if max_bytes is not None and size > max_bytes:
+                raise ObjectTooLargeError(f"Got more than the allowed {max_bytes} bytes.", BACKEND)
+            self._reserve.check(len(chunk))
+            digest.update(chunk)
+            file.write(chunk)
+        return digest.hexdigest()
+
+    @contextlib.contextmanager
+    def _draft(self) -> Iterator[Path]:
+        """Give a new file for a write; what is left of it is removed."""
+        descriptor, name = tempfile.mkstemp(dir=self._drafts)
+        os.close(descriptor)
+        try:
+            yield Path(name)
+        finally:
+            Path(name).unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _publishing(self) -> Iterator[None]:
@@ -112,12 +139,12 @@ class LocalStore:
             yield
 
     def _write_sidecar(self, sidecar: Path, document: dict[str, Any]) -> None:
-        descriptor, name = tempfile.mkstemp(dir=self._drafts)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(document, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(sidecar)
+        with self._draft() as draft:
+            with draft.open("w", encoding="utf-8") as file:
+                json.dump(document, file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(sidecar)
 
     def open_read(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         target, _ = self._paths(key)
@@ -168,6 +195,43 @@ class LocalStore:
             user_metadata=document["user_metadata"],
         )
 
+    def copy(
+        self,
+        source: str,
+        target: str,
+        *,
+        etag: str,
+        content_type: str,
+        sha256: str | None = None,  # noqa: ARG002 - the hash of the bytes is known
+    ) -> ObjectMetadata:
+        (path, _), (copied, sidecar) = self._paths(source), self._paths(target)
+        try:
+            self._drafts.mkdir(parents=True, exist_ok=True)
+            with self._publishing():
+                found = self.head(source)
+                if found.etag != etag:
+                    raise ObjectChangedError(f"The object {source!r} was overwritten meanwhile.", BACKEND)
+                for folder in (copied.parent, sidecar.parent):
+                    folder.mkdir(parents=True, exist_ok=True)
+                self._write_sidecar(sidecar, {**_document(found), "content_type": content_type})
+                self._link(path, copied)
+                _sync_folder(copied.parent)
+        except OSError as exc:
+            raise _translated(exc, f"Could not copy {source!r}", self._root) from exc
+        return self.head(target)
+
+    def _link(self, path: Path, copied: Path) -> None:
+        """Give a file a second name, as no file of an object is ever written to; copy it where that is not possible."""
+        copied.unlink(missing_ok=True)
+        try:
+            copied.hardlink_to(path)
+        except OSError as exc:
+            if exc.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}:
+                raise
+            with self._draft() as draft:
+                shutil.copyfile(path, draft)
+                draft.replace(copied)
+
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             paths = self._paths(key)
@@ -202,7 +266,7 @@ class LocalStore:
             raise _translated(exc, f"Could not list {folder_key!r}", folder) from exc
         for name in found:
             if name.endswith("/"):
-                yield from self._keys_below(folder.joinpath(*_quoted([name[:-1]])), folder_key + name)
+                yield from self._keys_below(folder / _quoted(name[:-1]), folder_key + name)
             else:
                 yield folder_key + name
 
@@ -257,12 +321,15 @@ class LocalStore:
         parts = key.split("/")
         if not key or "\x00" in key or len(key.encode()) > MAX_KEY_BYTES or any(p in {"", ".", ".."} for p in parts):
             raise InvalidKeyError(f"Got key {key[:80]!r}; parts may not be empty, '.' or '..'.", BACKEND)
-        quoted = _quoted(parts)
+        quoted = [_quoted(part) for part in parts]
         return self._objects.joinpath(*quoted), self._metadata.joinpath(*quoted)
 
 
-def open_local(path: str) -> LocalStore:
+def open_local(path: str, *, reserve_bytes: int | None = 0) -> LocalStore:
     """Return a store in the folder `path`.
+
+    Args:
+        reserve_bytes: free space that no write may use; see `DiskReserve`.
 
     Raises:
         ValueError: the path is not absolute.
@@ -270,22 +337,21 @@ def open_local(path: str) -> LocalStore:
     root = Path(path)
     if not root.is_absolute():
         raise ValueError(f"Got storage folder {path!r}; give an absolute path, file:///like/this.")
-    return LocalStore(root)
+    return LocalStore(root, reserve_bytes=reserve_bytes)
 
 
-def _quoted(parts: list[str]) -> list[str]:
-    return [quote(part, safe=" +=@,()!-_") for part in parts]
+def _quoted(part: str) -> str:
+    """Return a part of a key as a file name."""
+    return quote(part, safe=" +=@,()!-_")
 
 
-def _copy(stream: BinaryIO, file: BinaryIO, max_bytes: int | None) -> str:
-    digest, size = hashlib.sha256(), 0
-    while chunk := stream.read(CHUNK_BYTES):
-        size += len(chunk)
-        if max_bytes is not None and size > max_bytes:
-            raise ObjectTooLargeError(f"Got more than the allowed {max_bytes} bytes.", BACKEND)
-        digest.update(chunk)
-        file.write(chunk)
-    return digest.hexdigest()
+def _document(metadata: ObjectMetadata) -> dict[str, Any]:
+    """Return the content of a sidecar file."""
+    return {
+        "content_type": metadata.content_type,
+        "sha256": metadata.sha256,
+        "user_metadata": dict(metadata.user_metadata),
+    }
 
 
 def _sync_folder(folder: Path) -> None:
@@ -309,6 +375,8 @@ def _translated(exc: OSError, what: str, path: Path) -> StorageError:
     """Return our error for an `OSError`; `path` is the file or folder that was written to."""
     if exc.errno == errno.ENAMETOOLONG:
         return InvalidKeyError(f"{what}: a part of the key is too long for a file name.", BACKEND)
+    if isinstance(exc, DiskReserveError):
+        return StorageFullError(f"{what}: {exc}.", BACKEND)
     if exc.errno == errno.ENOSPC:
         return StorageFullError(f"{what}: disk full at {path}.", BACKEND)
     if exc.errno == errno.EDQUOT:

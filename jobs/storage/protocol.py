@@ -141,6 +141,25 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def copy(
+        self, source: str, target: str, *, etag: str, content_type: str, sha256: str | None = None
+    ) -> ObjectMetadata:
+        """Copy one version of an object within the store; the bytes do not pass through this process.
+
+        Args:
+            etag: the version of `source`.
+            sha256: recorded with the copy and not compared, which is for the caller to do.
+
+        Returns:
+            The metadata of the copy. Its `sha256` is what the store computed from the bytes, None where it does not.
+
+        Raises:
+            ObjectNotFoundError: `source` does not exist.
+            ObjectChangedError: `source` is another version by now; nothing is stored.
+            StorageFullError: the disk or bucket is full.
+        """
+        ...
+
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; missing ones are ignored."""
         ...

@@ -115,7 +115,7 @@ class EventIngestion:
         """Submit a job for each new object version and each trigger that covers it. Idempotent.
 
         Raises:
-            SQLAlchemyError: nothing was recorded; the source must deliver the events again.
+            SQLAlchemyError, DiskReserveError: nothing was recorded; the source must deliver the events again.
         """
         return self._process(self._covered(events))
 
@@ -168,8 +168,9 @@ class EventIngestion:
     def _process(self, pending: list[_Pending]) -> IngestionResult:
         if not pending:
             return IngestionResult()
-        lookups = self._look_up({p.event.fingerprint: p.event for p in pending})
         policy = self._policy()
+        policy.disk.check()  # also a held event is a row; its source keeps it meanwhile
+        lookups = self._look_up({p.event.fingerprint: p.event for p in pending})
         try:
             result = self._record_batch(pending, lookups, policy)
         except Exception as exc:

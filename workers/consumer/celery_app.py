@@ -27,6 +27,8 @@ def make_app(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,  # the SQL lease fences; the work is still good
         broker_connection_retry=True,
+        # A broker whose disk is full refuses commands (MISCONF) until it has space again; the consumer reconnects.
+        broker_channel_error_retry=True,
         broker_connection_max_retries=None,  # for ever: the broker comes back, the process stays
     )
     return app

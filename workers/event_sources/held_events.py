@@ -28,10 +28,15 @@ class HeldEvents:
         self._ingestion, self._db, self._submitted, self._retention_s = ingestion, db, submitted, retention_s
 
     def step(self, stop: threading.Event) -> None:
-        """Retry the events that are due; prune and wait when none became a job."""
-        result = self._ingestion.retry_held_events()
-        for variant in result.variants:
-            self._submitted(variant)
-        if not result.submitted:
-            prune_events(self._db, older_than_s=self._retention_s)
+        """Retry the events that are due; prune and wait when none became a job, or a full disk lets none become one."""
+        submitted = 0
+        try:
+            result = self._ingestion.retry_held_events()
+            submitted = result.submitted
+            for variant in result.variants:
+                self._submitted(variant)
+        finally:
+            if not submitted:
+                prune_events(self._db, older_than_s=self._retention_s)
+        if not submitted:
             stop.wait(INTERVAL_S)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from jobs.disk_space import DiskReserve
 from workers.disk_full import DiskFullLog
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class DiskFeatureStore:
     Args:
         max_bytes: bound of the folder; may be exceeded by a tenth before it is noticed. 0 stores nothing.
         disk_full: where a full disk is logged.
+        reserve_bytes: free space that no file may use; see `jobs.disk_space.DiskReserve`.
     """
 
     def __init__(
@@ -38,10 +40,12 @@ class DiskFeatureStore:
         *,
         max_bytes: int,
         disk_full: DiskFullLog | None = None,
+        reserve_bytes: int | None = 0,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._folder, self._max_bytes, self._now = folder, max_bytes, now
         self._disk_full = disk_full or DiskFullLog()
+        self._reserve = DiskReserve((folder,), reserve_bytes)
         self._unmeasured: float = max_bytes  # the size of what earlier processes left is unknown
 
     def read(self, key: str) -> bytes | None:
@@ -63,6 +67,7 @@ class DiskFeatureStore:
             return
         path = self._path(key)
         try:
+            self._reserve.check(len(content))
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=DRAFT)
             try:

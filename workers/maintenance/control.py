@@ -29,8 +29,9 @@ from jobs.shared_features import expire_features
 from jobs.storage.errors import StorageError
 from jobs.storage.factory import open_store
 from jobs.storage.identity import StoreMismatchError, check_identity
-from workers.disk_full import DiskFullLog
+from workers.disk_full import DiskFullLog, is_disk_full
 from workers.event_sources.threads import run_sources
+from workers.maintenance.ballast import Ballast
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ ROLE = "maintenance"
 LEASE_INTERVALS = 5
 SHORTEST_LEASE_S = 5.0
 PRUNE_EVERY_S = 60.0
+# With a full disk.
+PRUNE_SOON_S = 2.0
 FEATURES_EVERY_S = 3600.0
 STOP_WITHIN_S = 10.0
 EXPECTED = (SQLAlchemyError, BrokerUnavailableError, StorageError)
@@ -59,6 +62,10 @@ class Control:
         self._lease_s = max(SHORTEST_LEASE_S, LEASE_INTERVALS * settings.maintenance_interval_s)
         self._leads = threading.Event()
         self._judgement = LeaseJudgement(settings.lease_s)
+        self._disk_is_full = threading.Event()
+        self._ballast = Ballast.from_settings(settings)
+        self._monotonic = time.monotonic
+        self._prune_at = 0.0
         self._policy = MaintenancePolicy.from_settings(settings)
         self._disk_full = DiskFullLog.from_settings(settings)
         with contextlib.ExitStack() as stack:
@@ -76,7 +83,7 @@ class Control:
                 threading.Thread(target=self._repeat, args=arguments, name=arguments[0], daemon=True)
                 for arguments in (
                     ("dispatch", self._dispatch, self._every_s),
-                    ("prune", self._prune, PRUNE_EVERY_S),
+                    ("prune", self._prune, PRUNE_SOON_S),
                     ("features", self._expire_features, FEATURES_EVERY_S),
                 )
             ]
@@ -119,9 +126,13 @@ class Control:
                 elected = lead(tx, ROLE, holder=self._holder, lease_s=self._lease_s)
                 if elected:
                     self._judgement.begin_round(tx, previous)
-        except SQLAlchemyError:
+        except SQLAlchemyError as exc:
             self._leads.clear()  # another process may lead by the time the database answers again
+            if is_disk_full(exc):
+                self._disk_is_full.set()
+                self._ballast.release()
             raise
+        self._disk_is_full.clear()
         if not elected:
             self._leads.clear()
             return
@@ -139,8 +150,14 @@ class Control:
                 log.info("dispatched: %s", report)
 
     def _prune(self) -> None:
+        """Prune as the leader, now and then. With a full disk none can be elected: then each process prunes, often."""
+        if self._leads.is_set():
+            self._ballast.keep()
+        if not self._disk_is_full.is_set() and self._monotonic() < self._prune_at:
+            return
         more = True
-        while more and self._leads.is_set() and not self._stop.is_set():
+        while more and (self._leads.is_set() or self._disk_is_full.is_set()) and not self._stop.is_set():
+            self._prune_at = self._monotonic() + PRUNE_EVERY_S
             report = self.prune_once()
             if any(vars(report).values()):
                 log.info("pruned: %s", report)

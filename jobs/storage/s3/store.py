@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -27,14 +28,17 @@ from jobs.storage.errors import (
 )
 from jobs.storage.protocol import CHUNK_BYTES, CallLimits, ObjectMetadata, ObjectPin, UnfinishedWrite, UploadTarget
 from jobs.storage.s3.client import DEFAULT_LIMITS, ClientOptions, s3_client
+from jobs.storage.s3.copy import Copy, copy_object
 from jobs.storage.s3.download import download
 from jobs.storage.s3.errors import BACKEND, Operation, is_bulk_delete_refused, is_not_implemented, translated
 from jobs.storage.s3.head import head_object
-from jobs.storage.s3.upload import PART_BYTES, Upload, send
+from jobs.storage.s3.streams import BoundedReader, parts_of
+from jobs.storage.s3.upload import Upload, send
 
 SHA256_FIELD = "sha256"
 PUT_ID_FIELD = "mmaudio-put-id"
 MAX_KEY_BYTES = 1024
+COPY_READ_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,12 @@ class S3Store:
         """The client that only signs: a signature covers the host, so it is made for the address that callers use."""
         return s3_client(self._public_options)
 
+    @property
+    def _copying_client(self) -> Any:
+        """A client that waits while the server copies, which takes long for a large object."""
+        waiting = replace(self._options, read_timeout_s=max(self._options.read_timeout_s, COPY_READ_S))
+        return s3_client(waiting)
+
     def put_file(
         self,
         key: str,
@@ -128,19 +138,19 @@ class S3Store:
         if condition and self._supports_conditions:
             try:
                 with path.open("rb") as file:
-                    return self._put(key, _parts(file), content_type, metadata, condition)
+                    return self._put(key, parts_of(file), content_type, metadata, condition)
             except _ConditionsUnsupportedError:
                 self._supports_conditions = False
         if condition:
             self._compare(key, condition)  # not atomic, but all that such a server allows
         with path.open("rb") as file:
-            return self._put(key, _parts(file), content_type, metadata, {})
+            return self._put(key, parts_of(file), content_type, metadata, {})
 
     def put_stream(
         self, key: str, stream: BinaryIO, *, content_type: str, max_bytes: int, sha256: str | None = None
     ) -> ObjectMetadata:
-        bounded = _BoundedReader(stream, max_bytes, sha256)
-        return self._put(key, _parts(bounded), content_type, {SHA256_FIELD: sha256} if sha256 else {}, {})
+        bounded = BoundedReader(stream, max_bytes, sha256)
+        return self._put(key, parts_of(bounded), content_type, {SHA256_FIELD: sha256} if sha256 else {}, {})
 
     def _put(
         self,
@@ -253,6 +263,17 @@ class S3Store:
             user_metadata=user_metadata,
         )
 
+    def copy(
+        self, source: str, target: str, *, etag: str, content_type: str, sha256: str | None = None
+    ) -> ObjectMetadata:
+        metadata = {SHA256_FIELD: sha256} if sha256 else {}
+        properties = {"ContentType": content_type, "Metadata": metadata, **self._encryption.arguments()}
+        size_bytes = self.head(source).size_bytes
+        copying = Copy(self._bucket, self._full(source), self._full(target), etag, size_bytes, properties)
+        with translated(f"Could not copy {source!r}", Operation.DOWNLOAD):
+            computed = copy_object(self._copying_client, copying)
+        return replace(self.head(target), sha256=computed)
+
     def delete(self, keys: Iterable[str]) -> None:
         with translated("Could not delete objects", Operation.WRITE):
             for group in _groups(keys, 1000):
@@ -300,8 +321,11 @@ class S3Store:
     ) -> UploadTarget | None:
         # A form and not a PUT: only its policy can bound the size.
         fields = {"Content-Type": content_type, **self._encryption.form_fields()}
-        if sha256 is not None:  # travels with the object and is compared when it is read
+        if sha256 is not None:
+            # The server compares the second one; one that does not know it stores it or ignores it.
             fields[f"x-amz-meta-{SHA256_FIELD}"] = sha256
+            fields["x-amz-checksum-algorithm"] = "SHA256"
+            fields["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
         conditions: list[Any] = [["content-length-range", size_bytes, size_bytes]]
         conditions += [{name: value} for name, value in fields.items()]
         form = self._public_client.generate_presigned_post(
@@ -346,42 +370,6 @@ class S3Store:
 
 class _ConditionsUnsupportedError(Exception):
     """Raised when the server does not support conditional writes."""
-
-
-class _BoundedReader:
-    """Reads a stream up to a limit and compares its hash at the end with the announced one."""
-
-    def __init__(self, stream: BinaryIO, max_bytes: int, sha256: str | None) -> None:
-        self._stream, self._max_bytes, self._sha256 = stream, max_bytes, sha256
-        self._size, self._digest = 0, hashlib.sha256()
-
-    def read(self, amount: int) -> bytes:
-        chunk = self._stream.read(amount)
-        self._size += len(chunk)
-        if self._size > self._max_bytes:
-            raise ObjectTooLargeError(f"Got more than the allowed {self._max_bytes} bytes.", BACKEND)
-        self._digest.update(chunk)
-        if not chunk and self._sha256 is not None and self._digest.hexdigest() != self._sha256:
-            found = self._digest.hexdigest()
-            raise ChecksumMismatchError(f"Got bytes with SHA-256 {found}, expected {self._sha256}.", BACKEND)
-        return chunk
-
-
-class _Readable(Protocol):
-    def read(self, amount: int, /) -> bytes: ...
-
-
-def _parts(stream: _Readable) -> Iterator[bytes]:
-    """Split a stream into parts of the size that S3 wants, whatever its reads return."""
-    while True:
-        part = bytearray()
-        while len(part) < PART_BYTES and (chunk := stream.read(min(CHUNK_BYTES, PART_BYTES - len(part)))):
-            part += chunk
-        if not part:
-            return
-        yield bytes(part)
-        if len(part) < PART_BYTES:
-            return
 
 
 def _chunks(key: str, body: Any) -> Iterator[bytes]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import sqlite3
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from jobs.lifecycle import ArtifactKind
 from jobs.service import attempts
@@ -159,3 +161,24 @@ def test_a_worker_that_renews_its_lease_but_never_stops_loses_the_job(
     assert (str(job.state), job.error_code) == ("canceled" if why == "cancel" else "failed", code)
     with steps.db.transaction() as tx:
         assert attempts.renew_leases(tx, [(job_id, claim.attempt)], worker_id="worker-1", lease_s=12) == {job_id}
+
+
+def test_a_disk_too_full_to_record_removals_is_freed_all_the_same(
+    steps: Steps, store: LocalStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.service.retention.BATCH", 2)
+    for _ in range(5):
+        upload(steps, store)
+    clock.advance(60 + UPLOAD_GRACE_S + 1)
+
+    def full(*_: object, **__: object) -> None:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise OperationalError("UPDATE", {}, error)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps.db, "run", full)
+        with pytest.raises(OperationalError):
+            prune(steps.db, store, nowhere)
+    assert list(store.list_keys("uploads/")) == []
+    assert [prune(steps.db, store, nowhere).uploads for _ in range(4)] == [2, 2, 1, 0]

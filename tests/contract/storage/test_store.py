@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -16,6 +17,7 @@ import pytest
 from jobs.storage.errors import (
     ChecksumMismatchError,
     InvalidKeyError,
+    ObjectChangedError,
     ObjectExistsError,
     ObjectNotFoundError,
     ObjectTooLargeError,
@@ -220,3 +222,40 @@ def test_objects_of_another_bucket_can_be_copied(s3_store: S3Store, s3_endpoint:
     for bucket in ("inbox", "no-such-bucket"):
         with pytest.raises(StorageError, match="there is no such "):
             s3_store.download_from(bucket, "missing", tmp_path / "y")
+
+
+def test_a_copy_is_of_one_version_and_stays_when_the_source_changes(store: ObjectStore) -> None:
+    put(store, "a/sent", b"hello")
+    etag = store.head("a/sent").etag
+    copied = store.copy("a/sent", "b/kept", etag=etag, content_type="image/png")
+    assert (copied.key, copied.size_bytes, copied.content_type) == ("b/kept", 5, "image/png")
+    assert copied.sha256 == hashlib.sha256(b"hello").hexdigest()
+    put(store, "a/sent", b"other")
+    store.delete(["a/sent"])
+    assert read(store, "b/kept") == b"hello"
+    with pytest.raises(ObjectNotFoundError):
+        store.copy("a/sent", "b/more", etag=etag, content_type="image/png")
+
+
+def test_a_large_object_is_copied_in_parts(s3_store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.storage.s3.copy.MAX_COPY_BYTES", 6 * 1024 * 1024)
+    monkeypatch.setattr("jobs.storage.s3.copy.PART_BYTES", 5 * 1024 * 1024)
+    data = os.urandom(12 * 1024 * 1024 + 17)
+    put(s3_store, "sent", data)
+    copied = s3_store.copy("sent", "kept", etag=s3_store.head("sent").etag, content_type="a/b")
+    assert (copied.size_bytes, copied.sha256) == (len(data), None)  # the server hashes parts only
+    assert read(s3_store, "kept") == data
+
+
+def test_a_folder_without_hard_links_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    store = LocalStore(tmp_path)
+    put(store, "sent", b"hello")
+    store.copy("sent", "kept", etag=store.head("sent").etag, content_type="a/b")
+    assert read(store, "kept") == b"hello"
+    assert list(store.unfinished_writes(older_than_s=-60)) == []
+    with pytest.raises(ObjectChangedError):
+        store.copy("sent", "more", etag="another", content_type="a/b")

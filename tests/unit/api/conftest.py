@@ -17,9 +17,9 @@ from pydantic import SecretStr
 from api.app import new_app
 from api.circuit_breaker import CircuitBreaker
 from api.context import EXTENSION, AppContext
-from api.log_limit import LogLimit
 from jobs.db.database import Database
 from jobs.lifecycle import ArtifactKind
+from jobs.log_limit import LogLimit
 from jobs.queue import BrokerUnavailableError
 from jobs.secret_key import load_secret_key
 from jobs.service import attempts

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from api.log_limit import INTERVAL_S, LogLimit
+from jobs.log_limit import INTERVAL_S, LogLimit
 from jobs.storage.errors import StorageFullError
 from tests.unit.api.conftest import Harness, MonotonicClock
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from api.context import EXTENSION
-from api.log_limit import INTERVAL_S
 from api.schemas.triggers import BackfillView
+from jobs.log_limit import INTERVAL_S
 from tests.bucket_events import aws, sample
 from tests.in_memory_bucket import BUCKET
 from tests.unit.api.conftest import Harness

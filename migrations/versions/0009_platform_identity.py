@@ -1,6 +1,6 @@
 """The identity of the platform, which its store's marker names, and the audit of repairs
 
-Revision: 0010
+Revision: 0009
 Revises: 0008
 """
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0010"
+revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None

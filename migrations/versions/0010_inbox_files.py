@@ -1,7 +1,7 @@
 """Files of the inbox folder, the jobs they became, and where the results were put
 
-Revision: 0011
-Revises: 0010
+Revision: 0010
+Revises: 0009
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0011"
-down_revision = "0010"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 

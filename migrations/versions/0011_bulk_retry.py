@@ -1,7 +1,7 @@
 """Indexes for bulk retry: jobs by error code, and the retries of a job
 
-Revision: 0012
-Revises: 0011
+Revision: 0011
+Revises: 0010
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0012"
-down_revision = "0011"
+revision = "0011"
+down_revision = "0010"
 branch_labels = None
 depends_on = None
 
