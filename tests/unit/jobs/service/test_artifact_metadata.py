@@ -15,7 +15,7 @@ from jobs.service.attempts import Claim, NewArtifact
 from jobs.storage.protocol import ObjectMetadata
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-CLAIM = Claim("job_1", 2, "w", "tenant ü&=%", "tiny_16k", {}, None, NOON, 0.0)
+CLAIM = Claim("job_1", 2, "w", "tenant ü&=%", "tiny_16k", {}, None, NOON, NOON, 0.0)
 ARTIFACT = NewArtifact(
     "video-2.mp4",
     ArtifactKind.VIDEO,
