@@ -288,6 +288,11 @@ async function refreshStats() {
   const [queue, workers] = await Promise.all([call("GET", "/v1/queue"), call("GET", "/v1/workers")]);
   const alive = workers.data.filter((w) => w.state !== "lost").length;
   $("stats").textContent = `${queue.running} running · ${queue.queued} queued · ${alive} worker${alive === 1 ? "" : "s"}`;
+  const down = workers.data.filter((w) => w.state === "unavailable");
+  $("trouble").hidden = down.length === 0;
+  $("trouble").textContent = down.length
+    ? `${down.length} of ${alive} worker${alive === 1 ? "" : "s"} take${down.length === 1 ? "s" : ""} no jobs: ${down[0].unavailable.message} Jobs wait; none is lost.`
+    : "";
 }
 
 async function loadVariants() {
