@@ -12,13 +12,14 @@ from sqlalchemy.exc import IntegrityError
 
 from jobs.db.tables import Job
 from jobs.errors import Failure, JobEndedError, JobNotEndedError, JobNotFoundError, LeaseLostError
-from jobs.lifecycle import ArtifactKind, AttemptOutcome, Stage, State
+from jobs.lifecycle import ArtifactKind, AttemptOutcome, Stage, State, WorkerState
 from jobs.service import attempts
 from jobs.service.artifacts import get_artifact
 from jobs.service.attempts import Claim, NewArtifact, Progress
 from jobs.service.cancellation import cancel, retry
-from jobs.service.maintenance import rescue_expired_leases
+from jobs.service.maintenance import fail_expired_queued, fail_overdue_jobs, rescue_expired_leases
 from jobs.service.queries import job_attempts, job_events
+from jobs.service.workers import Capacity, capacities, record_heartbeat, register_worker
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import TENANT, Steps
 
@@ -174,6 +175,92 @@ def test_a_job_handed_back_is_queued_at_once_and_loses_no_attempt(steps: Steps) 
     with steps.db.reading() as tx:
         outcomes = [(one.outcome, (one.error or {}).get("code")) for one in job_attempts(tx, job_id)]
     assert outcomes == [(AttemptOutcome.REQUEUED, "worker_stopped")] * 5 + [(AttemptOutcome.SUCCEEDED, None)]
+
+
+def test_trouble_of_the_platform_costs_no_attempt_and_pauses_longer_each_time(steps: Steps, clock: FakeClock) -> None:
+    job_id = steps.submit().id
+    for pause_s in (2.0, 4.0, 8.0, 16.0, 30.0, 30.0):
+        claim = steps.claimed(job_id)
+        with steps.db.transaction() as tx:
+            assert attempts.give_back(tx, claim, HICCUP, rng=lambda: 1.0) is State.QUEUED
+        assert steps.claim(job_id) is None  # not before its time
+        clock.advance(pause_s)
+    job = steps.job(job_id)
+    assert job.max_attempts - job.attempt == 3
+    for _ in range(3):
+        assert failed(steps, steps.claimed(job_id), HICCUP) is not State.SUCCEEDED
+        clock.advance(300)
+    assert steps.job(job_id).state is State.FAILED
+
+
+def test_a_worker_that_lost_its_lease_gives_nothing_back(steps: Steps, clock: FakeClock) -> None:
+    claim = steps.claimed(steps.submit().id)
+    clock.advance(13)
+    rescue_expired_leases(steps.db)
+    with pytest.raises(LeaseLostError), steps.db.transaction() as tx:
+        attempts.give_back(tx, claim, HICCUP)
+
+
+def test_a_job_that_waits_too_long_for_the_platform_ends_with_its_queue_ttl(steps: Steps, clock: FakeClock) -> None:
+    job_id = steps.submit(queue_ttl_s=60).id
+    claim = steps.claimed(job_id)
+    with steps.db.transaction() as tx:
+        attempts.give_back(tx, claim, HICCUP)
+    clock.advance(61)
+    fail_expired_queued(steps.db)
+    assert steps.job(job_id).error_code == "queue_timeout"
+
+
+def test_a_declined_job_waits_in_its_lane_for_another_message(steps: Steps) -> None:
+    job_id = steps.submit().id
+    with steps.db.transaction() as tx:
+        tx.session.get_one(Job, job_id).published_at = tx.now
+    with steps.db.transaction() as tx:
+        attempts.decline(tx, job_id)
+    job = steps.job(job_id)
+    assert (job.state, job.published_at, job.attempt) == (State.QUEUED, None, 0)
+
+
+def test_a_worker_leaves_jobs_of_a_variant_that_it_cannot_load(steps: Steps) -> None:
+    job = steps.submit()
+    with steps.db.transaction() as tx:
+        refused = attempts.claim(tx, job.id, worker_id="worker-1", lease_s=12, except_variants={job.variant})
+    assert refused is None
+    assert steps.claimed(job.id).attempt == 1
+
+
+def test_a_result_that_waits_has_no_run_timeout(steps: Steps, clock: FakeClock) -> None:
+    claim = steps.claimed(steps.submit(run_timeout_s=20).id)
+    for _ in range(20):
+        clock.advance(6)
+        with steps.db.transaction() as tx:
+            held = [(claim.job_id, claim.attempt)]
+            assert not attempts.renew_leases(tx, held, worker_id="worker-1", lease_s=12, finished={claim.job_id})
+        assert fail_overdue_jobs(steps.db, 30) == 0
+    assert steps.complete(claim)
+
+
+def test_leases_that_nobody_could_renew_are_not_judged(steps: Steps, clock: FakeClock) -> None:
+    job_id = steps.submit().id
+    steps.claimed(job_id)
+    clock.advance(300)
+    assert rescue_expired_leases(steps.db, lambda _: False) == 0
+    assert steps.job(job_id).state is State.RUNNING
+    assert rescue_expired_leases(steps.db, lambda _: True) == 1
+
+
+def test_a_worker_that_takes_no_jobs_is_no_capacity(steps: Steps) -> None:
+    with steps.db.transaction() as tx:
+        register_worker(tx, worker_id="w9", hostname="h", pid=9, device="cpu:0", slots=4, variants=["only_here"])
+    facts: dict[str, Any] = {"state": WorkerState.READY, "variants_loaded": [], "memory_bytes": None}
+    trouble = {"code": "storage_unavailable", "message": "away", "since": "2026-01-01T12:00:00+00:00"}
+    slots = []
+    for unavailable in (None, trouble, None):
+        with steps.db.transaction() as tx:
+            record_heartbeat(tx, "w9", **facts, unavailable=unavailable, clock_skew_s=-1200.0)
+        with steps.db.reading() as tx:
+            slots.append(capacities(tx, heard_within_s=60).get("only_here", Capacity()).slots)
+    assert slots == [4, 0, 4]
 
 
 def test_cancel_of_a_queued_job_is_immediate_and_idempotent(steps: Steps) -> None:

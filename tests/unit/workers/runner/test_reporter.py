@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
@@ -70,6 +71,8 @@ class ReporterHarness:
     active_jobs: ActiveJobs = field(default_factory=ActiveJobs)
     seconds: float = 1000.0
     drains: list[float] = field(default_factory=list)
+    trouble: dict[str, Any] | None = None
+    skew_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.reporter = Reporter(
@@ -83,7 +86,9 @@ class ReporterHarness:
             memory=lambda: 123,
             gpu=lambda: {"temperature_c": 61},
             drain=lambda: self.drains.append(self.seconds),
+            unavailable=lambda: self.trouble,
             monotonic=lambda: self.seconds,
+            now=lambda: self.clock.time + timedelta(seconds=self.skew_s),
         )
 
     def later(self, seconds: float) -> None:
@@ -106,6 +111,10 @@ class ReporterHarness:
     def job(self, active_job: ActiveJob) -> Job:
         with self.db.reading() as tx:
             return get_job(tx, active_job.claim.job_id, tenant=TENANT)
+
+    def worker(self) -> Worker:
+        with self.db.reading() as tx:
+            return tx.session.get_one(Worker, WORKER)
 
     def stages(self, active_job: ActiveJob) -> list[str]:
         with self.db.reading() as tx:
@@ -204,6 +213,40 @@ def test_jobs_are_dropped_when_their_leases_could_not_be_renewed_in_time(
 
     assert (active_job.reason, other.reason) == (StopReason.LEASE_EXPIRED, StopReason.LEASE_EXPIRED)
     assert caplog.text.count("leases could not be renewed for 12 s; stopping 2 jobs") == 1
+
+
+def test_a_result_that_waits_is_not_dropped_and_has_no_timeout(harness: ReporterHarness) -> None:
+    active_job = harness.hold()
+    active_job.has_result = True
+    harness.later(0)
+    harness.db.away = True
+    for _ in range(9):
+        with pytest.raises(OperationalError):
+            harness.later(LEASE_S)
+    harness.db.away = False
+    harness.later(1)
+
+    assert active_job.reason is None
+
+
+def test_a_heartbeat_says_at_once_why_the_worker_takes_no_jobs(harness: ReporterHarness) -> None:
+    harness.later(0)
+    harness.trouble = {"code": "storage_refused", "message": "no", "since": "2026-01-01T12:00:00+00:00"}
+    harness.later(0.1)
+    assert harness.worker().unavailable is None
+    harness.reporter.send_heartbeat_now()
+    harness.later(0.1)
+    assert harness.worker().unavailable == harness.trouble
+
+
+def test_a_clock_that_is_off_is_measured_and_said_once_an_hour(
+    harness: ReporterHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.skew_s = 1200.0
+    for _ in range(3):
+        harness.later(HEARTBEAT_S)
+    assert harness.worker().clock_skew_s == 1200.0
+    assert caplog.text.count("the clock of this host is 1200 s ahead of the database's; set it right") == 1
 
 
 def test_a_job_that_is_there_when_the_reporter_starts_late_is_not_dropped(harness: ReporterHarness) -> None:
