@@ -121,6 +121,7 @@ class WorkerProcess:
                 loaded=lambda: self.engine.loaded,
                 memory=self._check_memory,
                 gpu=gpu.latest,
+                result_wait_s=settings.result_wait_s,
                 unavailable=self._availability.trouble,
                 variants=self._availability.usable_variants,
                 drain=lambda: self._drain.request("a drain was requested", restart=False),

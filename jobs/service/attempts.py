@@ -6,12 +6,12 @@ Every write names the attempt. A worker that lost its lease gets `LeaseLostError
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 
 from jobs.db.database import Transaction
 from jobs.db.tables import Artifact, Job, JobAttempt
@@ -138,18 +138,19 @@ def renew_leases(
     *,
     worker_id: str,
     lease_s: float,
-    finished: Collection[str] = (),
+    run_time_left_s: Mapping[str, float] | None = None,
 ) -> set[str]:
     """Extend the leases of (job, attempt) pairs; return the ids of the jobs whose lease this worker has lost.
 
     Args:
-        finished: ids of jobs whose result waits to be stored; their run timeout no longer applies.
+        run_time_left_s: by job id, how long its worker lets it run; a deadline in the row that is earlier moves there.
     """
     lost = set()
     for job_id, attempt in leased:
-        values = {"lease_expires_at": tx.now + timedelta(seconds=lease_s)}
-        if job_id in finished:
-            values["run_deadline_at"] = tx.now + timedelta(seconds=lease_s)
+        values: dict[str, Any] = {"lease_expires_at": tx.now + timedelta(seconds=lease_s)}
+        if run_time_left_s is not None and job_id in run_time_left_s:
+            until = tx.now + timedelta(seconds=run_time_left_s[job_id])
+            values["run_deadline_at"] = case((Job.run_deadline_at > until, Job.run_deadline_at), else_=until)
         if not update_where(
             tx,
             job_id,

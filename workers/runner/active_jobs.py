@@ -37,6 +37,8 @@ class ActiveJob:
     Attributes:
         on_stop: called once with the job's id when it is asked to stop.
         waits_for_device: nothing is left to do until the device, busy with other jobs, takes this one.
+        fetching: its input is being downloaded; how long that takes is the store's doing, so it is no run time.
+        fetch_s: how long the download took.
         has_result: its sound is made and only has to be stored. No timeout ends it any more, and a lease that could not
             be renewed neither: if another worker has the job, the record of the result is refused.
     """
@@ -45,6 +47,8 @@ class ActiveJob:
     on_stop: Callable[[str], None]
     reason: StopReason | None = None
     waits_for_device: bool = False
+    fetching: bool = False
+    fetch_s: float = 0.0
     has_result: bool = False
     _stopped: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -57,6 +61,18 @@ class ActiveJob:
             self.reason = reason
             self._stopped.set()
         self.on_stop(self.claim.job_id)
+
+    def run_time_left_s(self, elapsed_s: float, wait_s: float) -> float:
+        """Return the seconds that the attempt may still run.
+
+        Args:
+            elapsed_s: since the claim.
+            wait_s: how long the job may wait for the store, beside its own run timeout.
+        """
+        if self.has_result:
+            return wait_s
+        extra_s = wait_s if self.fetching else min(self.fetch_s, wait_s)
+        return float(self.claim.request["run_timeout_s"]) + extra_s - elapsed_s
 
     @property
     def stopped(self) -> bool:

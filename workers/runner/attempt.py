@@ -111,8 +111,13 @@ class AttemptPipeline:
 
     def _fetch(self, folder: Path) -> Path | None:
         self._begin(Stage.FETCH)
-        target = folder / "input"
-        return target if fetch_input(self.claim, self._context.store, self._context.settings, target) else None
+        target, began_at = folder / "input", time.monotonic()
+        self.active_job.fetching = True
+        try:
+            found = fetch_input(self.claim, self._context.store, self._context.settings, target)
+        finally:
+            self.active_job.fetching, self.active_job.fetch_s = False, time.monotonic() - began_at
+        return target if found else None
 
     def _find_features(self, source: Path | None) -> JobFeatures:
         """Find the features of the input that the cache already has."""

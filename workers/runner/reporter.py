@@ -51,6 +51,7 @@ class Reporter:
         variants: returns those whose jobs the worker takes; None: as registered.
         drain: called with every heartbeat while a drain of this worker is requested.
         disk_full: where a full disk is logged.
+        result_wait_s: how long a job may wait for the store, beside its run timeout.
         now: this host's clock, which is compared with the database's.
     """
 
@@ -70,6 +71,7 @@ class Reporter:
         variants: Callable[[], list[str] | None] = lambda: None,
         drain: Callable[[], None] = lambda: None,
         disk_full: DiskFullLog | None = None,
+        result_wait_s: float = 900.0,
         monotonic: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -77,7 +79,7 @@ class Reporter:
         self._lease_s, self._heartbeat_s = lease_s, heartbeat_s
         self._state, self._loaded, self._memory, self._monotonic = state, loaded, memory, monotonic
         self._gpu, self._drain, self._unavailable, self._variants = gpu, drain, unavailable, variants
-        self._now = now
+        self._now, self._result_wait_s = now, result_wait_s
         self._heartbeat_wanted = threading.Event()
         self._skew_logged_at = float("-inf")
         self._disk_full = disk_full or DiskFullLog()
@@ -153,12 +155,12 @@ class Reporter:
     def _send_heartbeat(self, jobs: list[ActiveJob]) -> None:
         """Renew the leases and record the worker's state in one transaction."""
         pairs = [(job.claim.job_id, job.claim.attempt) for job in jobs]
-        finished = {job.claim.job_id for job in jobs if job.has_result}
 
         def heartbeat(tx: Transaction) -> tuple[set[str], bool]:
             skew_s = round((self._now() - tx.now).total_seconds(), 1)
             self._log_skew(skew_s)
-            lost = renew_leases(tx, pairs, worker_id=self._worker_id, lease_s=self._lease_s, finished=finished)
+            left_s = {job.claim.job_id: self._run_time_left_s(job, tx.now) for job in jobs}
+            lost = renew_leases(tx, pairs, worker_id=self._worker_id, lease_s=self._lease_s, run_time_left_s=left_s)
             drain = record_heartbeat(
                 tx,
                 self._worker_id,
@@ -195,10 +197,11 @@ class Reporter:
         for job in jobs:
             if job.claim.job_id in canceled:
                 job.stop(StopReason.CANCELED)
-            elif not job.has_result and (now - job.claim.started_at).total_seconds() > float(
-                job.claim.request["run_timeout_s"]
-            ):
+            elif self._run_time_left_s(job, now) < 0:
                 job.stop(StopReason.TIMED_OUT)
+
+    def _run_time_left_s(self, job: ActiveJob, now: datetime) -> float:
+        return job.run_time_left_s((now - job.claim.started_at).total_seconds(), self._result_wait_s)
 
     def _flush(self) -> None:
         """Write the latest progress of each job; what could not be written is kept for the next flush."""

@@ -235,7 +235,8 @@ def test_a_result_that_waits_has_no_run_timeout(steps: Steps, clock: FakeClock) 
         clock.advance(6)
         with steps.db.transaction() as tx:
             held = [(claim.job_id, claim.attempt)]
-            assert not attempts.renew_leases(tx, held, worker_id="worker-1", lease_s=12, finished={claim.job_id})
+            left_s = {claim.job_id: 900.0}
+            assert not attempts.renew_leases(tx, held, worker_id="worker-1", lease_s=12, run_time_left_s=left_s)
         assert fail_overdue_jobs(steps.db, 30) == 0
     assert steps.complete(claim)
 

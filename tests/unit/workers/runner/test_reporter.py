@@ -20,6 +20,7 @@ from jobs.lifecycle import EventKind, Stage, State, WorkerState, overall_progres
 from jobs.request import JobRequest
 from jobs.service import attempts
 from jobs.service.cancellation import cancel
+from jobs.service.maintenance import fail_overdue_jobs
 from jobs.service.queries import get_job, job_events
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.workers import register_worker, request_drain
@@ -227,6 +228,22 @@ def test_a_result_that_waits_is_not_dropped_and_has_no_timeout(harness: Reporter
     harness.later(1)
 
     assert active_job.reason is None
+
+
+def test_the_time_that_the_store_takes_is_no_run_time(harness: ReporterHarness) -> None:
+    active_job = harness.hold()
+    active_job.fetching = True
+    for _ in range(75):
+        harness.later(HEARTBEAT_S)
+    assert active_job.reason is None
+    assert harness.job(active_job).run_deadline_at is not None
+    assert fail_overdue_jobs(harness.db, overdue_grace_s=0) == 0
+    active_job.fetching, active_job.fetch_s = False, 300.0
+    for _ in range(15):
+        harness.later(HEARTBEAT_S)
+    assert active_job.reason is None
+    harness.later(1)
+    assert active_job.reason is StopReason.TIMED_OUT
 
 
 def test_a_heartbeat_says_at_once_why_the_worker_takes_no_jobs(harness: ReporterHarness) -> None:
