@@ -19,7 +19,7 @@ from jobs.clock import utc_now
 from jobs.db.database import Database, Transaction
 from jobs.db.faults import reason
 from jobs.lifecycle import Stage, WorkerState
-from jobs.service.attempts import Progress, cancel_requests, record_progress, renew_leases
+from jobs.service.running_attempts import Progress, cancel_requests, record_progress, renew_leases
 from jobs.service.workers import record_heartbeat
 from workers.disk_full import DiskFullLog
 from workers.runner.active_jobs import ActiveJob, ActiveJobs, StopReason

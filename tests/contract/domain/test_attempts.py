@@ -15,10 +15,11 @@ from jobs.errors import Failure, JobEndedError, JobNotEndedError, JobNotFoundErr
 from jobs.lifecycle import ArtifactKind, AttemptOutcome, Stage, State, WorkerState
 from jobs.service import attempts
 from jobs.service.artifacts import get_artifact
-from jobs.service.attempts import Claim, NewArtifact, Progress
+from jobs.service.attempts import Claim, NewArtifact
 from jobs.service.cancellation import cancel, retry
 from jobs.service.maintenance import fail_expired_queued, fail_overdue_jobs, rescue_expired_leases
 from jobs.service.queries import job_attempts, job_events
+from jobs.service.running_attempts import Progress, cancel_requests, record_progress, renew_leases
 from jobs.service.workers import Capacity, capacities, record_heartbeat, register_worker
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import TENANT, Steps
@@ -116,9 +117,9 @@ def test_a_worker_that_lost_its_lease_can_change_nothing(steps: Steps, clock: Fa
         with pytest.raises(LeaseLostError), steps.db.transaction() as tx:
             write(tx)
     with steps.db.transaction() as tx:
-        attempts.record_progress(tx, [Progress(job_id, stale.attempt, Stage.UPLOAD, 1.0)])
-        assert attempts.renew_leases(tx, [(job_id, stale.attempt)], worker_id="worker-1", lease_s=12) == {job_id}
-        assert attempts.cancel_requests(tx, [(job_id, stale.attempt)]) == {job_id}
+        record_progress(tx, [Progress(job_id, stale.attempt, Stage.UPLOAD, 1.0)])
+        assert renew_leases(tx, [(job_id, stale.attempt)], worker_id="worker-1", lease_s=12) == {job_id}
+        assert cancel_requests(tx, [(job_id, stale.attempt)]) == {job_id}
     job = steps.job(job_id)
     assert (job.version, job.progress, job.worker_id) == (before, 0.0, "worker-2")
     assert steps.complete(current)
@@ -132,7 +133,7 @@ def test_a_renewed_lease_outlives_the_sweep(steps: Steps, clock: FakeClock) -> N
     for _ in range(4):
         clock.advance(8)
         with steps.db.transaction() as tx:
-            assert attempts.renew_leases(tx, [(job_id, claim.attempt)], worker_id="worker-1", lease_s=12) == set()
+            assert renew_leases(tx, [(job_id, claim.attempt)], worker_id="worker-1", lease_s=12) == set()
         assert rescue_expired_leases(steps.db) == 0
     assert steps.job(job_id).state is State.RUNNING
 
@@ -236,7 +237,7 @@ def test_a_result_that_waits_has_no_run_timeout(steps: Steps, clock: FakeClock) 
         with steps.db.transaction() as tx:
             held = [(claim.job_id, claim.attempt)]
             left_s = {claim.job_id: 900.0}
-            assert not attempts.renew_leases(tx, held, worker_id="worker-1", lease_s=12, run_time_left_s=left_s)
+            assert not renew_leases(tx, held, worker_id="worker-1", lease_s=12, run_time_left_s=left_s)
         assert fail_overdue_jobs(steps.db, 30) == 0
     assert steps.complete(claim)
 
@@ -278,7 +279,7 @@ def test_cancel_of_a_running_job_waits_for_the_device(steps: Steps) -> None:
     assert ask_cancel(steps, job_id).state is State.RUNNING
     assert ask_cancel(steps, job_id).state is State.RUNNING
     with steps.db.transaction() as tx:
-        assert attempts.cancel_requests(tx, [(job_id, claim.attempt)]) == {job_id}
+        assert cancel_requests(tx, [(job_id, claim.attempt)]) == {job_id}
         attempts.acknowledge_cancel(tx, claim)
     assert steps.job(job_id).state is State.CANCELED
     assert event_kinds(steps, job_id) == ["queued", "running", "cancel_requested", "canceled"]
@@ -329,7 +330,7 @@ def test_the_estimated_end_belongs_to_the_attempt_that_reported_it(steps: Steps,
     job_id = steps.submit().id
     claim = steps.claimed(job_id)
     with steps.db.transaction() as tx:
-        attempts.record_progress(tx, [Progress(job_id, claim.attempt, Stage.SAMPLE, 0.5, step=12, eta_s=4.26)])
+        record_progress(tx, [Progress(job_id, claim.attempt, Stage.SAMPLE, 0.5, step=12, eta_s=4.26)])
     assert steps.job(job_id).eta_s == 4.3
     clock.advance(13)
     rescue_expired_leases(steps.db)
@@ -345,7 +346,7 @@ def test_progress_never_goes_back_within_an_attempt_and_starts_again_in_the_next
     reported = []
     for stage, fraction in [(Stage.DECODE, 0.5), (Stage.SAMPLE, 0.4), (Stage.SAMPLE, 0.2), (Stage.FETCH, 1.0)]:
         with steps.db.transaction() as tx:
-            attempts.record_progress(tx, [Progress(job_id, claim.attempt, stage, fraction, step=3)])
+            record_progress(tx, [Progress(job_id, claim.attempt, stage, fraction, step=3)])
         reported.append(steps.job(job_id).progress)
     assert reported == sorted(reported)
     assert steps.job(job_id).stage is Stage.SAMPLE

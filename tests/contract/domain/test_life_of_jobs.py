@@ -32,9 +32,10 @@ from jobs.errors import Failure, JobEndedError, LeaseLostError
 from jobs.lifecycle import TRANSITIONS, ArtifactKind, Stage, State
 from jobs.request import JobRequest
 from jobs.service import attempts
-from jobs.service.attempts import Claim, NewArtifact, Progress
+from jobs.service.attempts import Claim, NewArtifact
 from jobs.service.cancellation import cancel
 from jobs.service.maintenance import MaintenancePolicy
+from jobs.service.running_attempts import Progress, record_progress, renew_leases
 from jobs.service.scheduling import quotas
 from jobs.service.scheduling.dispatch import dispatch
 from jobs.service.scheduling.selection import DispatchPolicy
@@ -166,9 +167,9 @@ class LifeOfJobs(RuleBasedStateMachine):
         with self.db.transaction() as tx:
             for worker in WORKERS:
                 pairs = [(claim.job_id, claim.attempt) for claim in claims if claim.worker_id == worker]
-                attempts.renew_leases(tx, pairs, worker_id=worker, lease_s=LEASE_S)
+                renew_leases(tx, pairs, worker_id=worker, lease_s=LEASE_S)
                 record_heartbeat(tx, worker, state="ready", variants_loaded=[VARIANT], memory_bytes=None)
-            attempts.record_progress(tx, [Progress(c.job_id, c.attempt, Stage.SAMPLE, 0.5, step=3) for c in claims])
+            record_progress(tx, [Progress(c.job_id, c.attempt, Stage.SAMPLE, 0.5, step=3) for c in claims])
 
     def heartbeat_of_idle_workers(self) -> None:
         with self.db.transaction() as tx:

@@ -16,6 +16,7 @@ from jobs.request import JobRequest
 from jobs.service import attempts
 from jobs.service.maintenance import rescue
 from jobs.service.queries import JobFilter, list_jobs
+from jobs.service.running_attempts import renew_leases
 from jobs.service.scheduling.dispatch import dispatch, republish_lost
 from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.submission import SubmitPolicy, submit_and_commit
@@ -107,7 +108,7 @@ def test_what_is_looked_at_does_not_grow_with_the_rows(db: Database) -> None:
     dispatch(db, queue)
     republish_lost(db, queue)
     with db.transaction() as tx:
-        attempts.renew_leases(tx, [(claim.job_id, 1) for claim in claims if claim], worker_id="w1", lease_s=60)
+        renew_leases(tx, [(claim.job_id, 1) for claim in claims if claim], worker_id="w1", lease_s=60)
     with db.reading() as tx:
         queue_position(tx, in_the_middle)
         queue_stats(tx, ("tiny_16k",))

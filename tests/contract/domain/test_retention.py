@@ -15,6 +15,7 @@ from jobs.service.attempts import NewArtifact
 from jobs.service.cancellation import cancel
 from jobs.service.maintenance import fail_overdue_jobs, rescue_expired_leases
 from jobs.service.retention import ATTEMPT_GRACE_S, UPLOAD_GRACE_S, prune
+from jobs.service.running_attempts import renew_leases
 from jobs.service.uploads import get_upload, store_upload
 from jobs.storage.errors import StorageError, StorageUnavailableError, WriteRefusedError
 from jobs.storage.local import LocalStore
@@ -153,14 +154,14 @@ def test_a_worker_that_renews_its_lease_but_never_stops_loses_the_job(
     for elapsed_s in range(5, late_s + 5, 5):
         clock.advance(5)
         with steps.db.transaction() as tx:
-            attempts.renew_leases(tx, [(job_id, claim.attempt)], worker_id="worker-1", lease_s=12)
+            renew_leases(tx, [(job_id, claim.attempt)], worker_id="worker-1", lease_s=12)
         if elapsed_s < late_s:
             assert fail_overdue_jobs(steps.db, overdue_grace_s=30) == 0
     assert fail_overdue_jobs(steps.db, overdue_grace_s=30) == 1
     job = steps.job(job_id)
     assert (str(job.state), job.error_code) == ("canceled" if why == "cancel" else "failed", code)
     with steps.db.transaction() as tx:
-        assert attempts.renew_leases(tx, [(job_id, claim.attempt)], worker_id="worker-1", lease_s=12) == {job_id}
+        assert renew_leases(tx, [(job_id, claim.attempt)], worker_id="worker-1", lease_s=12) == {job_id}
 
 
 def test_a_disk_too_full_to_record_removals_is_freed_all_the_same(

@@ -18,6 +18,7 @@ from jobs.service.cancellation import cancel
 from jobs.service.maintenance import rescue
 from jobs.service.queries import JobFilter, get_job, list_jobs, running_jobs
 from jobs.service.retention import prune
+from jobs.service.running_attempts import renew_leases
 from jobs.service.scheduling.dispatch import dispatch, republish_lost
 from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.submission import SubmitPolicy, submit_and_commit
@@ -66,7 +67,7 @@ def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
     with db.transaction() as tx:
         claims = [attempts.claim(tx, job_id, worker_id="w1", lease_s=12) for job_id in queue.published]
         assert claims[0] is not None
-        attempts.renew_leases(tx, [(claims[0].job_id, 1)], worker_id="w1", lease_s=12)
+        renew_leases(tx, [(claims[0].job_id, 1)], worker_id="w1", lease_s=12)
     with db.transaction() as tx:
         attempts.complete(tx, claims[0], [], warnings=[], timings={}, artifact_ttl_s=60)
         cancel(tx, jobs[5].id, tenant="a")
