@@ -109,6 +109,6 @@ def why_impossible(fault: Fault, target: Target) -> str | None:
         return "the store is a folder, not a server"
     if fault.inject is hosts.fill_disk and (target.disk is None or not target.disk.limited):
         return "no small file system (tmpfs) could be mounted; that needs root"
-    if fault.inject is hosts.skew_clock and hosts.faketime_library() is None:
-        return "libfaketime is not installed (Debian: apt-get install faketime)"
+    if fault.inject is hosts.skew_clock and not hosts.has_compiler():
+        return "there is no C compiler (Debian: apt-get install gcc libc6-dev) for the library that shifts a clock"
     return None

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +24,8 @@ POLL_S = 0.5
 # How often one more job is submitted, so that the worker meets its fault.
 SUBMIT_S = 2.0
 SKEW_S = 20 * 60
+COMPILER = "cc"
+UNKNOWN_KEY = "unknown"
 STRANGER = "stranger"
 """Name of the process group that a fault starts and stops."""
 
@@ -37,21 +42,21 @@ def refuse_clock(target: Target, rng: random.Random) -> str:
 
 def wrong_credentials(target: Target, rng: random.Random) -> str:
     """One more worker group starts with an access key that the store does not know, and stays for the outage time."""
-    return _stranger(target, {"AWS_ACCESS_KEY_ID": "unknown", "AWS_SECRET_ACCESS_KEY": "unknown"}, "an unknown key")
+    assert target.store is not None
+    target.store.schedule.access.refused[UNKNOWN_KEY] = "InvalidAccessKeyId"
+    environment = {"AWS_ACCESS_KEY_ID": UNKNOWN_KEY, "AWS_SECRET_ACCESS_KEY": UNKNOWN_KEY}
+    return _stranger(target, environment, "an unknown key")
 
 
 def skew_clock(target: Target, rng: random.Random) -> str:
-    """One more worker group starts with a clock that is 20 min off (libfaketime), for the outage time."""
+    """One more worker group starts with a wall clock that is 20 min off, for the outage time."""
     skew_s = rng.choice([-SKEW_S, SKEW_S])
-    library = faketime_library()
-    assert library is not None
-    environment = {
-        "LD_PRELOAD": library,
-        "FAKETIME": f"{skew_s:+d}",
-        # Intervals and timeouts are right on a host whose clock is wrong.
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
-    return _stranger(target, environment, f"a clock {skew_s:+d} s off")
+    with tempfile.TemporaryDirectory(prefix="mmaudio-chaos-clock-") as folder:
+        library = Path(folder) / "skewed_clock.so"
+        source = Path(__file__).with_name("skewed_clock.c")
+        subprocess.run([COMPILER, "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
+        environment = {"LD_PRELOAD": str(library), "SKEWED_CLOCK_S": str(skew_s)}
+        return _stranger(target, environment, f"a clock {skew_s:+d} s off")
 
 
 def fill_disk(target: Target, rng: random.Random) -> str:
@@ -65,15 +70,16 @@ def fill_disk(target: Target, rng: random.Random) -> str:
     return f"{target.disk.folder} full ({size / 1e6:.0f} MB) for {target.outage_s:g} s"
 
 
-def faketime_library() -> str | None:
-    """Return the path of libfaketime (Debian's package `faketime`), None where it is not installed."""
-    return next((str(path) for path in sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))), None)
+def has_compiler() -> bool:
+    """Return whether the library that shifts a process's clock can be built."""
+    return shutil.which(COMPILER) is not None
 
 
 def _refuse_group(target: Target, rng: random.Random, code: str) -> str:
     """Refuse one worker group's key until its workers are shown as unavailable, and for the outage time."""
     assert target.store is not None
     group = rng.choice(target.processes.groups())
+    _expect_available(target, group, "before its fault")  # an earlier fault may still be shown
     key = target.processes.environment_of(group)["AWS_ACCESS_KEY_ID"]
     access = target.store.schedule.access
     access.refused[key] = code
@@ -82,7 +88,7 @@ def _refuse_group(target: Target, rng: random.Random, code: str) -> str:
             shown = _expect_unavailable(target, group, f"refused by the store with {code}", SHOWN_TIMEOUT_S)
     finally:
         del access.refused[key]
-    _expect_available(target, group)
+    _expect_available(target, group, "after its repair")
     return f"{code} for {group}, shown as {shown}, for {target.outage_s:g} s"
 
 
@@ -116,13 +122,13 @@ def _expect_unavailable(target: Target, group: str, why: str, timeout_s: float) 
     return f"{reason.get('code')}: {reason.get('message')}"
 
 
-def _expect_available(target: Target, group: str) -> None:
+def _expect_available(target: Target, group: str, when: str) -> None:
     def available() -> list[dict[str, Any]]:
         rows = _rows(target, group)
         return rows if rows and not any(row.get("unavailable") for row in rows) else []
 
     if not _await(target, available, SHOWN_TIMEOUT_S, meet=False):
-        target.report(f"/v1/workers did not show {group} as available within {SHOWN_TIMEOUT_S:g} s of its repair")
+        target.report(f"/v1/workers did not show {group} as available within {SHOWN_TIMEOUT_S:g} s {when}")
 
 
 def _await(
