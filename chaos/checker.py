@@ -162,6 +162,7 @@ class Checker:
         if len(jobs) > self._ledger.odd_files:
             check_result.duplicated.append(f"{self._ledger.odd_files} files with odd names made {len(jobs)} jobs")
         for job in jobs:
+            check_result.states[str(job.state)] += 1
             if job.state is State.FAILED:
                 check_result.failed.append(f"inbox ({job.id}) ended failed: {job.error}")
             elif job.state is not State.SUCCEEDED:

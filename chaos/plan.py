@@ -100,5 +100,5 @@ SHORT = Plan(
 )
 # A single attempt: what is spent on a fault shows as a failed job. Leases are long enough for a busy machine.
 SHORT_INFRASTRUCTURE = replace(
-    SHORT, group=Group.INFRASTRUCTURE, together=3, spread_s=20, lease_s=8, outage_s=5, api_outage_s=8, max_attempts=1
+    SHORT, group=Group.INFRASTRUCTURE, together=3, spread_s=20, lease_s=6, outage_s=4, api_outage_s=8, max_attempts=1
 )

@@ -130,7 +130,7 @@ def run(plan: Plan, folder: Path, log: Callable[[str], None]) -> Result:
         )
         workload.excused = lambda since: nemesis.was_broken(Part.DATABASE, since)
         _wait_until_ready(workload.url, plan)
-        workload.upload_videos()
+        workload.prepare()
         _run_side_by_side(plan, workload, nemesis)
         log(f"{sum(nemesis.injected.values())} faults injected; waiting for the last jobs")
         delivered = S3Store.from_settings(f"s3://{DELIVERY_BUCKET}/sounds", settings) if plan.production else None

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import httpx
@@ -58,14 +59,18 @@ class Workload:
     excused: Callable[[float], bool] = lambda since: False  # noqa: ARG005
     uploads: dict[Kind, str] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
-    _clients: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(CLIENTS))
+    _clients: Queue[Client] = field(default_factory=Queue)
     _waiting: list[threading.Thread] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
-    def upload_videos(self) -> None:
-        """Upload the files that requests name."""
+    def prepare(self) -> None:
+        """Upload the files that requests name, and connect the clients: one that has reached its server waits longer."""
         for kind, path in self.videos.items():
             self._upload(kind, path)
+        for _ in range(CLIENTS):
+            client = Client(self.url, api_key="")
+            client.page(limit=1)
+            self._clients.put(client)
 
     def _upload(self, kind: Kind, path: Path) -> None:
         data = path.read_bytes()
@@ -102,8 +107,11 @@ class Workload:
 
     def _start_client(self, entry: Entry) -> None:
         def submit() -> None:
-            with self._clients:
-                self._submit(entry)
+            client = self._clients.get()
+            try:
+                self._submit(entry, client=client)
+            finally:
+                self._clients.put(client)
 
         # A daemon: an interrupted run does not wait for the end of the client's jobs.
         thread = threading.Thread(target=submit, name=f"client {entry.key}", daemon=True)
@@ -149,13 +157,13 @@ class Workload:
         put_file(inbox, broken.encode(), self.videos[Kind.BROKEN_VIDEO].read_bytes())
         return f"{len(odd)} files with odd names, {good} good files, one broken video"
 
-    def _submit(self, entry: Entry, *, within_s: float | None = None) -> None:
+    def _submit(self, entry: Entry, *, within_s: float | None = None, client: Client | None = None) -> None:
         until = self.give_up_at if within_s is None else min(self.give_up_at, time.monotonic() + within_s)
         if entry.kind in self.uploads:
             entry.fields["video"] = self.uploads[entry.kind]
         try:
-            if entry.by_client:
-                self._submit_by_client(entry)
+            if client is not None:
+                self._submit_by_client(entry, client)
                 return
             if entry.tenant == TENANTS[0]:
                 entry.job_id = self._submit_by_http(entry, until)
@@ -174,14 +182,13 @@ class Workload:
         answer = self._call("POST", "/v1/jobs", json=entry.fields, headers=headers, entry=entry, until=until)
         return str(answer.json()["id"])
 
-    def _submit_by_client(self, entry: Entry) -> None:
+    def _submit_by_client(self, entry: Entry, client: Client) -> None:
         """Submit with the Python client and wait for the end of the job, as a script does."""
         while (began := time.monotonic()) < self.give_up_at:
             entry.tries += 1
             try:
-                with Client(self.url, api_key="") as client:
-                    entry.job_id = client.submit(idempotency_key=entry.key, **entry.fields).id
-                    client.wait(entry.job_id, timeout_s=self.give_up_at - time.monotonic())
+                entry.job_id = client.submit(idempotency_key=entry.key, **entry.fields).id
+                client.wait(entry.job_id, timeout_s=self.give_up_at - time.monotonic())
             except (JobFailedError, JobCanceledError):
                 return  # the checker finds it
             except UnavailableError as exc:
