@@ -64,7 +64,7 @@ class Workload:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def prepare(self) -> None:
-        """Upload the files that requests name; connect the clients, which wait longer for a server they have reached."""
+        """Upload the files that requests name; connect the clients, which wait longer once they were answered."""
         for kind, path in self.videos.items():
             self._upload(kind, path)
         for _ in range(CLIENTS):

@@ -15,7 +15,8 @@ from chaos.faults.target import Target
 
 GOOD_FILES = 2
 SLOW_BODIES, SILENT, WAITING = 50, 140, 300
-ANSWER_TIMEOUT_S = 5.0
+# Generous: other work may keep the machine busy. The benchmark of connections measures the times.
+ANSWER_TIMEOUT_S = 10.0
 WAIT_S = 60
 
 
