@@ -7,6 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from jobs.db.faults import reason
+
 LIMIT_S = 1.5
 
 
@@ -40,7 +44,7 @@ class ReadinessChecks:
             if not check.done.wait(max(0.0, left)):
                 failures[name] = f"no answer for {self._monotonic() - check.began:.1f} s"
             elif check.error is not None:
-                failures[name] = str(check.error).strip() or "the check failed"
+                failures[name] = _why(check.error)
         return failures
 
     def _begin(self, name: str, step: Callable[[], None]) -> _Check:
@@ -52,6 +56,10 @@ class ReadinessChecks:
             check = self._latest[name] = _Check(self._monotonic())
         threading.Thread(target=_run, args=(check, step), name=f"check-{name}", daemon=True).start()
         return check
+
+
+def _why(error: Exception) -> str:
+    return (reason(error) if isinstance(error, SQLAlchemyError) else str(error).strip()) or "the check failed"
 
 
 def _run(check: _Check, step: Callable[[], None]) -> None:

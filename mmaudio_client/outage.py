@@ -30,12 +30,13 @@ class ServerContact:
 
     Attributes:
         answered: it has answered at least once, so that its address is right.
+        connected: a call has had a connection, and lost it before the answer.
         served: it has given an answer of an mmaudio server at least once.
         on_outage: called with one sentence when an outage begins; None: the sentence is logged as a warning.
     """
 
     def __init__(self, on_outage: Callable[[str], None] | None = None) -> None:
-        self.answered = self.served = False
+        self.answered = self.connected = self.served = False
         self.on_outage = on_outage
         self._away = False
         self._lock = Lock()

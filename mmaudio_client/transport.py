@@ -275,6 +275,7 @@ class Transport:
         if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout):
             passing = PassingError(UnreachableError(f"Cannot connect to {server}: {_reason(exc)}"))
         else:
+            self.contact.connected = True
             error = UnavailableError(f"The connection to {server} broke: {_reason(exc)}")
             if not again or isinstance(exc, _LASTING):
                 raise error from exc
@@ -286,7 +287,9 @@ class Transport:
         """Return how many tries and seconds are left."""
         if passing.busy:
             return busy_tries - tries, LONGEST_RETRY_AFTER_S
-        if not self.contact.answered:
+        # Something answered the first connection and is away now: a restart, and no wrong address.
+        gone = self.contact.connected and isinstance(passing.error, UnreachableError)
+        if not self.contact.answered and not gone:
             if not self._wait_for_server and isinstance(passing.error, UnreachableError):
                 return 0, 0
             if not self._patient_from_the_start:

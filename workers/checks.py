@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.db.database import Database
-from jobs.disk_space import NO_RESERVE, DiskReserve, local_path
+from jobs.disk_space import NO_RESERVE, DiskReserve, existing, local_path
 from jobs.errors import DatabaseFailedError, DeviceFailedError, DiskFullError, StorageFailedError, StorageRefusedError
 from jobs.lifecycle import Dependency
 from jobs.settings import Settings
@@ -33,9 +33,10 @@ def make_checks(
     settings: Settings, db: Database, *, worker_id: str, torch_device: str
 ) -> dict[Dependency, Callable[[], None]]:
     """Return a check per dependency; each raises `InfrastructureError` while its dependency is in trouble."""
+    reserve = DiskReserve.of_worker(settings)
     return {
         Dependency.DATABASE: partial(check_database, db),
-        Dependency.DISK: partial(check_disks, local_folders(settings), DiskReserve.of_worker(settings)),
+        Dependency.DISK: lambda: check_disks(local_folders(settings), reserve),
         Dependency.STORE: partial(check_store, db, open_store(settings, STORE_LIMITS), settings.storage_url, worker_id),
         Dependency.DEVICE: partial(check_torch_device, torch_device),
     }
@@ -60,9 +61,11 @@ def check_store(db: Database, store: ObjectStore, url: str, worker_id: str) -> N
 def local_folders(settings: Settings) -> list[Path]:
     """Return the folders of this host that a job's files and records are written to."""
     database = local_path(settings.database_url, "sqlite")
+    storage = local_path(settings.storage_url, "file")
     folders = [
         settings.scratch_dir or Path(tempfile.gettempdir()),
-        local_path(settings.storage_url, "file"),
+        # Never made anew: where it is missing, its disk may be unmounted, and the check of the store says so.
+        existing(storage) if storage is not None else None,
         database.parent if database is not None else None,
     ]
     return [folder for folder in folders if folder is not None]

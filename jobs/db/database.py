@@ -18,8 +18,9 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jobs.clock import Clock, DatabaseClock
-from jobs.db.faults import is_transient, reason, was_rolled_back
+from jobs.db.faults import is_transient, reason, sqlstate, was_rolled_back
 from jobs.db.time_limits import CONNECT_S, TimeLimits, limit_waiting, through
+from jobs.log_limit import LogLimit
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Database:
         self._clock = clock or DatabaseClock()
         self._limits, self._monotonic = limits, monotonic
         self._sleep, self._rng = sleep, rng
+        self._log_limit = LogLimit(monotonic)
         if self.is_sqlite:
             busy_ms = round(limits.wait_s * 1000) if limits is not None else SQLITE_BUSY_TIMEOUT_MS
             self.engine = create_engine(
@@ -173,7 +175,9 @@ class Database:
                     raise
                 if self._limits is not None and self._monotonic() - began >= self._limits.wait_s:
                     raise
-                log.warning("transient database error (%s); trying again", reason(exc))
+                # Every caller meets an outage, several times a second.
+                if self._log_limit.allows(sqlstate(exc) or "no answer"):
+                    log.warning("transient database error (%s); trying again (said once a minute)", reason(exc))
             self._sleep(FIRST_PAUSE_S * 2 ** (number - 1) * (0.5 + self._rng()))
         raise AssertionError("the loop returns or raises")
 

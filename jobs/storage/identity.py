@@ -34,11 +34,10 @@ from jobs.storage.errors import (
     StorageUnavailableError,
 )
 from jobs.storage.presence import object_exists
-from jobs.storage.protocol import ObjectStore
+from jobs.storage.protocol import MARKER_KEY, ObjectStore
 
 log = logging.getLogger(__name__)
 
-MARKER_KEY = "platform.json"
 MAX_MARKER_BYTES = 64 * 1024
 # Rows of a sample: so many that expire first and so many that expire last, of artifacts and of uploads.
 SAMPLE_SIDE = 5

@@ -35,7 +35,8 @@ from jobs.storage.errors import (
     StorageFullError,
     StorageUnavailableError,
 )
-from jobs.storage.protocol import CHUNK_BYTES, ObjectMetadata, UnfinishedWrite, UploadTarget
+from jobs.storage.folder_marker import FolderMarker
+from jobs.storage.protocol import CHUNK_BYTES, MARKER_KEY, ObjectMetadata, UnfinishedWrite, UploadTarget
 
 BACKEND = "local"
 MAX_KEY_BYTES = 1024
@@ -57,6 +58,7 @@ class LocalStore:
         self._objects = root / "objects"
         self._metadata = root / "metadata"
         self._drafts = root / "drafts"
+        self._marker = FolderMarker(root, self._paths(MARKER_KEY)[0], BACKEND)
 
     def put_file(
         self,
@@ -86,6 +88,7 @@ class LocalStore:
         if_absent: bool,
     ) -> ObjectMetadata:
         target, sidecar = self._paths(key)
+        self._marker.check_change(key)
         try:
             self._drafts.mkdir(parents=True, exist_ok=True)
             with self._draft() as draft:
@@ -151,6 +154,7 @@ class LocalStore:
         try:
             file = target.open("rb")
         except FileNotFoundError as exc:
+            self._marker.check()
             raise ObjectNotFoundError(f"There is no object {key!r}.", BACKEND) from exc
         except OSError as exc:
             raise _translated(exc, f"Could not read {key!r}", self._root) from exc
@@ -180,6 +184,7 @@ class LocalStore:
             status = target.stat()
             document = json.loads(sidecar.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
+            self._marker.check()
             raise ObjectNotFoundError(f"There is no object {key!r}.", BACKEND) from exc
         except OSError as exc:
             raise _translated(exc, f"Could not read {key!r}", self._root) from exc
@@ -205,6 +210,7 @@ class LocalStore:
         sha256: str | None = None,  # noqa: ARG002 - the hash of the bytes is known
     ) -> ObjectMetadata:
         (path, _), (copied, sidecar) = self._paths(source), self._paths(target)
+        self._marker.check()
         try:
             self._drafts.mkdir(parents=True, exist_ok=True)
             with self._publishing():
@@ -235,6 +241,7 @@ class LocalStore:
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
             paths = self._paths(key)
+            self._marker.check_change(key)
             try:
                 self._drafts.mkdir(parents=True, exist_ok=True)
                 with self._publishing():  # no file is put into a folder that is being removed
@@ -247,6 +254,7 @@ class LocalStore:
                 raise _translated(exc, f"Could not delete {key!r}", self._root) from exc
 
     def list_keys(self, prefix: str) -> Iterator[str]:
+        self._marker.check()
         folder_key = prefix[: prefix.rfind("/") + 1]
         folder = self._paths(folder_key[:-1])[0] if folder_key else self._objects
         return (key for key in self._keys_below(folder, folder_key) if key.startswith(prefix))
@@ -310,6 +318,7 @@ class LocalStore:
             raise _translated(exc, f"Could not discard {draft.name}", self._root) from exc
 
     def check(self) -> None:
+        self._marker.check()
         try:
             self._drafts.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._drafts) as file:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 CHUNK_BYTES = 1024 * 1024
+# Names the platform whose store this is; see jobs/storage/identity.py.
+MARKER_KEY = "platform.json"
 # Metadata field of every output: the job that made it, so that a trigger does not take it for an input.
 JOB_ID_FIELD = "mmaudio-job-id"
 # Metadata field of every output: the attempt that made it.

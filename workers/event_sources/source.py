@@ -11,6 +11,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.db.faults import reason
 from jobs.storage.errors import StorageError
 from jobs.triggers.event_faults import is_event_fault
 from jobs.triggers.event_parsers.event import ObjectCreated
@@ -84,9 +85,8 @@ def run_source(source: Source, stop: threading.Event, disk_full: DiskFullLog | N
             source.step(stop)
         except (SQLAlchemyError, BotoCoreError, ClientError, RedisError, StorageError, OSError) as exc:
             if not disk_full.report(exc):
-                log.warning(
-                    "event source %s failed: %s: %s; retrying in %g s", source.name, type(exc).__name__, exc, pause_s
-                )
+                why = reason(exc) if isinstance(exc, SQLAlchemyError) else str(exc)
+                log.warning("event source %s failed (%s); retrying in %g s", source.name, why, pause_s)
         except Exception:
             # The boundary: whatever one message or file causes, the source goes on. The pause bounds the log.
             log.exception("event source %s failed unexpectedly; retrying in %g s", source.name, pause_s)

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.db.database import Database
 from jobs.db.faults import reason
 from jobs.ids import new_id
+from jobs.log_limit import LogLimit
 from jobs.queue import Broker, BrokerUnavailableError
 from jobs.service.leader_election import last_lead_at, lead, resign
 from jobs.service.lease_judgement import LeaseJudgement
@@ -68,6 +69,7 @@ class Control:
         self._prune_at = 0.0
         self._policy = MaintenancePolicy.from_settings(settings)
         self._disk_full = DiskFullLog.from_settings(settings)
+        self._log_limit = LogLimit()
         with contextlib.ExitStack() as stack:
             self._db = Database(settings.database_url)
             stack.callback(self._db.close)
@@ -112,9 +114,9 @@ class Control:
         except StoreMismatchError as exc:
             log.error("%s: nothing is deleted: %s", name, exc)
         except EXPECTED as exc:
-            if not self._disk_full.report(exc):
+            if not self._disk_full.report(exc) and self._log_limit.allows(name):
                 why = reason(exc) if isinstance(exc, SQLAlchemyError) else exc
-                log.warning("%s failed (%s); retrying in the next round", name, why)
+                log.warning("%s failed (%s); retrying in the next round (said once a minute)", name, why)
         except Exception:
             # The boundary: a fault in one round must not end all rounds.
             log.exception("%s failed; retrying in the next round", name)

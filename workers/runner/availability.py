@@ -36,7 +36,11 @@ Check = Callable[[], None]
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why a worker takes no jobs."""
+    """Why a worker takes no jobs.
+
+    Attributes:
+        checked: a check has met it, so its message names host and reason; that of a job may not.
+    """
 
     dependency: Dependency
     code: str
@@ -44,6 +48,7 @@ class Trouble:
     since: datetime
     pause_s: float
     check_at: float
+    checked: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return what the worker's heartbeat says."""
@@ -162,7 +167,7 @@ class Availability:
         try:
             self._checks.get(dependency, lambda: None)()
         except InfrastructureError as exc:
-            self._open(dependency, exc)
+            self._open(dependency, exc, checked=True)
             return exc
         except Exception:
             # The boundary of the thread: a check that breaks proves nothing, so what is in trouble stays so.
@@ -174,21 +179,22 @@ class Availability:
         self._end(dependency)
         return None
 
-    def _open(self, dependency: Dependency, error: InfrastructureError) -> None:
+    def _open(self, dependency: Dependency, error: InfrastructureError, *, checked: bool = False) -> None:
         now = self._monotonic()
         with self._changed:
             known = self._troubles.get(dependency)
             if known is not None:
                 pause_s = min(known.pause_s * 2, LONGEST_PAUSE_S) if now >= known.check_at else known.pause_s
                 check_at = now + pause_s if now >= known.check_at else known.check_at
-                self._troubles[dependency] = replace(
-                    known, code=error.code, message=str(error), pause_s=pause_s, check_at=check_at
-                )
+                known = replace(known, pause_s=pause_s, check_at=check_at)
+                if checked or not known.checked:
+                    known = replace(known, code=error.code, message=str(error), checked=checked)
+                self._troubles[dependency] = known
                 return
             ended_at, pause_s = self._over.get(dependency, (float("-inf"), FIRST_PAUSE_S / 2))
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S) if now - ended_at < RELAPSE_S else FIRST_PAUSE_S
             self._troubles[dependency] = Trouble(
-                dependency, error.code, str(error), self._now(), pause_s, now + pause_s
+                dependency, error.code, str(error), self._now(), pause_s, now + pause_s, checked
             )
             self._changed.notify_all()
         log.error("worker %s takes no jobs: %s", self._worker_id, error)

@@ -19,6 +19,7 @@ from jobs.clock import utc_now
 from jobs.db.database import Database, Transaction
 from jobs.db.faults import reason
 from jobs.lifecycle import Stage, WorkerState
+from jobs.log_limit import LogLimit
 from jobs.service.running_attempts import Progress, cancel_requests, record_progress, renew_leases
 from jobs.service.workers import record_heartbeat
 from workers.disk_full import DiskFullLog
@@ -83,6 +84,7 @@ class Reporter:
         self._heartbeat_wanted = threading.Event()
         self._skew_logged_at = float("-inf")
         self._disk_full = disk_full or DiskFullLog()
+        self._log_limit = LogLimit(monotonic)
         self._latest: dict[str, Progress] = {}
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -122,8 +124,8 @@ class Reporter:
             try:
                 self.tick()
             except SQLAlchemyError as exc:
-                if not self._disk_full.report(exc):
-                    log.warning("database unavailable (%s); retrying", reason(exc))
+                if not self._disk_full.report(exc) and self._log_limit.allows("database"):
+                    log.warning("database unavailable (%s); retrying (said once a minute)", reason(exc))
                 self._closed.wait(RETRY_S)
             except Exception:
                 # Without this thread every running job would lose its lease; the next tick may succeed.

@@ -75,7 +75,7 @@ def test_a_transient_error_repeats_the_whole_transaction(db: Database, code: str
     assert count(db) == 1  # what the first two tries wrote was rolled back
 
 
-def test_it_waits_longer_each_time_and_gives_up(db: Database) -> None:
+def test_it_waits_longer_each_time_and_gives_up(db: Database, caplog: pytest.LogCaptureFixture) -> None:
     pauses: list[float] = []
     db._sleep, db._rng = pauses.append, lambda: 0.5
 
@@ -85,6 +85,7 @@ def test_it_waits_longer_each_time_and_gives_up(db: Database) -> None:
     with pytest.raises(OperationalError):
         db.run(step, repeatable=True)
     assert pauses == pytest.approx([0.2, 0.4, 0.8, 1.6])
+    assert caplog.text.count("transient database error") == 1  # every caller meets an outage: a line a minute is enough
 
 
 def test_steps_after_the_commit_run_once_and_only_after_it(db: Database) -> None:

@@ -211,6 +211,13 @@ def test_readiness_does_not_wait_for_what_hangs_and_runs_it_once(
     assert harness.client.get("/readyz").status_code == 200
 
 
+def test_a_check_says_what_the_database_said_without_the_drivers_names() -> None:
+    def fail() -> None:
+        raise OperationalError("SELECT 1", {}, Exception("connection refused\n\tIs the server running?"))
+
+    assert ReadinessChecks().failures({"database": fail}) == {"database": "connection refused Is the server running?"}
+
+
 def test_any_failure_of_a_check_is_told(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise ValueError("no such endpoint")
@@ -281,7 +288,7 @@ def refused(code: str, kind: type[DBAPIError] = InternalError) -> DBAPIError:
         (refused("54001", OperationalError), 500),
         (refused("42601", ProgrammingError), 500),
         (refused("42P01", ProgrammingError), 500),
-        (refused("XX000"), 500),
+        (refused("XX000"), 503),
     ],
 )
 def test_a_fault_of_the_database_is_told_by_its_code(

@@ -96,6 +96,18 @@ def test_a_server_that_stays_busy_is_a_refusal(server: ScriptedServer) -> None:
     assert (refused.value.status, refused.value.code) == (429, "queue_full")
 
 
+@pytest.mark.parametrize("patient", [None, 60.0])
+def test_a_restart_that_the_first_call_ran_into_is_waited_out(server: ScriptedServer, patient: float | None) -> None:
+    client = server.client(wait_for_server=False, patience_s=patient)
+    server.answers = [
+        httpx.RemoteProtocolError("no answer"),
+        *[httpx.ConnectError("refused")] * (TRIES + 1),
+        job_answer(),
+    ]
+    assert client.submit(prompt="rain").state == "queued"
+    assert len({request.headers["Idempotency-Key"] for request in server.requests}) == 1
+
+
 @pytest.mark.parametrize("trouble", NEVER_REACHED, ids=lambda trouble: type(trouble).__name__)
 def test_a_client_that_does_not_wait_for_the_server_fails_at_once_until_it_has_answered(
     server: ScriptedServer, trouble: Exception

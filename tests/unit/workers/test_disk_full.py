@@ -171,3 +171,19 @@ def test_the_control_process_logs_a_full_database_once(tmp_path: Path, caplog: p
     control.close()
 
     assert [line.split(",")[0] for line in lines(caplog)] == [f"disk full: {tmp_path / 'mmaudio.db'}"]
+
+
+def test_the_control_process_logs_an_outage_once_a_minute(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    control = Control(Settings(data_dir=tmp_path, broker_url="redis://127.0.0.1:1/0"), threading.Event())
+
+    def step() -> None:
+        raise OperationalError("SELECT", {}, Exception("connection refused"))
+
+    for name in ("rescue", "rescue", "dispatch", "rescue"):
+        control._guarded(name, step)
+    control.close()
+
+    assert [line.split(";")[0] for line in lines(caplog)] == [
+        "rescue failed (connection refused)",
+        "dispatch failed (connection refused)",
+    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from jobs.storage.errors import StorageFullError, StorageUnavailableError
 from jobs.storage.local import LocalStore
+from jobs.storage.protocol import MARKER_KEY
 
 
 def fails_with(number: int) -> Any:
@@ -128,3 +130,38 @@ def test_damaged_metadata_is_said_and_is_not_a_missing_object(store: LocalStore)
     (store._metadata / "a").write_text("{", encoding="utf-8")
     with pytest.raises(StorageUnavailableError, match="The metadata of 'a' at"):
         store.head("a")
+
+
+def test_a_folder_whose_disk_is_unmounted_is_no_empty_store(store: LocalStore, tmp_path: Path) -> None:
+    put(store, MARKER_KEY)
+    put(store)
+    store.check()
+    root, away = tmp_path / "store", tmp_path / "away"
+    root.rename(away)
+    # A store that was opened later, as by a worker's next job, knows it too.
+    for reader in (store, LocalStore(root)):
+        calls: list[Callable[[], object]] = [
+            lambda: put(reader, "new"),  # noqa: B023 - called within the loop
+            lambda: reader.head("k"),  # noqa: B023
+            lambda: reader.open_read("k"),  # noqa: B023
+            lambda: reader.open_read(MARKER_KEY),  # noqa: B023
+            lambda: reader.copy("k", "copy", etag="", content_type="audio/flac"),  # noqa: B023
+            lambda: reader.delete(["k"]),  # noqa: B023
+            lambda: reader.list_keys(""),  # noqa: B023
+            reader.check,
+        ]
+        for call in calls:
+            with pytest.raises(StorageUnavailableError, match=r"has no platform\.json any more.*is its disk mounted"):
+                call()
+    assert not root.exists()
+    away.rename(root)
+    assert sorted(store.list_keys("")) == ["k", MARKER_KEY]
+
+
+def test_a_marker_may_be_deleted_and_written_again(store: LocalStore) -> None:
+    put(store, MARKER_KEY)
+    store.check()
+    store.delete([MARKER_KEY])
+    put(store)
+    put(store, MARKER_KEY)
+    assert store.head("k").size_bytes == 5

@@ -190,3 +190,10 @@ def test_redis_puts_a_hostile_message_aside_and_handles_the_others() -> None:
     assert taken == ["a"]
     assert redis.lists["{events}:processing:me"] == []
     assert redis.lists[source.unreadable] == hostile
+
+
+def test_the_log_says_what_the_database_said_without_the_drivers_names(caplog: pytest.LogCaptureFixture) -> None:
+    run_source(Failing(DOWN), Impatient())
+    assert [record.getMessage() for record in caplog.records] == [
+        "event source failing failed (the server went away); retrying in 1 s"
+    ]

@@ -65,6 +65,22 @@ def test_a_worker_proves_what_it_needs_before_its_first_job(worker: Worker) -> N
     }
 
 
+def test_what_a_check_found_is_not_replaced_by_what_a_job_met(worker: Worker) -> None:
+    met = StorageFailedError("The object store did not answer.")
+    worker.error = StorageFailedError("Host h cannot use the store s3://sounds: SlowDown.")
+    worker.availability.report(met)
+    worker.tick(1.1)
+    worker.availability.report(met)
+    trouble = worker.availability.trouble()
+    assert trouble is not None
+    assert trouble["message"] == "Host h cannot use the store s3://sounds: SlowDown."
+    worker.error = StorageRefusedError("Host h may not use the store.")
+    worker.tick(LONGEST_PAUSE_S)
+    trouble = worker.availability.trouble()
+    assert trouble is not None
+    assert trouble["code"] == "storage_refused"
+
+
 def test_trouble_lasts_until_a_check_succeeds(worker: Worker) -> None:
     worker.error = StorageFailedError("away")
     worker.availability.report(worker.error)
