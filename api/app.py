@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
 from api.access_log import register_access_log
 from api.auth import current_tenant
-from api.bounded_store import BoundedBucketReader, StoreGate, bounded_store
+from api.bounded_store import BoundedBucketReader, Proof, StoreGate, bounded_store
 from api.circuit_breaker import CircuitBreaker
 from api.context import EXTENSION, AppContext, current_context
 from api.dashboard.views import dashboard
@@ -38,6 +38,7 @@ from jobs.service.scheduling.dispatch import Publisher
 from jobs.settings import Settings
 from jobs.storage.bucket_reader import BucketReader, LazyBucketReader
 from jobs.storage.factory import open_store
+from jobs.storage.identity import check_identity
 from jobs.storage.protocol import CallLimits, ObjectStore
 from jobs.storage.signing import LinkSigner
 
@@ -70,10 +71,12 @@ def create_app(
     # One breaker for both: inputs are in buckets of the same server as a rule.
     breaker = CircuitBreaker()
     shares = ThreadShares.of(settings.api_threads)
+    database = db or _database(settings)
+    proof = Proof(lambda: check_identity(database, quick))
     app.extensions[EXTENSION] = AppContext(
         settings=settings,
-        db=db or _database(settings),
-        store=bounded_store(quick, bulk, StoreGate(breaker, Places(shares.store))),
+        db=database,
+        store=bounded_store(quick, bulk, StoreGate(breaker, Places(shares.store), proof)),
         broker=broker or Broker(settings.resolved_broker_url(), connect_timeout_s=1, timeout_s=2),
         signer=LinkSigner(load_secret_key(settings)),
         buckets=BoundedBucketReader(

@@ -15,10 +15,23 @@ Result = TypeVar("Result")
 
 # Calls of a working store end sooner than this; a store that hangs keeps few threads waiting, for no longer.
 PLACE_WAIT_S = 0.2
-# Made here, without the network; and the readiness check, which has its own limit and must see the store as it is.
-_UNBOUNDED = frozenset({"backend", "presigned_get", "upload_target", "check"})
+# Made here, without the network. The readiness check has its own limit and must see the store as it is.
+_UNBOUNDED = frozenset({"backend", "location", "presigned_get", "upload_target"})
 # These move whole files, so the short time limits do not suit them.
 _BULK = frozenset({"put_file", "put_stream", "copy", "download_to"})
+
+
+class Proof:
+    """A check that is made before the first call of a store, and again as long as it fails."""
+
+    def __init__(self, check: Callable[[], None]) -> None:
+        self._check, self._made = check, False
+
+    def __call__(self) -> None:
+        """Make the check unless it has succeeded before; raises what it raises."""
+        if not self._made:
+            self._check()
+            self._made = True
 
 
 class StoreGate:
@@ -27,10 +40,11 @@ class StoreGate:
     Args:
         breaker: shared by all calls of this store.
         places: for short calls; calls that move files are bounded by who makes them.
+        proof: that it is the right store.
     """
 
-    def __init__(self, breaker: CircuitBreaker, places: Places) -> None:
-        self._breaker, self._places = breaker, places
+    def __init__(self, breaker: CircuitBreaker, places: Places, proof: Callable[[], None] = lambda: None) -> None:
+        self._breaker, self._places, self.proof = breaker, places, proof
 
     def call(self, step: Callable[[], Result], *, bulk: bool = False) -> Result:
         """Run a call of the store.
@@ -50,6 +64,7 @@ class StoreGate:
             raise StorageUnavailableError("The object store did not answer a moment ago.", "api")
         answered = True
         try:
+            self.proof()
             return step()
         except StorageUnavailableError:
             answered = False
@@ -78,7 +93,13 @@ class BoundedStore:
         found = getattr(self._bulk if bulk else self._quick, name)
         if name in _UNBOUNDED:
             return found
+        if name == "check":
+            return self._check
         return lambda *args, **named: self._gate.call(lambda: found(*args, **named), bulk=bulk)
+
+    def _check(self) -> None:
+        self._gate.proof()
+        self._quick.check()
 
 
 def bounded_store(quick: ObjectStore, bulk: ObjectStore, gate: StoreGate) -> ObjectStore:

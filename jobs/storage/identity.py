@@ -19,9 +19,11 @@ from itertools import islice
 from pathlib import Path
 
 from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import InstrumentedAttribute
 
 from jobs.db.database import Database, Transaction
+from jobs.db.faults import is_disk_full
 from jobs.db.tables import Artifact, Job, PlatformIdentity, Upload
 from jobs.db.upsert import insert_or_ignore
 from jobs.ids import new_id
@@ -31,6 +33,7 @@ from jobs.storage.errors import (
     ObjectForbiddenError,
     ObjectNotFoundError,
     StorageError,
+    StorageFullError,
     StorageUnavailableError,
 )
 from jobs.storage.presence import object_exists
@@ -100,9 +103,20 @@ def check_identity(db: Database, store: ObjectStore) -> None:
     if identity.tie is Tie.MISMATCH:
         raise StoreMismatchError(identity.reason, store.backend)
     if identity.tie is Tie.CLAIMABLE:
-        claim_store(db, store)
+        _claim_if_there_is_room(db, store)
     elif identity.tie is Tie.MATCHES and not identity.was_bound:
         _note_bound(db)  # the process that wrote the marker has died before it did so
+
+
+def _claim_if_there_is_room(db: Database, store: ObjectStore) -> None:
+    """Write the marker unless a disk is full: retention, which frees space, must not need a write first."""
+    try:
+        claim_store(db, store)
+    except StorageFullError as exc:
+        log.debug("the marker is written later: %s", exc)
+    except DBAPIError as exc:
+        if not is_disk_full(exc):
+            raise
 
 
 def examine_identity(db: Database, store: ObjectStore) -> Identity:

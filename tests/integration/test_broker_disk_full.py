@@ -42,7 +42,7 @@ def test_publisher_and_consumer_outlast_a_full_disk_of_the_broker(disk: Path, va
     def run_job(job_id: str) -> None:
         received.add(job_id)
 
-    app.task(name=RUN_JOB_TASK)(run_job)
+    app.task(name=RUN_JOB_TASK, shared=False)(run_job)
     consumer = make_celery_worker(app, worker_id="w", slots=2, variants=[VARIANT], log_level="CRITICAL")
     consuming = threading.Thread(target=consumer.start, daemon=True)
     broker = Broker(valkey.url)

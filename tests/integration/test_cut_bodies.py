@@ -22,7 +22,7 @@ from local_services.ports import free_port
 from tests.databases import migrated_sqlite
 
 PATIENCE_S = 60
-TOKEN = "a shared token"
+TOKEN = "a-token-of-the-tests"
 JSON = {"Content-Type": "application/json"}
 CONTENT = bytes(range(250)) * 400
 

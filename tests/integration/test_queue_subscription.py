@@ -36,7 +36,7 @@ def test_a_message_of_a_cold_variant_stays_for_others_until_the_worker_takes_it(
     with valkey_server(tmp_path / "valkey") as url:
         app = make_app(Settings(data_dir=tmp_path, broker_url=url))
 
-        @app.task(name=RUN_JOB_TASK)
+        @app.task(name=RUN_JOB_TASK, shared=False)
         def run_job(job_id: str) -> None:
             ran.append(job_id)
 
