@@ -90,7 +90,9 @@ class DiskFullLog:
                 return None
             if isinstance(link, OSError) and isinstance(link.filename, str):
                 return Path(link.filename)
-        return self._scratch or Path(tempfile.gettempdir())
+        # The error names no path: it is the fullest of the disks that this process writes to.
+        written = [self._scratch or Path(tempfile.gettempdir()), self._objects, self._database]
+        return min((path for path in written if path is not None), key=_free_or_most)
 
     def _is_due(self, path: Path | None) -> bool:
         """Return whether a line is due, and record that it is logged now."""
@@ -135,6 +137,13 @@ def _file_system(path: Path | None) -> object:
         return existing(path).stat().st_dev
     except OSError:
         return path
+
+
+def _free_or_most(path: Path) -> float:
+    try:
+        return shutil.disk_usage(existing(path)).free
+    except OSError:
+        return float("inf")
 
 
 def _free_bytes(path: Path | None) -> int | str:
