@@ -15,7 +15,7 @@ from mmaudio_model.media.audio import write_audio
 from mmaudio_model.media.frames import ImageFrame, VideoFrames, read_video_frames
 from mmaudio_model.media.image import read_image
 from mmaudio_model.media.loudness import is_silent
-from mmaudio_model.media.mux import mux_video
+from mmaudio_model.media.mux.writing import mux_video
 from mmaudio_model.media.probe import MediaLimits, probe_video
 from mmaudio_model.media.reference import read_image_exactly, read_video_frames_exactly
 from mmaudio_model.pipeline import GenerationRequest, text_is_cut

@@ -24,7 +24,7 @@ import numpy as np
 
 from mmaudio_model.errors import MediaError, MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
-from mmaudio_model.media.mux import MuxResult
+from mmaudio_model.media.mux.writing import MuxResult
 from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
 from workers.media.confinement import Layer
@@ -128,7 +128,7 @@ class MediaSandbox:
         duration_s: float,
         original_gain_db: float | None,
     ) -> MuxResult:
-        """Add sound to a video: see `mmaudio_model.media.mux.mux_video`."""
+        """Add sound to a video: see `mmaudio_model.media.mux.writing.mux_video`."""
         arguments = {
             "sample_rate_hz": sample_rate_hz,
             "start_s": start_s,

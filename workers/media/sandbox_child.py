@@ -96,7 +96,7 @@ def _work(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
 
     from mmaudio_model.media.frames import read_video_frames
     from mmaudio_model.media.image import read_image
-    from mmaudio_model.media.mux import mux_video
+    from mmaudio_model.media.mux.writing import mux_video
     from mmaudio_model.media.probe import MediaLimits
     from workers.media.shared_memory import mapped, share
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from mmaudio_model import errors
 from mmaudio_model.cli import generate as command
 from mmaudio_model.errors import MediaInvalidError
-from mmaudio_model.media.mux import mux_video
+from mmaudio_model.media.mux.writing import mux_video
 from mmaudio_model.pipeline import GenerationRequest, Pipeline
 from mmaudio_model.variants import get_variant
 from tests.unit.mmaudio_model.media.videos import (

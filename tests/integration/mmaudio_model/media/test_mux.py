@@ -10,7 +10,7 @@ import pytest
 from av.packet import Packet
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
-from mmaudio_model.media.mux import MuxResult, mux_video
+from mmaudio_model.media.mux.writing import MuxResult, mux_video
 from mmaudio_model.media.probe import MediaLimits
 from tests.unit.mmaudio_model.media.videos import (
     LIMITS,

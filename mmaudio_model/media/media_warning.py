@@ -1,0 +1,39 @@
+"""What a user should know about a file that was read or written: a stable code, and a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class WarningCode(StrEnum):
+    """The codes; clients may depend on them."""
+
+    VIDEO_DAMAGED = "video_damaged"
+    """Parts of the picture could not be decoded and were skipped."""
+    VIDEO_CUT_OFF = "video_cut_off"
+    """The file ends before its header says that it does."""
+    VIDEO_SHORTER = "video_shorter"
+    """The video ends within the requested section."""
+    VIDEO_LONGER = "video_longer"
+    """The video goes on after the last second that the variant can make a sound for."""
+    VIDEO_REENCODED = "video_reencoded"
+    """The picture was decoded and encoded again; the sentence says why."""
+    PICTURE_CHANGED = "picture_changed"
+    """Re-encoding could not keep a property of the picture."""
+    TRACKS_DROPPED = "tracks_dropped"
+    """The result's container cannot hold some tracks, chapters or tags of the source."""
+    ORIGINAL_AUDIO_MISSING = "original_audio_missing"
+    """The video has no sound to mix in, or none in this section."""
+    ORIGINAL_AUDIO_DAMAGED = "original_audio_damaged"
+    """The video's sound could not be decoded, or only in part."""
+    PICTURE_READ = "picture_read"
+    """Something about a still picture or an animation that was read with a limitation."""
+
+
+@dataclass(frozen=True)
+class MediaWarning:
+    """One warning."""
+
+    code: WarningCode
+    text: str
