@@ -1,4 +1,4 @@
-"""In whatever order things happen, an accepted job ends once and is published once: four thousand random steps of
+"""In whatever order things happen, an accepted job ends once and is published once: 1,500 random steps of
 submit, publish, deliver (twice), claim, heartbeat, cancel, crash, maintenance and late results, with SQLite, a clock
 that the state machine moves and a queue in memory; the same steps in every run."""
 
