@@ -126,9 +126,9 @@ def test_a_picture_that_is_too_small_is_refused(tmp_path: Path, height: int, wid
 
 
 def test_a_long_video_is_let_in_since_only_a_section_of_it_is_decoded(tmp_path: Path) -> None:
-    content = small_video(tmp_path, [0.0, 4000.0, 90_000.0])
+    content = small_video(tmp_path, [0.0, 20_000.0, 40_000.0], container="matroska")
 
-    assert probe(content).duration_s == pytest.approx(90_000, abs=1)
+    assert probe(content).duration_s == pytest.approx(40_000, rel=0.01)
 
 
 def test_too_many_streams_are_refused(tmp_path: Path) -> None:
