@@ -45,7 +45,9 @@ class MediaLimits:
     max_pixels: int = 4096 * 2304
     max_source_duration_s: float = 3600.0
     max_streams: int = 16
-    max_decoded_frames: int = 20_000
+    max_decoded_frames: int = 200_000
+    max_decoded_pixels: int = 60_000_000_000
+    """Of all decoded frames together: 29,000 frames of 1080p."""
 
 
 @dataclass(frozen=True)
