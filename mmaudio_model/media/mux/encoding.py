@@ -5,11 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError
-from mmaudio_model.media.audio import AUDIO_FORMATS, add_audio_stream
+from mmaudio_model.media.audio import AUDIO_FORMATS, Sound, add_audio_stream, fitted_sound
 from mmaudio_model.media.frames import timed_frames
 from mmaudio_model.media.mux.sound_track import encoded_sound
 from mmaudio_model.media.probe import MediaLimits, frame_rate
@@ -23,8 +22,7 @@ def reencode_section(
     out: Any,
     start_s: float,
     duration_s: float,
-    sound: np.ndarray,
-    sample_rate_hz: int,
+    sound: Sound,
     limits: MediaLimits,
 ) -> None:
     encoded = out.add_stream("libx264", rate=frame_rate(stream), options=REENCODE_QUALITY)
@@ -35,7 +33,8 @@ def reencode_section(
     encoded.pix_fmt = "yuv420p"
     encoded_base = Fraction(1, 90_000)
     encoded.codec_context.time_base = encoded_base
-    audio_stream = add_audio_stream(out, AUDIO_FORMATS["m4a"], sample_rate_hz)
+    fitted = fitted_sound(sound, AUDIO_FORMATS["m4a"]).sound
+    audio_stream = add_audio_stream(out, AUDIO_FORMATS["m4a"], fitted)
     first = True
     for time_s, frame in timed_frames(container, stream, start_s, limits, []):
         if time_s >= duration_s:
@@ -49,5 +48,5 @@ def reencode_section(
     if first:
         raise MediaInvalidError("The video is damaged: none of its frames can be decoded.")
     out.mux(encoded.encode(None))
-    for packet in encoded_sound(audio_stream, sound, sample_rate_hz):
+    for packet in encoded_sound(audio_stream, fitted):
         out.mux(packet)
