@@ -263,8 +263,14 @@ class Settings(BaseSettings):
         "most 5 % of the disk.",
     )
     max_upload_bytes: int = Field(2 * GIB, ge=1, le=PIB, description="Largest upload.")
-    max_pixels: int = Field(4096 * 2304, ge=1, le=2**31 - 1, description="Largest video frame or image, in pixels.")
-    max_source_duration_s: float = Field(3600, gt=0, le=DAY_S, description="Longest source video.")
+    max_pixels: int = Field(8192 * 4608, ge=1, le=2**31 - 1, description="Largest video frame, in pixels.")
+    max_source_duration_s: float = Field(
+        3600,
+        gt=0,
+        le=DAY_S,
+        description="Longest part of a source video that is decoded for one job, from the key frame before its section "
+        "to its end. The source itself may be longer.",
+    )
     decode_timeout_s: float = Field(120, gt=0, le=DAY_S, description="Time limit for decoding one video.")
     decode_memory_bytes: int = Field(2 * GIB, ge=256 * MIB, le=PIB, description="Memory limit of the decoding process.")
     max_queued_per_tenant: int = Field(

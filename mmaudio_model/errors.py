@@ -24,6 +24,12 @@ class MediaInvalidError(MediaError):
     code = "media_invalid"
 
 
+class MediaEncryptedError(MediaInvalidError):
+    """Raised when a file's picture is encrypted (digital rights management, scrambling), so that it cannot be read."""
+
+    code = "media_encrypted"
+
+
 class MediaTooLargeError(MediaError):
     """Raised when a file has more pixels, frames, streams or seconds than are allowed."""
 

@@ -109,7 +109,7 @@ def make_feature_cache(settings: Settings, store: ObjectStore, disk_full: DiskFu
 def make_sandbox(settings: Settings, scratch: Path) -> MediaSandbox:
     """Return the media sandbox, with its fork server started."""
     return MediaSandbox(
-        MediaLimits(max_pixels=settings.max_pixels, max_source_duration_s=settings.max_source_duration_s),
+        MediaLimits(max_pixels=settings.max_pixels, max_decoded_s=settings.max_source_duration_s),
         SandboxLimits(
             memory_bytes=settings.decode_memory_bytes,
             wall_s=settings.decode_timeout_s,

@@ -40,12 +40,24 @@ SEEK_BACK_S = (0.0, 2.0, 12.0)
 
 @dataclass(frozen=True)
 class MediaLimits:
-    """Limits on input files. Sizes in pixels per frame, times in seconds."""
+    """Limits on input files. Sizes in pixels per frame, times in seconds.
 
-    max_pixels: int = 4096 * 2304
-    max_source_duration_s: float = 3600.0
-    max_streams: int = 16
-    max_decoded_frames: int = 20_000
+    Attributes:
+        max_pixels: of a frame of a video; 8K is allowed.
+        max_image_pixels: of a still picture.
+        max_decoded_s: of the source that may be decoded for one section, from the key frame before it to its end. The
+            source itself may be longer.
+        max_streams: of the file, without attachments.
+        max_decoded_frames: of one section, from the key frame before it to its end.
+        max_decoded_pixels: of all these frames together: 29,000 frames of 1080p.
+    """
+
+    max_pixels: int = 8192 * 4608
+    max_image_pixels: int = 120_000_000
+    max_decoded_s: float = 3600.0
+    max_streams: int = 64
+    max_decoded_frames: int = 200_000
+    max_decoded_pixels: int = 60_000_000_000
 
 
 @dataclass(frozen=True)
@@ -122,11 +134,6 @@ def _video_stream(container: InputContainer, limits: MediaLimits) -> VideoStream
         raise MediaTooLargeError(too_many_pixels(width, height, limits))
     if min(width, height) < SMALLEST_SIDE:
         raise MediaInvalidError(f"The picture has {width}x{height} pixels; each side needs at least {SMALLEST_SIDE}.")
-    duration = container_duration_s(container, stream)
-    if duration is not None and duration > limits.max_source_duration_s:
-        raise MediaTooLargeError(
-            f"The video lasts {duration:.0f} s; at most {limits.max_source_duration_s:.0f} s are allowed."
-        )
     return stream
 
 

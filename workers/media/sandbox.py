@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from mmaudio_model.errors import MediaError, MediaInvalidError, MediaTooLargeError
+from mmaudio_model.errors import MediaEncryptedError, MediaError, MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.media.mux.writing import MuxResult
 from mmaudio_model.media.probe import MediaLimits
@@ -34,7 +34,9 @@ from workers.media.shared_memory import mapped, share
 
 log = logging.getLogger(__name__)
 
-_ERRORS: dict[str, type[MediaError]] = {kind.__name__: kind for kind in (MediaInvalidError, MediaTooLargeError)}
+_ERRORS: dict[str, type[MediaError]] = {
+    kind.__name__: kind for kind in (MediaInvalidError, MediaEncryptedError, MediaTooLargeError)
+}
 _LAYER_NAMES = {
     Layer.NAMESPACES: "a network namespace",
     Layer.LANDLOCK: "Landlock",

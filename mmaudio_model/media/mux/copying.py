@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from itertools import dropwhile, pairwise
 from typing import Any
 
-import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from mmaudio_model.media.audio import AUDIO_FORMATS, add_audio_stream
+from mmaudio_model.media.audio import AUDIO_FORMATS, Sound, add_audio_stream, fitted_sound
 from mmaudio_model.media.mux.sound_track import encoded_sound, packet_time_s
 from mmaudio_model.media.probe import first_time_s, frame_rate, seek_keyframe, time_base
 
@@ -89,14 +88,13 @@ def _packets_until_shown(packets: Iterable[Packet[VideoStream]], ticks: float) -
     return taken
 
 
-def copy_section(
-    section: Section, stream: VideoStream, out: Any, sound: np.ndarray, sample_rate_hz: int, audio: str
-) -> None:
+def copy_section(section: Section, stream: VideoStream, out: Any, sound: Sound, audio: str) -> None:
     # `opaque` permits a template whose decoder has no encoder of the same name (libdav1d).
     copied = out.add_stream_from_template(stream, opaque=True)
-    audio_stream = add_audio_stream(out, AUDIO_FORMATS[audio], sample_rate_hz)
+    fitted = fitted_sound(sound, AUDIO_FORMATS[audio]).sound
+    audio_stream = add_audio_stream(out, AUDIO_FORMATS[audio], fitted)
     base = time_base(stream)
-    waiting = encoded_sound(audio_stream, sound, sample_rate_hz)
+    waiting = encoded_sound(audio_stream, fitted)
     next_sound = next(waiting, None)
     for packet, dts in zip(section.packets, section.decoding_times, strict=True):
         assert packet.pts is not None, "packets without time stamps are not copied"

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from av.audio.stream import AudioStream
 from av.packet import Packet
 
-from mmaudio_model.media.audio import audio_frames
+from mmaudio_model.media.audio import Sound, audio_frames
 
 
-def encoded_sound(stream: Any, sound: np.ndarray, sample_rate_hz: int) -> Iterator[Packet[AudioStream]]:
-    for frame in audio_frames(sound, sample_rate_hz):
+def encoded_sound(stream: Any, sound: Sound) -> Iterator[Packet[AudioStream]]:
+    for frame in audio_frames(sound):
         yield from stream.encode(frame)
     yield from stream.encode(None)
 

@@ -10,6 +10,7 @@ import av
 import numpy as np
 from av.container import OutputContainer
 
+from mmaudio_model.media.audio import Sound
 from mmaudio_model.media.mixing import mix_original
 from mmaudio_model.media.mux.copying import WEBM_CODECS, Section, copy_section, section_to_copy
 from mmaudio_model.media.mux.encoding import reencode_section
@@ -50,16 +51,17 @@ def mux_video(
         MediaInvalidError, MediaTooLargeError: see `frames.read_video_frames`.
     """
     warnings: list[str] = []
-    sound = waveform
+    sound = Sound.mono(waveform, sample_rate_hz)
     if original_gain_db is not None:
-        sound = mix_original(source, waveform, sample_rate_hz, start_s, original_gain_db, limits, warnings)
+        mixed = mix_original(source, waveform, sample_rate_hz, start_s, original_gain_db, limits, warnings)
+        sound = Sound.mono(mixed, sample_rate_hz)
         source.seek(0)
     with opened(source, limits) as (container, stream):
         webm = stream.codec_context.name in WEBM_CODECS
         section = section_to_copy(container, stream, start_s, duration_s)
         if isinstance(section, Section):
             with _output(out_path, webm=webm) as out:
-                copy_section(section, stream, out, sound, sample_rate_hz, "opus" if webm else "m4a")
+                copy_section(section, stream, out, sound, "opus" if webm else "m4a")
             return MuxResult(
                 format="webm" if webm else "mp4",
                 content_type="video/webm" if webm else "video/mp4",
@@ -68,7 +70,7 @@ def mux_video(
             )
     source.seek(0)
     with opened(source, limits) as (container, stream), _output(out_path, webm=False) as out:
-        changed = reencode_section(container, stream, out, start_s, duration_s, sound, sample_rate_hz, limits)
+        changed = reencode_section(container, stream, out, start_s, duration_s, sound, limits)
     warnings.append(f"The video was re-encoded: {section}.")
     warnings.extend(warning.text for warning in changed)
     return MuxResult(format="mp4", content_type="video/mp4", reencoded=True, warnings=tuple(warnings))

@@ -101,7 +101,7 @@ def test_too_many_pixels_are_refused_and_as_many_as_allowed_are_not() -> None:
         read(content, MediaLimits(max_pixels=1199))
 
 
-@pytest.mark.parametrize("side", [4097, 12_000, 32_766])
+@pytest.mark.parametrize("side", [10_955, 12_000, 32_766])
 def test_a_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded(side: int) -> None:
     header = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     claim = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
