@@ -72,12 +72,12 @@ class Reencoding:
         self._duration = exact_seconds(duration_s)
         self._damaged: list[str] = []
         # The decoder holds pictures for each of its threads, as the encoder does.
-        stream.thread_count = encoder_load(stream.codec_context.width, stream.codec_context.height).threads
+        stream.thread_count = encoder_load(stream.codec_context.width, stream.codec_context.height).decoder_threads
         self._frames = section_frames(container, stream, start_s, duration_s, limits, self._damaged)
         first = next(self._frames, None)
         if first is None:
             raise MediaInvalidError("The video is damaged: none of its frames can be decoded.")
-        self._first = first
+        self._first: VideoFrame | None = first.frame
         self.encoding = choose_encoding(stream, first.frame, target, settings)
         self.time_base = output_time_base(time_base(stream), self._start, self._duration, self.encoding.facts.rate)
         self.stream = _added_stream(out, self.encoding, self.time_base)
@@ -150,7 +150,9 @@ class Reencoding:
     def _timed(self) -> Iterator[tuple[int, int, VideoFrame]]:
         """Yield (time, duration, frame), in units of the output's time base."""
         end = self._end()
-        waiting = (0, self._first.frame)
+        assert self._first is not None, "the frames are read once"
+        waiting = (0, self._first)
+        self._first = None  # a large picture is not held longer than it is needed
         for shown in self._frames:
             ticks = round(self._regular(shown.time_s) / self.time_base)
             if ticks >= end:
