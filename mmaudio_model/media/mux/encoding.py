@@ -122,16 +122,19 @@ class Reencoding:
             MediaTooLargeError: the encoder gets too little memory.
         """
         waiting: Packet[VideoStream] | None = None
-        first = 0
+        first = last_shown = 0
         for packet in self._all_packets():
             if waiting is None:
                 first = packet.dts or 0
             else:
                 yield waiting
             waiting = packet
+            last_shown = max(last_shown, packet.pts or 0)
         assert waiting is not None, "every encoder returns a packet"
-        # MP4 adds up the time from one packet to the next in decoding order, so the last one counts until the end.
-        waiting.duration = max(1, self._end() - ((waiting.dts or 0) - first))
+        if waiting.pts is not None and waiting.pts < last_shown:
+            # MP4 adds up the times from packet to packet in decoding order, so the last one there counts until the end.
+            counted = (waiting.dts or 0) - first
+            waiting.duration = max(1, min(self._end() - counted, self._end() - waiting.pts))
         yield waiting
 
     def _all_packets(self) -> Iterator[Packet[VideoStream]]:

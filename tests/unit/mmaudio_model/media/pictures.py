@@ -102,7 +102,7 @@ class Reencoded:
     unit: Fraction
     pts: tuple[int, ...]
     end: int
-    """The last frame's time and duration."""
+    """When the last frame ends."""
 
 
 def reencode(
@@ -143,7 +143,7 @@ def reencode(
         work.encoding.description,
         work.time_base,
         tuple(pts for pts, _ in spans),
-        sum(spans[-1]),
+        max(pts + duration for pts, duration in spans),
     )
 
 

@@ -269,6 +269,6 @@ def test_a_picture_that_needs_more_memory_than_there_is_is_refused(
     needed = encoding_memory_bytes(64, 48, "libx264", 8)
     monkeypatch.setattr("resource.getrlimit", lambda _: (needed - 1, needed - 1))
 
-    with pytest.raises(MediaTooLargeError, match="64x48 pixels.*GiB.*key frame"):
+    with pytest.raises(MediaTooLargeError, match=r"64x48 pixels.*GiB.*key frame"):
         reencode(source, "mp4")
     assert encoding_memory_bytes(7680, 4320, "libx265", 10) > encoding_memory_bytes(7680, 4320, "libx264", 8)
