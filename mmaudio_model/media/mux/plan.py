@@ -17,9 +17,9 @@ from mmaudio_model.media.mux.result_container import (
     codec_name,
     container_for_copy,
     container_for_encoding,
-    container_of,
 )
 from mmaudio_model.media.probe import MediaLimits, frame_rate, opened
+from mmaudio_model.media.source_container import source_container
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def plan_mux(source: BinaryIO, options: MuxOptions, limits: MediaLimits) -> MuxP
         MediaInvalidError, MediaTooLargeError: the section can be neither copied nor decoded; see `frames`.
     """
     with opened(source, limits) as (container, stream):
-        kind, codec = container_of(container, source), codec_name(stream)
+        kind, codec = source_container(container, source), codec_name(stream)
         target = container_for_copy(kind, codec, options.container)
         section: Section | str = f"players do not accept its codec ({codec}) in MP4 or WebM"
         if target is not None:

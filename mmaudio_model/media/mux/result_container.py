@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any
+
+from mmaudio_model.media.source_container import SourceContainer
 
 # Codecs that players accept in MP4, whatever the file came in.
 MP4_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
@@ -15,8 +17,6 @@ EDITING_CODECS = frozenset({"prores", "dnxhd", "dvvideo", "mpeg2video"})
 MXF_TO_MOV = EDITING_CODECS | {"h264"}
 # FFmpeg names decoders; the stream is the same.
 CODEC_OF_DECODER = MappingProxyType({"libdav1d": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"})
-# FFmpeg has one format for MP4 and MOV, and one for Matroska and WebM; the file's head tells them apart.
-HEAD_BYTES = 4096
 
 
 class ResultContainer(StrEnum):
@@ -58,22 +58,7 @@ def codec_name(stream: Any) -> str:
     return CODEC_OF_DECODER.get(name, name)
 
 
-def container_of(container: Any, file: BinaryIO) -> str:
-    """Return `mp4`, `mov`, `matroska` or `webm` for those, and FFmpeg's name for every other container."""
-    name: str = container.format.name
-    if not name.startswith(("mov", "matroska")):
-        return name
-    place = file.tell()
-    file.seek(0)
-    head = file.read(HEAD_BYTES)
-    file.seek(place)
-    if name.startswith("matroska"):
-        return "webm" if b"\x42\x82\x84webm" in head else "matroska"
-    # Files of old cameras have no `ftyp` box; that is QuickTime.
-    return "mp4" if head[4:8] == b"ftyp" and head[8:12] != b"qt  " else "mov"
-
-
-def container_for_copy(source: str, codec: str, wanted: str) -> ResultContainer | None:
+def container_for_copy(source: SourceContainer, codec: str, wanted: str) -> ResultContainer | None:
     """Return the container in which a video can be copied, or None if it must be encoded again.
 
     The muxer has the last word, since not every codec fits into every container.
@@ -82,26 +67,28 @@ def container_for_copy(source: str, codec: str, wanted: str) -> ResultContainer 
         chosen = ResultContainer(wanted)
         return None if chosen is ResultContainer.WEBM and codec not in WEBM_CODECS else chosen
     match source:
-        case "mp4" | "mov":
-            return ResultContainer(source)
-        case "matroska":
+        case SourceContainer.MP4:
+            return ResultContainer.MP4
+        case SourceContainer.MOV:
+            return ResultContainer.MOV
+        case SourceContainer.MATROSKA:
             return ResultContainer.MKV
-        case "webm":
+        case SourceContainer.WEBM:
             return ResultContainer.WEBM if codec in WEBM_CODECS else ResultContainer.MKV
-    if source.startswith("mxf") and codec in MXF_TO_MOV:
+    if source is SourceContainer.MXF and codec in MXF_TO_MOV:
         return ResultContainer.MOV
     if codec in MP4_CODECS:
         return ResultContainer.MP4
     return ResultContainer.WEBM if codec == "vp8" else None
 
 
-def container_for_encoding(source: str, wanted: str) -> ResultContainer:
+def container_for_encoding(source: SourceContainer, wanted: str) -> ResultContainer:
     """Return the container to encode for; H.264 is in every one except WebM."""
     if wanted != "auto":
         return ResultContainer(wanted)
-    if source == "mov":
+    if source is SourceContainer.MOV:
         return ResultContainer.MOV
-    return ResultContainer.MKV if source == "matroska" else ResultContainer.MP4
+    return ResultContainer.MKV if source is SourceContainer.MATROSKA else ResultContainer.MP4
 
 
 def sound_format(container: ResultContainer, codec: str, *, reencoded: bool) -> str:
