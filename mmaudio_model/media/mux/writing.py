@@ -68,8 +68,9 @@ def mux_video(
             )
     source.seek(0)
     with opened(source, limits) as (container, stream), _output(out_path, webm=False) as out:
-        reencode_section(container, stream, out, start_s, duration_s, sound, sample_rate_hz, limits)
+        changed = reencode_section(container, stream, out, start_s, duration_s, sound, sample_rate_hz, limits)
     warnings.append(f"The video was re-encoded: {section}.")
+    warnings.extend(warning.text for warning in changed)
     return MuxResult(format="mp4", content_type="video/mp4", reencoded=True, warnings=tuple(warnings))
 
 
