@@ -2,123 +2,204 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO, Literal
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.stream import Disposition
 
 from mmaudio_model.errors import MediaInvalidError
-from mmaudio_model.media.frames import timed_frames
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
-from mmaudio_model.media.mux.copying import Section, section_to_copy
-from mmaudio_model.media.mux.encoder_choice import EncoderSettings
+from mmaudio_model.media.mux.assembling import Assembled, assemble
+from mmaudio_model.media.mux.copying import Section, exact, section_to_copy
+from mmaudio_model.media.mux.decisions import MuxOptions, MuxPlan
+from mmaudio_model.media.mux.encoder_choice import choose_encoding
+from mmaudio_model.media.mux.encoding import section_frames
+from mmaudio_model.media.mux.file_view import FileView
 from mmaudio_model.media.mux.result_container import (
     CONTAINERS,
-    ResultContainer,
     codec_name,
     container_for_copy,
     container_for_encoding,
+    copied_tag,
 )
-from mmaudio_model.media.probe import MediaLimits, frame_rate, opened
+from mmaudio_model.media.mux.tags import kept_tags, lost_tags, shortened, timecode_of
+from mmaudio_model.media.mux.tracks import KeptTrack, plan_tracks
+from mmaudio_model.media.probe import MediaLimits, frame_rate, opened, time_base
 from mmaudio_model.media.source_container import source_container
 
+__all__ = ["MuxOptions", "MuxPlan", "plan_mux"]
 
-@dataclass(frozen=True)
-class MuxOptions:
-    """What is asked for: the section in seconds, the container, and whether other tracks are kept."""
-
-    start_s: float
-    duration_s: float
-    container: Literal["auto", "mp4", "mov", "mkv", "webm"] = "auto"
-    keep_tracks: bool = True
-    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+TRIAL_PACKETS = 60
+TRIAL_RATE_HZ = 48_000
+REFUSED = (FFmpegError, ValueError, OverflowError)
+MAX_NAMED_TAGS = 12
 
 
 @dataclass(frozen=True)
-class KeptTrack:
-    """A track of the source that the result has too."""
+class _Tried:
+    """Streams and tags of a result, as a reader finds them."""
 
-    index: int
-    """Index of the source's stream."""
-    kind: str
-    """`audio`, `subtitle`, `data`, `cover`, `attachment`."""
-    codec: str
-    """In the result: text may be written in another form."""
-    name: str
-    """For a person."""
-
-
-@dataclass(frozen=True)
-class MuxPlan:
-    """What `mux_video` will do with a source and options."""
-
-    container: ResultContainer
-    content_type: str
-    reencoded: bool
-    reason: str
-    """Why the video is encoded again; empty for a copy."""
-    tracks: tuple[KeptTrack, ...] = ()
-    lost: tuple[str, ...] = ()
-    """Names of what the result will not have, with the reason."""
-    timecode: str | None = None
-    """Of the first frame of the section, HH:MM:SS:FF, or HH:MM:SS;FF for drop-frame."""
-    frame_rate: str = ""
-    """Average frames per second as a fraction, such as `30000/1001`."""
-    warnings: tuple[MediaWarning, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @staticmethod
-    def from_json(values: Mapping[str, Any]) -> MuxPlan:
-        """Return a plan from the values of `to_json`."""
-        return MuxPlan(
-            container=ResultContainer(values["container"]),
-            content_type=values["content_type"],
-            reencoded=values["reencoded"],
-            reason=values["reason"],
-            tracks=tuple(KeptTrack(**track) for track in values["tracks"]),
-            lost=tuple(values["lost"]),
-            timecode=values["timecode"],
-            frame_rate=values["frame_rate"],
-            warnings=tuple(
-                MediaWarning(WarningCode(warning["code"]), warning["text"]) for warning in values["warnings"]
-            ),
-        )
+    kinds: tuple[str, ...]
+    assembled: Assembled
+    tags: dict[str, str]
 
 
 def plan_mux(source: BinaryIO, options: MuxOptions, limits: MediaLimits) -> MuxPlan:
-    """Return what will be done with a section of a video. It reads packets, and decodes at most one frame.
+    """Return what will be done with a section of a video, after a trial of the muxer in memory.
+
+    It reads packets, and decodes at most one frame.
 
     Raises:
         MediaInvalidError, MediaTooLargeError: the section can be neither copied nor decoded; see `frames`.
     """
-    with opened(source, limits) as (container, stream):
-        kind, codec = source_container(container, source), codec_name(stream)
+    plan = _copy_plan(source, options, limits)
+    if not plan.reencoded:
+        tried = _with_tracks(source, plan, options, limits)
+        if isinstance(tried, MuxPlan):
+            return tried
+        reason = f"{plan.container.value.upper()} does not take its codec ({plan.codec})"
+        plan = replace(plan, reencoded=True, reason=reason)
+    plan = _encoding_plan(source, plan, options, limits)
+    tried = _with_tracks(source, plan, options, limits)
+    if isinstance(tried, MuxPlan):
+        return tried
+    raise MediaInvalidError(f"The video can be neither copied nor encoded again: {tried}.") from tried
+
+
+def _copy_plan(source: BinaryIO, options: MuxOptions, limits: MediaLimits) -> MuxPlan:
+    view = FileView(source)
+    with opened(view, limits) as (container, stream):
+        kind, codec, rate = source_container(container, view), codec_name(stream), frame_rate(stream)
         target = container_for_copy(kind, codec, options.container)
         section: Section | str = f"players do not accept its codec ({codec}) in MP4 or WebM"
         if target is not None:
             section = section_to_copy(container, stream, options.start_s, options.duration_s, target)
-        rate = frame_rate(stream)
-    reason = section if isinstance(section, str) else ""
-    if target is None or reason:
-        target = container_for_encoding(kind, options.container)
-        source.seek(0)
-        _check_decodable(source, options, limits)
-    warnings = [MediaWarning(WarningCode.VIDEO_REENCODED, f"The video was re-encoded: {reason}.")] if reason else []
-    source.seek(0)
-    return MuxPlan(
-        container=target,
-        content_type=CONTAINERS[target].content_type,
-        reencoded=bool(reason),
-        reason=reason,
-        frame_rate=f"{rate.numerator}/{rate.denominator}",
-        warnings=tuple(warnings),
-    )
+        elif options.container != "auto":
+            section = f"{options.container.upper()} does not take its codec ({codec})"
+        timecode = timecode_of(container, stream, rate)
+        if timecode is not None:
+            timecode = timecode.advanced(_frames_before(section, stream, options.start_s, rate))
+        reencoded = isinstance(section, str)
+        if reencoded or target is None:
+            transparent = stream.metadata.get("alpha_mode") == "1"
+            target = container_for_encoding(kind, options.container, transparent=transparent)
+        return MuxPlan(
+            container=target,
+            content_type=CONTAINERS[target].content_type,
+            reencoded=reencoded,
+            reason=section if isinstance(section, str) else "",
+            codec=codec,
+            tag=copied_tag(stream, kind, target),
+            timecode=None if timecode is None else str(timecode),
+            frame_rate=f"{rate.numerator}/{rate.denominator}",
+            metadata=options.keep_tracks,
+        )
 
 
-def _check_decodable(source: BinaryIO, options: MuxOptions, limits: MediaLimits) -> None:
-    with opened(source, limits) as (container, stream):
-        damaged: list[str] = []
-        first = next(timed_frames(container, stream, options.start_s, limits, damaged), None)
-    if first is None or first[0] >= options.duration_s:
-        raise MediaInvalidError("The video is damaged: none of its frames in this section can be decoded.")
+def _frames_before(section: Section | str, stream: Any, start_s: float, rate: Fraction) -> int:
+    if isinstance(section, Section):
+        return round((section.origin - (stream.start_time or 0)) * time_base(stream) * rate)
+    return int(exact(start_s) * rate + Fraction(1, 100))
+
+
+def _encoding_plan(source: BinaryIO, plan: MuxPlan, options: MuxOptions, limits: MediaLimits) -> MuxPlan:
+    """Decode the first frame, and say what encoding changes."""
+    with opened(FileView(source), limits) as (container, stream):
+        first = next(section_frames(container, stream, options.start_s, limits, []), None)
+        if first is None or first[0] >= exact(options.duration_s):
+            raise MediaInvalidError("The video is damaged: none of its frames can be decoded.")
+        encoding = choose_encoding(stream, first[1], plan.container.value, options.encoder)
+    reencoded = MediaWarning(WarningCode.VIDEO_REENCODED, f"The video was re-encoded: {plan.reason}.")
+    return replace(plan, tag=None, warnings=(reencoded, *encoding.warnings))
+
+
+def _with_tracks(
+    source: BinaryIO, plan: MuxPlan, options: MuxOptions, limits: MediaLimits
+) -> MuxPlan | Exception:
+    """Return the plan with all tracks that the muxer takes, or why it does not take the video."""
+    kept: list[KeptTrack] = []
+    lost: list[str] = []
+    wanted: dict[str, str] = {}
+    if options.keep_tracks:
+        with opened(FileView(source), limits) as (container, stream):
+            kept, lost = plan_tracks(container, stream, plan.container)
+            wanted = dict(container.metadata)
+    tried: _Tried | Exception = ValueError("no trial was made")
+    for attempt in _attempts(plan):
+        tried = _tried(source, replace(attempt, tracks=tuple(kept)), options, limits)
+        if isinstance(tried, Exception) and kept:
+            alone = _tried(source, attempt, options, limits)
+            if isinstance(alone, Exception):
+                tried = alone
+                continue
+            fitting = [
+                track
+                for track in kept
+                if isinstance(_tried(source, replace(attempt, tracks=(track,)), options, limits), _Tried)
+            ]
+            together = _tried(source, replace(attempt, tracks=tuple(fitting)), options, limits)
+            if isinstance(together, Exception):
+                fitting, together = [], alone
+            lost += [_refused(track, attempt) for track in kept if track not in fitting]
+            kept, tried = fitting, together
+        if isinstance(tried, _Tried):
+            plan = attempt
+            break
+    else:
+        return tried if isinstance(tried, Exception) else ValueError("the muxer refuses it")
+    there = _there(kept, tried)
+    lost += [_refused(track, plan) for track in kept if track not in there]
+    lost += _lost_tags(wanted, tried)
+    return replace(plan, tracks=tuple(there), lost=tuple(lost)).with_warnings()
+
+
+def _attempts(plan: MuxPlan) -> Iterator[MuxPlan]:
+    """Yield the plan with the source's tag, and with the muxer's own."""
+    yield plan
+    if plan.tag is not None:
+        yield replace(plan, tag=None)
+
+
+def _tried(source: BinaryIO, plan: MuxPlan, options: MuxOptions, limits: MediaLimits) -> _Tried | Exception:
+    written = io.BytesIO()
+    silence = np.zeros(TRIAL_RATE_HZ // 10, np.float32)
+    try:
+        assembled = assemble(source, written, plan, options, silence, TRIAL_RATE_HZ, limits, trial=TRIAL_PACKETS)
+        written.seek(0)
+        with av.open(written) as container:
+            kinds = tuple(
+                "cover" if stream.disposition & Disposition.attached_pic else stream.type
+                for stream in container.streams
+            )
+            return _Tried(kinds, assembled, dict(container.metadata))
+    except REFUSED as exc:
+        return exc
+
+
+def _there(kept: list[KeptTrack], tried: _Tried) -> list[KeptTrack]:
+    """Return the tracks of which a reader finds all of the kind; one more audio track is the new sound."""
+    found = {kind: tried.kinds.count(kind) - (kind == "audio") for kind in set(tried.kinds)}
+    asked = [track.kind for track in kept]
+    return [track for track in kept if found.get(track.kind, 0) >= asked.count(track.kind)]
+
+
+def _refused(track: KeptTrack, plan: MuxPlan) -> str:
+    return f"{track.name}: {plan.container.value.upper()} does not take it"
+
+
+def _lost_tags(wanted: dict[str, str], tried: _Tried) -> list[str]:
+    kept = kept_tags(wanted)
+    cut = shortened(kept, wanted)
+    lost = lost_tags(tried.assembled.wanted_tags, tried.tags)
+    sentences = []
+    for names, what in ((lost, "do not fit in it"), (cut, "are too long")):
+        if names:
+            more = f" and {len(names) - MAX_NAMED_TAGS} more" if len(names) > MAX_NAMED_TAGS else ""
+            sentences.append(f"tags that {what} ({', '.join(names[:MAX_NAMED_TAGS])}{more})")
+    return sentences

@@ -82,13 +82,37 @@ def container_for_copy(source: SourceContainer, codec: str, wanted: str) -> Resu
     return ResultContainer.WEBM if codec == "vp8" else None
 
 
-def container_for_encoding(source: SourceContainer, wanted: str) -> ResultContainer:
-    """Return the container to encode for; H.264 is in every one except WebM."""
+def container_for_encoding(source: SourceContainer, wanted: str, *, transparent: bool) -> ResultContainer:
+    """Return the container to encode for; H.264 is in every one except WebM, which keeps transparency in VP9."""
     if wanted != "auto":
         return ResultContainer(wanted)
+    if source is SourceContainer.WEBM and transparent:
+        return ResultContainer.WEBM
     if source is SourceContainer.MOV:
         return ResultContainer.MOV
     return ResultContainer.MKV if source is SourceContainer.MATROSKA else ResultContainer.MP4
+
+
+def copied_tag(stream: Any, source: SourceContainer, target: ResultContainer) -> str | None:
+    """Return the four letters of a copied video's codec; None leaves them to the muxer.
+
+    QuickTime and Safari refuse HEVC as `hev1`. The letters of other codecs tell editors the kind, such as ProRes 422.
+    """
+    if target not in {ResultContainer.MP4, ResultContainer.MOV}:
+        return None
+    try:
+        tag: str = stream.codec_context.codec_tag
+    except UnicodeDecodeError:
+        tag = ""
+    codec = codec_name(stream)
+    if codec == "hevc":
+        return "dvh1" if tag in {"dvh1", "dvhe"} else "hvc1"
+    if codec in {"h264", "av1", "vp8", "vp9"}:
+        return tag if tag.startswith("ai") else None
+    known = source in {SourceContainer.MP4, SourceContainer.MOV} or (
+        source is SourceContainer.MATROSKA and codec in {"prores", "dnxhd"}
+    )
+    return tag if known and tag.isprintable() and tag.strip() else None
 
 
 def sound_format(container: ResultContainer, codec: str, *, reencoded: bool) -> str:

@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 from av.audio.stream import AudioStream
 from av.packet import Packet
+from av.stream import Disposition
 
-from mmaudio_model.media.audio import audio_frames
+from mmaudio_model.media.audio import AUDIO_FORMATS, add_audio_stream, audio_frames
+
+
+def add_sound(out: Any, audio_format: str, sample_rate_hz: int) -> AudioStream:
+    """Add the track of the new sound, which players choose."""
+    stream = add_audio_stream(out, AUDIO_FORMATS[audio_format], sample_rate_hz)
+    stream.disposition = Disposition.default
+    return stream
 
 
 def encoded_sound(stream: Any, sound: np.ndarray, sample_rate_hz: int) -> Iterator[Packet[AudioStream]]:
     for frame in audio_frames(sound, sample_rate_hz):
         yield from stream.encode(frame)
     yield from stream.encode(None)
-
-
-def packet_time_s(packet: Packet[AudioStream]) -> float:
-    return float((packet.dts or 0) * (packet.time_base or 0))
