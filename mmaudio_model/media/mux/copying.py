@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
@@ -71,17 +71,22 @@ def section_to_copy(
     base, rate = time_base(stream), frame_rate(stream)
     span = exact(duration_s) / base
     ordered = codec_name(stream) in UNORDERED_CODECS or not stream.codec_context.has_b_frames
-    if container.format.name == "avi" and not ordered:
+    in_order = container.format.name == "avi"
+    if in_order and not ordered:
         return "AVI files have no presentation times"
     start = None if start_s == 0 else (stream.start_time or 0) + exact(start_s) / base
     packets = packets_from(container, stream, start_s)
-    taken = _taken(packets, start, 1 / (4 * rate * base), span, ordered=ordered)
+    taken = _taken(packets, start, 1 / (4 * rate * base), span, ordered=ordered, in_order=in_order)
     if isinstance(taken, str):
         return taken
     if start is not None and not start - taken[0].pts <= min(EARLY_S, 1 / (2 * rate)) / base:
         return "the section does not start on a key frame"
-    frame = max(1, round(1 / (rate * base)))
-    return placed(taken, span, frame, ordered=ordered, target=target)
+    frame, first = max(1, round(1 / (rate * base))), taken[0]
+    if container.format.name.startswith("matroska"):
+        # The file has no decoding times, and those that FFmpeg makes up after a seek may be wrong.
+        taken = [replace(packet, dts=None) for packet in taken]
+    section = placed(taken, span, frame, ordered=ordered, target=target)
+    return section if isinstance(section, str) else replace(section, first=first)
 
 
 def exact(seconds: float) -> Fraction:
@@ -105,19 +110,28 @@ def packets_from(container: Any, stream: VideoStream, start_s: float) -> Iterato
 
 def same_packet(packet: Packet[VideoStream], facts: PacketFacts) -> bool:
     """Return whether a section begins with this packet."""
-    stamps = packet.pts if packet.pts is not None else packet.dts, packet.dts
-    return bool(packet.is_keyframe) and stamps == (facts.pts, facts.dts)
+    return bool(packet.is_keyframe) and facts.pts in {packet.pts, packet.dts} and facts.dts == packet.dts
 
 
 def _taken(
-    packets: Iterable[Packet[VideoStream]], start: Fraction | None, late: Fraction, span: Fraction, *, ordered: bool
+    packets: Iterable[Packet[VideoStream]],
+    start: Fraction | None,
+    late: Fraction,
+    span: Fraction,
+    *,
+    ordered: bool,
+    in_order: bool,
 ) -> list[PacketFacts] | str:
-    """Read from the last key frame at the start or before it, until all frames of the section are read."""
+    """Read from the last key frame at the start or before it, until all frames of the section are read.
+
+    Args:
+        in_order: the file has decoding times only; what FFmpeg makes of them for presentation is wrong after a seek.
+    """
     taken: list[PacketFacts] = []
     end: Fraction | None = None
     beyond = 0
     for packet in packets:
-        pts = packet.dts if packet.pts is None and ordered else packet.pts
+        pts = packet.dts if in_order or (packet.pts is None and ordered) else packet.pts
         if packet.is_keyframe and (not taken or (start is not None and pts is not None and pts <= start + late)):
             taken, end, beyond = [], None, 0
         elif not taken:

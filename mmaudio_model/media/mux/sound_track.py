@@ -12,10 +12,14 @@ from av.stream import Disposition
 
 from mmaudio_model.media.audio import AUDIO_FORMATS, add_audio_stream, audio_frames
 
+OPUS_RATE_HZ = 48_000
+
 
 def add_sound(out: Any, audio_format: str, sample_rate_hz: int) -> AudioStream:
     """Add the track of the new sound, which players choose."""
-    stream = add_audio_stream(out, AUDIO_FORMATS[audio_format], sample_rate_hz)
+    # FFmpeg's muxer takes the delay of Opus to be counted at this rate, which is the codec's own.
+    rate = OPUS_RATE_HZ if audio_format == "opus" else sample_rate_hz
+    stream = add_audio_stream(out, AUDIO_FORMATS[audio_format], rate)
     stream.disposition = Disposition.default
     return stream
 

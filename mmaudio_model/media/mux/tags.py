@@ -18,8 +18,8 @@ MAX_CHAPTERS = 2000
 _OF_THE_FILE = frozenset(
     (
         "encoder major_brand minor_version compatible_brands duration timecode creator_encoder software"
-        " uid generation_uid company_name product_name product_version product_uid application_platform"
-        " toolkit_version modification_date material_package_umid operational_pattern_ul"
+        " uid generation_uid company_name product_name product_version product_version_num product_uid application_platform"
+        " toolkit_version toolkit_version_num modification_date material_package_umid operational_pattern_ul"
         " width height framerate videodatarate videocodecid audiodatarate audiosamplerate audiosamplesize stereo"
         " audiocodecid filesize datasize videosize audiosize lasttimestamp lastkeyframetimestamp"
         " lastkeyframelocation canseektoend hasvideo hasaudio hasmetadata haskeyframes hascuepoints metadatacreator"
