@@ -11,7 +11,7 @@ import numpy as np
 
 from mmaudio_model.errors import OutputNotWritableError
 from mmaudio_model.lengths import sequence_lengths
-from mmaudio_model.media.audio import write_audio
+from mmaudio_model.media.audio import Sound, write_audio
 from mmaudio_model.media.frames import ImageFrame, VideoFrames, read_video_frames
 from mmaudio_model.media.image import read_image
 from mmaudio_model.media.loudness import is_silent
@@ -169,7 +169,7 @@ def write_result(
     warnings: tuple[str, ...] = ("The sound is silent; try another seed or prompt.",) if is_silent(waveform) else ()
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as drafts_folder:
         drafts = {audio_format: Path(drafts_folder) / "sound"}
-        write_audio(drafts[audio_format], waveform, rate, audio_format)
+        write_audio(drafts[audio_format], Sound.mono(waveform, rate), audio_format)
         if video is not None:
             draft = Path(drafts_folder) / "video"
             with video.open("rb") as file:

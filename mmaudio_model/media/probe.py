@@ -49,13 +49,15 @@ class MediaLimits:
             source itself may be longer.
         max_streams: of the file, without attachments.
         max_decoded_frames: of one section, from the key frame before it to its end.
+        max_decoded_pixels: of all these frames together: 29,000 frames of 1080p.
     """
 
     max_pixels: int = 8192 * 4608
     max_image_pixels: int = 120_000_000
     max_decoded_s: float = 3600.0
     max_streams: int = 64
-    max_decoded_frames: int = 20_000
+    max_decoded_frames: int = 200_000
+    max_decoded_pixels: int = 60_000_000_000
 
 
 @dataclass(frozen=True)

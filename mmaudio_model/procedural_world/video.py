@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 from av.video.frame import VideoFrame
 
-from mmaudio_model.media.audio import AUDIO_FORMATS, add_audio_stream, audio_frames
+from mmaudio_model.media.audio import AUDIO_FORMATS, Sound, add_audio_stream, audio_frames
 from mmaudio_model.procedural_world.picture import Painter
 from mmaudio_model.procedural_world.scene import Scene
 from mmaudio_model.procedural_world.sound import make_sound
@@ -27,13 +27,14 @@ def write_video(
         with av.open(str(draft), "w", format="mp4", options={"movflags": "+faststart"}) as container:
             stream = container.add_stream("libx264", rate=fps, options=ENCODING)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            audio = add_audio_stream(container, AUDIO_FORMATS["m4a"], SOUND_RATE_HZ) if with_sound else None
+            sound = Sound.mono(make_sound(scene, SOUND_RATE_HZ), SOUND_RATE_HZ) if with_sound else None
+            audio = add_audio_stream(container, AUDIO_FORMATS["m4a"], sound) if sound is not None else None
             for index in range(round(scene.duration_s * fps)):
                 picture = VideoFrame.from_ndarray(painter.frame(index / fps), format="rgb24")
                 container.mux(stream.encode(picture))
             container.mux(stream.encode(None))
-            if audio is not None:
-                for frame in audio_frames(make_sound(scene, SOUND_RATE_HZ), SOUND_RATE_HZ):
+            if sound is not None and audio is not None:
+                for frame in audio_frames(sound):
                     container.mux(audio.encode(frame))
                 container.mux(audio.encode(None))
         draft.replace(path)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmaudio_model.checkpoints.bundled import trained_file
 from mmaudio_model.checkpoints.loading import load_bundled_part
-from mmaudio_model.media.audio import write_audio
+from mmaudio_model.media.audio import Sound, write_audio
 from mmaudio_model.networks.flow import FlowNetwork
 from mmaudio_model.networks.mel import MelSpectrogram
 from mmaudio_model.networks.vae import Vae
@@ -77,4 +77,5 @@ def flow_samples(variant: Variant, features: Shards, weights_dir: Path, folder: 
 def _write(folder: Path, step: int, name: str, sound: Tensor, variant: Variant) -> None:
     samples = folder / "samples"
     samples.mkdir(exist_ok=True)
-    write_audio(samples / f"{step:06d}-{name}.flac", sound.float().numpy(), variant.sample_rate_hz, "flac")
+    heard = Sound.mono(sound.float().numpy(), variant.sample_rate_hz)
+    write_audio(samples / f"{step:06d}-{name}.flac", heard, "flac")

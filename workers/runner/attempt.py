@@ -23,7 +23,7 @@ from jobs.request import MAX_SEED, JobRequest
 from jobs.service.artifact_metadata import artifact_metadata
 from jobs.service.attempts import NewArtifact, record_resolved_request
 from mmaudio_model.errors import MediaInvalidError
-from mmaudio_model.media.audio import AUDIO_FORMATS, write_audio
+from mmaudio_model.media.audio import AUDIO_FORMATS, Sound, write_audio
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.media.loudness import is_silent, normalise_loudness
 from mmaudio_model.pipeline import GenerationRequest, text_is_cut
@@ -294,7 +294,7 @@ class AttemptPipeline:
             suffix = f"-{take + 1}" if len(waveforms) > 1 else ""
             seconds = len(waveform) / rate
             sound = folder / f"audio{suffix}.{audio_format}"
-            write_audio(sound, waveform, rate, audio_format)
+            write_audio(sound, Sound.mono(waveform, rate), audio_format)
             content_type = AUDIO_FORMATS[audio_format].content_type
             files.append(
                 (sound, self._artifact(sound.name, ArtifactKind.AUDIO, audio_format, content_type, seconds, take))

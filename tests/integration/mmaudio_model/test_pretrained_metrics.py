@@ -17,7 +17,7 @@ from mmaudio_model.evaluation.folders import by_stem, pair_files
 from mmaudio_model.evaluation.pretrained_metrics.evaluate import Material, pretrained_metrics
 from mmaudio_model.evaluation.pretrained_metrics.formulas import OFFSETS_S, frechet_distance, mean_cosine
 from mmaudio_model.evaluation.sounds import read_sound
-from mmaudio_model.media.audio import write_audio
+from mmaudio_model.media.audio import Sound, write_audio
 from mmaudio_model.procedural_world.scene import make_scene
 from mmaudio_model.procedural_world.sound import make_sound
 from mmaudio_model.procedural_world.video import write_video
@@ -43,9 +43,9 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / folder).mkdir()
     for name in NAMES:
         scene = make_scene(1, duration_s=2.0, class_name=name)
-        write_audio(root / "reference" / f"{name}.wav", make_sound(scene, 16_000), 16_000, "wav")
+        write_audio(root / "reference" / f"{name}.wav", Sound.mono(make_sound(scene, 16_000), 16_000), "wav")
         other = make_scene(2, duration_s=2.0, class_name=name)
-        write_audio(root / "generated" / f"{name}.wav", make_sound(other, 16_000), 16_000, "wav")
+        write_audio(root / "generated" / f"{name}.wav", Sound.mono(make_sound(other, 16_000), 16_000), "wav")
         if name != "rain":
             write_video(scene, root / "videos" / f"{name}.mp4", fps=25, height=48, width=64)
     return root

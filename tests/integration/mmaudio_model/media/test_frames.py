@@ -248,13 +248,17 @@ def test_reordered_pictures_in_avi_come_in_the_order_of_showing(tmp_path: Path) 
     assert numbers(read(path, duration_s=2.0).sync) == list(range(50))
 
 
-def test_of_two_recordings_in_one_file_the_first_is_taken(tmp_path: Path) -> None:
+def test_several_recordings_in_one_file_are_read_one_after_the_other(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.ts", regular(25, 25), container="mpegts")
-    path.write_bytes(path.read_bytes() * 2)
-    video = read(path, duration_s=2.0)
+    path.write_bytes(path.read_bytes() * 4)
 
-    assert numbers(video.sync) == list(range(25))
-    assert video.duration_s == 1.0
+    video = read(path, duration_s=4.0)
+    assert numbers(video.sync) == list(range(25)) * 4
+    assert video.duration_s == 4.0
+    for start_s in (0.96, 1.0, 1.48, 2.0, 2.96, 3.4):
+        part = read(path, start_s=start_s, duration_s=0.4)
+        first = round(start_s * 25)
+        assert numbers(part.sync) == [number % 25 for number in range(first, first + 10)], start_s
 
 
 def test_a_picture_that_grows_beyond_the_limit_in_the_middle_is_refused(tmp_path: Path) -> None:

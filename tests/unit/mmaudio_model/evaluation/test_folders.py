@@ -12,7 +12,7 @@ from mmaudio_model.errors import MediaInvalidError, RequestInvalidError
 from mmaudio_model.evaluation.divergence import inception_score, kl_divergence
 from mmaudio_model.evaluation.folders import pair_files
 from mmaudio_model.evaluation.sounds import read_sound
-from mmaudio_model.media.audio import write_audio
+from mmaudio_model.media.audio import Sound, write_audio
 from mmaudio_model.procedural_world.scene import make_scene
 from mmaudio_model.procedural_world.sound import make_sound
 
@@ -23,10 +23,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     generated, reference = tmp_path_factory.mktemp("generated"), tmp_path_factory.mktemp("reference")
     for name in ("drum", "ball_wood"):
         scene = make_scene(1, duration_s=4.0, class_name=name)
-        write_audio(reference / f"{name}.flac", make_sound(scene, 44_100), 44_100, "flac")
+        write_audio(reference / f"{name}.flac", Sound.mono(make_sound(scene, 44_100), 44_100), "flac")
         late = np.concatenate([make_sound(scene, 16_000)[:480] * 0, make_sound(scene, 16_000)])
-        write_audio(generated / f"{name}.wav", late, 16_000, "wav")
-    write_audio(generated / "alone.wav", np.zeros(16_000, dtype=np.float32), 16_000, "wav")
+        write_audio(generated / f"{name}.wav", Sound.mono(late, 16_000), "wav")
+    write_audio(generated / "alone.wav", Sound.mono(np.zeros(16_000, dtype=np.float32), 16_000), "wav")
     return generated, reference
 
 

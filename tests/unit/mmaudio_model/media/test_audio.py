@@ -10,7 +10,7 @@ import pytest
 
 from mmaudio_model.errors import RequestInvalidError
 from mmaudio_model.media import audio
-from mmaudio_model.media.audio import AUDIO_FORMATS, write_audio
+from mmaudio_model.media.audio import AUDIO_FORMATS, Sound, write_audio
 from tests.unit.mmaudio_model.media.videos import sine, sound_of, strength
 
 CODECS = {"flac": "flac", "wav": "pcm_s24le", "mp3": "mp3", "opus": "opus", "m4a": "aac"}
@@ -25,7 +25,7 @@ def test_every_format_is_tested_here() -> None:
 @pytest.mark.parametrize("sample_rate_hz", [16_000, 44_100])
 def test_a_sound_comes_back_at_its_pitch_strength_and_length(tmp_path: Path, kind: str, sample_rate_hz: int) -> None:
     path = tmp_path / f"sound.{kind}"
-    write_audio(path, sine(440, 2.5, sample_rate_hz), sample_rate_hz, kind)
+    write_audio(path, Sound.mono(sine(440, 2.5, sample_rate_hz), sample_rate_hz), kind)
 
     with av.open(str(path)) as container:
         assert container.streams.audio[0].codec_context.name.removeprefix("lib").removesuffix("float") == CODECS[kind]
@@ -39,7 +39,7 @@ def test_a_sound_comes_back_at_its_pitch_strength_and_length(tmp_path: Path, kin
 @pytest.mark.parametrize("kind", LOSSLESS)
 def test_a_lossless_format_keeps_24_bits(tmp_path: Path, kind: str) -> None:
     noise = np.random.default_rng(0).uniform(-1, 1, 40_000).astype(np.float32)
-    write_audio(tmp_path / "sound", noise, 44_100, kind)
+    write_audio(tmp_path / "sound", Sound.mono(noise, 44_100), kind)
     sound, _ = sound_of(tmp_path / "sound")
 
     assert np.abs(sound[0] - noise).max() <= 2**-23
@@ -48,7 +48,7 @@ def test_a_lossless_format_keeps_24_bits(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize("kind", LOSSLESS)
 def test_what_is_too_loud_is_clipped_and_not_wrapped(tmp_path: Path, kind: str) -> None:
     loud = np.array([0.0, 1.5, -1.5, 1.0, -1.0, 100.0] * 100, dtype=np.float32)
-    write_audio(tmp_path / "sound", loud, 16_000, kind)
+    write_audio(tmp_path / "sound", Sound.mono(loud, 16_000), kind)
     sound, _ = sound_of(tmp_path / "sound")
 
     assert sound[0] == pytest.approx(np.clip(loud, -1, 1), abs=2**-22)
@@ -56,7 +56,7 @@ def test_what_is_too_loud_is_clipped_and_not_wrapped(tmp_path: Path, kind: str) 
 
 def test_an_unknown_format_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
     with pytest.raises(RequestInvalidError, match="Got audio format 'aiff'; there are flac, wav, mp3, opus, m4a"):
-        write_audio(tmp_path / "sound.aiff", sine(440, 1.0, 16_000), 16_000, "aiff")
+        write_audio(tmp_path / "sound.aiff", Sound.mono(sine(440, 1.0, 16_000), 16_000), "aiff")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -69,6 +69,6 @@ def test_a_failure_leaves_the_earlier_file_and_nothing_else(tmp_path: Path, monk
 
     monkeypatch.setattr(audio, "audio_frames", broken)
     with pytest.raises(OSError, match="no space left"):
-        write_audio(path, sine(440, 1.0, 16_000), 16_000, "flac")
+        write_audio(path, Sound.mono(sine(440, 1.0, 16_000), 16_000), "flac")
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"earlier"

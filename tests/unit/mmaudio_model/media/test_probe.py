@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
-from mmaudio_model.media.audio import write_audio
+from mmaudio_model.media.audio import Sound, write_audio
 from mmaudio_model.media.probe import MediaLimits, VideoInfo, probe_video
 from tests.unit.mmaudio_model.media.videos import LIMITS, SIDE, SOURCE_HZ, regular, sine, write_video
 
@@ -26,7 +26,7 @@ def small_video(tmp_path: Path, times_s: Sequence[float] = regular(10, 25), **op
 
 
 def audio_only(path: Path) -> bytes:
-    write_audio(path, sine(440, 1.0, 16_000), 16_000, "m4a")
+    write_audio(path, Sound.mono(sine(440, 1.0, 16_000), 16_000), "m4a")
     return path.read_bytes()
 
 
