@@ -12,13 +12,20 @@ from fractions import Fraction
 from typing import Any
 
 from av.filter import Graph
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
 from mmaudio_model.media.mux.encoder_choice import LIMITED_RANGE, Encoding
-from mmaudio_model.media.mux.picture_facts import FULL_RANGE, MATRIX_RGB, UNSPECIFIED, chroma_sampling, has_alpha
+from mmaudio_model.media.mux.picture_facts import (
+    FULL_RANGE,
+    MATRIX_RGB,
+    chroma_sampling,
+    has_alpha,
+    is_transparent,
+    straight_alpha,
+)
 
-OPAQUE = 255
 # The scaler's own names of the matrices that it knows, by their code points.
 _MATRIX_NAMES = {1: "bt709", 4: "fcc", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
 _EXACT = "bicubic+accurate_rnd+full_chroma_int"
@@ -43,17 +50,18 @@ class Conversion:
     Attributes:
         refitted: frames of another size or shape than the first.
         transparent: frames with transparency that was composed on black.
-        progressive_as_interlaced, interlaced_as_progressive: see `Encoding.interlaced`.
+        interlaced_as_progressive: frames whose fields are stored as whole frames.
+        captions: frames with closed captions.
     """
 
     def __init__(self, encoding: Encoding) -> None:
         self._encoding = encoding
         self._graph: Any = None
         self._made_for: _Input | None = None
-        self._alpha: Any = None
         self.refitted = 0
         self.transparent = 0
         self.interlaced_as_progressive = 0
+        self.captions = 0
 
     def converted(self, frame: VideoFrame, sample_aspect: Fraction) -> VideoFrame:
         """Return the frame as the encoder takes it, with neither time nor picture type.
@@ -72,14 +80,15 @@ class Conversion:
             sample_aspect,
         )
         facts = encoding.facts
-        if (given.width, given.height, given.sample_aspect) != (facts.width, facts.height, facts.sample_aspect):
+        if encoding.refits(given.width, given.height, given.sample_aspect):
             self.refitted += 1
+        if SideDataType.A53_CC in frame.side_data:
+            self.captions += 1
         if frame.interlaced_frame and not encoding.interlaced:
             self.interlaced_as_progressive += 1
         if given != self._made_for:
-            self._graph, self._alpha = self._new_graph(given, frame), None
-            self._made_for = given
-        if encoding.background and has_alpha(frame.format) and self._is_transparent(frame):
+            self._graph, self._made_for = self._new_graph(given, frame.format), given
+        if encoding.background and is_transparent(frame):
             self.transparent += 1
         self._graph.vpush(frame)
         picture: VideoFrame = self._graph.vpull()
@@ -88,10 +97,10 @@ class Conversion:
         picture.colorspace, picture.color_range = encoding.matrix, encoding.color_range
         return picture
 
-    def _new_graph(self, given: _Input, frame: VideoFrame) -> Any:
-        graph, source = _graph(frame, given)
+    def _new_graph(self, given: _Input, pixels: VideoFormat) -> Any:
+        graph, source = _graph(given)
         sink = graph.add("buffersink")
-        steps = [graph.add(name, arguments) for name, arguments in self._steps(given, frame.format)]
+        steps = [graph.add(name, arguments) for name, arguments in self._steps(given, pixels)]
         graph.link_nodes(source, *steps, sink).configure()
         return graph
 
@@ -100,13 +109,13 @@ class Conversion:
         encoding = self._encoding
         facts = encoding.facts
         if encoding.background and has_alpha(pixels):
-            yield "format", _multipliable(pixels)
+            yield "format", straight_alpha(pixels)
             yield "premultiply", "inplace=1"
         width, height, padding = encoding.width, encoding.height, ""
-        if (given.width, given.height, given.sample_aspect) != (facts.width, facts.height, facts.sample_aspect):
+        if encoding.refits(given.width, given.height, given.sample_aspect):
             width, height = fitted(given.width, given.height, given.sample_aspect, encoding)
             padding = f"{encoding.width}:{encoding.height}:(ow-iw)/2:(oh-ih)/2"
-        elif (width, height) != (facts.width, facts.height):
+        elif encoding.cropped:
             yield "crop", f"{width}:{height}:0:0:exact=1"
         yield "scale", ":".join(self._scale(given, pixels, width, height))
         yield "format", encoding.pix_fmt
@@ -116,7 +125,8 @@ class Conversion:
             yield "setfield", "tff" if facts.field_order.top_first else "bff"
         elif encoding.facts.field_order.interlaced:
             yield "setfield", "prog"
-        yield "setsar", f"{facts.sample_aspect.numerator}/{facts.sample_aspect.denominator}:max=100000"
+        if encoding.sample_aspect:
+            yield "setsar", f"{encoding.sample_aspect.numerator}/{encoding.sample_aspect.denominator}:max=100000"
 
     def _scale(self, given: _Input, pixels: VideoFormat, width: int, height: int) -> Iterator[str]:
         yield from (f"{width}:{height}", f"flags={_EXACT}")
@@ -134,25 +144,10 @@ class Conversion:
             yield f"in_range={'full' if given.color_range == FULL_RANGE else 'limited'}"
         yield f"out_range={'full' if self._encoding.color_range == FULL_RANGE else 'limited'}"
 
-    def _is_transparent(self, frame: VideoFrame) -> bool:
-        if self._alpha is None:
-            given = self._made_for
-            assert given is not None, "the graph of the colours is made first"
-            self._alpha, source = _graph(frame, given)
-            steps = [
-                self._alpha.add("format", _multipliable(frame.format)),
-                self._alpha.add("alphaextract"),
-                self._alpha.add("format", "gray"),
-                self._alpha.add("buffersink"),
-            ]
-            self._alpha.link_nodes(source, *steps).configure()
-        self._alpha.vpush(frame)
-        return bool(self._alpha.vpull().to_ndarray().min() < OPAQUE)
-
 
 def fitted(width: int, height: int, sample_aspect: Fraction, encoding: Encoding) -> tuple[int, int]:
     """Return the even sides of a picture as large as the encoding's picture allows, with its shape kept."""
-    shape = Fraction(width, height) * sample_aspect / encoding.facts.sample_aspect
+    shape = Fraction(width, height) * (sample_aspect or 1) / (encoding.sample_aspect or 1)
     if shape >= Fraction(encoding.width, encoding.height):
         wide, high = encoding.width, round(encoding.width / shape)
     else:
@@ -160,7 +155,7 @@ def fitted(width: int, height: int, sample_aspect: Fraction, encoding: Encoding)
     return max(2, wide // 2 * 2), max(2, high // 2 * 2)
 
 
-def _graph(frame: VideoFrame, given: _Input) -> tuple[Any, Any]:
+def _graph(given: _Input) -> tuple[Any, Any]:
     graph: Any = Graph()
     graph.threads = 1  # each would have a stack and a heap of its own
     optional = {}
@@ -177,11 +172,3 @@ def _graph(frame: VideoFrame, given: _Input) -> tuple[Any, Any]:
         **optional,
     )
     return graph, source
-
-
-def _multipliable(pixels: VideoFormat) -> str:
-    """Return the pixel format with full chroma whose colours can be multiplied by its transparency."""
-    deep = any(part.bits > 8 for part in pixels.components) and not pixels.has_palette
-    if chroma_sampling(pixels) == "rgb":
-        return "gbrap16le" if deep else "gbrap"
-    return "yuva444p16le" if deep else "yuva444p"

@@ -22,7 +22,14 @@ from mmaudio_model.media.audio import AUDIO_FORMATS, add_audio_stream
 from mmaudio_model.media.frames import timed_frames
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from mmaudio_model.media.mux.conversion import Conversion
-from mmaudio_model.media.mux.encoder_choice import EncoderSettings, Encoding, changed_picture, choose_encoding
+from mmaudio_model.media.mux.encoder_choice import (
+    CAPTIONS_LEFT_OUT,
+    SHOWN_ON_BLACK,
+    EncoderSettings,
+    Encoding,
+    changed_picture,
+    choose_encoding,
+)
 from mmaudio_model.media.mux.picture_facts import sample_aspect
 from mmaudio_model.media.mux.sound_track import encoded_sound
 from mmaudio_model.media.probe import MediaLimits, time_base
@@ -72,7 +79,9 @@ class Reencoding:
             raise MediaInvalidError("The video is damaged: none of its frames can be decoded.")
         self._first = first
         self.encoding = choose_encoding(stream, first[1], target, settings)
-        self.time_base = output_time_base(time_base(stream), self._start, self.encoding.facts.rate)
+        self.time_base = output_time_base(
+            time_base(stream), self._start, self._duration, self.encoding.facts.rate
+        )
         self.stream = _added_stream(out, self.encoding, self.time_base)
         self._conversion = Conversion(self.encoding)
 
@@ -81,8 +90,10 @@ class Reencoding:
         """What could not be kept; parts of it are known only when all packets have been read."""
         changes = [*self.encoding.changes]
         conversion = self._conversion
-        if conversion.transparent:
-            changes.append("transparent parts are shown on black")
+        if conversion.transparent and SHOWN_ON_BLACK not in changes:
+            changes.append(SHOWN_ON_BLACK)
+        if conversion.captions and not self.encoding.has_captions and CAPTIONS_LEFT_OUT not in changes:
+            changes.append(CAPTIONS_LEFT_OUT)
         if conversion.refitted:
             changes.append(
                 f"the size or shape of {conversion.refitted} frames differs from that of the first; "
@@ -109,8 +120,23 @@ class Reencoding:
         """Yield the encoded packets in decoding order, with exact times and durations.
 
         Raises:
+            MediaInvalidError: the encoder refuses a frame.
             MediaTooLargeError: the encoder gets too little memory.
         """
+        waiting: Packet[VideoStream] | None = None
+        first = 0
+        for packet in self._all_packets():
+            if waiting is None:
+                first = packet.dts or 0
+            else:
+                yield waiting
+            waiting = packet
+        assert waiting is not None, "every encoder returns a packet"
+        # MP4 adds up the time from one packet to the next in decoding order, so the last one counts until the end.
+        waiting.duration = max(1, self._end() - ((waiting.dts or 0) - first))
+        yield waiting
+
+    def _all_packets(self) -> Iterator[Packet[VideoStream]]:
         durations: dict[int, int] = {}
         for ticks, duration, frame in self._timed():
             durations[ticks] = duration
@@ -119,26 +145,30 @@ class Reencoding:
             yield from self._encoded(picture, durations)
         yield from self._encoded(None, durations)
 
+    def _end(self) -> int:
+        """Return the end of the section, in units of the output's time base."""
+        return max(1, round(self._duration / self.time_base))
+
     def _timed(self) -> Iterator[tuple[int, int, VideoFrame]]:
         """Yield (time, duration, frame), in units of the output's time base."""
-        end = max(1, round(self._duration / self.time_base))
+        end = self._end()
         waiting = (0, self._first[1])
         for seconds, frame in self._frames:
             ticks = round(self._regular(seconds) / self.time_base)
             if seconds >= self._duration or ticks >= end:
                 break
-            ticks = max(ticks, waiting[0] + 1)
+            ticks = max(ticks, waiting[0] + 1)  # a rounded time may be that of the frame before
             yield waiting[0], ticks - waiting[0], waiting[1]
             waiting = (ticks, frame)
         yield waiting[0], max(1, end - waiting[0]), waiting[1]
 
     def _regular(self, seconds: Fraction) -> Fraction:
         """Return the exact time of a frame of a constant rate, where the source's units are too coarse for it."""
-        rate, unit = self._source.base_rate, time_base(self._source)
-        if not rate or rate != self._source.average_rate or (1 / (rate * unit)).denominator == 1:
+        rate, unit = self.encoding.facts.rate, time_base(self._source)
+        if self._source.base_rate != self._source.average_rate or (1 / (rate * unit)).denominator == 1:
             return seconds
         since_origin = seconds + self._start
-        nearest = round(since_origin * rate) / Fraction(rate)
+        nearest = round(since_origin * rate) / rate
         return nearest - self._start if abs(nearest - since_origin) <= unit else seconds
 
     def _encoded(self, picture: VideoFrame | None, durations: dict[int, int]) -> Iterator[Packet[VideoStream]]:
@@ -162,18 +192,24 @@ def exact_seconds(seconds: float) -> Fraction:
     return Fraction(seconds).limit_denominator(FINEST_START)
 
 
-def output_time_base(source: Fraction, start: Fraction, rate: Fraction) -> Fraction:
-    """Return a unit in which the source's times, counted from the start of the section, are whole numbers.
+def output_time_base(source: Fraction, start: Fraction, duration: Fraction, rate: Fraction) -> Fraction:
+    """Return a unit in which times counted from the start of the section are whole numbers.
 
-    Where that would be too fine for players, a unit that is fine enough for the difference not to matter.
+    These are the times of the source's frames, of frames at its nominal rate, and the end. Where a unit would be too
+    fine for players, the last two are left out, and the unit is fine enough for the difference not to matter.
     """
     exact = math.lcm(source.denominator, start.denominator)
-    with_rate = math.lcm(exact, rate.numerator)
-    for ticks in (with_rate, exact):
-        if ticks <= MOST_TICKS:
+    for others in ((duration.denominator, rate.numerator), (duration.denominator,)):
+        if (ticks := math.lcm(exact, *others)) <= MOST_TICKS:
             return Fraction(1, ticks)
-    finer = math.lcm(source.denominator, rate.numerator)
-    ticks = finer if finer <= MOST_TICKS else source.denominator
+    ticks = next(
+        (
+            ticks
+            for ticks in (math.lcm(exact, rate.numerator), exact, math.lcm(source.denominator, rate.numerator))
+            if ticks <= MOST_TICKS
+        ),
+        min(source.denominator, MOST_TICKS),
+    )
     return Fraction(1, ticks * max(1, -(-FEWEST_TICKS // ticks)))
 
 
@@ -193,7 +229,8 @@ def _added_stream(out: Any, encoding: Encoding, unit: Fraction) -> Any:
     added.width, added.height, added.pix_fmt = encoding.width, encoding.height, encoding.pix_fmt
     context = added.codec_context
     context.time_base = unit
-    context.sample_aspect_ratio = facts.sample_aspect
+    if encoding.sample_aspect:
+        context.sample_aspect_ratio = encoding.sample_aspect
     context.color_primaries, context.color_trc = facts.primaries, facts.transfer
     context.colorspace, context.color_range = encoding.matrix, encoding.color_range
     if encoding.interlaced:
@@ -221,9 +258,7 @@ def reencode_section(
     limits: MediaLimits,
 ) -> tuple[MediaWarning, ...]:
     """Write the section and the sound as MP4; return what a person should know."""
-    work = Reencoding(
-        container, stream, out, target="mp4", start_s=start_s, duration_s=duration_s, limits=limits
-    )
+    work = Reencoding(container, stream, out, target="mp4", start_s=start_s, duration_s=duration_s, limits=limits)
     audio_stream = add_audio_stream(out, AUDIO_FORMATS["m4a"], sample_rate_hz)
     for packet in work.packets():
         out.mux(packet)

@@ -6,6 +6,7 @@ The facts are those of the first frame shown, or of the stream where a frame doe
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
@@ -26,11 +27,20 @@ PRIMARIES_BT2020 = 9
 TRANSFER_PQ, TRANSFER_HLG = 16, 18
 FULL_RANGE = 2
 HIGHEST_RATE = 1000
-# Metadata that changes from frame to frame; no encoder here can write it.
-_DYNAMIC = {
+OPAQUE = 255
+# Rates are declared with rounding errors where a container's units are coarse.
+RATE_ERROR = Fraction(1, 10_000)
+_NTSC = Fraction(1000, 1001)
+# Metadata that cannot be written with an encoded picture.
+_UNWRITABLE = {
     SideDataType.DYNAMIC_HDR_PLUS: "HDR10+ metadata",
     SideDataType.DOVI_METADATA: "Dolby Vision metadata",
     SideDataType.DYNAMIC_HDR_VIVID: "HDR Vivid metadata",
+    SideDataType.AMBIENT_VIEWING_ENVIRONMENT: "the ambient viewing environment",
+    SideDataType.SPHERICAL: "the projection of a spherical video",
+    SideDataType.STEREO3D: "the arrangement of a stereoscopic video",
+    SideDataType.AFD: "the active format description",
+    SideDataType.ICC_PROFILE: "the ICC colour profile",
 }
 _CHROMA = {(1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (4, 1): "4:1:1", (1, 2): "4:4:0", (4, 4): "4:1:0"}
 _PROBE_SIDE = 64
@@ -76,8 +86,8 @@ class PictureFacts:
     Attributes:
         chroma: `4:2:0` and so on, `gray`, or `rgb`.
         depth: bits of a sample.
-        alpha: its pixel format has transparency, used or not.
-        sample_aspect: width of a pixel divided by its height.
+        alpha: its pixel format has transparency, used or not; `transparent`: the first frame uses it.
+        sample_aspect: width of a pixel divided by its height; 0 where the source does not tell.
         display_matrix: FFmpeg's nine numbers that turn and mirror the picture; None where it is shown as it is.
     """
 
@@ -97,7 +107,9 @@ class PictureFacts:
     rate: Fraction
     display_matrix: tuple[int, ...] | None = None
     hdr: HdrMetadata = HdrMetadata()
-    dynamic_metadata: tuple[str, ...] = ()
+    unwritable: tuple[str, ...] = ()
+    transparent: bool = False
+    captions: bool = False
 
     @property
     def is_hdr(self) -> bool:
@@ -130,13 +142,15 @@ def picture_facts(stream: VideoStream, frame: VideoFrame) -> PictureFacts:
             _mastering_display(side_data.get(SideDataType.MASTERING_DISPLAY_METADATA)),
             _content_light(side_data.get(SideDataType.CONTENT_LIGHT_LEVEL)),
         ),
-        dynamic_metadata=tuple(name for kind, name in _DYNAMIC.items() if kind in side_data),
+        unwritable=tuple(name for kind, name in _UNWRITABLE.items() if kind in side_data),
+        transparent=is_transparent(frame),
+        captions=SideDataType.A53_CC in side_data,
     )
 
 
 def chroma_sampling(pixels: VideoFormat) -> str:
     """Return `4:2:0` and so on, `gray`, or `rgb`."""
-    if pixels.is_rgb or pixels.has_palette:
+    if pixels.is_rgb or pixels.has_palette or pixels.name.startswith("xyz"):
         return "rgb"
     if sum(not part.is_alpha for part in pixels.components) == 1:
         return "gray"
@@ -150,10 +164,26 @@ def has_alpha(pixels: VideoFormat) -> bool:
     return pixels.has_palette or any(part.is_alpha for part in pixels.components)
 
 
+def is_transparent(frame: VideoFrame) -> bool:
+    """Return whether any pixel of a frame is less than opaque."""
+    if not has_alpha(frame.format):
+        return False
+    # FFmpeg extracts transparency only from formats whose samples are apart from each other.
+    steps = [("format", straight_alpha(frame.format)), ("alphaextract", None), ("format", "gray")]
+    return bool(_filtered(frame, steps).to_ndarray().min() < OPAQUE)
+
+
+def straight_alpha(pixels: VideoFormat) -> str:
+    """Return the planar pixel format with full chroma that holds a format with transparency without loss."""
+    deep = not pixels.has_palette and any(part.bits > 8 for part in pixels.components)
+    if chroma_sampling(pixels) == "rgb":
+        return "gbrap16le" if deep else "gbrap"
+    return "yuva444p16le" if deep else "yuva444p"
+
+
 def sample_aspect(stream: VideoStream) -> Fraction:
-    """Return width of a pixel divided by its height; 1 where the file declares none."""
-    declared = stream.sample_aspect_ratio
-    return Fraction(declared) if declared else Fraction(1)
+    """Return width of a pixel divided by its height; 0 where the file declares none."""
+    return Fraction(stream.sample_aspect_ratio or 0)
 
 
 def _specified(of_frame: int, of_stream: int) -> int:
@@ -163,7 +193,10 @@ def _specified(of_frame: int, of_stream: int) -> int:
 def _nominal_rate(stream: VideoStream) -> Fraction:
     """Return the rate that is written as the nominal one; time stamps, not this, say when frames are shown."""
     rate = frame_rate(stream)
-    return rate if 0 < rate <= HIGHEST_RATE else Fraction(25)
+    if not 0 < rate <= HIGHEST_RATE:
+        return Fraction(25)
+    whole, ntsc = Fraction(round(rate)), round(rate / _NTSC) * _NTSC
+    return next((known for known in (whole, ntsc) if abs(rate - known) <= RATE_ERROR * rate), rate)
 
 
 def _field_order(stream: VideoStream, frame: VideoFrame) -> FieldOrder:
@@ -176,19 +209,23 @@ def _field_order(stream: VideoStream, frame: VideoFrame) -> FieldOrder:
 
 def _top_field_first(frame: VideoFrame) -> bool:
     """Ask a filter: PyAV does not tell this flag of a frame."""
+    return _filtered(frame, [("select", "eq(interlace_type\\,TOPFIRST)")]) is not None
+
+
+def _filtered(frame: VideoFrame, steps: Sequence[tuple[str, str | None]]) -> Any:
+    """Return the frame after filters; None if they dropped it."""
     graph: Any = Graph()
+    graph.threads = 1  # each would have a stack and a heap of its own
     source = graph.add_buffer(
         width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 25)
     )
-    chosen = graph.add("select", "eq(interlace_type\\,TOPFIRST)")
-    graph.link_nodes(source, chosen, graph.add("buffersink")).configure()
+    graph.link_nodes(source, *(graph.add(*step) for step in steps), graph.add("buffersink")).configure()
     graph.vpush(frame)
     graph.vpush(None)
     try:
-        graph.vpull()
+        return graph.vpull()
     except (EOFError, BlockingIOError):
-        return False
-    return True
+        return None
 
 
 def _display_matrix(content: bytes | None) -> tuple[int, ...] | None:
@@ -203,7 +240,9 @@ def _mastering_display(content: bytes | None) -> str | None:
     if content is None:
         return None
     numbers = struct.unpack("=22i", content[:88])
-    values = [Fraction(top, below) if below else Fraction(0) for top, below in zip(*[iter(numbers[:20])] * 2, strict=True)]
+    values = [
+        Fraction(top, below) if below else Fraction(0) for top, below in zip(*[iter(numbers[:20])] * 2, strict=True)
+    ]
     if not (numbers[20] and numbers[21]):
         return None  # x265 can write only both, primaries and luminance
     red, green, blue, white = (
