@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,15 +12,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
-import numpy as np
 from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError
+from mmaudio_model.media.audio import Sound
 from mmaudio_model.media.media_warning import MediaWarning
-from mmaudio_model.media.mux.copying import Section, exact, packets_from, same_packet, section_to_copy
+from mmaudio_model.media.mux.copying import Section, packets_from, same_packet, section_to_copy, start_stamp
 from mmaudio_model.media.mux.decisions import MuxOptions, MuxPlan
 from mmaudio_model.media.mux.encoding import Reencoding
 from mmaudio_model.media.mux.file_view import FileView
@@ -29,6 +30,7 @@ from mmaudio_model.media.mux.sound_track import add_sound, encoded_sound
 from mmaudio_model.media.mux.tags import chapters_of_section, kept_tags, track_tags
 from mmaudio_model.media.mux.tracks import QUICKTIME, add_tracks, track_packets
 from mmaudio_model.media.probe import MediaLimits, opened, time_base
+from mmaudio_model.media.section import exact_seconds
 
 # FFmpeg writes Dolby Vision and spherical video into MP4 only on this word. With it, it chooses no tags by itself for
 # editing codecs.
@@ -49,29 +51,30 @@ def assemble(
     target: Path | BinaryIO,
     plan: MuxPlan,
     options: MuxOptions,
-    waveform: np.ndarray,
-    sample_rate_hz: int,
+    sound: Sound,
     limits: MediaLimits,
     *,
+    section: Section | None = None,
     trial: int | None = None,
 ) -> Assembled:
     """Write a section as a plan says.
 
     Args:
+        section: of `section_to_copy` for the plan, if it is known already.
         trial: write so many packets of a copy, or the header of what is encoded, to see that the muxer takes it.
 
     Raises:
         MediaInvalidError, MediaTooLargeError: see `frames.read_video_frames`.
         FFmpegError, ValueError: the muxer refuses a track.
     """
-    duration_s = exact(options.duration_s)
-    with (
-        opened(FileView(source), limits) as (container, stream),
-        opened(FileView(source), limits) as (beside, beside_video),
-        open_output(target, plan, beside) as out,
-    ):
+    duration_s = exact_seconds(options.duration_s)
+    with contextlib.ExitStack() as stack:
+        container, stream = stack.enter_context(opened(FileView(source), limits))
+        beside, beside_video = container, stream
+        if plan.tracks:
+            beside, beside_video = stack.enter_context(opened(FileView(source), limits))
+        out = stack.enter_context(open_output(target, plan, container))
         work: Reencoding | None = None
-        section: Section | None = None
         base = time_base(stream)
         if plan.reencoded:
             work = Reencoding(
@@ -86,13 +89,15 @@ def assemble(
             )
             written: Any = work.stream
             video = work.packets() if trial is None else iter(())
-            start_s = (stream.start_time or 0) * base + exact(options.start_s)
+            start_s = (plan.first_stamp or 0) * base + exact_seconds(options.start_s)
         else:
-            section = _section(FileView(source), plan, options, limits)
+            section = section or _section(FileView(source), plan, options, limits)
             written = _copied_stream(out, stream, plan)
-            video = _copied(section, packets_from(container, stream, options.start_s), written)
+            start = start_stamp(stream, plan.first_stamp, options.start_s)
+            video = _copied(section, packets_from(container, stream, start) or iter(()), written)
             start_s = section.origin * base
-        sound = add_sound(out, sound_format(plan.container, plan.codec, reencoded=plan.reencoded), sample_rate_hz)
+        audio_format = sound_format(plan.container, plan.codec, reencoded=plan.reencoded)
+        sound_stream, fitted = add_sound(out, audio_format, sound)
         added = add_tracks(out, beside, plan.tracks, plan.container)
         written.disposition = Disposition.default | stream.disposition
         written.metadata.update(track_tags(stream.metadata) if plan.metadata else {})
@@ -103,15 +108,15 @@ def assemble(
             tags = kept_tags(beside.metadata)
             out.metadata.update(tags)
             out.set_chapters(chapters_of_section(beside.chapters(), start_s, duration_s))
-        tracks = track_packets(
-            beside, beside_video, added, start_s, duration_s, early=CONTAINERS[plan.container].hides
-        )
+        early = CONTAINERS[plan.container].hides
+        tracks = track_packets(beside, beside_video, added, start_s, duration_s, early=early)
         out.start_encoding()
-        packets = heapq.merge(video, encoded_sound(sound, waveform, sample_rate_hz), tracks, key=_time)
+        packets = heapq.merge(video, encoded_sound(sound_stream, fitted.sound), tracks, key=_time)
         for packet in packets if trial is None else islice(packets, trial):
             out.mux(packet)
         end_s = section.end * base if section is not None and section.end is not None else None
-        return Assembled(work.warnings if work is not None else (), end_s, tags)
+        warnings = work.warnings if work is not None else ()
+        return Assembled((*warnings, *fitted.warnings), end_s, tags)
 
 
 def open_output(target: Path | BinaryIO, plan: MuxPlan, source: Any) -> OutputContainer:
@@ -130,7 +135,7 @@ def open_output(target: Path | BinaryIO, plan: MuxPlan, source: Any) -> OutputCo
 
 def _section(source: BinaryIO, plan: MuxPlan, options: MuxOptions, limits: MediaLimits) -> Section:
     with opened(source, limits) as (container, stream):
-        section = section_to_copy(container, stream, options.start_s, options.duration_s, plan.container)
+        section = section_to_copy(container, stream, plan.first_stamp, options, plan.container)
     if isinstance(section, str):
         raise MediaInvalidError(f"The video cannot be copied as planned: {section}.")
     return section

@@ -5,6 +5,7 @@ All times are whole numbers in units of the stream's time base; a section's star
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +17,11 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from mmaudio_model.media.continuity import frame_ticks, is_scanned, keyframe_places
+from mmaudio_model.media.mux.decisions import MuxOptions
 from mmaudio_model.media.mux.result_container import CONTAINERS, ResultContainer, codec_name
-from mmaudio_model.media.probe import first_time_s, frame_rate, seek_keyframe, time_base
+from mmaudio_model.media.probe import frame_rate, seek_keyframe, time_base
+from mmaudio_model.media.section import exact_seconds
 
 # A key frame at most this long before the start, and not half a frame, is the start.
 EARLY_S = Fraction(1, 50)
@@ -26,6 +30,7 @@ MAX_REORDERED = 17
 # Their frames are decoded in the order in which they are shown, and some of them may not be shown at all.
 UNORDERED_CODECS = frozenset({"vp8", "vp9", "av1", "mjpeg", "prores", "dnxhd", "dvvideo", "ffv1", "rawvideo", "png"})
 OUT_OF_ORDER = "its time stamps are out of order"
+RESTARTED = "its time stamps restart before the section"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +70,32 @@ class Section:
 
 
 def section_to_copy(
-    container: Any, stream: VideoStream, start_s: float, duration_s: float, target: ResultContainer
+    container: Any, stream: VideoStream, first_stamp: int | None, options: MuxOptions, target: ResultContainer
 ) -> Section | str:
-    """Return the packets of the section, or the reason why they cannot be copied."""
+    """Return the packets of the section, or the reason why they cannot be copied.
+
+    Args:
+        container: freshly opened.
+        first_stamp: time stamp of the first frame that the video shows; None if none can be decoded.
+    """
     base, rate = time_base(stream), frame_rate(stream)
-    span = exact(duration_s) / base
+    span = exact_seconds(options.duration_s) / base
     ordered = codec_name(stream) in UNORDERED_CODECS or not stream.codec_context.has_b_frames
     in_order = container.format.name == "avi"
     if in_order and not ordered:
         return "AVI files have no presentation times"
-    start = None if start_s == 0 else (stream.start_time or 0) + exact(start_s) / base
-    packets = packets_from(container, stream, start_s)
+    if options.start_s > 0 and first_stamp is None:
+        return "none of its first frames can be decoded"
+    start = start_stamp(stream, first_stamp, options.start_s)
+    packets = packets_from(container, stream, start)
+    if packets is None:
+        return RESTARTED
     taken = _taken(packets, start, 1 / (4 * rate * base), span, ordered=ordered, in_order=in_order)
     if isinstance(taken, str):
         return taken
     if start is not None and not start - taken[0].pts <= min(EARLY_S, 1 / (2 * rate)) / base:
         return "the section does not start on a key frame"
-    frame, first = max(1, round(1 / (rate * base))), taken[0]
+    frame, first = frame_ticks(stream), taken[0]
     if container.format.name.startswith("matroska"):
         # The file has no decoding times, and those that FFmpeg makes up after a seek may be wrong.
         taken = [replace(packet, dts=None) for packet in taken]
@@ -89,19 +103,33 @@ def section_to_copy(
     return section if isinstance(section, str) else replace(section, first=first)
 
 
-def exact(seconds: float) -> Fraction:
-    """Return a time as it was written in decimal figures: 0.1 is a tenth."""
-    return Fraction(str(seconds))
+def start_stamp(stream: VideoStream, first_stamp: int | None, start_s: float) -> Fraction | None:
+    """Return the time stamp of a section's start; None for the file's beginning."""
+    return None if start_s == 0 else (first_stamp or 0) + exact_seconds(start_s) / time_base(stream)
 
 
-def packets_from(container: Any, stream: VideoStream, start_s: float) -> Iterator[Packet[VideoStream]]:
-    """Yield the packets that have content, from a key frame before the start on, until the file's end or damage."""
-    if start_s > 0:
-        try:
-            # A little later, so that a key frame exactly at the start is found.
-            seek_keyframe(container, stream, first_time_s(stream) + start_s + float(EARLY_S))
-        except FFmpegError:
-            pass  # the file cannot be sought: read it from its beginning
+def packets_from(
+    container: Any, stream: VideoStream, start: Fraction | None
+) -> Iterator[Packet[VideoStream]] | None:
+    """Return the packets that have content, from a key frame before the start on, until the file's end or damage.
+
+    None if time stamps restart before the section, so that they do not tell where it is.
+    """
+    if start is not None:
+        # A little later, so that a key frame exactly at the start is found.
+        until = start + EARLY_S / time_base(stream)
+        if is_scanned(container):
+            places = keyframe_places(container, stream, until)
+            if any(place.shift for place in places):
+                return None
+            container.seek(places[-1].position if places else 0, unsupported_byte_offset=True)
+        else:
+            with contextlib.suppress(FFmpegError):  # a file that cannot be sought is read from its beginning
+                seek_keyframe(container, stream, float(until * time_base(stream)))
+    return _readable(container, stream)
+
+
+def _readable(container: Any, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
     try:
         yield from (packet for packet in container.demux(stream) if packet.size)
     except FFmpegError:

@@ -42,6 +42,8 @@ class MuxPlan:
     """Why the video is encoded again; empty for a copy."""
     codec: str
     """Of the source's video."""
+    first_stamp: int | None
+    """Time stamp of the first frame that the source shows, in units of its time base; None if none is decoded."""
     tag: str | None = None
     """The container's four letters for the copied video; None leaves them to the muxer."""
     tracks: tuple[KeptTrack, ...] = ()

@@ -11,14 +11,12 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
-from mmaudio_model.media.audio import AUDIO_FORMATS, add_audio_stream
 from mmaudio_model.media.frames import timed_frames
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from mmaudio_model.media.mux.conversion import Conversion
@@ -31,7 +29,6 @@ from mmaudio_model.media.mux.encoder_choice import (
     choose_encoding,
 )
 from mmaudio_model.media.mux.picture_facts import sample_aspect
-from mmaudio_model.media.mux.sound_track import encoded_sound
 from mmaudio_model.media.probe import MediaLimits, time_base
 
 # Start times are given by people, in no finer steps.
@@ -245,23 +242,3 @@ def _added_stream(out: Any, encoding: Encoding, unit: Fraction) -> Any:
 
 def _too_little_memory(encoding: Encoding) -> str:
     return f"Encoding a picture of {encoding.width}x{encoding.height} pixels needs more memory than is allowed."
-
-
-def reencode_section(
-    container: Any,
-    stream: VideoStream,
-    out: Any,
-    start_s: float,
-    duration_s: float,
-    sound: np.ndarray,
-    sample_rate_hz: int,
-    limits: MediaLimits,
-) -> tuple[MediaWarning, ...]:
-    """Write the section and the sound as MP4; return what a person should know."""
-    work = Reencoding(container, stream, out, target="mp4", start_s=start_s, duration_s=duration_s, limits=limits)
-    audio_stream = add_audio_stream(out, AUDIO_FORMATS["m4a"], sample_rate_hz)
-    for packet in work.packets():
-        out.mux(packet)
-    for sound_packet in encoded_sound(audio_stream, sound, sample_rate_hz):
-        out.mux(sound_packet)
-    return work.warnings

@@ -5,26 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.stream import Disposition
 
-from mmaudio_model.media.audio import AUDIO_FORMATS, add_audio_stream, audio_frames
-
-OPUS_RATE_HZ = 48_000
+from mmaudio_model.media.audio import AUDIO_FORMATS, FittedSound, Sound, add_audio_stream, audio_frames, fitted_sound
 
 
-def add_sound(out: Any, audio_format: str, sample_rate_hz: int) -> AudioStream:
-    """Add the track of the new sound, which players choose."""
-    # FFmpeg's muxer takes the delay of Opus to be counted at this rate, which is the codec's own.
-    rate = OPUS_RATE_HZ if audio_format == "opus" else sample_rate_hz
-    stream = add_audio_stream(out, AUDIO_FORMATS[audio_format], rate)
+def add_sound(out: Any, audio_format: str, sound: Sound) -> tuple[AudioStream, FittedSound]:
+    """Add the track of the new sound, which players choose; return it with the sound as its codec can hold it."""
+    chosen = AUDIO_FORMATS[audio_format]
+    fitted = fitted_sound(sound, chosen)
+    stream = add_audio_stream(out, chosen, fitted.sound)
     stream.disposition = Disposition.default
-    return stream
+    return stream, fitted
 
 
-def encoded_sound(stream: Any, sound: np.ndarray, sample_rate_hz: int) -> Iterator[Packet[AudioStream]]:
-    for frame in audio_frames(sound, sample_rate_hz):
+def encoded_sound(stream: Any, sound: Sound) -> Iterator[Packet[AudioStream]]:
+    for frame in audio_frames(sound):
         yield from stream.encode(frame)
     yield from stream.encode(None)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
 from mmaudio_model.errors import MediaInvalidError
+from mmaudio_model.media.audio import Sound
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from mmaudio_model.media.mux.assembling import Assembled, assemble
 from mmaudio_model.media.mux.decisions import MuxOptions, MuxPlan
@@ -30,15 +29,14 @@ class MuxResult:
 
 def mux_video(
     source: BinaryIO,
-    waveform: np.ndarray,
-    sample_rate_hz: int,
+    sound: Sound,
     out_path: Path,
     *,
     options: MuxOptions,
     plan: MuxPlan | None = None,
     limits: MediaLimits,
 ) -> MuxResult:
-    """Write a section of `source` with the waveform, float32 (samples,), as its sound.
+    """Write a section of `source` with a new sound.
 
     The video is copied packet by packet if the section starts on a key frame and the container takes the codec;
     otherwise it is re-encoded, with a warning. A copy ends with the section to within a frame.
@@ -53,7 +51,7 @@ def mux_video(
         plan = plan_mux(source, options, limits)
     for attempt in _attempts(plan):
         try:
-            assembled = assemble(source, out_path, attempt, options, waveform, sample_rate_hz, limits)
+            assembled = assemble(source, out_path, attempt, options, sound, limits)
             break
         except REFUSED as exc:
             refusal = exc

@@ -11,6 +11,7 @@ import pytest
 from av.packet import Packet
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
+from mmaudio_model.media.audio import Sound
 from mmaudio_model.media.mux.plan import MuxOptions
 from mmaudio_model.media.mux.result_container import CONTAINERS, ResultContainer
 from mmaudio_model.media.mux.writing import MuxResult, mux_video
@@ -50,7 +51,7 @@ def mux(
     sound = waveform if waveform is not None else sine(NEW_HZ, duration_s, RATE)
     with source.open("rb") as file:
         options = MuxOptions(start_s, duration_s, container, keep_tracks)
-        result = mux_video(file, sound, RATE, out, options=options, limits=limits)
+        result = mux_video(file, Sound.mono(sound, RATE), out, options=options, limits=limits)
     return out, result
 
 
@@ -254,7 +255,7 @@ def test_only_the_stretch_of_a_long_video_is_read(tmp_path: Path, container: str
     file = WatchedFile(source.read_bytes())
     with file:
         options = MuxOptions(0.0, 0.5)
-        mux_video(file, sine(NEW_HZ, 0.5, RATE), RATE, tmp_path / "out", options=options, limits=LIMITS)
+        mux_video(file, Sound.mono(sine(NEW_HZ, 0.5, RATE), RATE), tmp_path / "out", options=options, limits=LIMITS)
         assert file.taken < source.stat().st_size / 2
 
 
