@@ -53,8 +53,7 @@ def mux_video(
     warnings: list[str] = []
     sound = Sound.mono(waveform, sample_rate_hz)
     if original_gain_db is not None:
-        mixed = mix_original(source, waveform, sample_rate_hz, start_s, original_gain_db, limits, warnings)
-        sound = Sound.mono(mixed, sample_rate_hz)
+        sound = mix_original(source, waveform, sample_rate_hz, start_s, original_gain_db, limits, warnings)
         source.seek(0)
     with opened(source, limits) as (container, stream):
         webm = stream.codec_context.name in WEBM_CODECS
