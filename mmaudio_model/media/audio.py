@@ -116,6 +116,9 @@ def write_audio(
     options: dict[str, str] = {}
     metadata: dict[str, str] = {}
     warnings = fitted.warnings
+    if chosen.container == "ipod":
+        # the edit list then ends with the last sample, and not with a millisecond
+        options["movie_timescale"] = str(fitted.sound.sample_rate_hz)
     if audio_format == "wav":
         options["rf64"] = "auto"  # the sizes of a plain WAV end at 4 GiB
         if broadcast is not None:

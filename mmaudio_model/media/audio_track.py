@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import BinaryIO
 
 import numpy as np
 from av.audio.stream import AudioStream
@@ -19,18 +20,21 @@ from av.stream import Discard, Disposition
 
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import with_layout
+from mmaudio_model.media.continuity import BROADCAST, INDEXED, LONGEST_GAP_S, Continuity, is_scanned
 from mmaudio_model.media.decoded_samples import decoded_sound, duration_of
+from mmaudio_model.media.probe import MediaLimits, opened, time_base
+from mmaudio_model.media.section import exact_seconds, first_stamp
 from mmaudio_model.media.waveform import Sound, resampled
 
-SEEK_FROM_S = 5
+LATE_S = 5
 """Sections that start later are sought; up to there, reading from the beginning is as fast and always exact."""
 SEEK_EARLY_S = 1
 """Decoding begins this much earlier, since codecs need some frames to decode correctly."""
 JITTER_S = Fraction(1, 100)
 """A time stamp that is off by less (and by less than half a frame) is taken for inexact, not for a gap."""
 MAX_FAULTS = 100
-OVERLAP_S = Fraction(1, 2)
-"""Sound that goes back by more than this is a later recording whose time stamps begin anew: it follows."""
+STEP_S = Fraction(1, 50)
+"""Duration of a packet that declares none."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,13 @@ class TrackSection:
 
     Attributes:
         sound: None if the track gave no sample in the section.
+        channels: of the track, as declared.
         given: times in seconds from the start of the section, in order, that do not overlap.
         faults: what could not be decoded, a message for each packet, at most 100.
     """
 
     sound: Sound | None
+    channels: int
     given: tuple[tuple[Fraction, Fraction], ...] = ()
     faults: tuple[str, ...] = ()
 
@@ -60,33 +66,60 @@ def default_audio_track(container: InputContainer) -> AudioStream | None:
     return next(marked, tracks[0] if tracks else None)
 
 
-def read_track(
-    container: InputContainer, track: AudioStream, origin: Fraction, duration: Fraction, *, seek: bool
-) -> TrackSection:
-    """Decode a section of an audio track. Other streams of the container are not read any more.
+def read_track_section(
+    file: BinaryIO, *, start_s: float, duration_s: float, limits: MediaLimits
+) -> TrackSection | None:
+    """Decode a section of a video's default audio track; None if there is no audio track.
 
     Args:
-        origin: the start of the section in the container's time, in seconds.
-        duration: of the section, in seconds.
-        seek: jump close to the section, instead of reading from the beginning of the file.
+        start_s: the start of the section after the first shown frame.
+
+    Raises:
+        MediaInvalidError, MediaTooLargeError: see `probe.opened`; nothing is raised for the sound itself.
     """
-    for stream in container.streams:
-        stream.discard = Discard.default if stream.index == track.index else Discard.all
-    base = track.time_base or Fraction(1, 1_000_000)
-    grid = None
-    if seek:
-        grid = _first_frame_end(container, track, base)
-        try:
-            container.seek(int((origin - SEEK_EARLY_S) / base), stream=track, backward=True)
-        except FFmpegError:
-            seek = False
-        section = _SectionSound(origin, duration, base, grid)
-        if seek and _read(container, track, section, must_begin_before=origin):
-            return section.finished()
-        container.seek(0)  # the index is missing or wrong
-    section = _SectionSound(origin, duration, base, grid)
-    _read(container, track, section, must_begin_before=None)
-    return section.finished()
+    with opened(file, limits) as (container, video):
+        if default_audio_track(container) is None:
+            return None
+        first = first_stamp(container, video, limits)
+        origin = (first if first is not None else video.start_time or 0) * time_base(video) + exact_seconds(start_s)
+        sought = start_s > LATE_S and not is_scanned(container)
+    # Opened again each time: after a seek to the beginning, FFmpeg leaves out the first frame of some tracks.
+    if sought:
+        section = _read_section(file, origin, exact_seconds(duration_s), limits, late=True, seek=True)
+        if section is not None:
+            return section
+    return _read_section(file, origin, exact_seconds(duration_s), limits, late=start_s > LATE_S, seek=False)
+
+
+def _read_section(
+    file: BinaryIO, origin: Fraction, duration: Fraction, limits: MediaLimits, *, late: bool, seek: bool
+) -> TrackSection | None:
+    """Read a section from the file's beginning or after a seek; None if the seek ended after the section's start.
+
+    Args:
+        late: the section begins late: what comes long before it is not decoded.
+    """
+    file.seek(0)
+    with opened(file, limits) as (container, _):
+        track = default_audio_track(container)
+        assert track is not None, "the track was there when the file was opened before"
+        for stream in container.streams:
+            stream.discard = Discard.default if stream.index == track.index else Discard.all
+        base = track.time_base or Fraction(1, 1_000_000)
+        section = _SectionSound(origin, duration, base)
+        decode_from = origin - SEEK_EARLY_S if late else None
+        if seek:
+            section.grid = _first_frame_end(container, track, base)
+            try:
+                container.seek(int((origin - SEEK_EARLY_S) / base), stream=track, backward=True)
+            except FFmpegError:
+                return None
+        for index, (stamp, sound) in enumerate(_decoded(container, track, base, decode_from, section.faults)):
+            if seek and index == 0 and (stamp is None or stamp > origin):
+                return None  # the index is missing or wrong
+            if not section.add(stamp, sound):
+                break
+        return section.finished(track.codec_context.layout.nb_channels if track.codec_context else 0)
 
 
 def _first_frame_end(container: InputContainer, track: AudioStream, base: Fraction) -> Fraction | None:
@@ -96,32 +129,20 @@ def _first_frame_end(container: InputContainer, track: AudioStream, base: Fracti
     return None
 
 
-def _read(
-    container: InputContainer, track: AudioStream, section: _SectionSound, *, must_begin_before: Fraction | None
-) -> bool:
-    """Read until the end of the section; return False at once if the first frame does not begin early enough."""
-    first = True
-    # Without a known first frame, reading began with it, and it is needed.
-    decode_from = None if section.grid is None else section.origin - SEEK_EARLY_S
-    for stamp, sound in _decoded(container, track, section.base, decode_from, section.faults):
-        if first and must_begin_before is not None and (stamp is None or stamp > must_begin_before):
-            return False
-        first = False
-        if not section.add(stamp, sound):
-            break
-    return not first or must_begin_before is None
-
-
 def _decoded(
     container: InputContainer, track: AudioStream, base: Fraction, decode_from: Fraction | None, faults: list[str]
 ) -> Iterator[tuple[Fraction | None, Sound]]:
     """Yield decoded frames with their times in the container; packets that end before `decode_from` are skipped."""
     packets = container.demux(track)
+    continuity: Continuity | None = None
     while True:
         try:
             packet = next(packets, None)
             if packet is None:
                 return
+            if continuity is None:
+                continuity = _continuity(container, packet, base)
+            continuity.apply(packet)
             if decode_from is not None and _ends_before(packet, decode_from, base):
                 continue
             for frame in packet.decode():
@@ -130,6 +151,13 @@ def _decoded(
         except (FFmpegError, MediaInvalidError, ValueError) as exc:
             if len(faults) < MAX_FAULTS:
                 faults.append(str(exc))
+
+
+def _continuity(container: InputContainer, packet: Packet[AudioStream], base: Fraction) -> Continuity:
+    """Return what continues the time stamps of a track where they restart, as those of the picture."""
+    gap = int(LONGEST_GAP_S / base) if container.format.name in BROADCAST else None
+    step = packet.duration or max(1, int(STEP_S / base))
+    return Continuity(step, gap, active=container.format.name != INDEXED)
 
 
 def _ends_before(packet: Packet[AudioStream], time: Fraction, base: Fraction) -> bool:
@@ -161,7 +189,7 @@ class _SectionSound:
     origin: Fraction
     duration: Fraction
     base: Fraction
-    grid: Fraction | None
+    grid: Fraction | None = None
     """Where the track's first frame ends, in the container's time; later ones begin whole frames after that."""
     faults: list[str] = field(default_factory=list)
     _sound: Sound | None = None
@@ -169,8 +197,6 @@ class _SectionSound:
     _given: list[tuple[Fraction, Fraction]] = field(default_factory=list)
     _clock: Fraction | None = None
     """End of the frame before, in seconds from the start of the section on."""
-    _restart: Fraction = Fraction(0)
-    """How far time stamps that began anew are moved."""
 
     def add(self, stamp: Fraction | None, sound: Sound) -> bool:
         """Add a frame with its time in the container; return False if it begins after the section."""
@@ -186,16 +212,11 @@ class _SectionSound:
         clock = self._clock
         if stamp is None:
             return clock if clock is not None else Fraction(0)
-        time = self._on_grid(stamp, sound) - self.origin + self._restart
+        time = self._on_grid(stamp, sound) - self.origin
         if clock is None:
             return time
         jitter = max(2 * self.base, min(JITTER_S, duration_of(sound) / 2))
-        if abs(time - clock) <= jitter:
-            return clock
-        if time < clock - OVERLAP_S:
-            self._restart += clock - time
-            return clock
-        return time
+        return clock if abs(time - clock) <= jitter else time
 
     def _on_grid(self, stamp: Fraction, sound: Sound) -> Fraction:
         """Return a time stamp as it was before it was rounded to the time base, if frames are equally long."""
@@ -230,7 +251,7 @@ class _SectionSound:
             begin, end = min(begin, before[0]), max(end, before[1])
         self._given.append((begin, end))
 
-    def finished(self) -> TrackSection:
+    def finished(self, channels: int) -> TrackSection:
         if self._sound is not None:
             for part in self._parts:
                 first = part.sounds[0]
@@ -241,7 +262,7 @@ class _SectionSound:
                 )
                 alike = resampled(with_layout(whole, self._sound.layout), self._sound.sample_rate_hz)
                 _copy(alike, self._sound, part.begin)
-        return TrackSection(self._sound, tuple(self._given), tuple(self.faults))
+        return TrackSection(self._sound, channels, tuple(self._given), tuple(self.faults))
 
 
 def _kind(sound: Sound) -> tuple[int, str]:

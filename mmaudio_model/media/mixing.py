@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import BinaryIO
 
 import numpy as np
-from av.video.stream import VideoStream
 
 from mmaudio_model.media.audio import with_layout
-from mmaudio_model.media.audio_track import SEEK_FROM_S, TrackSection, default_audio_track, read_track
+from mmaudio_model.media.audio_track import TrackSection, read_track_section
 from mmaudio_model.media.channel_layout import MAX_CHANNELS, MINUS_3_DB, positions
 from mmaudio_model.media.decoded_samples import MAX_RATE_HZ
 from mmaudio_model.media.ducking import ducking_gain
 from mmaudio_model.media.loudness import normalise_loudness, true_peak, true_peak_ceiling
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
-from mmaudio_model.media.probe import MediaLimits, opened, time_base
+from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.media.waveform import Sound, resampled
 
 # A sound that ends within the section by no more than this before its end gets no warning: it is about a few frames.
 MISSING_S = 0.5
-# Starts are quotients such as 10/30 or decimals such as 3.48; both are exact with this denominator.
-LARGEST_DENOMINATOR = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -62,18 +58,13 @@ def read_original_sound(file: BinaryIO, *, start_s: float, duration_s: float, li
     Raises:
         MediaInvalidError, MediaTooLargeError: see `probe.opened`; nothing is raised for the sound itself.
     """
-    with opened(file, limits) as (container, video):
-        track = default_audio_track(container)
-        if track is None:
-            return _without("The video has no original sound to mix in.")
-        if track.codec_context is None or not track.codec_context.name:
-            return _without("The codec of the video's sound is unknown.", WarningCode.ORIGINAL_AUDIO_DAMAGED)
-        duration = exact_seconds(duration_s)
-        channels = track.codec_context.layout.nb_channels
-        section = read_track(container, track, section_origin(video, start_s), duration, seek=start_s > SEEK_FROM_S)
-    warnings = list(_missing(section, float(duration)))
-    if section.sound is not None and channels > MAX_CHANNELS:
-        text = f"The original sound has {channels} channels: it was downmixed to {section.sound.layout}."
+    section = read_track_section(file, start_s=start_s, duration_s=duration_s, limits=limits)
+    if section is None:
+        text = "The video has no original sound to mix in."
+        return OriginalSound(None, (MediaWarning(WarningCode.ORIGINAL_AUDIO_MISSING, text),))
+    warnings = _missing(section, duration_s)
+    if section.sound is not None and section.channels > MAX_CHANNELS:
+        text = f"The original sound has {section.channels} channels: it was reduced to {section.sound.layout}."
         warnings.append(MediaWarning(WarningCode.AUDIO_LAYOUT_CHANGED, text))
     return OriginalSound(section.sound, tuple(warnings))
 
@@ -110,16 +101,6 @@ def mix(effect: Sound, original: Sound, *, gain_db: float, duck_db: float | None
     return Mixed(lowered, limited=True, warnings=(MediaWarning(WarningCode.AUDIO_LOWERED, text),))
 
 
-def exact_seconds(value: float) -> Fraction:
-    """Return the decimal or simple quotient that a float stands for."""
-    return Fraction(value).limit_denominator(LARGEST_DENOMINATOR)
-
-
-def section_origin(video: VideoStream, start_s: float) -> Fraction:
-    """Return the container's time at `start_s` seconds after the first presented frame, in seconds."""
-    return (video.start_time or 0) * time_base(video) + exact_seconds(start_s)
-
-
 def _placed(effect: Sound, layout: str) -> np.ndarray:
     """Return the effect in the channels of a layout, float32 (channels, samples)."""
     places = positions(layout)
@@ -143,10 +124,6 @@ def _missing(section: TrackSection, duration_s: float) -> list[MediaWarning]:
         text = f"The original has sound for {section.given_s:.2f} s of {duration_s:.2f} s; the rest of it is silent."
         return [MediaWarning(WarningCode.ORIGINAL_AUDIO_MISSING, text)]
     return []
-
-
-def _without(text: str, code: WarningCode = WarningCode.ORIGINAL_AUDIO_MISSING) -> OriginalSound:
-    return OriginalSound(None, (MediaWarning(code, text),))
 
 
 def mix_original(

@@ -8,9 +8,8 @@ import numpy as np
 
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import resampled, with_channels
-from mmaudio_model.media.audio_track import SEEK_FROM_S, default_audio_track, read_track
-from mmaudio_model.media.mixing import exact_seconds, section_origin
-from mmaudio_model.media.probe import MediaLimits, opened
+from mmaudio_model.media.audio_track import read_track_section
+from mmaudio_model.media.probe import MediaLimits
 
 
 def read_sound(
@@ -26,12 +25,9 @@ def read_sound(
         MediaInvalidError: not a video, or its sound is missing or damaged.
         MediaTooLargeError: the video exceeds the limits.
     """
-    with opened(file, limits) as (container, video):
-        track = default_audio_track(container)
-        if track is None:
-            raise MediaInvalidError("The video has no sound.")
-        origin = section_origin(video, start_s)
-        section = read_track(container, track, origin, exact_seconds(duration_s), seek=start_s > SEEK_FROM_S)
+    section = read_track_section(file, start_s=start_s, duration_s=duration_s, limits=limits)
+    if section is None:
+        raise MediaInvalidError("The video has no sound.")
     if section.faults:
         raise MediaInvalidError(f"The sound is damaged: {section.faults[0]}.")
     if section.sound is None:
