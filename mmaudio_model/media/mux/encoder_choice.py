@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from mmaudio_model.errors import RequestInvalidError
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
-from mmaudio_model.media.mux.encoding_memory import encoder_threads, lookahead_frames
+from mmaudio_model.media.mux.encoding_memory import LARGE, EncoderLoad, encoder_load, require_memory
 from mmaudio_model.media.mux.picture_facts import (
     MATRIX_BT709,
     MATRIX_BT2020,
@@ -53,6 +53,8 @@ _EDITING_CHROMA: Mapping[str, str] = MappingProxyType(
     {"4:2:0": "4:2:0", "gray": "4:2:0", "4:1:0": "4:2:0", "4:2:2": "4:2:2", "4:1:1": "4:2:2"}
 )
 _CODEC_NAMES = {"libx264": "H.264", "libx265": "HEVC", "libvpx-vp9": "VP9", "prores_ks": "ProRes"}
+# Slow presets refer to up to 16 pictures, each of them in memory.
+_MANY_REFERENCES, _REFERENCES = frozenset({"slow", "slower", "veryslow"}), 3
 _FASTEST_GOOD = 5  # VP9 has higher values of `cpu-used` in its real-time mode only
 
 
@@ -94,6 +96,7 @@ class Encoding:
 
     codec: str
     pix_fmt: str
+    depth: int
     container: str
     width: int
     height: int
@@ -146,8 +149,14 @@ def choose_encoding(
 
     Args:
         first_frame: a decoded frame of the stream; colour, fields and metadata are read from it.
+
+    Raises:
+        MediaTooLargeError: this process has too little memory to encode such a picture.
+        RequestInvalidError: the container is not one of these.
     """
-    return encoding_for(picture_facts(stream, first_frame), container, settings or EncoderSettings())
+    encoding = encoding_for(picture_facts(stream, first_frame), container, settings or EncoderSettings())
+    require_memory(encoding.facts.width, encoding.facts.height, encoding.codec, encoding.depth)
+    return encoding
 
 
 def encoding_for(facts: PictureFacts, container: str, settings: EncoderSettings) -> Encoding:
@@ -163,6 +172,7 @@ def encoding_for(facts: PictureFacts, container: str, settings: EncoderSettings)
     encoding = Encoding(
         codec=codec,
         pix_fmt=_pixel_format(chroma, depth, alpha),
+        depth=depth,
         container=container,
         width=width,
         height=height,
@@ -229,33 +239,45 @@ def _matrix(facts: PictureFacts) -> int:
 def _options(
     codec: str, facts: PictureFacts, settings: EncoderSettings, *, alpha: bool, interlaced: bool
 ) -> dict[str, str]:
-    threads = str(encoder_threads(facts.width, facts.height))
+    load = encoder_load(facts.width, facts.height)
+    threads = {"threads": str(load.threads)}
     fields = {"flags": "+ildct+ilme"} if interlaced else {}
     if codec == "prores_ks":
-        return {"profile": "4444", "alpha_bits": "16", "vendor": "apl0", "threads": threads, **fields}
+        return {"profile": "4444", "alpha_bits": "16", "vendor": "apl0", **threads, **fields}
     if codec == "libvpx-vp9":
-        speed = PRESETS[settings.preset]
+        speed = max(PRESETS[settings.preset], 0 if load.reorders else _FASTEST_GOOD + 1)
         return {
             "crf": str(round(settings.crf * HIGHEST_VP9_CRF / HIGHEST_CRF)),
             "b": "0",
             "deadline": "good" if speed <= _FASTEST_GOOD else "realtime",
             "cpu-used": str(speed),
             "row-mt": "1",
-            "lag-in-frames": str(lookahead_frames(facts.width, facts.height)),
-            "threads": threads,
+            "lag-in-frames": str(load.lookahead),
+            **threads,
             **({"auto-alt-ref": "0"} if alpha else {}),  # the encoder cannot have both
         }
-    lookahead = str(lookahead_frames(facts.width, facts.height))
     quality = {"crf": str(settings.crf), "preset": settings.preset}
-    if codec == "libx264":
-        if interlaced:
-            fields["x264-params"] = "tff=1" if facts.field_order.top_first else "bff=1"
-        return {**quality, "threads": threads, "rc-lookahead": lookahead, **fields}
-    return {**quality, "x265-params": ":".join(_x265_parameters(facts, threads, lookahead))}
+    if codec == "libx265":
+        return {**quality, "x265-params": ":".join(_x265_parameters(facts, load))}
+    parameters = ["tff=1" if facts.field_order.top_first else "bff=1"] if interlaced else []
+    parameters += [] if load.reorders else ["bframes=0", "mbtree=0", "sliced-threads=1"]
+    if facts.width * facts.height > LARGE and settings.preset in _MANY_REFERENCES:
+        parameters += [f"ref={_REFERENCES}"]
+    return {
+        **quality,
+        **threads,
+        **fields,
+        "rc-lookahead": str(load.lookahead),
+        **({"x264-params": ":".join(parameters)} if parameters else {}),
+    }
 
 
-def _x265_parameters(facts: PictureFacts, threads: str, lookahead: str) -> Iterator[str]:
-    yield from ("log-level=error", f"pools={threads}", "frame-threads=1", f"rc-lookahead={lookahead}")
+def _x265_parameters(facts: PictureFacts, load: EncoderLoad) -> Iterator[str]:
+    yield from ("log-level=none", f"pools={load.threads}", "frame-threads=1", f"rc-lookahead={load.lookahead}")
+    if load.reorders:
+        yield from ("bframes=4", f"ref={_REFERENCES}")  # it must look further ahead than it reorders
+    else:
+        yield from ("bframes=0", "b-adapt=0", "ref=1", "cutree=0", "scenecut=0", "lookahead-slices=0")
     if facts.hdr.mastering_display:
         yield from ("hdr10=1", f"master-display={facts.hdr.mastering_display}")
     if facts.hdr.content_light:

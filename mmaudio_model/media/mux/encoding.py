@@ -17,7 +17,6 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
-from mmaudio_model.media.frames import timed_frames
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from mmaudio_model.media.mux.conversion import Conversion
 from mmaudio_model.media.mux.encoder_choice import (
@@ -28,11 +27,11 @@ from mmaudio_model.media.mux.encoder_choice import (
     changed_picture,
     choose_encoding,
 )
+from mmaudio_model.media.mux.encoding_memory import encoder_load
 from mmaudio_model.media.mux.picture_facts import sample_aspect
 from mmaudio_model.media.probe import MediaLimits, time_base
+from mmaudio_model.media.section import exact_seconds, section_frames
 
-# Start times are given by people, in no finer steps.
-FINEST_START = 1_000_000
 # Units of time in a second that every container and player takes.
 MOST_TICKS = 1_000_000
 FEWEST_TICKS = 90_000
@@ -70,15 +69,15 @@ class Reencoding:
         self._start = exact_seconds(start_s)
         self._duration = exact_seconds(duration_s)
         self._damaged: list[str] = []
-        self._frames = section_frames(container, stream, start_s, limits, self._damaged)
+        # The decoder holds pictures for each of its threads, as the encoder does.
+        stream.thread_count = encoder_load(stream.codec_context.width, stream.codec_context.height).threads
+        self._frames = section_frames(container, stream, start_s, duration_s, limits, self._damaged)
         first = next(self._frames, None)
-        if first is None or first[0] >= self._duration:
+        if first is None:
             raise MediaInvalidError("The video is damaged: none of its frames can be decoded.")
         self._first = first
-        self.encoding = choose_encoding(stream, first[1], target, settings)
-        self.time_base = output_time_base(
-            time_base(stream), self._start, self._duration, self.encoding.facts.rate
-        )
+        self.encoding = choose_encoding(stream, first.frame, target, settings)
+        self.time_base = output_time_base(time_base(stream), self._start, self._duration, self.encoding.facts.rate)
         self.stream = _added_stream(out, self.encoding, self.time_base)
         self._conversion = Conversion(self.encoding)
 
@@ -149,14 +148,14 @@ class Reencoding:
     def _timed(self) -> Iterator[tuple[int, int, VideoFrame]]:
         """Yield (time, duration, frame), in units of the output's time base."""
         end = self._end()
-        waiting = (0, self._first[1])
-        for seconds, frame in self._frames:
-            ticks = round(self._regular(seconds) / self.time_base)
-            if seconds >= self._duration or ticks >= end:
+        waiting = (0, self._first.frame)
+        for shown in self._frames:
+            ticks = round(self._regular(shown.time_s) / self.time_base)
+            if ticks >= end:
                 break
             ticks = max(ticks, waiting[0] + 1)  # a rounded time may be that of the frame before
             yield waiting[0], ticks - waiting[0], waiting[1]
-            waiting = (ticks, frame)
+            waiting = (ticks, shown.frame)
         yield waiting[0], max(1, end - waiting[0]), waiting[1]
 
     def _regular(self, seconds: Fraction) -> Fraction:
@@ -184,11 +183,6 @@ class Reencoding:
             yield packet
 
 
-def exact_seconds(seconds: float) -> Fraction:
-    """Return what a person means by a decimal number of seconds."""
-    return Fraction(seconds).limit_denominator(FINEST_START)
-
-
 def output_time_base(source: Fraction, start: Fraction, duration: Fraction, rate: Fraction) -> Fraction:
     """Return a unit in which times counted from the start of the section are whole numbers.
 
@@ -208,16 +202,6 @@ def output_time_base(source: Fraction, start: Fraction, duration: Fraction, rate
         min(source.denominator, MOST_TICKS),
     )
     return Fraction(1, ticks * max(1, -(-FEWEST_TICKS // ticks)))
-
-
-def section_frames(
-    container: Any, stream: VideoStream, start_s: float, limits: MediaLimits, damaged: list[str]
-) -> Iterator[tuple[Fraction, VideoFrame]]:
-    """Yield (seconds from the start of the section, frame); the first is the one shown at the start."""
-    unit, start = time_base(stream), exact_seconds(start_s)
-    for time_s, frame in timed_frames(container, stream, start_s, limits, damaged):
-        # Times of frames are whole numbers of the stream's units.
-        yield round(Fraction(time_s + start_s) / unit) * unit - start, frame
 
 
 def _added_stream(out: Any, encoding: Encoding, unit: Fraction) -> Any:
