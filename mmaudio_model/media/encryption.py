@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator
 from typing import BinaryIO
 
-_READ_BYTES = 512 * 1024
+_READ_BYTES = 256 * 1024
 _MOST_BOXES = 4096
 # Sample entries: Common Encryption (cenc, cbcs), and what iTunes sold.
 _ENCRYPTED_ENTRIES = frozenset((b"encv", b"drmi"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,21 +21,23 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaEncryptedError, MediaInvalidError, MediaTooLargeError
+from mmaudio_model.media import picture_size
 from mmaudio_model.media.container_rules import DEMUXER_NAMES, HEAD_BYTES, cannot_be_read, demuxer_of
 from mmaudio_model.media.encryption import is_picture_encrypted
 from mmaudio_model.media.ffmpeg_log import LogEntry, recorded_errors
+from mmaudio_model.media.picture_size import check_first_pictures, check_refusals, check_size, limit_decoder
 from mmaudio_model.media.stream_choice import check_stream_count, chosen_video
 
 SMALLEST_SIDE = 8
+# No decoder is allowed, and what takes reading far ahead (rate, length) is not asked for.
+FIRST_LOOK = {"codec_whitelist": "none", "fpsprobesize": "0", "skip_estimate_duration_from_pts": "1"}
 MAX_ATTACHMENTS = 192
 """With more streams and attachments than are allowed together, FFmpeg stops reading the header."""
 # Of these FFmpeg learns the streams while it decodes them already, and takes no limit for their decoders.
 STREAMS_UNANNOUNCED = frozenset(("mpeg", "flv"))
 ANIMATIONS = {"gif": "GIF", "apng": "PNG"}
-PACKETS_TO_FIRST_PICTURE = 64
 # A seek may end after the time, or at a key frame after it: it is repeated so many seconds earlier.
 SEEK_BACK_S = (0, 2, 8, 32, 128, 512)
-_TOO_MANY_PIXELS = re.compile(r"Picture size (\d+)x(\d+) exceeds")
 _TOO_MANY_STREAMS = "exceeds max_streams"
 
 
@@ -96,15 +97,15 @@ def opened(file: BinaryIO, limits: MediaLimits) -> Iterator[tuple[InputContainer
         stream = chosen_video(container)
         context: Any = stream.codec_context
         if context is not None and (not context.width or context.pix_fmt is None):
-            _refuse_what_a_decoder_refused(errors, limits)
+            check_refusals(errors, limits.max_pixels)
         if context is None or not context.width:
             raise MediaInvalidError("The video codec is unknown, or the file declares no frame size.")
-        _check_size(context.width, context.height, limits)
+        check_size(context.width, context.height, limits.max_pixels)
         if min(context.width, context.height) < SMALLEST_SIDE:
             raise MediaInvalidError(
                 f"The picture has {context.width}x{context.height} pixels; each side needs at least {SMALLEST_SIDE}."
             )
-        _limit_decoder(stream, limits)
+        limit_decoder(context, limits.max_pixels)
         yield container, stream
 
 
@@ -129,7 +130,7 @@ def container_duration_s(container: InputContainer, stream: VideoStream) -> floa
 
 
 def too_many_pixels(width: int, height: int, limits: MediaLimits) -> str:
-    return f"The picture has {width}x{height} pixels; at most {limits.max_pixels / 1e6:.1f} megapixels are allowed."
+    return picture_size.too_many_pixels(width, height, limits.max_pixels)
 
 
 def first_time_s(stream: VideoStream) -> float:
@@ -212,7 +213,7 @@ def _opened(
             format=name,
             # These reach the demuxer and the decoder of every stream that it announces.
             options={"max_pixels": str(limits.max_pixels)},
-            container_options=options if decoders else {**options, "codec_whitelist": "none"},
+            container_options=options if decoders else {**options, **FIRST_LOOK},
             metadata_errors="replace",
             io_open=_refuse,
         )
@@ -232,12 +233,11 @@ def _check_without_decoders(file: BinaryIO, demuxer: str, limits: MediaLimits) -
         stream = chosen_video(container)
         for video in container.streams.video:
             if video.codec_context is not None:
-                _check_size(video.codec_context.width, video.codec_context.height, limits)
+                check_size(video.codec_context.width, video.codec_context.height, limits.max_pixels)
         if demuxer in ANIMATIONS and len(list(islice(_filled(container, stream), 2))) < 2:
             raise MediaInvalidError(f"The file is a still picture ({ANIMATIONS[demuxer]}), not a video.")
         if demuxer in STREAMS_UNANNOUNCED:
-            _check_first_pictures(container, limits)
-            _refuse_what_a_decoder_refused(errors, limits)
+            check_first_pictures(container, limits.max_pixels)
         stream_id = stream.id
     if is_picture_encrypted(demuxer, file, stream_id):
         raise MediaEncryptedError(
@@ -248,39 +248,6 @@ def _check_without_decoders(file: BinaryIO, demuxer: str, limits: MediaLimits) -
 
 def _filled(container: InputContainer, stream: VideoStream) -> Iterator[Any]:
     return (packet for packet in container.demux(stream) if packet.size)
-
-
-def _check_first_pictures(container: InputContainer, limits: MediaLimits) -> None:
-    """Decode one picture of each video within the limits; its decoder's refusal is among the recorded errors."""
-    videos = [stream for stream in container.streams.video if stream.codec_context is not None]
-    for stream in videos:
-        _limit_decoder(stream, limits)
-        stream.codec_context.thread_count = 1
-    waiting = {stream.index for stream in videos}
-    with contextlib.suppress(FFmpegError):  # what is damaged is told by whoever reads it
-        for packet in islice(container.demux(*videos), PACKETS_TO_FIRST_PICTURE * len(videos)):
-            with contextlib.suppress(FFmpegError):
-                if packet.stream_index in waiting and packet.decode():
-                    waiting.remove(packet.stream_index)
-            if not waiting:
-                return
-
-
-def _limit_decoder(stream: VideoStream, limits: MediaLimits) -> None:
-    """Let the stream's decoder refuse a picture that is larger than the header says, before it has its memory."""
-    stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(limits.max_pixels)}
-
-
-def _refuse_what_a_decoder_refused(errors: list[LogEntry], limits: MediaLimits) -> None:
-    for _, _, message in errors:
-        found = _TOO_MANY_PIXELS.search(message)
-        if found:
-            raise MediaTooLargeError(too_many_pixels(int(found[1]), int(found[2]), limits))
-
-
-def _check_size(width: int, height: int, limits: MediaLimits) -> None:
-    if width * height > limits.max_pixels:
-        raise MediaTooLargeError(too_many_pixels(width, height, limits))
 
 
 def _refuse(url: str, flags: int, options: dict[str, str]) -> Any:  # noqa: ARG001 - PyAV's signature
