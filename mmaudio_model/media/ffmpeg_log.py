@@ -15,13 +15,14 @@ LogEntry = tuple[int, str, str]
 def recorded_errors() -> Iterator[list[LogEntry]]:
     """Yield FFmpeg's error messages of this thread, in a list that grows for as long as this lasts.
 
-    FFmpeg's log is one for the process: other threads' errors go to Python's logging meanwhile.
+    FFmpeg's log is one for the process, and it takes Python's lock: no decoder with several threads may run meanwhile.
+    Other threads' messages are dropped, as they are without this.
     """
     level, skips = av.logging.get_level(), av.logging.get_skip_repeated()
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)  # else a message is left out if the file before had the same
     try:
-        with av.logging.Capture() as entries:
+        with av.logging.Capture(local=False), av.logging.Capture() as entries:
             yield entries
     finally:
         av.logging.set_skip_repeated(skips)

@@ -6,6 +6,7 @@ A decoder is given the limit and refuses by itself; FFmpeg's log alone says that
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 from collections import deque
 from collections.abc import Iterable
@@ -24,6 +25,12 @@ from mmaudio_model.media.ffmpeg_log import LogEntry, recorded_errors
 PACKETS_TO_FIRST_PICTURE = 64
 # A decoder with several threads reports a packet's error when it is given a later one.
 PACKETS_REMEMBERED = 32
+HEADERS_BYTES = 64 * 1024
+NO_DECODERS = {"codec_whitelist": "none", "fpsprobesize": "0", "skip_estimate_duration_from_pts": "1"}
+"""Options of a container that is looked at without any decoder, and without reading far ahead (rate, length)."""
+_RAW_FORMATS = {
+    "h264": "h264", "hevc": "hevc", "mpeg1video": "mpegvideo", "mpeg2video": "mpegvideo", "mpeg4": "m4v",
+}  # fmt: skip
 _REFUSED = re.compile(r"Picture size (\d+)x(\d+) exceeds")
 
 
@@ -72,30 +79,36 @@ def check_first_pictures(container: InputContainer, max_pixels: int) -> None:
 
 
 class KeyFrameSizes:
-    """Tells, when a stream cannot be decoded, whether a key frame larger than allowed is the reason."""
+    """Tells, when a stream cannot be decoded, whether a key frame larger than allowed is the reason.
+
+    FFmpeg's log must not be recorded while a decoder with several threads runs: one of them may wait for Python's lock
+    when it is stopped. So a parser is asked, for the codecs of broadcasting, whose pictures may change their size.
+    """
 
     def __init__(self, stream: VideoStream, max_pixels: int) -> None:
-        self._stream, self._max_pixels = stream, max_pixels
-        self._unchecked: deque[Packet[VideoStream]] = deque(maxlen=PACKETS_REMEMBERED)
+        self._format = _RAW_FORMATS.get(stream.codec_context.name)
+        self._max_pixels = max_pixels
+        self._unchecked: deque[bytes] = deque(maxlen=PACKETS_REMEMBERED)
 
     def remember(self, packet: Packet[VideoStream]) -> None:
-        """Keep a packet that goes to the decoder, if it is a key frame."""
-        if packet.is_keyframe and packet.size:
-            self._unchecked.append(packet)
+        """Keep the beginning of a packet that goes to the decoder, if it is a key frame."""
+        if self._format is not None and packet.is_keyframe and packet.size:
+            self._unchecked.append(bytes(memoryview(packet)[:HEADERS_BYTES]))
 
     def check(self) -> None:
-        """Decode the last key frames again, with one thread and the limit; each is checked once.
+        """Parse the headers of the last key frames; each is checked once.
 
         Raises:
             MediaTooLargeError: one is larger than allowed.
         """
-        context = av.CodecContext.create(self._stream.codec_context.codec.name, "r")
-        context.extradata = self._stream.codec_context.extradata
-        context.thread_count = 1
-        limit_decoder(context, self._max_pixels)
-        with recorded_errors() as errors:
-            for packet in self._unchecked:
-                with contextlib.suppress(FFmpegError):
-                    context.decode(packet)
+        for content in self._unchecked:
+            with contextlib.suppress(FFmpegError), _parsed(content, self._format) as container:
+                for stream in container.streams.video:
+                    if stream.codec_context is not None:
+                        check_size(stream.codec_context.width, stream.codec_context.height, self._max_pixels)
         self._unchecked.clear()
-        check_refusals(errors, self._max_pixels)
+
+
+def _parsed(content: bytes, raw_format: str | None) -> InputContainer:
+    options = {**NO_DECODERS, "format_whitelist": raw_format or "", "protocol_whitelist": ""}
+    return av.open(io.BytesIO(content), "r", format=raw_format, container_options=options)

@@ -25,12 +25,16 @@ from mmaudio_model.media import picture_size
 from mmaudio_model.media.container_rules import DEMUXER_NAMES, HEAD_BYTES, cannot_be_read, demuxer_of
 from mmaudio_model.media.encryption import is_picture_encrypted
 from mmaudio_model.media.ffmpeg_log import LogEntry, recorded_errors
-from mmaudio_model.media.picture_size import check_first_pictures, check_refusals, check_size, limit_decoder
+from mmaudio_model.media.picture_size import (
+    NO_DECODERS,
+    check_first_pictures,
+    check_refusals,
+    check_size,
+    limit_decoder,
+)
 from mmaudio_model.media.stream_choice import check_stream_count, chosen_video
 
 SMALLEST_SIDE = 8
-# No decoder is allowed, and what takes reading far ahead (rate, length) is not asked for.
-FIRST_LOOK = {"codec_whitelist": "none", "fpsprobesize": "0", "skip_estimate_duration_from_pts": "1"}
 MAX_ATTACHMENTS = 192
 """With more streams and attachments than are allowed together, FFmpeg stops reading the header."""
 # Of these FFmpeg learns the streams while it decodes them already, and takes no limit for their decoders.
@@ -213,7 +217,7 @@ def _opened(
             format=name,
             # These reach the demuxer and the decoder of every stream that it announces.
             options={"max_pixels": str(limits.max_pixels)},
-            container_options=options if decoders else {**options, **FIRST_LOOK},
+            container_options=options if decoders else {**options, **NO_DECODERS},
             metadata_errors="replace",
             io_open=_refuse,
         )
@@ -234,7 +238,7 @@ def _check_without_decoders(file: BinaryIO, demuxer: str, limits: MediaLimits) -
         for video in container.streams.video:
             if video.codec_context is not None:
                 check_size(video.codec_context.width, video.codec_context.height, limits.max_pixels)
-        if demuxer in ANIMATIONS and len(list(islice(_filled(container, stream), 2))) < 2:
+        if demuxer in ANIMATIONS and not _has_two_pictures(container, stream):
             raise MediaInvalidError(f"The file is a still picture ({ANIMATIONS[demuxer]}), not a video.")
         if demuxer in STREAMS_UNANNOUNCED:
             check_first_pictures(container, limits.max_pixels)
@@ -244,6 +248,13 @@ def _check_without_decoders(file: BinaryIO, demuxer: str, limits: MediaLimits) -
             "The video is encrypted (digital rights management or scrambling), so it cannot be read; hand in an "
             "unprotected copy."
         )
+
+
+def _has_two_pictures(container: InputContainer, stream: VideoStream) -> bool:
+    try:
+        return len(list(islice(_filled(container, stream), 2))) == 2
+    except FFmpegError:
+        return False
 
 
 def _filled(container: InputContainer, stream: VideoStream) -> Iterator[Any]:
