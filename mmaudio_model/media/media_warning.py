@@ -17,6 +17,8 @@ class WarningCode(StrEnum):
     """The video ends within the requested section."""
     VIDEO_LONGER = "video_longer"
     """The video goes on after the last second that the variant can make a sound for."""
+    SEVERAL_VIDEOS = "several_videos"
+    """The file holds several moving videos; the sentence says which one was taken."""
     VIDEO_REENCODED = "video_reencoded"
     """The picture was decoded and encoded again; the sentence says why."""
     PICTURE_CHANGED = "picture_changed"

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaTooLargeError
 from mmaudio_model.media.continuity import Continuity, continued, frame_ticks, is_scanned, keyframe_places
+from mmaudio_model.media.picture_size import KeyFrameSizes
 from mmaudio_model.media.probe import MediaLimits, time_base, too_many_pixels
 
 # Below this start, decoding from the beginning is cheaper and more reliable than seeking.
@@ -174,10 +175,13 @@ def _decoded(
     decoding_times = container.format.name == "avi"
     last, following = None, stream.start_time or 0
     pixels = count = 0
+    sizes = KeyFrameSizes(stream, limits.max_pixels)
     for packet in continued(container, stream, continuity, damaged):
+        sizes.remember(packet)
         try:
             frames = packet.decode()
         except FFmpegError as exc:
+            sizes.check()
             damaged.append(str(exc))
             continue
         for frame in frames:
