@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.lengths import frame_counts
+from mmaudio_model.media.media_warning import MediaWarning
 from mmaudio_model.media.probe import MediaLimits, first_time_s, frame_rate, opened, seek_keyframe, too_many_pixels
 from mmaudio_model.media.resizing import Resize, crop, pillow_resize, stretch
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
@@ -45,6 +46,7 @@ class ImageFrame:
     """A still picture: uint8 RGB, clip (1, size, size, 3)."""
 
     clip: np.ndarray
+    warnings: tuple[MediaWarning, ...] = ()
 
 
 @dataclass

@@ -43,6 +43,7 @@ class MediaLimits:
     """Limits on input files. Sizes in pixels per frame, times in seconds."""
 
     max_pixels: int = 4096 * 2304
+    max_image_pixels: int = 120_000_000
     max_source_duration_s: float = 3600.0
     max_streams: int = 16
     max_decoded_frames: int = 20_000
