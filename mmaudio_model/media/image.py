@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import struct
 import warnings as python_warnings
-import zlib
 from typing import BinaryIO
 
 import numpy as np
@@ -15,7 +13,7 @@ from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.frames import ImageFrame
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from mmaudio_model.media.picture_colour import rgb_on_white
-from mmaudio_model.media.picture_file import decode, open_picture
+from mmaudio_model.media.picture_file import DAMAGE, decode, open_picture
 from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.media.resizing import Resize, pillow_resize, stretch
 
@@ -30,20 +28,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What decoders raise about damaged files; none of it is a fault of this program.
-_DAMAGE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 # libjpeg fills what a cut-off picture lacks with this grey.
 _FILLING = 128
 _LEAST_FILLED = 1 / 16
@@ -78,7 +62,7 @@ def read_image(file: BinaryIO, *, clip_size: int, limits: MediaLimits, resize: R
         raise MediaTooLargeError("The picture has too many pixels.") from exc
     except MemoryError as exc:
         raise MediaTooLargeError("Reading the picture needs more memory than is allowed.") from exc
-    except _DAMAGE as exc:
+    except DAMAGE as exc:
         raise _explained(exc, file) from exc
     return ImageFrame(clip=stretch(pixels, clip_size, resize)[None], warnings=tuple(dict.fromkeys(found)))
 
@@ -87,7 +71,7 @@ def _upright(picture: Image.Image, opened: Image.Image, found: list[MediaWarning
     """Apply the EXIF orientation. HEIC and AVIF have their own, which their decoders apply or report as EXIF's."""
     try:
         turn = _TURNS.get(opened.getexif().get(ORIENTATION, 1))
-    except _DAMAGE:
+    except DAMAGE:
         text = "The picture's EXIF data are damaged, so it may lie on its side."
         found.append(MediaWarning(WarningCode.PICTURE_READ, text))
         return picture
@@ -124,7 +108,7 @@ def _note_further_pictures(opened: Image.Image, found: list[MediaWarning]) -> No
         return
     try:
         several = bool(getattr(opened, "is_animated", False))
-    except _DAMAGE:  # the first picture is good; what follows it is not
+    except DAMAGE:  # the first picture is good; what follows it is not
         several = True
     if not several:
         return

@@ -7,6 +7,8 @@ large JPEG is decoded at a fraction of its size.
 from __future__ import annotations
 
 import ctypes
+import struct
+import zlib
 from typing import BinaryIO
 
 import _pi_heif
@@ -53,6 +55,21 @@ DECODER_THREADS = 4
 # Offsets in libheif's `struct heif_security_limits`, whose fields only grow in number: pixels, all memory in bytes.
 _HEIF_PIXELS, _HEIF_MEMORY, _HEIF_MEMORY_VERSION = 8, 64, 2
 _HEIF_BYTES = 1024**3
+
+# What decoders raise about damaged files; none of it is a fault of this program.
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 
 AvifImagePlugin.DEFAULT_MAX_THREADS = DECODER_THREADS
 pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=DECODER_THREADS)
