@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.lengths import frame_counts
+from mmaudio_model.media.media_warning import MediaWarning
 from mmaudio_model.media.probe import MediaLimits, opened
 from mmaudio_model.media.resizing import Resize, crop, pillow_resize, stretch
 from mmaudio_model.media.section import section_frames
@@ -41,6 +42,7 @@ class ImageFrame:
     """A still picture: uint8 RGB, clip (1, size, size, 3)."""
 
     clip: np.ndarray
+    warnings: tuple[MediaWarning, ...] = ()
 
 
 @dataclass

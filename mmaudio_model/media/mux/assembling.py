@@ -167,5 +167,3 @@ def _copied(section: Section, packets: Iterator[Packet[VideoStream]], copied: Vi
 
 def _time(packet: Packet[Any]) -> Fraction:
     return (packet.dts or 0) * packet.time_base
-
-

@@ -107,9 +107,7 @@ def _copy_plan(source: BinaryIO, options: MuxOptions, limits: MediaLimits) -> tu
     return plan, None if isinstance(section, str) else section
 
 
-def _frames_before(
-    section: Section | str, first: int | None, stream: Any, start_s: float, rate: Fraction
-) -> int:
+def _frames_before(section: Section | str, first: int | None, stream: Any, start_s: float, rate: Fraction) -> int:
     if isinstance(section, Section) and first is not None:
         return max(0, round((section.origin - first) * time_base(stream) * rate))
     return int(exact_seconds(start_s) * rate + Fraction(1, 100))
@@ -119,9 +117,7 @@ def _encoding_plan(source: BinaryIO, plan: MuxPlan, options: MuxOptions, limits:
     """Decode the first frame, and say what encoding changes."""
     with opened(FileView(source), limits) as (container, stream):
         damaged: list[str] = []
-        first = next(
-            section_frames(container, stream, options.start_s, options.duration_s, limits, damaged), None
-        )
+        first = next(section_frames(container, stream, options.start_s, options.duration_s, limits, damaged), None)
         if first is None:
             raise MediaInvalidError(_nothing_there(options, damaged=bool(damaged)))
         encoding = choose_encoding(stream, first.frame, plan.container.value, options.encoder)

@@ -16,17 +16,63 @@ MAX_CHAPTERS = 2000
 
 # They describe the source's file or program and not what is in it; the muxer writes its own.
 _OF_THE_FILE = frozenset(
-    (
-        "encoder major_brand minor_version compatible_brands duration timecode creator_encoder software"
-        " uid generation_uid company_name product_name product_version product_version_num product_uid application_platform"
-        " toolkit_version toolkit_version_num modification_date material_package_umid operational_pattern_ul"
-        " width height framerate videodatarate videocodecid audiodatarate audiosamplerate audiosamplesize stereo"
-        " audiocodecid filesize datasize videosize audiosize lasttimestamp lastkeyframetimestamp"
-        " lastkeyframelocation canseektoend hasvideo hasaudio hasmetadata haskeyframes hascuepoints metadatacreator"
-        " metadatadate wmfsdkversion wmfsdkneeded isvbr devicetemplate deviceconformancetemplate"
-    ).split()
+    [
+        "encoder",
+        "major_brand",
+        "minor_version",
+        "compatible_brands",
+        "duration",
+        "timecode",
+        "creator_encoder",
+        "software",
+        "uid",
+        "generation_uid",
+        "company_name",
+        "product_name",
+        "product_version",
+        "product_version_num",
+        "product_uid",
+        "application_platform",
+        "toolkit_version",
+        "toolkit_version_num",
+        "modification_date",
+        "material_package_umid",
+        "operational_pattern_ul",
+        "width",
+        "height",
+        "framerate",
+        "videodatarate",
+        "videocodecid",
+        "audiodatarate",
+        "audiosamplerate",
+        "audiosamplesize",
+        "stereo",
+        "audiocodecid",
+        "filesize",
+        "datasize",
+        "videosize",
+        "audiosize",
+        "lasttimestamp",
+        "lastkeyframetimestamp",
+        "lastkeyframelocation",
+        "canseektoend",
+        "hasvideo",
+        "hasaudio",
+        "hasmetadata",
+        "haskeyframes",
+        "hascuepoints",
+        "metadatacreator",
+        "metadatadate",
+        "wmfsdkversion",
+        "wmfsdkneeded",
+        "isvbr",
+        "devicetemplate",
+        "deviceconformancetemplate",
+    ]
 )
-_OF_THE_TRACK = frozenset("encoder duration vendor_id timecode rotate number_of_frames number_of_bytes bps".split())
+_OF_THE_TRACK = frozenset(
+    ["encoder", "duration", "vendor_id", "timecode", "rotate", "number_of_frames", "number_of_bytes", "bps"]
+)
 _STATISTICS = ("_statistics", "bps-", "duration-", "number_of_", "source_id")
 
 
