@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaTooLargeError
-from mmaudio_model.media.continuity import Continuity, continued, frame_ticks, is_scanned, keyframe_places
+from mmaudio_model.media.continuity import Continuity, continued, frame_ticks, is_scanned, keyframe_places, rewind
 from mmaudio_model.media.picture_size import KeyFrameSizes
 from mmaudio_model.media.probe import MediaLimits, time_base, too_many_pixels
 
@@ -96,7 +96,7 @@ def first_stamp(container: InputContainer, stream: VideoStream, limits: MediaLim
     decoded, and an edit list hides some. The container is left at its beginning.
     """
     first = next(_decoded(container, stream, Continuity.of(container, stream), limits, []), None)
-    container.seek(0)
+    rewind(container, stream)
     return None if first is None else first[0]
 
 
@@ -139,7 +139,7 @@ def _from_start(
         first = next(frames, None)
         if first is not None and first[0] <= start:
             return start, chain([first], frames)
-    container.seek(0)
+    rewind(container, stream)
     return start, decoded()
 
 
