@@ -19,6 +19,7 @@ class Kind:
         refused: a part of the sentence that refuses it; None: it is taken.
         still: it is a picture, not a video.
         off_keyframe_s: a start that is no key frame and between two frames.
+        size: width and height of a still picture.
         section_s: how much is asked for from there.
     """
 
@@ -27,5 +28,6 @@ class Kind:
     make: Callable[[Path], object]
     refused: str | None = None
     still: bool = False
+    size: tuple[int, int] = (96, 64)
     off_keyframe_s: Fraction = Fraction(83, 100)
     section_s: Fraction = Fraction(1, 2)

@@ -47,3 +47,10 @@ def upright(picture: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarra
         return np.ascontiguousarray(picture[:: d or 1, :: a or 1])
     # x' = c*y, y' = b*x: transpose, then flip.
     return np.ascontiguousarray(picture.swapaxes(0, 1)[::b, ::c])
+
+
+def number_in_stretched(picture: np.ndarray, width: int, height: int) -> int:
+    """Read the number out of a square that a picture of this size was stretched to."""
+    side = picture.shape[0]
+    rows, columns = np.arange(height) * side // height, np.arange(width) * side // width
+    return number_in(picture[rows][:, columns])

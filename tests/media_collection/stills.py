@@ -89,7 +89,7 @@ KINDS = (
         for orientation in STORED
     ),
     Kind("progressive.jpg", "web, JPEG", plain_jpeg, still=True),
-    Kind("48-megapixels.jpg", "phone, 48 megapixels", huge, still=True),
+    Kind("48-megapixels.jpg", "phone, 48 megapixels", huge, still=True, size=(96, 72)),
     Kind("cmyk.jpg", "print, CMYK", cmyk, still=True),
     Kind("profile.png", "graphics program, colour profile", wide_colours, still=True),
     Kind("transparent.png", "graphics program, transparency", png_alpha, still=True),
