@@ -36,7 +36,7 @@ SAMPLE_RATES_HZ = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_00
 FORMAT_RATES_HZ: Mapping[str, frozenset[int]] = MappingProxyType(
     {
         "mp3": frozenset({16_000, 22_050, 24_000, 32_000, 44_100, 48_000}),
-        "opus": frozenset({16_000, 24_000, 48_000}),
+        "opus": frozenset({48_000}),  # it always plays at 48 kHz
     }
 )
 
@@ -123,7 +123,7 @@ class JobRequest(BaseModel):
     )
     sample_rate_hz: Literal[16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000] | None = Field(
         None,
-        description="Sample rate of the sounds in Hz. mp3 has rates up to 48000; opus has 16000, 24000 and 48000. "
+        description="Sample rate of the sounds in Hz. mp3 has rates up to 48000, opus has 48000 only. "
         "Default: the model's; of a mix, that of the original sound.",
     )
     mux: bool | None = Field(
@@ -160,8 +160,8 @@ class JobRequest(BaseModel):
     keep_tracks: bool = Field(
         True,
         strict=True,
-        description="Keep the video's other audio tracks, subtitles, chapters, time code and tags in the returned video, "
-        "where its container can hold them.",
+        description="Keep the video's other audio tracks, subtitles, chapters, time code and tags in the returned "
+        "video, where its container can hold them.",
     )
     video_container: Literal["auto", "mp4", "mov", "mkv", "webm"] = Field(
         "auto", description="Container of the returned video. `auto`: that of the source where the video can be copied."

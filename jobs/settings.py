@@ -276,8 +276,8 @@ class Settings(BaseSettings):
         120,
         gt=0,
         le=DAY_S,
-        description="Time limit for reading a small video, or writing the result. It grows with pixels and frames; after "
-        "a time-out there is one more try with twice the time.",
+        description="Time limit for reading a small video, or writing the result. It grows with pixels and frames; "
+        "after a time-out there is one more try with twice the time.",
     )
     decode_timeout_max_s: float = Field(
         900, gt=0, le=DAY_S, description="The most that this time limit grows to. At least `decode_timeout_s`."

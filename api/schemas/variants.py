@@ -43,7 +43,9 @@ class LimitsView(View):
     max_upload_bytes: int
     max_pixels: int = Field(description="Pixels per frame of a video.")
     max_image_pixels: int = Field(description="Pixels of a still picture.")
-    max_source_duration_s: float = Field(description="Seconds of a video that may be decoded for one job; it may be longer.")
+    max_source_duration_s: float = Field(
+        description="Seconds of a video that may be decoded for one job; it may be longer."
+    )
     max_num_steps: int
     max_num_samples: int
 
