@@ -6,23 +6,30 @@ Running the processes does not belong here: that is `workers.media.sandbox_calls
 from __future__ import annotations
 
 import math
-import stat
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from mmaudio_model.media.audio import Sound
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
+from mmaudio_model.media.mixing import OriginalSound
+from mmaudio_model.media.mux.plan import MuxOptions, MuxPlan
+from mmaudio_model.media.mux.result_container import CONTAINERS, ResultContainer
 from mmaudio_model.media.mux.writing import MuxResult
 from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
+from workers.media.sandbox_actions import OUTPUT
+from workers.media.sandbox_answers import (
+    FASTEST_RATE,
+    checked_pixels,
+    checked_plan,
+    checked_sound,
+    checked_warnings,
+    take_file,
+)
 from workers.media.sandbox_calls import SandboxBrokenError, SandboxCalls, SandboxStoppedError
 from workers.media.sandbox_limits import ENCODE_PIXELS_PER_S, READ_PIXELS_PER_S, SandboxLimits, SourceFacts
-from workers.media.shared_memory import mapped
 
 __all__ = ["MediaSandbox", "SandboxBrokenError", "SandboxLimits", "SandboxStoppedError", "SourceFacts"]
-
-FASTEST_RATE = 1000.0
 
 
 class MediaSandbox:
@@ -75,46 +82,67 @@ class MediaSandbox:
         with self._calls.answer("frames", path, owner, arguments, wall_s=wall_s) as answer:
             clip, sync = answer.arrays
             return VideoFrames(
-                clip=_pixels(clip, clip_size, math.ceil(duration_s * CLIP_FPS)),
-                sync=_pixels(sync, sync_size, math.ceil(duration_s * SYNC_FPS)),
+                clip=checked_pixels(clip, clip_size, math.ceil(duration_s * CLIP_FPS)),
+                sync=checked_pixels(sync, sync_size, math.ceil(duration_s * SYNC_FPS)),
                 duration_s=float(answer.facts["duration_s"]),
-                warnings=tuple(str(text) for text in answer.facts["warnings"]),
+                warnings=checked_warnings(answer.facts["warnings"]),
             )
 
     def read_image(self, path: Path, *, owner: str, clip_size: int) -> ImageFrame:
         """Read an image: see `mmaudio_model.media.image.read_image`."""
         with self._calls.answer("image", path, owner, {"clip_size": clip_size}) as answer:
             (clip,) = answer.arrays
-            return ImageFrame(clip=_pixels(clip, clip_size, 1))
+            return ImageFrame(
+                clip=checked_pixels(clip, clip_size, 1), warnings=checked_warnings(answer.facts["warnings"])
+            )
+
+    def plan(self, path: Path, *, owner: str, options: MuxOptions, source: SourceFacts | None = None) -> MuxPlan:
+        """Decide what muxing will do: see `mmaudio_model.media.mux.plan.plan_mux`."""
+        # It may decode up to the first frame of the section.
+        wall_s = self._time_for(source, options.start_s, 0.0, READ_PIXELS_PER_S)
+        with self._calls.answer("plan", path, owner, options.to_json(), wall_s=wall_s) as answer:
+            return checked_plan(answer.facts)
+
+    def original_sound(self, path: Path, *, owner: str, start_s: float, duration_s: float) -> OriginalSound:
+        """Read the video's own sound: see `mmaudio_model.media.mixing.read_original_sound`."""
+        arguments = {"start_s": start_s, "duration_s": duration_s}
+        with self._calls.answer("original_sound", path, owner, arguments) as answer:
+            warnings = checked_warnings(answer.facts["warnings"])
+            if not answer.arrays:
+                return OriginalSound(None, warnings)
+            (descriptor,) = answer.arrays
+            return OriginalSound(checked_sound(answer.facts, descriptor, duration_s=duration_s), warnings)
 
     def mux(
         self,
         path: Path,
-        waveform: np.ndarray,
-        sample_rate_hz: int,
+        sound: Sound,
         out_path: Path,
         *,
         owner: str,
-        start_s: float,
-        duration_s: float,
-        original_gain_db: float | None,
+        options: MuxOptions,
+        plan: MuxPlan | None = None,
         source: SourceFacts | None = None,
     ) -> MuxResult:
         """Add sound to a video: see `mmaudio_model.media.mux.writing.mux_video`."""
         arguments: dict[str, Any] = {
-            "sample_rate_hz": sample_rate_hz,
-            "start_s": start_s,
-            "duration_s": duration_s,
-            "original_gain_db": original_gain_db,
+            "sample_rate_hz": sound.sample_rate_hz,
+            "layout": sound.layout,
+            "options": options.to_json(),
+            "plan": plan.to_json() if plan is not None else None,
         }
-        wall_s = self._time_for(source, start_s, duration_s, ENCODE_PIXELS_PER_S)
-        with self._calls.answer("mux", path, owner, arguments, [waveform], wall_s=wall_s) as answer:
-            muxed = answer.folder / "out.video"
-            facts = muxed.lstat()
-            if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
-                raise ValueError("the result is not a regular file with one link")  # a link would publish another file
-            muxed.replace(out_path)
-            return MuxResult(**{**answer.facts, "warnings": tuple(answer.facts["warnings"])})
+        copied = plan is not None and not plan.reencoded
+        per_s = READ_PIXELS_PER_S if copied else ENCODE_PIXELS_PER_S
+        wall_s = self._time_for(source, options.start_s, options.duration_s, per_s)
+        with self._calls.answer("mux", path, owner, arguments, [sound.waveform], wall_s=wall_s) as answer:
+            container = ResultContainer(answer.facts["format"])
+            take_file(answer.folder / OUTPUT, out_path)
+            return MuxResult(
+                format=str(container),
+                content_type=CONTAINERS[container].content_type,
+                reencoded=bool(answer.facts["reencoded"]),
+                warnings=checked_warnings(answer.facts["warnings"]),
+            )
 
     def missing_layers(self) -> list[str]:
         """Return which layers of confinement this machine refuses; starts a process that reads no file."""
@@ -133,9 +161,3 @@ class MediaSandbox:
     def _time_for(self, source: SourceFacts | None, start_s: float, duration_s: float, pixels_per_s: float) -> float:
         pixels = source.section_pixels(start_s, duration_s, self._media) if source is not None else 0.0
         return self._limits.time_for(pixels, pixels_per_s=pixels_per_s)
-
-
-def _pixels(descriptor: int, size: int, max_frames: int) -> np.ndarray:
-    """Return the frames that a process made, uint8 (T, size, size, 3), after checking their size."""
-    frame_bytes = size * size * 3
-    return mapped(descriptor, np.uint8, max_bytes=max_frames * frame_bytes).reshape(-1, size, size, 3)

@@ -6,14 +6,20 @@ Imported by the fork server, so that children have the modules; only `perform` t
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
+from mmaudio_model.media.audio import Sound
+from mmaudio_model.media.channel_layout import positions
 from mmaudio_model.media.frames import read_video_frames
 from mmaudio_model.media.image import read_image
+from mmaudio_model.media.media_warning import MediaWarning
+from mmaudio_model.media.mixing import read_original_sound
+from mmaudio_model.media.mux.plan import MuxOptions, MuxPlan, plan_mux
 from mmaudio_model.media.mux.writing import mux_video
 from mmaudio_model.media.probe import MediaLimits, container_duration_s, frame_rate, opened
 from workers.media.shared_memory import mapped, share
@@ -42,16 +48,17 @@ def perform(instruction: dict[str, Any]) -> Done:
                 return _facts(file, limits)
             case "frames":
                 frames = read_video_frames(file, limits=limits, **arguments)
-                return (
-                    {"duration_s": frames.duration_s, "warnings": frames.warnings},
-                    [share(frames.clip), share(frames.sync)],
-                )
+                facts = {"duration_s": frames.duration_s, "warnings": _pairs(frames.warnings)}
+                return facts, [share(frames.clip), share(frames.sync)]
             case "image":
-                return {}, [share(read_image(file, limits=limits, **arguments).clip)]
+                image = read_image(file, limits=limits, **arguments)
+                return {"warnings": _pairs(image.warnings)}, [share(image.clip)]
+            case "plan":
+                return {"plan": plan_mux(file, MuxOptions.from_json(arguments), limits).to_json()}, []
+            case "original_sound":
+                return _original_sound(file, limits, arguments)
             case "mux":
-                waveform = mapped(arrays[0], np.float32, max_bytes=instruction["memory_bytes"])
-                result = mux_video(file, waveform, out_path=Path(OUTPUT), limits=limits, **arguments)
-                return vars(result), []
+                return _mux(file, limits, arguments, arrays[0], max_bytes=instruction["memory_bytes"])
             case other:
                 raise ValueError(f"unknown action {other!r}")
 
@@ -69,3 +76,30 @@ def _facts(file: BinaryIO, limits: MediaLimits) -> Done:
     except (MediaInvalidError, MediaTooLargeError):
         return {}, []
     return facts, []
+
+
+def _original_sound(file: BinaryIO, limits: MediaLimits, arguments: dict[str, Any]) -> Done:
+    original = read_original_sound(file, limits=limits, **arguments)
+    facts: dict[str, Any] = {"warnings": _pairs(original.warnings)}
+    sound = original.sound
+    if sound is None or not sound.samples:
+        return facts, []
+    return {**facts, "sample_rate_hz": sound.sample_rate_hz, "layout": sound.layout}, [share(sound.waveform)]
+
+
+def _mux(file: BinaryIO, limits: MediaLimits, arguments: dict[str, Any], descriptor: int, *, max_bytes: int) -> Done:
+    layout = arguments["layout"]
+    waveform = mapped(descriptor, np.float32, max_bytes=max_bytes).reshape(len(positions(layout)), -1)
+    result = mux_video(
+        file,
+        Sound(waveform, arguments["sample_rate_hz"], layout),
+        Path(OUTPUT),
+        options=MuxOptions.from_json(arguments["options"]),
+        plan=MuxPlan.from_json(arguments["plan"]) if arguments["plan"] is not None else None,
+        limits=limits,
+    )
+    return {"format": result.format, "reencoded": result.reencoded, "warnings": _pairs(result.warnings)}, []
+
+
+def _pairs(warnings: Iterable[MediaWarning]) -> list[tuple[str, str]]:
+    return [(str(warning.code), warning.text) for warning in warnings]

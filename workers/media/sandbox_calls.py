@@ -132,7 +132,7 @@ class SandboxCalls:
                         continue
                     try:
                         yield answer
-                    except (KeyError, IndexError, TypeError, ValueError, FileNotFoundError) as exc:
+                    except (KeyError, IndexError, TypeError, ValueError, AttributeError, FileNotFoundError) as exc:
                         log.warning("the media process of %s sent a malformed answer: %r", owner, exc)
                         raise MediaInvalidError(BROKEN) from exc
                     return

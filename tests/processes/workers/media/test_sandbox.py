@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
 import threading
@@ -20,6 +21,10 @@ from local_services.commands import wait_until
 from mmaudio_model.demo_video import render_demo_video
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError, ModelError
 from mmaudio_model.local_run import GenerationOptions, read_request
+from mmaudio_model.media.audio import Sound
+from mmaudio_model.media.media_warning import WarningCode
+from mmaudio_model.media.mux.plan import MuxOptions, MuxPlan
+from mmaudio_model.media.mux.result_container import ResultContainer
 from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.variants import get_variant
 from tests.processes.workers.media.conftest import OpenSandbox
@@ -36,9 +41,13 @@ from tests.processes.workers.media.sandbox_processes import (
     media_pids,
     pids_left_in,
 )
+from tests.unit.mmaudio_model.media.videos import SOURCE_HZ, regular, write_video
 from workers.media.confinement import MAX_THREADS, Layer
 from workers.media.sandbox import SandboxStoppedError, SourceFacts
 from workers.media.sandbox_client import BOOT
+
+SECTION = MuxOptions(start_s=0.0, duration_s=1.0)
+SILENCE = Sound.mono(np.zeros(9, np.float32), RATE_HZ)
 
 
 def test_a_video_comes_back_as_frames_and_nothing_stays_behind(
@@ -88,18 +97,38 @@ def test_a_picture_comes_back_as_one_frame(tmp_path: Path, scratch: Path, sandbo
 def test_a_video_gets_its_sound_where_it_is_wanted(
     video: Path, tmp_path: Path, scratch: Path, sandbox: OpenSandbox
 ) -> None:
-    waveform = np.sin(np.arange(RATE_HZ, dtype=np.float32) / 20)
-    out = tmp_path / "out"
-    result = sandbox(scratch).mux(
-        video, waveform, RATE_HZ, out, owner="job_1", start_s=0.0, duration_s=1.0, original_gain_db=0.0
-    )
+    tone = Sound.mono(np.sin(np.arange(RATE_HZ, dtype=np.float32) / 20), RATE_HZ)
+    out, box = tmp_path / "out", sandbox(scratch)
+    plan = box.plan(video, owner="job_1", options=SECTION)
+    result = box.mux(video, tone, out, owner="job_1", options=SECTION, plan=plan)
 
+    assert (plan.container, plan.reencoded) == ("mp4", False)
     assert (result.format, result.content_type, result.reencoded) == ("mp4", "video/mp4", False)
-    assert result.warnings == ("The video has no original sound to mix in.",)
+    assert result.warnings == plan.warnings == ()
     with av.open(str(out)) as container:
         assert [stream.type for stream in container.streams] == ["video", "audio"]
         assert sum(1 for _ in container.decode(video=0)) == FPS
     assert list(scratch.iterdir()) == []
+
+
+def test_a_video_without_a_sound_of_its_own_says_so(video: Path, scratch: Path, sandbox: OpenSandbox) -> None:
+    original = sandbox(scratch).original_sound(video, owner="job_1", start_s=0.0, duration_s=1.0)
+
+    assert original.sound is None
+    assert [warning.code for warning in original.warnings] == [WarningCode.ORIGINAL_AUDIO_MISSING]
+
+
+def test_a_sound_comes_back_at_its_own_rate_in_its_own_channels(
+    tmp_path: Path, scratch: Path, sandbox: OpenSandbox
+) -> None:
+    times = np.arange(SOURCE_HZ) / SOURCE_HZ
+    path = write_video(tmp_path / "v.mp4", regular(25, 25), sound=np.sin(440 * times).astype(np.float32) / 2)
+    original = sandbox(scratch).original_sound(path, owner="job_1", start_s=0.2, duration_s=0.5)
+
+    assert original.sound is not None
+    assert (original.sound.sample_rate_hz, original.sound.layout) == (SOURCE_HZ, "mono")
+    assert original.sound.samples == SOURCE_HZ // 2
+    assert original.warnings == ()
 
 
 def test_a_file_that_is_no_video_is_refused_in_words(tmp_path: Path, scratch: Path, sandbox: OpenSandbox) -> None:
@@ -287,6 +316,9 @@ def test_a_full_disk_in_the_process_is_not_blamed_on_the_file(
         "return {}",
         "return []",
         "return {'duration_s': 'long', 'warnings': []}",
+        "return {'duration_s': 1.0, 'warnings': ['text']}",
+        "return {'duration_s': 1.0, 'warnings': [['no_code', 'text']]}",
+        "return {'duration_s': 1.0, 'warnings': [['video_damaged', 'text']] * 65}",
         "return {'error': 'SystemExit', 'message': ''}",
         "return {'error': 'MediaInvalidError'}",
         "socket.socket(fileno=channel).send(b'{')\nos._exit(0)",
@@ -350,14 +382,78 @@ def test_a_result_that_leads_to_another_file_is_not_taken(
     make: str,
     sandbox: OpenSandbox,
 ) -> None:
-    doing(make.format(str(anything)) + "\nreturn dict(format='mp4', content_type='', reencoded=False, warnings=[])")
+    doing(make.format(str(anything)) + "\nreturn dict(format='mp4', reencoded=False, warnings=[])")
 
     with pytest.raises(MediaInvalidError, match="breaks its decoder"):
-        sandbox(scratch).mux(
-            anything, np.zeros(9, np.float32), RATE_HZ, tmp_path / "out",
-            owner="job_1", start_s=0.0, duration_s=1.0, original_gain_db=None,
-        )  # fmt: skip
+        sandbox(scratch).mux(anything, SILENCE, tmp_path / "out", owner="job_1", options=SECTION)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_result_with_another_ending_is_not_taken(
+    anything: Path, tmp_path: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    doing(
+        "pathlib.Path('out.video').touch()\n"
+        "return dict(format='../x', content_type='text/html', reencoded=False, warnings=[])"
+    )
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        sandbox(scratch).mux(anything, SILENCE, tmp_path / "out", owner="job_1", options=SECTION)
+
+    doing(
+        "pathlib.Path('out.video').touch()\n"
+        "return dict(format='webm', content_type='text/html', reencoded=False, warnings=[])"
+    )
+    result = sandbox(scratch).mux(anything, SILENCE, tmp_path / "out", owner="job_1", options=SECTION)
+    assert result.content_type == "video/webm"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "return {'plan': {}}",
+        "return {'plan': None}",
+        "return {}",
+        "return {'plan': {**PLAN, 'container': 'exe'}}",
+        "return {'plan': {**PLAN, 'frame_rate': '1/0'}}",
+        "return {'plan': {**PLAN, 'frame_rate': '-5'}}",
+        "return {'plan': {**PLAN, 'tracks': [5]}}",
+        "return {'plan': {**PLAN, 'warnings': [5]}}",
+    ],
+)
+def test_a_plan_of_another_form_is_an_error_of_its_job(
+    anything: Path, scratch: Path, doing: Callable[[str], None], answer: str, sandbox: OpenSandbox
+) -> None:
+    good = MuxPlan(ResultContainer.MP4, "video/mp4", reencoded=False, reason="", codec="h264", frame_rate="25/1")
+    doing(f"PLAN = {json.loads(json.dumps(good.to_json()))!r}\nreturn {{'plan': PLAN}}")
+    assert sandbox(scratch).plan(anything, owner="job_1", options=SECTION) == good
+
+    doing(f"PLAN = {json.loads(json.dumps(good.to_json()))!r}\n{answer}")
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        sandbox(scratch).plan(anything, owner="job_1", options=SECTION)
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        "{'sample_rate_hz': 0, 'layout': 'mono'}, 100",
+        "{'sample_rate_hz': 16000, 'layout': 'everywhere'}, 100",
+        "{'sample_rate_hz': 16000, 'layout': 'stereo'}, 101",
+        "{'sample_rate_hz': 100, 'layout': 'mono'}, 201",
+        "{'sample_rate_hz': 16000, 'layout': 'mono', 'fill': 'nan'}, 100",
+        "{'sample_rate_hz': 16000}, 100",
+    ],
+    ids=["no rate", "no layout", "half a sample", "too long", "no numbers", "nothing"],
+)
+def test_a_sound_of_another_form_is_an_error_of_its_job(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sound: str, sandbox: OpenSandbox
+) -> None:
+    doing(
+        f"facts, count = {sound}\n"
+        "arrays.append(share(numpy.full(count, float(facts.pop('fill', '0')), dtype='float32')))\n"
+        "return {**facts, 'warnings': []}"
+    )
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        sandbox(scratch).original_sound(anything, owner="job_1", start_s=0.0, duration_s=1.0)
 
 
 def test_the_process_has_nothing_of_the_workers_environment_and_only_its_own_file(
