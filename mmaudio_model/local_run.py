@@ -24,6 +24,7 @@ from mmaudio_model.media.mux.plan import MuxOptions, MuxPlan, plan_mux
 from mmaudio_model.media.mux.writing import mux_video
 from mmaudio_model.media.probe import MediaLimits, probe_video
 from mmaudio_model.media.reference import read_image_exactly, read_video_frames_exactly
+from mmaudio_model.media.source_facts import read_source_facts
 from mmaudio_model.pipeline import GenerationRequest, text_is_cut
 from mmaudio_model.result_sounds import ResultSounds, SoundOptions, result_sounds, silence_warnings
 from mmaudio_model.source_length import length_warnings
@@ -176,6 +177,11 @@ def request_warnings(
         if video is not None:
             with video.open("rb") as file:
                 length_s = probe_video(file, LIMITS).duration_s
+                file.seek(0)
+                source = read_source_facts(
+                    file, section_end_s=start_s + (duration_s or longest_s or 0.0), limits=LIMITS
+                )
+            warnings += (warning.text for warning in source.warnings)
         found = length_warnings(
             request.duration_s,
             duration_s,

@@ -16,6 +16,7 @@ from mmaudio_model.media.mux.plan import MuxOptions, MuxPlan
 from mmaudio_model.media.mux.result_container import CONTAINERS, ResultContainer
 from mmaudio_model.media.mux.writing import MuxResult
 from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.media.source_facts import SourceFacts
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
 from workers.media.sandbox_actions import OUTPUT
 from workers.media.sandbox_answers import (
@@ -27,9 +28,9 @@ from workers.media.sandbox_answers import (
     take_file,
 )
 from workers.media.sandbox_calls import SandboxBrokenError, SandboxCalls, SandboxStoppedError
-from workers.media.sandbox_limits import ENCODE_PIXELS_PER_S, READ_PIXELS_PER_S, SandboxLimits, SourceFacts
+from workers.media.sandbox_limits import ENCODE_PIXELS_PER_S, READ_PIXELS_PER_S, SandboxLimits, section_pixels
 
-__all__ = ["MediaSandbox", "SandboxBrokenError", "SandboxLimits", "SandboxStoppedError", "SourceFacts"]
+__all__ = ["MediaSandbox", "SandboxBrokenError", "SandboxLimits", "SandboxStoppedError"]
 
 
 class MediaSandbox:
@@ -53,9 +54,9 @@ class MediaSandbox:
         self._media, self._limits, self._scratch = media, limits, scratch
         self._calls = SandboxCalls(media, limits, scratch, prestart=prestart)
 
-    def source_facts(self, path: Path, *, owner: str) -> SourceFacts | None:
+    def source_facts(self, path: Path, *, owner: str, section_end_s: float) -> SourceFacts | None:
         """Return what a video declares about itself; None: it is none, or damaged, and reading it says why."""
-        with self._calls.answer("facts", path, owner, {}) as answer:
+        with self._calls.answer("facts", path, owner, {"section_end_s": section_end_s}) as answer:
             if not answer.facts:
                 return None
             duration_s = answer.facts["duration_s"]
@@ -63,6 +64,7 @@ class MediaSandbox:
                 pixels=min(max(int(answer.facts["pixels"]), 1), self._media.max_pixels),
                 frame_rate=min(max(float(answer.facts["frame_rate"]), 0.0), FASTEST_RATE),
                 duration_s=float(duration_s) if duration_s is not None else None,
+                warnings=checked_warnings(answer.facts["warnings"]),
             )
 
     def read_frames(
@@ -159,5 +161,5 @@ class MediaSandbox:
         self._calls.close()
 
     def _time_for(self, source: SourceFacts | None, start_s: float, duration_s: float, pixels_per_s: float) -> float:
-        pixels = source.section_pixels(start_s, duration_s, self._media) if source is not None else 0.0
+        pixels = section_pixels(source, start_s, duration_s, self._media) if source is not None else 0.0
         return self._limits.time_for(pixels, pixels_per_s=pixels_per_s)

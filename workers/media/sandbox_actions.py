@@ -21,7 +21,8 @@ from mmaudio_model.media.media_warning import MediaWarning
 from mmaudio_model.media.mixing import read_original_sound
 from mmaudio_model.media.mux.plan import MuxOptions, MuxPlan, plan_mux
 from mmaudio_model.media.mux.writing import mux_video
-from mmaudio_model.media.probe import MediaLimits, container_duration_s, frame_rate, opened
+from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.media.source_facts import read_source_facts
 from workers.media.shared_memory import mapped, share
 
 OUTPUT = "out.video"
@@ -45,7 +46,7 @@ def perform(instruction: dict[str, Any]) -> Done:
     with os.fdopen(descriptor, "rb") as file:
         match instruction["action"]:
             case "facts":
-                return _facts(file, limits)
+                return _facts(file, limits, arguments)
             case "frames":
                 frames = read_video_frames(file, limits=limits, **arguments)
                 facts = {"duration_s": frames.duration_s, "warnings": _pairs(frames.warnings)}
@@ -63,19 +64,13 @@ def perform(instruction: dict[str, Any]) -> Done:
                 raise ValueError(f"unknown action {other!r}")
 
 
-def _facts(file: BinaryIO, limits: MediaLimits) -> Done:
-    """Return what the header declares; nothing for a file that is none: reading it says why."""
+def _facts(file: BinaryIO, limits: MediaLimits, arguments: dict[str, Any]) -> Done:
+    """Return what the headers declare; nothing for a file without them: reading it says why."""
     try:
-        with opened(file, limits) as (container, stream):
-            context = stream.codec_context
-            facts = {
-                "pixels": context.width * context.height,
-                "frame_rate": float(frame_rate(stream)),
-                "duration_s": container_duration_s(container, stream),
-            }
+        facts = read_source_facts(file, limits=limits, **arguments)
     except (MediaInvalidError, MediaTooLargeError):
         return {}, []
-    return facts, []
+    return {**vars(facts), "warnings": _pairs(facts.warnings)}, []
 
 
 def _original_sound(file: BinaryIO, limits: MediaLimits, arguments: dict[str, Any]) -> Done:

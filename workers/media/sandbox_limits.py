@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.media.source_facts import SourceFacts
 
 # Of a decoder and of an encoder (H.264, HEVC) that share a slow core with other processes; a quarter of what is usual.
 READ_PIXELS_PER_S = 40e6
@@ -47,21 +48,7 @@ class SandboxLimits:
         )
 
 
-@dataclass(frozen=True)
-class SourceFacts:
-    """What a video declares about itself; it may be wrong.
-
-    Attributes:
-        pixels: of one frame.
-        frame_rate: frames per second.
-        duration_s: None: not declared.
-    """
-
-    pixels: int
-    frame_rate: float
-    duration_s: float | None
-
-    def section_pixels(self, start_s: float, duration_s: float, limits: MediaLimits) -> float:
-        """Return how many pixels are decoded for a section."""
-        frames = (min(start_s, LEAD_S) + duration_s) * self.frame_rate
-        return self.pixels * min(frames, limits.max_decoded_frames)
+def section_pixels(source: SourceFacts, start_s: float, duration_s: float, limits: MediaLimits) -> float:
+    """Return how many pixels of a source are decoded for a section."""
+    frames = (min(start_s, LEAD_S) + duration_s) * source.frame_rate
+    return min(source.pixels * min(frames, limits.max_decoded_frames), limits.max_decoded_pixels)

@@ -6,7 +6,7 @@ What cannot be read or muxed is refused here, so that nothing fails after the ex
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from mmaudio_model.media.mux.encoder_choice import EncoderSettings
 from mmaudio_model.media.mux.plan import MuxOptions, MuxPlan
+from mmaudio_model.media.source_facts import SourceFacts
 from mmaudio_model.source_length import length_warnings
 from mmaudio_model.variants import Variant
 from workers.feature_cache.entry import Entry
 from workers.feature_cache.job_features import JobFeatures
-from workers.media.sandbox import SourceFacts
 from workers.runner.worker_context import AttemptOutput, WorkerContext
 
 log = logging.getLogger(__name__)
@@ -86,17 +86,20 @@ class SourceReader:
     def _video(self, source: Path, visual: Entry, *, cached: bool) -> SourceParts:
         request, variant = self._request, self._variant
         if not cached:
-            facts = self._context.sandbox.source_facts(source, owner=self._claim.job_id)
+            wanted_s = request.duration_s or variant.max_duration_s
+            facts = self._context.sandbox.source_facts(
+                source, owner=self._claim.job_id, section_end_s=request.start_s + wanted_s
+            )
             frames = self._frames(source, facts)
             # Running jobs with the same section share its frames, so that the device encodes them once.
             visual.video = visual.video or frames
             visual.facts = {
                 "duration_s": frames.duration_s,
-                "warnings": _stored(frames.warnings),
-                "source": asdict(facts) if facts is not None else None,
+                "warnings": _stored((*facts.warnings, *frames.warnings) if facts is not None else frames.warnings),
+                "source": [facts.pixels, facts.frame_rate, facts.duration_s] if facts is not None else None,
             }
         declared = visual.facts["source"]
-        facts = SourceFacts(**declared) if declared is not None else None
+        facts = SourceFacts(*declared) if declared is not None else None
         duration_s = float(visual.facts["duration_s"])
         self._output.warn_of(_loaded(visual.facts))
         if duration_s < variant.min_duration_s:

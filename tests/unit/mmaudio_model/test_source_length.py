@@ -37,7 +37,5 @@ def test_a_video_that_goes_on_and_one_that_ends_are_said() -> None:
         "video_longer: Only 8 s, from 4.5 s on, of the video's 60.00 s are used."
     ]
     assert length_warnings(2.0, 5.0, start_s=0.0, longest_s=8.0, source_s=2.0) == (
-        MediaWarning(
-            WarningCode.VIDEO_SHORTER, "The video has 2.00 s of the requested 5 s; the sound is as long."
-        ),
+        MediaWarning(WarningCode.VIDEO_SHORTER, "The video has 2.00 s of the requested 5 s; the sound is as long."),
     )

@@ -26,6 +26,7 @@ from mmaudio_model.media.media_warning import WarningCode
 from mmaudio_model.media.mux.plan import MuxOptions, MuxPlan
 from mmaudio_model.media.mux.result_container import ResultContainer
 from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.media.source_facts import SourceFacts
 from mmaudio_model.variants import get_variant
 from tests.processes.workers.media.conftest import OpenSandbox
 from tests.processes.workers.media.sandbox_processes import (
@@ -43,7 +44,7 @@ from tests.processes.workers.media.sandbox_processes import (
 )
 from tests.unit.mmaudio_model.media.videos import SOURCE_HZ, regular, write_video
 from workers.media.confinement import MAX_THREADS, Layer
-from workers.media.sandbox import SandboxStoppedError, SourceFacts
+from workers.media.sandbox import SandboxStoppedError
 from workers.media.sandbox_client import BOOT
 
 SECTION = MuxOptions(start_s=0.0, duration_s=1.0)
@@ -254,10 +255,10 @@ def test_what_a_video_declares_is_read_and_bounded(
 ) -> None:
     doing("from workers.media import sandbox_actions\nreturn sandbox_actions.perform(instruction)[0]")
     box = sandbox(scratch)
-    assert box.source_facts(video, owner="job_1") == SourceFacts(WIDTH * HEIGHT, float(FPS), 1.0)
-    assert box.source_facts(anything, owner="job_1") is None
-    doing("return {'pixels': 10**12, 'frame_rate': 1e9, 'duration_s': None}")
-    facts = box.source_facts(video, owner="job_1")
+    assert box.source_facts(video, owner="job_1", section_end_s=1.0) == SourceFacts(WIDTH * HEIGHT, float(FPS), 1.0)
+    assert box.source_facts(anything, owner="job_1", section_end_s=1.0) is None
+    doing("return {'pixels': 10**12, 'frame_rate': 1e9, 'duration_s': None, 'warnings': []}")
+    facts = box.source_facts(video, owner="job_1", section_end_s=1.0)
     assert facts == SourceFacts(MediaLimits().max_pixels, 1000.0, None)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.loudness import integrated_loudness
+from mmaudio_model.media.source_facts import SourceFacts
 from tests.processes.workers.runner.media_attempts import RATE_HZ, MediaAttempts, codes, names
 from tests.unit.mmaudio_model.media.videos import SOURCE_HZ, regular, write_video
 
@@ -144,10 +147,10 @@ def test_a_video_that_goes_on_is_said_unless_a_duration_was_asked_for(
 ) -> None:
     longer = attempts.sandbox.source_facts
 
-    def an_hour(path: Path, *, owner: str) -> object:
-        found = longer(path, owner=owner)
+    def an_hour(path: Path, **arguments: Any) -> SourceFacts:
+        found = longer(path, **arguments)
         assert found is not None
-        return type(found)(found.pixels, found.frame_rate, 3600.0)
+        return replace(found, duration_s=3600.0)
 
     monkeypatch.setattr(attempts.sandbox, "source_facts", an_hour)
     run = attempts.attempt(silent_video)
@@ -161,6 +164,20 @@ def test_a_video_that_goes_on_is_said_unless_a_duration_was_asked_for(
         "Only the first 1 s of the video's 3600.00 s are used."
     ]
     assert codes(again) == []
+
+
+def test_a_file_that_is_cut_off_is_said_also_where_its_features_are_cached(
+    attempts: MediaAttempts, tmp_path: Path
+) -> None:
+    whole = write_video(tmp_path / "whole.mkv", regular(75, 25), container="matroska", keyframe_every=5).read_bytes()
+    (tmp_path / "half.mkv").write_bytes(whole[: len(whole) * 2 // 3])
+    first = attempts.run(tmp_path / "half.mkv")
+    attempts.calls.clear()
+    second = attempts.run(tmp_path / "half.mkv")
+
+    assert "video_cut_off" in codes(first)
+    assert first.warnings == second.warnings
+    assert "frames" not in attempts.calls
 
 
 def test_a_start_off_a_key_frame_is_said_under_its_code(attempts: MediaAttempts, silent_video: Path) -> None:

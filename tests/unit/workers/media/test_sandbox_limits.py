@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mmaudio_model.media.probe import MediaLimits
-from workers.media.sandbox_limits import ENCODE_PIXELS_PER_S, READ_PIXELS_PER_S, SandboxLimits, SourceFacts
+from mmaudio_model.media.source_facts import SourceFacts
+from workers.media.sandbox_limits import ENCODE_PIXELS_PER_S, READ_PIXELS_PER_S, SandboxLimits, section_pixels
 
 LIMITS = SandboxLimits(cpu_s=240, wall_s=120.0, max_wall_s=900.0)
 SMALL = SourceFacts(pixels=640 * 360, frame_rate=25.0, duration_s=60.0)
@@ -13,12 +14,12 @@ LARGE = SourceFacts(pixels=3840 * 2160, frame_rate=60.0, duration_s=60.0)
 
 
 def wall_s(source: SourceFacts, *, start_s: float = 0.0, duration_s: float = 8.0, per_s: float) -> float:
-    return LIMITS.time_for(source.section_pixels(start_s, duration_s, MediaLimits()), pixels_per_s=per_s)
+    return LIMITS.time_for(section_pixels(source, start_s, duration_s, MediaLimits()), pixels_per_s=per_s)
 
 
 def test_more_pixels_get_more_time_between_floor_and_ceiling() -> None:
     assert 120 < wall_s(SMALL, per_s=READ_PIXELS_PER_S) < 125
-    assert 120 + 8 * 60 * 3840 * 2160 / 40e6 == pytest.approx(wall_s(LARGE, per_s=READ_PIXELS_PER_S))
+    assert pytest.approx(wall_s(LARGE, per_s=READ_PIXELS_PER_S)) == 120 + 8 * 60 * 3840 * 2160 / 40e6
     assert wall_s(LARGE, per_s=READ_PIXELS_PER_S) < wall_s(LARGE, per_s=ENCODE_PIXELS_PER_S)
     assert wall_s(LARGE, duration_s=30.0, per_s=ENCODE_PIXELS_PER_S) == 900
 
@@ -33,7 +34,8 @@ def test_what_is_decoded_before_the_section_counts() -> None:
 
 def test_an_absurd_frame_rate_counts_as_the_frames_that_may_be_decoded() -> None:
     fast = SourceFacts(pixels=100, frame_rate=1e6, duration_s=None)
-    assert fast.section_pixels(0.0, 8.0, MediaLimits(max_decoded_frames=500)) == 50_000
+    assert section_pixels(fast, 0.0, 8.0, MediaLimits(max_decoded_frames=500)) == 50_000
+    assert section_pixels(fast, 0.0, 8.0, MediaLimits(max_decoded_pixels=4000)) == 4000
 
 
 def test_processor_time_grows_with_wall_time() -> None:
