@@ -106,7 +106,7 @@ def _demuxer_by_magic(head: bytes) -> str | None:
             return name
     if head[:6] in {b"GIF87a", b"GIF89a"}:
         return "gif"
-    if head[:3] == b"FLV" and head[3:4] <= b"\x05" and int.from_bytes(head[5:9]) >= 9:  # version, bytes of the header
+    if head[:3] == b"FLV" and head[3:4] <= b"\x05" and 9 <= int.from_bytes(head[5:9]) < 1 << 16:  # version, header
         return "flv"
     if _is_animated_png(head):
         return "apng"

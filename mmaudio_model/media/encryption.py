@@ -27,22 +27,23 @@ _MXF_ENCRYPTION = tuple(bytes.fromhex(key) for key in ("0d01040102020000", "0d01
 _TS_PACKET_BYTES = (188, 192, 204)
 
 
-def is_picture_encrypted(demuxer: str, file: BinaryIO, stream_id: int) -> bool:
+def is_picture_encrypted(demuxer: str, file: BinaryIO, stream_id: int | None) -> bool:
     """Return whether the video of a file is encrypted.
 
     Args:
         demuxer: from `container_rules.demuxer_of`.
         file: its position is changed.
-        stream_id: the container's own number of the video stream.
+        stream_id: the container's own number of the video stream; None if it is not known.
     """
     file.seek(0)
     match demuxer:
         case "mov":
-            return any(kind in _ENCRYPTED_ENTRIES for track, kind in _sample_entries(file) if track == stream_id)
+            entries = _sample_entries(file)
+            return any(kind in _ENCRYPTED_ENTRIES for track, kind in entries if stream_id in {None, track})
         case "matroska":
             return _has_encrypted_track(file)
         case "mpegts":
-            return _is_scrambled(file.read(_READ_BYTES), stream_id)
+            return stream_id is not None and _is_scrambled(file.read(_READ_BYTES), stream_id)
         case "mpeg":
             return _has_scrambled_packets(file.read(_READ_BYTES))
         case "asf":

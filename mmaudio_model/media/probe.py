@@ -39,6 +39,10 @@ MAX_ATTACHMENTS = 192
 """With more streams and attachments than are allowed together, FFmpeg stops reading the header."""
 # Of these FFmpeg learns the streams while it decodes them already, and takes no limit for their decoders.
 STREAMS_UNANNOUNCED = frozenset(("mpeg", "flv"))
+ENCRYPTED = (
+    "The video is encrypted (digital rights management or scrambling), so it cannot be read; hand in an unprotected "
+    "copy."
+)
 ANIMATIONS = {"gif": "GIF", "apng": "PNG"}
 # A seek may end after the time, or at a key frame after it: it is repeated so many seconds earlier.
 SEEK_BACK_S = (0, 2, 8, 32, 128, 512)
@@ -232,22 +236,25 @@ def _opened(
 
 def _check_without_decoders(file: BinaryIO, demuxer: str, limits: MediaLimits) -> None:
     """Check what the container and the headers of the streams say, before any decoder allocates memory."""
-    with recorded_errors() as errors, _opened(file, demuxer, limits, errors, decoders=False) as container:
-        check_stream_count(container, limits.max_streams)
-        stream = chosen_video(container)
-        for video in container.streams.video:
-            if video.codec_context is not None:
-                check_size(video.codec_context.width, video.codec_context.height, limits.max_pixels)
-        if demuxer in ANIMATIONS and not _has_two_pictures(container, stream):
-            raise MediaInvalidError(f"The file is a still picture ({ANIMATIONS[demuxer]}), not a video.")
-        if demuxer in STREAMS_UNANNOUNCED:
-            check_first_pictures(container, limits.max_pixels)
-        stream_id = stream.id
+    stream_id: int | None = None
+    try:
+        with recorded_errors() as errors, _opened(file, demuxer, limits, errors, decoders=False) as container:
+            check_stream_count(container, limits.max_streams)
+            stream = chosen_video(container)
+            stream_id = stream.id
+            for video in container.streams.video:
+                if video.codec_context is not None:
+                    check_size(video.codec_context.width, video.codec_context.height, limits.max_pixels)
+            if demuxer in ANIMATIONS and not _has_two_pictures(container, stream):
+                raise MediaInvalidError(f"The file is a still picture ({ANIMATIONS[demuxer]}), not a video.")
+            if demuxer in STREAMS_UNANNOUNCED:
+                check_first_pictures(container, limits.max_pixels)
+    except MediaInvalidError as exc:
+        if is_picture_encrypted(demuxer, file, stream_id):
+            raise MediaEncryptedError(ENCRYPTED) from exc
+        raise
     if is_picture_encrypted(demuxer, file, stream_id):
-        raise MediaEncryptedError(
-            "The video is encrypted (digital rights management or scrambling), so it cannot be read; hand in an "
-            "unprotected copy."
-        )
+        raise MediaEncryptedError(ENCRYPTED)
 
 
 def _has_two_pictures(container: InputContainer, stream: VideoStream) -> bool:

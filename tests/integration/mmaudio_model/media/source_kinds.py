@@ -34,7 +34,9 @@ class SourceKind:
     frames: int = FRAMES
 
     def made(self, folder: Path) -> Path:
-        return self.write(folder / self.name)
+        """Return the file of this kind in a folder; it is written once."""
+        path = folder / self.name
+        return path if path.exists() else self.write(path)
 
 
 def _kind(name: str, kind: SourceContainer, muxer: str, codec: str, pix_fmt: str = "yuv420p") -> SourceKind:
