@@ -10,7 +10,7 @@ import tempfile
 import warnings as python_warnings
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import av
 import numpy as np
@@ -19,7 +19,9 @@ from PIL import Image
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.picture_file import DAMAGE, WHOLE_PIXELS, open_picture
-from mmaudio_model.media.probe import MediaLimits
+
+if TYPE_CHECKING:  # `probe` imports this module
+    from mmaudio_model.media.probe import MediaLimits
 
 # Of all frames together: 19 s of HD at 25 frames a second, which take up to two minutes of computing.
 MOST_PIXELS = 1_000_000_000

@@ -19,6 +19,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
+from mmaudio_model.media.animation import as_video
 
 # ffconcat and HLS are demuxers, so a format whitelist excludes them; a protocol whitelist does not.
 FORMATS = "mov,matroska,webm,avi,mpegts"
@@ -69,6 +70,7 @@ def opened(file: BinaryIO, limits: MediaLimits) -> Iterator[tuple[InputContainer
         MediaInvalidError: not a readable video.
         MediaTooLargeError: the video exceeds the limits.
     """
+    file = as_video(file, limits)
     head = file.read(512)
     file.seek(0)
     if not head:
