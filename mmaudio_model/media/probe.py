@@ -70,7 +70,12 @@ def opened(file: BinaryIO, limits: MediaLimits) -> Iterator[tuple[InputContainer
         MediaInvalidError: not a readable video.
         MediaTooLargeError: the video exceeds the limits.
     """
-    file = as_video(file, limits)
+    with as_video(file, limits) as video, _opened_video(video, limits) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _opened_video(file: BinaryIO, limits: MediaLimits) -> Iterator[tuple[InputContainer, VideoStream]]:
     head = file.read(512)
     file.seek(0)
     if not head:
