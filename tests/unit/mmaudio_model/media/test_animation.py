@@ -55,7 +55,7 @@ def test_it_is_read_as_a_video_of_one_pass() -> None:
     )
 
     assert frames.duration_s == pytest.approx(sum(SHOWN_MS) / 1000)
-    assert numbers(frames.clip) == [0, 1, 1, 2, 4, 4, 4, 4, 4]
+    assert numbers(frames.clip) == [0, 1, 1, 2, 4, 4, 4, 4]
 
 
 def test_transparency_stays() -> None:

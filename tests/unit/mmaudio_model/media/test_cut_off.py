@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from mmaudio_model.media.cut_off import cut_off
-from mmaudio_model.media.cut_off_signs import MOST_STEPS, boxes
+from mmaudio_model.media.cut_off_signs import BY_DEMUXER, MOST_STEPS, boxes, fragments
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from tests.unit.mmaudio_model.media.videos import MUXER_OPTIONS, regular, write_video
 
 DATA = Path(__file__).parents[3] / "data" / "media"
-FRAMES, RATE = 50, 25
-CUTS = 12
+FRAMES, RATE = 40, 20
+CUTS = 8
+FAST = {"deadline": "realtime", "cpu-used": "8"}
 KINDS: dict[str, dict[str, Any]] = {
     "mp4 index first": {"container": "mp4", "muxer": {"movflags": "faststart"}},
     "mov index first": {"container": "mov", "muxer": {"movflags": "faststart"}},
@@ -28,8 +29,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "mp4 for dash": {"container": "mp4", "muxer": {"movflags": "dash+frag_keyframe"}},
     "mkv": {"container": "matroska"},
     "mkv live": {"container": "matroska", "muxer": {"live": "1"}},
-    "webm": {"container": "webm", "codec": "libvpx"},
-    "webm live": {"container": "webm", "codec": "libvpx", "muxer": {"live": "1"}},
+    "webm": {"container": "webm", "codec": "libvpx", "options": FAST},
+    "webm live": {"container": "webm", "codec": "libvpx", "options": FAST, "muxer": {"live": "1"}},
     "ts": {"container": "mpegts"},
     "ts with lengths": {"container": "mpegts", "codec": "mpeg2video", "muxer": {"omit_video_pes_length": "0"}},
     "m2ts": {"container": "mpegts", "muxer": {"mpegts_m2ts_mode": "1"}},
@@ -39,7 +40,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "mpeg": {"container": "mpeg", "codec": "mpeg2video"},
     "vob": {"container": "vob", "codec": "mpeg2video"},
     "asf": {"container": "asf", "codec": "mpeg4"},
-    "ogg": {"container": "ogg", "codec": "libvpx"},
+    "ogg": {"container": "ogg", "codec": "libvpx", "options": FAST},
     "gif": {"container": "gif", "codec": "gif", "pix_fmt": "rgb8"},
     "apng": {"container": "apng", "codec": "apng", "pix_fmt": "rgb24"},
 }
@@ -166,3 +167,24 @@ def test_a_transport_stream_of_which_only_whole_packets_are_there(
 def test_endless_boxes_are_not_followed_for_ever() -> None:
     content = struct.pack(">I4s", 8, b"free") * 300_000
     assert sum(1 for _ in boxes(io.BytesIO(content), len(content))) == MOST_STEPS
+
+
+@pytest.mark.parametrize(
+    "name", ["mp4 in fragments with index", "mkv live", "m2ts", "mpeg", "avi", "flv", "mxf", "ogg"]
+)
+def test_mutated_files_are_judged_without_an_error(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = made(KINDS[name], tmp_path, monkeypatch)
+    chance = random.Random(name)
+    for _ in range(30):
+        changed = bytearray(content)
+        for _ in range(chance.choice((1, 8, 200))):
+            place = chance.choice((chance.randrange(200), chance.randrange(len(changed))))
+            changed[place] = chance.choice((0, 255, chance.randrange(256)))
+        for judge in (fragments, *BY_DEMUXER.values()):
+            judge(io.BytesIO(bytes(changed)), len(changed))
+
+
+def test_sizes_beyond_what_can_be_sought_are_no_error() -> None:
+    content = struct.pack(">I4sQ", 1, b"mdat", 2**64 - 1) + bytes(100)
+
+    assert fragments(io.BytesIO(content), len(content)) == (False, 2**64 - 1)
