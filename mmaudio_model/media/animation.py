@@ -6,11 +6,12 @@ One pass of the animation is one video, however often it would be repeated.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import warnings as python_warnings
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import av
 import numpy as np
@@ -19,7 +20,9 @@ from PIL import Image
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.picture_file import DAMAGE, WHOLE_PIXELS, open_picture
-from mmaudio_model.media.probe import MediaLimits
+
+if TYPE_CHECKING:  # `probe` imports this module
+    from mmaudio_model.media.probe import MediaLimits
 
 # Of all frames together: 19 s of HD at 25 frames a second, which take up to two minutes of computing.
 MOST_PIXELS = 1_000_000_000
@@ -31,8 +34,9 @@ SHORTEST_MS, INSTEAD_MS = 10, 100
 NOT_MOVING = "The file is a still picture (WebP), not a video; give it as `image`."
 
 
-def as_video(file: BinaryIO, limits: MediaLimits) -> BinaryIO:
-    """Return `file` itself, or, of an animated WebP, a new file with the same frames and times: PNG in
+@contextlib.contextmanager
+def as_video(file: BinaryIO, limits: MediaLimits) -> Iterator[BinaryIO]:
+    """Yield `file` itself, or, of an animated WebP, a new file with the same frames and times: PNG in
     MOV, which keeps the duration of every frame, too.
 
     Args:
@@ -45,35 +49,39 @@ def as_video(file: BinaryIO, limits: MediaLimits) -> BinaryIO:
     head = file.read(12)
     file.seek(0)
     if head[:4] != b"RIFF" or head[8:] != b"WEBP":
-        return file
-    try:
-        with python_warnings.catch_warnings():
-            python_warnings.simplefilter("ignore")
-            return _converted(file, limits)
-    except MemoryError as exc:
-        raise MediaTooLargeError("Reading the animation needs more memory than is allowed.") from exc
-    except DAMAGE as exc:
-        raise MediaInvalidError("The animated picture (WebP) is damaged or cut off.") from exc
-    finally:
-        file.seek(0)
+        yield file
+        return
+    with tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES) as spooled:
+        video = cast(BinaryIO, spooled)
+        try:
+            with python_warnings.catch_warnings():
+                python_warnings.simplefilter("ignore")
+                _convert(file, video, limits)
+        except MemoryError as exc:
+            raise MediaTooLargeError("Reading the animation needs more memory than is allowed.") from exc
+        except DAMAGE as exc:
+            raise MediaInvalidError("The animated picture (WebP) is damaged or cut off.") from exc
+        finally:
+            file.seek(0)
+        video.seek(0)
+        yield video
 
 
-def _converted(file: BinaryIO, limits: MediaLimits) -> BinaryIO:
+def _convert(file: BinaryIO, video: BinaryIO, limits: MediaLimits) -> None:
     picture: Any = open_picture(file, limits)
     count, (width, height) = picture.n_frames, picture.size
     if count < 2:
         raise MediaInvalidError(NOT_MOVING)
-    if width * height > min(limits.max_pixels, WHOLE_PIXELS):
+    largest = min(limits.max_pixels, WHOLE_PIXELS)
+    if width * height > largest:
         raise MediaTooLargeError(
-            f"The animation has {width}x{height} pixels; at most {min(limits.max_pixels, WHOLE_PIXELS) / 1e6:.1f} "
-            "megapixels are allowed."
+            f"The animation has {width}x{height} pixels; at most {largest / 1e6:.1f} megapixels are allowed."
         )
     if count > limits.max_decoded_frames or count * width * height > MOST_PIXELS:
         raise MediaTooLargeError(
             f"The animation has {count} frames of {width}x{height} pixels; at most {limits.max_decoded_frames} frames "
             f"and {MOST_PIXELS / 1e6:.0f} megapixels in all are allowed."
         )
-    video = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=MEMORY_BYTES))  # noqa: SIM115 - the caller's
     mode = "RGBA" if picture.mode == "RGBA" else "RGB"
     with av.open(video, "w", format="mov") as out:
         stream: Any = out.add_stream("png", rate=1000, options={"compression_level": "1", "threads": "1"})
@@ -86,8 +94,6 @@ def _converted(file: BinaryIO, limits: MediaLimits) -> BinaryIO:
                 packet.duration = duration_ms
                 out.mux(packet)
         out.mux(stream.encode(None))
-    video.seek(0)
-    return video
 
 
 def _frames(picture: Any, count: int) -> Iterator[tuple[int, int, Image.Image]]:

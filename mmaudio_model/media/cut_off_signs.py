@@ -17,6 +17,7 @@ Sign = Callable[[BinaryIO, int], "int | None"]
 # Steps after which a walk through a file's parts gives up: it must stay cheap.
 MOST_STEPS = 200_000
 TAIL_BYTES = 256 * 1024
+LARGEST_PLACE = 2**62  # fields of 64 bits can hold more than a file can be sought to
 
 _EBML, _SEGMENT, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1F43B675
 _TS_PACKETS = (188, 192, 204)
@@ -35,6 +36,8 @@ _AVI_SLACK_BYTES = 8  # some programs count the RIFF header itself
 
 
 def at(file: BinaryIO, place: int, count: int) -> bytes:
+    if place > LARGEST_PLACE:
+        return b""
     file.seek(place)
     return file.read(count)
 
@@ -120,8 +123,9 @@ def mpegts(file: BinaryIO, size: int) -> int | None:
         return None
     packet, last = aligned
     left = len(tail) - last
-    extra = 4 if packet == 192 else 0  # a time stamp before each packet: what it lacks after the last one is no fault
-    if left < packet - extra:
+    if packet == 192:  # a time stamp of four bytes before each packet
+        left += 4
+    if left < packet or (packet == 192 and packet < left < packet + 4):
         return UNKNOWN
     missing: dict[int, int] = {}
     for place in range(last % packet, last + 1, packet):
@@ -161,7 +165,7 @@ def mpegps(file: BinaryIO, size: int) -> int | None:
     while 0 <= place < len(tail):
         head = tail[place : place + 14]
         if len(head) < 6:
-            return UNKNOWN if b"\0\0\1".startswith(head[:3]) and head.strip(b"\0") else None
+            return UNKNOWN if b"\0\0\1".startswith(head[:3]) else None
         if head[:3] != b"\0\0\1":
             return None
         if head[3] == 0xB9:

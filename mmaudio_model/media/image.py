@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import warnings as python_warnings
 from typing import BinaryIO
@@ -28,12 +29,17 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# libjpeg fills what a cut-off picture lacks with this grey.
-_FILLING = 128
+# What plugins say where the file ends too early.
+_CUT_OFF = ("truncated", "end of file", "not enough image data")
+# libjpeg fills what a cut-off picture lacks with this grey; printers' pictures are stored inverted.
+_FILLING = {"RGB": 128, "L": 128, "CMYK": 127}
 _LEAST_FILLED = 1 / 16
 # Any mark of a JPEG but those within the data of a scan: stuffed zeros, restarts and padding.
 _MARK, _END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]"), b"\xff\xd9"
+_NEVER_ZEROS = frozenset({"WEBP", "AVIF", "HEIF"})
+_LEAST_ZEROS = 512
 LARGEST_JPEG_BYTES = 256 * 1024**2
+_PICTURE_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"})
 # What videos begin with: at which byte, and what.
 _VIDEOS = ((4, b"ftyp"), (4, b"moov"), (0, b"\x1a\x45\xdf\xa3"), (8, b"AVI "), (0, b"FLV\x01"))
 
@@ -59,7 +65,9 @@ def read_image(file: BinaryIO, *, clip_size: int, limits: MediaLimits, resize: R
             pixels = np.asarray(_upright(rgb_on_white(opened, clip_size, found), opened, found))
             _note_further_pictures(opened, found)
     except Image.DecompressionBombError as exc:
-        raise MediaTooLargeError("The picture has too many pixels.") from exc
+        raise MediaTooLargeError(
+            f"The picture has too many pixels; at most {limits.max_image_pixels / 1e6:.1f} megapixels are allowed."
+        ) from exc
     except MemoryError as exc:
         raise MediaTooLargeError("Reading the picture needs more memory than is allowed.") from exc
     except DAMAGE as exc:
@@ -79,15 +87,22 @@ def _upright(picture: Image.Image, opened: Image.Image, found: list[MediaWarning
 
 
 def _note_end(file: BinaryIO, picture: Image.Image, found: list[MediaWarning]) -> None:
-    """Warn where a JPEG has no end: its decoder takes whatever follows, such as zeros, as picture."""
-    if picture.format not in {"JPEG", "MPO"}:
-        return
+    """Warn where the end of the file is missing and its decoder would take what is there instead as picture.
+
+    That is zeros, in a file whose space was reserved before it was transferred. Other formats' decoders refuse them.
+    """
     position = file.tell()
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    if not _has_end(file.read(LARGEST_JPEG_BYTES)):
-        text = "The picture's file has no end mark: it seems to be cut off, and a part of the picture may be wrong."
-        found.append(MediaWarning(WarningCode.PICTURE_READ, text))
+    if picture.format in {"JPEG", "MPO"}:
+        ends = _has_end(file.read(LARGEST_JPEG_BYTES))
+    else:
+        file.seek(max(0, size - max(_LEAST_ZEROS, size // 16)))
+        ends = picture.format not in _NEVER_ZEROS or bool(file.read(max(_LEAST_ZEROS, size // 16)).strip(b"\0"))
     file.seek(position)
+    if not ends:
+        text = "The end of the picture's file is missing, so a part of the picture may be wrong."
+        found.append(MediaWarning(WarningCode.PICTURE_READ, text))
 
 
 def _has_end(content: bytes) -> bool:
@@ -119,10 +134,11 @@ def _note_further_pictures(opened: Image.Image, found: list[MediaWarning]) -> No
 
 def _note_filling(picture: Image.Image, found: list[MediaWarning]) -> None:
     """Warn where the lower part of a JPEG is plain middle grey, which is what its decoder puts for missing data."""
-    if picture.format not in {"JPEG", "MPO"} or picture.mode not in {"RGB", "L"}:
+    filling = _FILLING.get(picture.mode)
+    if picture.format not in {"JPEG", "MPO"} or filling is None:
         return
     pixels = np.asarray(picture)
-    plain = (pixels.reshape(len(pixels), -1) == _FILLING).all(axis=1)
+    plain = (pixels.reshape(len(pixels), -1) == filling).all(axis=1)
     filled = len(plain) if plain.all() else int(np.argmin(plain[::-1]))
     if filled >= _LEAST_FILLED * len(plain):
         text = f"The lower {filled / len(plain):.0%} of the picture are plain grey; its file seems to be cut off."
@@ -134,9 +150,11 @@ def _explained(exc: BaseException, file: BinaryIO) -> MediaInvalidError:
     if isinstance(exc, UnidentifiedImageError):
         file.seek(0)
         head = file.read(16)
-        if any(head[place : place + len(mark)] == mark for place, mark in _VIDEOS):
+        if head[8:12] not in _PICTURE_BRANDS and any(
+            head[place : place + len(mark)] == mark for place, mark in _VIDEOS
+        ):
             return MediaInvalidError("The file is a video, not a picture; give it as `video`.")
         return MediaInvalidError(NOT_A_PICTURE)
-    if "truncated" in str(exc).lower():
+    if any(sign in str(exc).lower() for sign in _CUT_OFF):
         return MediaInvalidError(f"{NOT_A_PICTURE} This one is cut off.")
     return MediaInvalidError(f"{NOT_A_PICTURE} This one is damaged.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 
@@ -91,12 +92,9 @@ def _by_profile(picture: Image.Image, layered: Image.Image | None, warnings: lis
     try:
         if len(content) > LARGEST_PROFILE_BYTES:
             raise ValueError("too large")
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
-        source = _in_space(profile.profile.xcolor_space.strip(), picture, layered)
-        transform = _to_srgb(profile, source.mode)
-        if source.mode == "RGB" and _changes_nothing(transform):
-            return None
-        return transform.apply(source)
+        source = _in_space(_space(content), picture, layered)
+        transform = _from_profile(content, source.mode)
+        return None if transform is None else transform.apply(source)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
         text = "The picture's colour profile is damaged or does not fit the picture, and was ignored."
         warnings.append(MediaWarning(WarningCode.PICTURE_READ, text))
@@ -124,6 +122,18 @@ def _to_srgb(profile: ImageCms.ImageCmsProfile, mode: str) -> ImageCms.ImageCmsT
         renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
         flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
     )
+
+
+@functools.lru_cache(maxsize=1)  # the strips of one picture share it
+def _from_profile(content: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Return the transform to sRGB; None if the profile is one of sRGB."""
+    transform = _to_srgb(ImageCms.ImageCmsProfile(io.BytesIO(content)), mode)
+    return None if mode == "RGB" and _changes_nothing(transform) else transform
+
+
+@functools.lru_cache(maxsize=1)
+def _space(content: bytes) -> str:
+    return ImageCms.ImageCmsProfile(io.BytesIO(content)).profile.xcolor_space.strip()
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform) -> bool:

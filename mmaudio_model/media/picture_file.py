@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import zlib
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import _pi_heif
 import pi_heif
@@ -28,7 +28,9 @@ from PIL import (
 )
 
 from mmaudio_model.errors import MediaTooLargeError
-from mmaudio_model.media.probe import MediaLimits
+
+if TYPE_CHECKING:  # `probe` imports this module
+    from mmaudio_model.media.probe import MediaLimits
 
 PLUGINS = (
     AvifImagePlugin,

@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaEncryptedError, MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media import picture_size
+from mmaudio_model.media.animation import as_video
 from mmaudio_model.media.container_rules import DEMUXER_NAMES, HEAD_BYTES, cannot_be_read, demuxer_of
 from mmaudio_model.media.encryption import is_picture_encrypted
 from mmaudio_model.media.ffmpeg_log import LogEntry, recorded_errors
@@ -94,6 +95,12 @@ def opened(file: BinaryIO, limits: MediaLimits) -> Iterator[tuple[InputContainer
         MediaEncryptedError: its picture is encrypted.
         MediaTooLargeError: the video exceeds the limits.
     """
+    with as_video(file, limits) as video, _opened_video(video, limits) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def _opened_video(file: BinaryIO, limits: MediaLimits) -> Iterator[tuple[InputContainer, VideoStream]]:
     head = file.read(HEAD_BYTES)
     if not head:
         raise MediaInvalidError("The file is empty.")

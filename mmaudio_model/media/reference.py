@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
+from mmaudio_model.media.picture_file import FORMATS
 from mmaudio_model.media.probe import MediaLimits, opened
 from mmaudio_model.media.resizing import crop, stretch, torch_resize
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
@@ -117,8 +118,8 @@ def read_image_exactly(file: BinaryIO, *, clip_size: int, limits: MediaLimits) -
     """
     with contextlib.ExitStack() as stack:
         try:
-            picture = stack.enter_context(Image.open(file))
-            if picture.width * picture.height > limits.max_pixels:
+            picture = stack.enter_context(Image.open(file, formats=FORMATS))
+            if picture.width * picture.height > limits.max_image_pixels:
                 raise MediaTooLargeError(
                     f"The picture has {picture.width}x{picture.height} pixels; that exceeds the limit."
                 )
