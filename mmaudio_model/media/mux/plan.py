@@ -222,7 +222,7 @@ def _lost_tags(wanted: dict[str, str], tried: _Tried) -> list[str]:
 
 def _nothing_there(options: MuxOptions, *, damaged: bool) -> str:
     if damaged:
-        return "The video is damaged: none of its frames in this section can be decoded."
+        return "The video is damaged: none of its frames can be decoded."
     if options.start_s:
         return f"The video has no frame at {options.start_s:g} s or later; choose an earlier start."
     return "The video has no frames."

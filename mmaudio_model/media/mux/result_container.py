@@ -15,6 +15,7 @@ WEBM_CODECS = frozenset({"vp8", "vp9", "av1"})
 # What broadcasters and editors put into MXF and MOV.
 EDITING_CODECS = frozenset({"prores", "dnxhd", "dvvideo", "mpeg2video"})
 MXF_TO_MOV = EDITING_CODECS | {"h264"}
+MOV_CODECS = EDITING_CODECS | {"h264", "hevc", "mpeg4", "mjpeg"}
 # FFmpeg names decoders; the stream is the same.
 CODEC_OF_DECODER = MappingProxyType({"libdav1d": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"})
 
@@ -63,9 +64,15 @@ def container_for_copy(source: SourceContainer, codec: str, wanted: str) -> Resu
 
     The muxer has the last word, since not every codec fits into every container.
     """
-    if wanted != "auto":
-        chosen = ResultContainer(wanted)
-        return None if chosen is ResultContainer.WEBM and codec not in WEBM_CODECS else chosen
+    match wanted:
+        case "mkv":
+            return ResultContainer.MKV
+        case "webm":
+            return ResultContainer.WEBM if codec in WEBM_CODECS else None
+        case "mp4":
+            return ResultContainer.MP4 if source is SourceContainer.MP4 or codec in MP4_CODECS else None
+        case "mov":
+            return ResultContainer.MOV if source is SourceContainer.MOV or codec in MOV_CODECS else None
     match source:
         case SourceContainer.MP4:
             return ResultContainer.MP4
