@@ -25,10 +25,10 @@ from mmaudio_model.media.mux.decisions import MuxOptions, MuxPlan
 from mmaudio_model.media.mux.encoding import Reencoding
 from mmaudio_model.media.mux.file_view import FileView
 from mmaudio_model.media.mux.picture_facts import sample_aspect
-from mmaudio_model.media.mux.result_container import CONTAINERS, sound_format
+from mmaudio_model.media.mux.result_container import CONTAINERS, QUICKTIME, sound_format
 from mmaudio_model.media.mux.sound_track import add_sound, encoded_sound
 from mmaudio_model.media.mux.tags import chapters_of_section, kept_tags, track_tags
-from mmaudio_model.media.mux.tracks import QUICKTIME, add_tracks, track_packets
+from mmaudio_model.media.mux.tracks import add_tracks, track_packets
 from mmaudio_model.media.probe import MediaLimits, opened, time_base
 from mmaudio_model.media.section import exact_seconds
 
@@ -39,11 +39,10 @@ _UNOFFICIAL_CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
 
 @dataclass(frozen=True)
 class Assembled:
-    """What came of it: warnings of the encoder, and the time after which frames are to be hidden, in seconds."""
+    """What came of it: warnings of the encoders, and the tags that were given to the file."""
 
     warnings: tuple[MediaWarning, ...]
-    end_s: Fraction | None
-    wanted_tags: dict[str, str]
+    tags: dict[str, str]
 
 
 def assemble(
@@ -100,7 +99,7 @@ def assemble(
         sound_stream, fitted = add_sound(out, audio_format, sound)
         added = add_tracks(out, beside, plan.tracks, plan.container)
         written.disposition = Disposition.default | stream.disposition
-        written.metadata.update(track_tags(stream.metadata) if plan.metadata else {})
+        written.metadata.update(track_tags(stream.metadata, plan.container) if plan.metadata else {})
         if plan.timecode is not None:
             written.metadata["timecode"] = plan.timecode
         tags: dict[str, str] = {}
@@ -114,9 +113,8 @@ def assemble(
         packets = heapq.merge(video, encoded_sound(sound_stream, fitted.sound), tracks, key=_time)
         for packet in packets if trial is None else islice(packets, trial):
             out.mux(packet)
-        end_s = section.end * base if section is not None and section.end is not None else None
         warnings = work.warnings if work is not None else ()
-        return Assembled((*warnings, *fitted.warnings), end_s, tags)
+        return Assembled((*warnings, *fitted.warnings), tags)
 
 
 def open_output(target: Path | BinaryIO, plan: MuxPlan, source: Any) -> OutputContainer:

@@ -47,6 +47,7 @@ class _Tried:
     """Streams and tags of a result, as a reader finds them."""
 
     kinds: tuple[str, ...]
+    languages: tuple[str, ...]
     assembled: Assembled
     tags: dict[str, str]
 
@@ -192,7 +193,8 @@ def _tried(
                 "cover" if stream.disposition & Disposition.attached_pic else stream.type
                 for stream in container.streams
             )
-            return _Tried(kinds, assembled, dict(container.metadata))
+            languages = tuple(stream.metadata.get("language", "") for stream in container.streams)
+            return _Tried(kinds, languages, assembled, dict(container.metadata))
     except REFUSED as exc:
         return exc
 
@@ -211,7 +213,7 @@ def _refused(track: KeptTrack, plan: MuxPlan) -> str:
 def _lost_tags(wanted: dict[str, str], tried: _Tried) -> list[str]:
     kept = kept_tags(wanted)
     cut = shortened(kept, wanted)
-    lost = lost_tags(tried.assembled.wanted_tags, tried.tags)
+    lost = lost_tags(tried.assembled.tags, tried.tags)
     sentences = []
     for names, what in ((lost, "do not fit in it"), (cut, "are too long")):
         if names:

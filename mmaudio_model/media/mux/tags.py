@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
+from mmaudio_model.media.mux.result_container import QUICKTIME, ResultContainer
 from mmaudio_model.media.mux.timecode import Timecode
 
 MAX_TAGS = 200
@@ -14,6 +16,19 @@ MAX_KEY_CHARACTERS = 200
 MAX_VALUE_CHARACTERS = 20_000
 MAX_CHAPTERS = 2000
 
+# FFmpeg's muxer knows the languages of MOV by other codes of the same standard.
+_LANGUAGES_OF_MOV = MappingProxyType(
+    {
+        "deu": "ger",
+        "fra": "fre",
+        "nld": "dut",
+        "ell": "gre",
+        "isl": "ice",
+        "zho": "chi",
+        "sqi": "alb",
+        "swe": "sve",
+    }
+)
 # They describe the source's file or program and not what is in it; the muxer writes its own.
 _OF_THE_FILE = frozenset(
     (
@@ -35,15 +50,20 @@ def kept_tags(metadata: Mapping[str, str]) -> dict[str, str]:
     return _bounded({key: value for key, value in metadata.items() if key.lower() not in _OF_THE_FILE})
 
 
-def track_tags(metadata: Mapping[str, str]) -> dict[str, str]:
+def track_tags(metadata: Mapping[str, str], target: ResultContainer) -> dict[str, str]:
     """Return the tags of a track that its copy gets: language, title, handler and the like."""
-    return _bounded(
+    kept = _bounded(
         {
             key: value
             for key, value in metadata.items()
             if key.lower() not in _OF_THE_TRACK and not key.lower().startswith(_STATISTICS)
         }
     )
+    if target not in QUICKTIME:
+        kept.pop("handler_name", None)
+    if target is ResultContainer.MOV and "language" in kept:
+        kept["language"] = _LANGUAGES_OF_MOV.get(kept["language"], kept["language"])
+    return kept
 
 
 def shortened(kept: Mapping[str, str], metadata: Mapping[str, str]) -> list[str]:
