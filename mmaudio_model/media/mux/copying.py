@@ -106,9 +106,7 @@ def start_stamp(stream: VideoStream, first_stamp: int | None, start_s: float) ->
     return None if start_s == 0 else (first_stamp or 0) + exact_seconds(start_s) / time_base(stream)
 
 
-def packets_from(
-    container: Any, stream: VideoStream, start: Fraction | None
-) -> Iterator[Packet[VideoStream]] | None:
+def packets_from(container: Any, stream: VideoStream, start: Fraction | None) -> Iterator[Packet[VideoStream]] | None:
     """Return the packets that have content, from a key frame before the start on, until the file's end or damage.
 
     None if time stamps restart before the section, so that they do not tell where it is.
@@ -222,8 +220,7 @@ def placed(
             return OUT_OF_ORDER
         decoding = times
     ends = [
-        PacketTimes(pts, dts, packet.duration or frame)
-        for packet, pts, dts in zip(kept, stamps, decoding, strict=True)
+        PacketTimes(pts, dts, packet.duration or frame) for packet, pts, dts in zip(kept, stamps, decoding, strict=True)
     ]
     if facts.hides:
         return Section(packets[0], tuple(ends), origin)
@@ -241,9 +238,7 @@ def _rising(stamps: Sequence[int], frame: int, *, equal: bool) -> list[int] | No
     return rising
 
 
-def _decoding_times(
-    packets: Sequence[PacketFacts], stamps: Sequence[int], origin: int, frame: int
-) -> list[int] | None:
+def _decoding_times(packets: Sequence[PacketFacts], stamps: Sequence[int], origin: int, frame: int) -> list[int] | None:
     """Return decoding times that increase and are never after the presentation; None if the file's are wrong.
 
     Matroska stores none, and FFmpeg cannot derive the first ones if frames are reordered.
@@ -275,7 +270,9 @@ def _without_hidden(
     """
     final = math.ceil(span)
     late = sorted(
-        place.pts for packet, place in zip(packets, times, strict=True) if place.pts >= span and not packet.is_disposable
+        place.pts
+        for packet, place in zip(packets, times, strict=True)
+        if place.pts >= span and not packet.is_disposable
     )
     latest = max(place.pts for place in times if place.pts < span)
     room = final - latest > len(late)

@@ -76,9 +76,7 @@ class Reencoding:
             raise MediaInvalidError("The video is damaged: none of its frames can be decoded.")
         self._first = first
         self.encoding = choose_encoding(stream, first[1], target, settings)
-        self.time_base = output_time_base(
-            time_base(stream), self._start, self._duration, self.encoding.facts.rate
-        )
+        self.time_base = output_time_base(time_base(stream), self._start, self._duration, self.encoding.facts.rate)
         self.stream = _added_stream(out, self.encoding, self.time_base)
         self._conversion = Conversion(self.encoding)
 

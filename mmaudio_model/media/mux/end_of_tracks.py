@@ -68,12 +68,12 @@ def _track_duration(file: BinaryIO, tkhd: tuple[int, int]) -> tuple[int, bool]:
     return tkhd[0] + 4 + (16 if wide else 8) + 8, wide
 
 
-def _number(file: BinaryIO, place: int, wide: bool) -> int:  # noqa: FBT001 - a field's form
+def _number(file: BinaryIO, place: int, wide: bool) -> int:
     file.seek(place)
     return int.from_bytes(file.read(8 if wide else 4))
 
 
-def _write(file: BinaryIO, place: int, wide: bool, value: int) -> None:  # noqa: FBT001 - a field's form
+def _write(file: BinaryIO, place: int, wide: bool, value: int) -> None:
     file.seek(place)
     file.write(value.to_bytes(8 if wide else 4))
 

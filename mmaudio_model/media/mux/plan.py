@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from mmaudio_model.media.mux.assembling import Assembled, assemble
 from mmaudio_model.media.mux.copying import RESTARTED, Section, section_to_copy
 from mmaudio_model.media.mux.decisions import MuxOptions, MuxPlan
 from mmaudio_model.media.mux.encoder_choice import choose_encoding
-from mmaudio_model.media.mux.file_view import FileView
+from mmaudio_model.media.mux.file_view import view_of
 from mmaudio_model.media.mux.result_container import (
     CONTAINERS,
     codec_name,
@@ -75,9 +76,10 @@ def plan_mux(source: BinaryIO, options: MuxOptions, limits: MediaLimits) -> MuxP
 
 
 def _copy_plan(source: BinaryIO, options: MuxOptions, limits: MediaLimits) -> tuple[MuxPlan, Section | None]:
-    with opened(FileView(source), limits) as (container, stream):
+    first = None
+    with contextlib.suppress(FFmpegError), opened(view_of(source), limits) as (container, stream):
         first = first_stamp(container, stream, limits)
-    view = FileView(source)
+    view = view_of(source)
     with opened(view, limits) as (container, stream):
         kind, codec, rate = source_container(container, view), codec_name(stream), frame_rate(stream)
         target = container_for_copy(kind, codec, options.container)
@@ -108,9 +110,7 @@ def _copy_plan(source: BinaryIO, options: MuxOptions, limits: MediaLimits) -> tu
     return plan, None if isinstance(section, str) else section
 
 
-def _frames_before(
-    section: Section | str, first: int | None, stream: Any, start_s: float, rate: Fraction
-) -> int:
+def _frames_before(section: Section | str, first: int | None, stream: Any, start_s: float, rate: Fraction) -> int:
     if isinstance(section, Section) and first is not None:
         return max(0, round((section.origin - first) * time_base(stream) * rate))
     return int(exact_seconds(start_s) * rate + Fraction(1, 100))
@@ -118,11 +118,9 @@ def _frames_before(
 
 def _encoding_plan(source: BinaryIO, plan: MuxPlan, options: MuxOptions, limits: MediaLimits) -> MuxPlan:
     """Decode the first frame, and say what encoding changes."""
-    with opened(FileView(source), limits) as (container, stream):
+    with opened(view_of(source), limits) as (container, stream):
         damaged: list[str] = []
-        first = next(
-            section_frames(container, stream, options.start_s, options.duration_s, limits, damaged), None
-        )
+        first = next(section_frames(container, stream, options.start_s, options.duration_s, limits, damaged), None)
         if first is None:
             raise MediaInvalidError(_nothing_there(options, damaged=bool(damaged)))
         encoding = choose_encoding(stream, first.frame, plan.container.value, options.encoder)
@@ -138,7 +136,7 @@ def _with_tracks(
     lost: list[str] = []
     wanted: dict[str, str] = {}
     if options.keep_tracks:
-        with opened(FileView(source), limits) as (container, stream):
+        with opened(view_of(source), limits) as (container, stream):
             kept, lost = plan_tracks(container, stream, plan.container)
             if plan.reason == RESTARTED:
                 lost += [f"{track.name}: {RESTARTED}" for track in kept]
@@ -169,7 +167,7 @@ def _with_tracks(
         return tried if isinstance(tried, Exception) else ValueError("the muxer refuses it")
     there = _there(kept, tried)
     lost += [_refused(track, plan) for track in kept if track not in there]
-    lost += _lost_tags(wanted, tried)
+    lost += [*_lost_tags(wanted, tried), *_lost_languages(tried)]
     return replace(plan, tracks=tuple(there), lost=tuple(lost)).with_warnings()
 
 
@@ -220,6 +218,11 @@ def _lost_tags(wanted: dict[str, str], tried: _Tried) -> list[str]:
             more = f" and {len(names) - MAX_NAMED_TAGS} more" if len(names) > MAX_NAMED_TAGS else ""
             sentences.append(f"tags that {what} ({', '.join(names[:MAX_NAMED_TAGS])}{more})")
     return sentences
+
+
+def _lost_languages(tried: _Tried) -> list[str]:
+    given = {language for language in tried.assembled.languages if language not in {"", "und"}}
+    return [f"the name of the language {language}" for language in sorted(given.difference(tried.languages))]
 
 
 def _nothing_there(options: MuxOptions, *, damaged: bool) -> str:

@@ -1,4 +1,4 @@
-"""Tracks of the source beside its video and the sound that the new one replaces: which ones are kept, and their packets."""
+"""Tracks of the source beside its video and the sound that is replaced: which ones are kept, and their packets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.stream import Discard, Disposition
 
 from mmaudio_model.media.mux.result_container import QUICKTIME, ResultContainer, codec_name
-from mmaudio_model.media.mux.subtitles import ASS_HEADER, TEXT_CODECS, codec_in, rewritten
+from mmaudio_model.media.mux.subtitles import ASS_HEADER, codec_in, rewritten
 from mmaudio_model.media.mux.tags import track_tags
 from mmaudio_model.media.probe import first_time_s, seek_keyframe, time_base
 

@@ -70,14 +70,15 @@ def _attempts(plan: MuxPlan) -> Iterator[MuxPlan]:
     """Yield the plan, and what is left of it if the muxer refuses a packet that the plan's trial did not come to."""
     yield plan
     if plan.tracks:
-        lost = (*plan.lost, *(f"{track.name}: it is damaged, or {plan.container.upper()} does not take it" for track in plan.tracks))
+        lost = (
+            *plan.lost,
+            *(f"{track.name}: it is damaged, or {plan.container.upper()} does not take it" for track in plan.tracks),
+        )
         yield replace(plan, tracks=(), lost=lost).with_warnings()
     if not plan.reencoded:
         reason = "its packets cannot be copied"
         warning = MediaWarning(WarningCode.VIDEO_REENCODED, f"The video was re-encoded: {reason}.")
-        yield replace(
-            plan, reencoded=True, reason=reason, tag=None, tracks=(), warnings=(warning, *plan.warnings)
-        )
+        yield replace(plan, reencoded=True, reason=reason, tag=None, tracks=(), warnings=(warning, *plan.warnings))
 
 
 def _warnings(plan: MuxPlan, assembled: Assembled) -> Iterator[MediaWarning]:
