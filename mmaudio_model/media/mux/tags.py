@@ -21,7 +21,6 @@ MAX_CHAPTERS = 2000
 
 # FFmpeg's muxer knows the languages of MOV by other codes of the same standard.
 _LANGUAGES_OF_MOV = MappingProxyType(
-    # fmt: off
     {
         "fre": "fra",
         "deu": "ger",
@@ -42,7 +41,6 @@ _LANGUAGES_OF_MOV = MappingProxyType(
         "cym": "wel",
         "eus": "baq",
     }
-    # fmt: on
 )
 # They describe the source's file or program and not what is in it; the muxer writes its own.
 _OF_THE_FILE = frozenset(
