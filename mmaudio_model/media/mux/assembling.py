@@ -23,12 +23,12 @@ from mmaudio_model.media.media_warning import MediaWarning
 from mmaudio_model.media.mux.copying import Section, packets_from, same_packet, section_to_copy, start_stamp
 from mmaudio_model.media.mux.decisions import MuxOptions, MuxPlan
 from mmaudio_model.media.mux.encoding import Reencoding
-from mmaudio_model.media.mux.file_view import FileView
+from mmaudio_model.media.mux.file_view import view_of
 from mmaudio_model.media.mux.picture_facts import sample_aspect
-from mmaudio_model.media.mux.result_container import CONTAINERS, sound_format
+from mmaudio_model.media.mux.result_container import CONTAINERS, QUICKTIME, sound_format
 from mmaudio_model.media.mux.sound_track import add_sound, encoded_sound
 from mmaudio_model.media.mux.tags import chapters_of_section, kept_tags, track_tags
-from mmaudio_model.media.mux.tracks import QUICKTIME, add_tracks, track_packets
+from mmaudio_model.media.mux.tracks import add_tracks, track_packets
 from mmaudio_model.media.probe import MediaLimits, opened, time_base
 from mmaudio_model.media.section import exact_seconds
 
@@ -39,11 +39,11 @@ _UNOFFICIAL_CODECS = frozenset({"h264", "hevc", "av1", "vp9"})
 
 @dataclass(frozen=True)
 class Assembled:
-    """What came of it: warnings of the encoder, and the time after which frames are to be hidden, in seconds."""
+    """What came of it: warnings of the encoders, and the tags and the languages that were given to the file."""
 
     warnings: tuple[MediaWarning, ...]
-    end_s: Fraction | None
-    wanted_tags: dict[str, str]
+    tags: dict[str, str]
+    languages: tuple[str, ...]
 
 
 def assemble(
@@ -69,10 +69,10 @@ def assemble(
     """
     duration_s = exact_seconds(options.duration_s)
     with contextlib.ExitStack() as stack:
-        container, stream = stack.enter_context(opened(FileView(source), limits))
+        container, stream = stack.enter_context(opened(view_of(source), limits))
         beside, beside_video = container, stream
         if plan.tracks:
-            beside, beside_video = stack.enter_context(opened(FileView(source), limits))
+            beside, beside_video = stack.enter_context(opened(view_of(source), limits))
         out = stack.enter_context(open_output(target, plan, container))
         work: Reencoding | None = None
         base = time_base(stream)
@@ -91,7 +91,7 @@ def assemble(
             video = work.packets() if trial is None else iter(())
             start_s = (plan.first_stamp or 0) * base + exact_seconds(options.start_s)
         else:
-            section = section or _section(FileView(source), plan, options, limits)
+            section = section or _section(view_of(source), plan, options, limits)
             written = _copied_stream(out, stream, plan)
             start = start_stamp(stream, plan.first_stamp, options.start_s)
             video = _copied(section, packets_from(container, stream, start) or iter(()), written)
@@ -100,7 +100,7 @@ def assemble(
         sound_stream, fitted = add_sound(out, audio_format, sound)
         added = add_tracks(out, beside, plan.tracks, plan.container)
         written.disposition = Disposition.default | stream.disposition
-        written.metadata.update(track_tags(stream.metadata) if plan.metadata else {})
+        written.metadata.update(track_tags(stream.metadata, plan.container) if plan.metadata else {})
         if plan.timecode is not None:
             written.metadata["timecode"] = plan.timecode
         tags: dict[str, str] = {}
@@ -111,17 +111,20 @@ def assemble(
         early = CONTAINERS[plan.container].hides
         tracks = track_packets(beside, beside_video, added, start_s, duration_s, early=early)
         out.start_encoding()
-        packets = heapq.merge(video, encoded_sound(sound_stream, fitted.sound), tracks, key=_time)
+        packets: Iterator[Packet[Any]] = heapq.merge(
+            video, encoded_sound(sound_stream, fitted.sound), tracks, key=_time
+        )
         for packet in packets if trial is None else islice(packets, trial):
             out.mux(packet)
-        end_s = section.end * base if section is not None and section.end is not None else None
         warnings = work.warnings if work is not None else ()
-        return Assembled((*warnings, *fitted.warnings), end_s, tags)
+        languages = tuple(given.metadata.get("language", "") for given in out.streams)
+        return Assembled((*warnings, *fitted.warnings), tags, languages)
 
 
 def open_output(target: Path | BinaryIO, plan: MuxPlan, source: Any) -> OutputContainer:
     # The same input makes the same bytes: no random identifiers.
-    options = {"fflags": "+bitexact"}
+    # Packets come in the order of their times, so the muxer need not wait long for tracks that have few.
+    options = {"fflags": "+bitexact", "max_interleave_delta": "1000000"}
     if plan.container in QUICKTIME:
         flags = "+faststart" if isinstance(target, Path) else ""  # the index first, so that browsers play while loading
         if plan.metadata and any(key.startswith("com.") for key in source.metadata):

@@ -65,8 +65,6 @@ class Section:
     """Of each packet from the first one; None for one that is left out."""
     origin: int
     """Time stamp of the first frame shown, in units of the stream's time base."""
-    end: int | None
-    """The frames from this time on are to be hidden, from the section's start; None if there are none."""
 
 
 def section_to_copy(
@@ -224,11 +222,9 @@ def placed(
     ends = [
         PacketTimes(pts, dts, packet.duration or frame) for packet, pts, dts in zip(kept, stamps, decoding, strict=True)
     ]
-    final = math.ceil(span)
-    if not facts.hides:
-        return Section(packets[0], tuple(_without_hidden(kept, ends, span)), origin, None)
-    hidden = any(times.pts + times.duration > final for times in ends)
-    return Section(packets[0], tuple(ends), origin, final if hidden else None)
+    if facts.hides:
+        return Section(packets[0], tuple(ends), origin)
+    return Section(packets[0], tuple(_without_hidden(kept, ends, span)), origin)
 
 
 def _rising(stamps: Sequence[int], frame: int, *, equal: bool) -> list[int] | None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
+
+
+def view_of(file: BinaryIO) -> BinaryIO:
+    """Return a reader of a file with a position of its own, at the beginning."""
+    return cast("BinaryIO", FileView(file))
 
 
 class FileView(io.RawIOBase):

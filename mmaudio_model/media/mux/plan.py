@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from mmaudio_model.media.mux.assembling import Assembled, assemble
 from mmaudio_model.media.mux.copying import RESTARTED, Section, section_to_copy
 from mmaudio_model.media.mux.decisions import MuxOptions, MuxPlan
 from mmaudio_model.media.mux.encoder_choice import choose_encoding
-from mmaudio_model.media.mux.file_view import FileView
+from mmaudio_model.media.mux.file_view import view_of
 from mmaudio_model.media.mux.result_container import (
     CONTAINERS,
     codec_name,
@@ -47,6 +48,7 @@ class _Tried:
     """Streams and tags of a result, as a reader finds them."""
 
     kinds: tuple[str, ...]
+    languages: tuple[str, ...]
     assembled: Assembled
     tags: dict[str, str]
 
@@ -74,9 +76,10 @@ def plan_mux(source: BinaryIO, options: MuxOptions, limits: MediaLimits) -> MuxP
 
 
 def _copy_plan(source: BinaryIO, options: MuxOptions, limits: MediaLimits) -> tuple[MuxPlan, Section | None]:
-    with opened(FileView(source), limits) as (container, stream):
+    first = None
+    with contextlib.suppress(FFmpegError), opened(view_of(source), limits) as (container, stream):
         first = first_stamp(container, stream, limits)
-    view = FileView(source)
+    view = view_of(source)
     with opened(view, limits) as (container, stream):
         kind, codec, rate = source_container(container, view), codec_name(stream), frame_rate(stream)
         target = container_for_copy(kind, codec, options.container)
@@ -115,7 +118,7 @@ def _frames_before(section: Section | str, first: int | None, stream: Any, start
 
 def _encoding_plan(source: BinaryIO, plan: MuxPlan, options: MuxOptions, limits: MediaLimits) -> MuxPlan:
     """Decode the first frame, and say what encoding changes."""
-    with opened(FileView(source), limits) as (container, stream):
+    with opened(view_of(source), limits) as (container, stream):
         damaged: list[str] = []
         first = next(section_frames(container, stream, options.start_s, options.duration_s, limits, damaged), None)
         if first is None:
@@ -133,7 +136,7 @@ def _with_tracks(
     lost: list[str] = []
     wanted: dict[str, str] = {}
     if options.keep_tracks:
-        with opened(FileView(source), limits) as (container, stream):
+        with opened(view_of(source), limits) as (container, stream):
             kept, lost = plan_tracks(container, stream, plan.container)
             if plan.reason == RESTARTED:
                 lost += [f"{track.name}: {RESTARTED}" for track in kept]
@@ -164,7 +167,7 @@ def _with_tracks(
         return tried if isinstance(tried, Exception) else ValueError("the muxer refuses it")
     there = _there(kept, tried)
     lost += [_refused(track, plan) for track in kept if track not in there]
-    lost += _lost_tags(wanted, tried)
+    lost += [*_lost_tags(wanted, tried), *_lost_languages(tried)]
     return replace(plan, tracks=tuple(there), lost=tuple(lost)).with_warnings()
 
 
@@ -188,7 +191,8 @@ def _tried(
                 "cover" if stream.disposition & Disposition.attached_pic else stream.type
                 for stream in container.streams
             )
-            return _Tried(kinds, assembled, dict(container.metadata))
+            languages = tuple(stream.metadata.get("language", "") for stream in container.streams)
+            return _Tried(kinds, languages, assembled, dict(container.metadata))
     except REFUSED as exc:
         return exc
 
@@ -207,7 +211,7 @@ def _refused(track: KeptTrack, plan: MuxPlan) -> str:
 def _lost_tags(wanted: dict[str, str], tried: _Tried) -> list[str]:
     kept = kept_tags(wanted)
     cut = shortened(kept, wanted)
-    lost = lost_tags(tried.assembled.wanted_tags, tried.tags)
+    lost = lost_tags(tried.assembled.tags, tried.tags)
     sentences = []
     for names, what in ((lost, "do not fit in it"), (cut, "are too long")):
         if names:
@@ -216,9 +220,14 @@ def _lost_tags(wanted: dict[str, str], tried: _Tried) -> list[str]:
     return sentences
 
 
+def _lost_languages(tried: _Tried) -> list[str]:
+    given = {language for language in tried.assembled.languages if language not in {"", "und"}}
+    return [f"the name of the language {language}" for language in sorted(given.difference(tried.languages))]
+
+
 def _nothing_there(options: MuxOptions, *, damaged: bool) -> str:
     if damaged:
-        return "The video is damaged: none of its frames in this section can be decoded."
+        return "The video is damaged: none of its frames can be decoded."
     if options.start_s:
         return f"The video has no frame at {options.start_s:g} s or later; choose an earlier start."
     return "The video has no frames."

@@ -15,8 +15,7 @@ WEBM_CODECS = frozenset({"vp8", "vp9", "av1"})
 # What broadcasters and editors put into MXF and MOV.
 EDITING_CODECS = frozenset({"prores", "dnxhd", "dvvideo", "mpeg2video"})
 MXF_TO_MOV = EDITING_CODECS | {"h264"}
-# FFmpeg names decoders; the stream is the same.
-CODEC_OF_DECODER = MappingProxyType({"libdav1d": "av1", "libvpx": "vp8", "libvpx-vp9": "vp9"})
+MOV_CODECS = EDITING_CODECS | {"h264", "hevc", "mpeg4", "mjpeg"}
 
 
 class ResultContainer(StrEnum):
@@ -26,6 +25,10 @@ class ResultContainer(StrEnum):
     MOV = "mov"
     MKV = "mkv"
     WEBM = "webm"
+
+
+# They have edit lists, data tracks and QuickTime's tags.
+QUICKTIME = frozenset({ResultContainer.MP4, ResultContainer.MOV})
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,8 @@ CONTAINERS = MappingProxyType(
 def codec_name(stream: Any) -> str:
     """Return the name of a stream's codec, whichever decoder reads it; `unknown` if none does."""
     if stream.codec_context is None:
-        return getattr(stream, "name", None) or "unknown"
-    name = stream.codec_context.name
-    return CODEC_OF_DECODER.get(name, name)
+        return "unknown" if stream.type == "attachment" else getattr(stream, "name", None) or "unknown"
+    return str(stream.codec_context.codec.canonical_name)
 
 
 def container_for_copy(source: SourceContainer, codec: str, wanted: str) -> ResultContainer | None:
@@ -63,9 +65,15 @@ def container_for_copy(source: SourceContainer, codec: str, wanted: str) -> Resu
 
     The muxer has the last word, since not every codec fits into every container.
     """
-    if wanted != "auto":
-        chosen = ResultContainer(wanted)
-        return None if chosen is ResultContainer.WEBM and codec not in WEBM_CODECS else chosen
+    match wanted:
+        case "mkv":
+            return ResultContainer.MKV
+        case "webm":
+            return ResultContainer.WEBM if codec in WEBM_CODECS else None
+        case "mp4":
+            return ResultContainer.MP4 if source is SourceContainer.MP4 or codec in MP4_CODECS else None
+        case "mov":
+            return ResultContainer.MOV if source is SourceContainer.MOV or codec in MOV_CODECS else None
     match source:
         case SourceContainer.MP4:
             return ResultContainer.MP4
@@ -98,7 +106,7 @@ def copied_tag(stream: Any, source: SourceContainer, target: ResultContainer) ->
 
     QuickTime and Safari refuse HEVC as `hev1`. The letters of other codecs tell editors the kind, such as ProRes 422.
     """
-    if target not in {ResultContainer.MP4, ResultContainer.MOV}:
+    if target not in QUICKTIME:
         return None
     try:
         tag: str = stream.codec_context.codec_tag

@@ -54,9 +54,8 @@ class Timecode:
             count += 9 * dropped * tens + dropped * max(0, (rest - dropped) // (minute - dropped))
         seconds, number = divmod(count, self.rate)
         hours, minutes = seconds // 3600, seconds // 60 % 60
-        width = len(str(self.rate - 1))
         mark = ";" if self.drop else ":"
-        return f"{hours:02}:{minutes:02}:{seconds % 60:02}{mark}{number:0{max(2, width)}}"
+        return f"{hours:02}:{minutes:02}:{seconds % 60:02}{mark}{number:02}"
 
 
 def _dropped(rate: int) -> int:

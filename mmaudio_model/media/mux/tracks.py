@@ -1,4 +1,4 @@
-"""Tracks of the source beside its video and the sound that the new one replaces: which ones are kept, and their packets."""
+"""Tracks of the source beside its video and the sound that is replaced: which ones are kept, and their packets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Discard, Disposition
 
-from mmaudio_model.media.mux.result_container import ResultContainer, codec_name
+from mmaudio_model.media.mux.result_container import QUICKTIME, ResultContainer, codec_name
 from mmaudio_model.media.mux.subtitles import ASS_HEADER, codec_in, rewritten
 from mmaudio_model.media.mux.tags import track_tags
 from mmaudio_model.media.probe import first_time_s, seek_keyframe, time_base
@@ -23,7 +23,6 @@ INTERLEAVING_S = 2
 SEEK_LATER_S = 0.02
 MAX_TITLE_CHARACTERS = 80
 PICTURE_TYPES = MappingProxyType({"png": "image/png", "mjpeg": "image/jpeg", "bmp": "image/bmp", "gif": "image/gif"})
-QUICKTIME = frozenset({ResultContainer.MP4, ResultContainer.MOV})
 
 
 @dataclass(frozen=True)
@@ -72,19 +71,20 @@ def plan_tracks(container: Any, video: Any, target: ResultContainer) -> tuple[li
             lost.append(f"{name}: {reason}")
             continue
         kept.append(KeptTrack(stream.index, kind, codec, name))
-        if kind == "subtitle" and codec_name(stream) in {"ass", "ssa"} and codec != codec_name(stream):
+        if kind == "subtitle" and codec_name(stream) in {"ass"} and codec != codec_name(stream):
             lost.append(f"the styles of {name}: {target.value.upper()} has plain text")
     return kept, lost
 
 
 def track_name(stream: Any) -> str:
     """Return a name such as `subtitles "Deutsch" (subrip, deu)`."""
-    kind = {"subtitle": "subtitles", "cover": "cover picture"}.get(_kind(stream), f"{_kind(stream)} track")
+    names = {"subtitle": "subtitles", "cover": "cover picture", "attachment": "attachment"}
+    kind = names.get(_kind(stream), f"{_kind(stream)} track")
     title = stream.metadata.get("title") or stream.metadata.get("filename") or ""
-    words = [codec_name(stream), stream.metadata.get("language") or ""]
-    facts = ", ".join(word for word in words if word and word != "und")
+    codec = stream.metadata.get("mimetype") if stream.type == "attachment" else codec_name(stream)
+    facts = ", ".join(word for word in (codec, stream.metadata.get("language")) if word and word != "und")
     called = f' "{title[:MAX_TITLE_CHARACTERS]}"' if title else f" {stream.index}"
-    return f"{kind}{called} ({facts})"
+    return f"{kind}{called} ({facts})" if facts else kind + called
 
 
 def add_tracks(out: Any, container: Any, tracks: Sequence[KeptTrack], target: ResultContainer) -> list[AddedTrack]:
@@ -178,6 +178,8 @@ def _moved(track: AddedTrack, packet: Packet[Any], start_s: Fraction, duration_s
     if track.last_dts is not None and dts <= track.last_dts:
         return
     track.last_dts = dts
+    if track.codec == "mov_text" and bytes(packet)[:2] == b"\0\0":
+        return  # the muxer writes the times without text by itself
     if track.codec != track.kept.codec:
         text = rewritten(bytes(packet), track.codec, track.kept.codec)
         if text is None:
@@ -246,7 +248,7 @@ def _added(out: Any, container: Any, kept: KeptTrack, source: Any, target: Resul
     else:
         stream = out.add_mux_stream(kept.codec)
         stream.time_base = Fraction(1, 1000)
-    stream.metadata.update(track_tags(source.metadata))
+    stream.metadata.update(track_tags(source.metadata, target))
     disposition = source.disposition
     stream.disposition = disposition & ~Disposition.default if kept.kind == "audio" else disposition
     return stream

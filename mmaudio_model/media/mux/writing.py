@@ -12,9 +12,11 @@ from mmaudio_model.media.audio import Sound
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from mmaudio_model.media.mux.assembling import Assembled, assemble
 from mmaudio_model.media.mux.decisions import MuxOptions, MuxPlan
-from mmaudio_model.media.mux.end_of_picture import end_picture
+from mmaudio_model.media.mux.end_of_tracks import end_tracks
 from mmaudio_model.media.mux.plan import REFUSED, plan_mux
+from mmaudio_model.media.mux.result_container import CONTAINERS
 from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.media.section import exact_seconds
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ def mux_video(
             refusal = exc
     else:
         raise MediaInvalidError(f"The video with its new sound cannot be written: {refusal}.") from refusal
-    if assembled.end_s is not None:
-        end_picture(out_path, assembled.end_s)
+    if CONTAINERS[attempt.container].hides:
+        end_tracks(out_path, exact_seconds(options.duration_s))
     return MuxResult(
         attempt.container.value, attempt.content_type, attempt.reencoded, tuple(_warnings(attempt, assembled))
     )

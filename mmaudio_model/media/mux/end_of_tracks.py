@@ -1,7 +1,8 @@
-"""Ends the picture of a written MP4 or MOV with the sound: its edit list hides the frames after that time.
+"""Ends the tracks of a written MP4 or MOV with its section: their edit lists hide what comes after that time.
 
 Frames in the middle may need a frame that is shown after the section's end, so it is in the file; FFmpeg's muxer would
-show it. Only files that this program wrote itself are changed, and only numbers in place.
+show it. The last packet of a sound may be longer than the section. Only files that this program wrote itself are
+changed, and only numbers in place.
 """
 
 from __future__ import annotations
@@ -16,29 +17,32 @@ _HEADER = 8
 _LARGE_HEADER = 16
 
 
-def end_picture(path: Path, end_s: Fraction) -> None:
-    """Let the first track of a file end at a time, in seconds from its start, if it lasts longer.
+def end_tracks(path: Path, end_s: Fraction) -> None:
+    """Let all tracks of a file end at a time, in seconds from its start, if they last longer.
 
     Raises:
         ValueError: the file is not one that FFmpeg's muxer wrote.
     """
     with path.open("r+b") as file:
         moov = _box(file, 0, path.stat().st_size, b"moov")
-        mvhd = _box(file, *moov, b"mvhd")
-        scale_at, duration_at, wide = _movie_fields(file, mvhd)
+        scale_at, duration_at, wide = _movie_fields(file, _box(file, *moov, b"mvhd"))
         end = round(end_s * _number(file, scale_at, wide=False))
-        tracks = [span for kind, span in _boxes(file, *moov) if kind == b"trak"]
-        if not tracks:
-            raise ValueError("the file has no track")
-        elst = _box(file, *_box(file, *tracks[0], b"edts"), b"elst")
-        kept = _shorten_edits(file, elst, end)
-        headers = [_track_duration(file, _box(file, *track, b"tkhd")) for track in tracks]
-        _write(file, *headers[0], min(kept, _number(file, *headers[0])))
-        _write(file, duration_at, wide, max(_number(file, *header) for header in headers))
+        longest = 0
+        for kind, track in _boxes(file, *moov):
+            if kind != b"trak":
+                continue
+            header = _track_duration(file, _box(file, *track, b"tkhd"))
+            duration = min(end, _number(file, *header))
+            for name, edits in _boxes(file, *track):
+                if name == b"edts":
+                    _shorten_edits(file, _box(file, *edits, b"elst"), end)
+            _write(file, *header, duration)
+            longest = max(longest, duration)
+        _write(file, duration_at, wide, longest)
 
 
-def _shorten_edits(file: BinaryIO, elst: tuple[int, int], end: int) -> int:
-    """Cut the edits to a whole length; return the length they have then."""
+def _shorten_edits(file: BinaryIO, elst: tuple[int, int], end: int) -> None:
+    """Cut the edits to a whole length."""
     file.seek(elst[0])
     version, count = struct.unpack(">B3xI", file.read(8))
     wide = version == 1
@@ -48,7 +52,6 @@ def _shorten_edits(file: BinaryIO, elst: tuple[int, int], end: int) -> int:
         duration = min(_number(file, place, wide), max(0, end - length))
         _write(file, place, wide, duration)
         length += duration
-    return length
 
 
 def _movie_fields(file: BinaryIO, mvhd: tuple[int, int]) -> tuple[int, int, bool]:
