@@ -269,12 +269,14 @@ def test_the_sound_that_is_mixed_in_is_that_of_the_stretch(tmp_path: Path, start
     assert strength(sound[:rate], rate, OLD_HZ) < 0.02
 
 
-def test_a_mix_that_is_too_loud_is_clipped_and_not_wrapped(tmp_path: Path) -> None:
+def test_a_mix_that_is_too_loud_is_lowered_and_neither_clipped_nor_wrapped(tmp_path: Path) -> None:
     loud = np.full(2 * RATE, 0.9, dtype=np.float32)
     source = write_video(tmp_path / "v.mp4", regular(50, 25), sound=np.full(2 * SOURCE_HZ, 0.9, dtype=np.float32))
-    (sound,), rate = sound_of(mux(source, gain_db=0.0, waveform=loud)[0])
+    out, result = mux(source, gain_db=0.0, waveform=loud)
+    (sound,), rate = sound_of(out)
 
-    assert sound[rate // 4 : rate].min() > 0.9
+    assert result.warnings[0].startswith("The mix was lowered by 7.")
+    assert 0.6 < sound[rate // 4 : rate].min() < 0.9
 
 
 def test_a_silent_video_that_should_be_mixed_says_so(tmp_path: Path) -> None:
