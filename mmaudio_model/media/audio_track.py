@@ -33,6 +33,8 @@ SEEK_EARLY_S = 1
 JITTER_S = Fraction(1, 100)
 """A time stamp that is off by less (and by less than half a frame) is taken for inexact, not for a gap."""
 MAX_FAULTS = 100
+MOST_WORK = 2
+"""Reading ends after this many times the section's duration: time stamps that go back again and again are no sound."""
 STEP_S = Fraction(1, 50)
 """Duration of a packet that declares none."""
 
@@ -195,13 +197,15 @@ class _SectionSound:
     _sound: Sound | None = None
     _parts: list[_Part] = field(default_factory=list)
     _given: list[tuple[Fraction, Fraction]] = field(default_factory=list)
+    _added_s: Fraction = Fraction(0)
     _clock: Fraction | None = None
     """End of the frame before, in seconds from the start of the section on."""
 
     def add(self, stamp: Fraction | None, sound: Sound) -> bool:
-        """Add a frame with its time in the container; return False if it begins after the section."""
+        """Add a frame with its time in the container; return False if no more is needed."""
         begin = self._begin(stamp, sound)
-        if begin >= self.duration:
+        self._added_s += duration_of(sound) if begin + duration_of(sound) > 0 else 0
+        if begin >= self.duration or self._added_s > MOST_WORK * self.duration + SEEK_EARLY_S:
             return False
         self._clock = end = begin + duration_of(sound)
         if end > 0 and sound.samples:

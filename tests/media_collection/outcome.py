@@ -114,9 +114,8 @@ def _mux(file: Any, tone: np.ndarray, out: Path, start_s: Fraction, duration_s: 
     from mmaudio_model.media.mux.writing import mux_video
 
     try:
-        from mmaudio_model.media.mux.plan import MuxOptions
-
         from mmaudio_model.media.audio import Sound
+        from mmaudio_model.media.mux.plan import MuxOptions
     except ImportError:
         return mux_video(file, tone, RATE_HZ, out, start_s=float(start_s), duration_s=float(duration_s), limits=LIMITS)
     options = MuxOptions(start_s=float(start_s), duration_s=float(duration_s), container="auto")

@@ -39,7 +39,7 @@ def test_dropped_numbers_are_never_given() -> None:
     timecode = Timecode.parsed("00:00:00;00", NTSC)
     assert timecode is not None
 
-    seen = [str(timecode.advanced(count)) for count in range(0, 18_000)]
+    seen = [str(timecode.advanced(count)) for count in range(18_000)]
 
     assert len(set(seen)) == len(seen)
     assert seen == sorted(seen)
