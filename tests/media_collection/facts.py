@@ -74,6 +74,7 @@ def facts_of(path: Path) -> Facts:
     with av.open(str(path), metadata_errors="ignore") as container:
         stream = _picture_stream(container)
         context: Any = stream.codec_context
+        context.thread_count = 1
         others = [one for one in container.streams if one.index != stream.index and not _is_helper(one)]
         if container.format.name.startswith("mov") and container.chapters():
             # QuickTime's own titles of chapters are a track; it is the last one that FFmpeg writes.

@@ -94,9 +94,7 @@ def muxed(path: Path, out: Path, start_s: Fraction, duration_s: Fraction, source
             result = _mux(file, tone, out, start_s, duration_s)
     except MediaError as exc:
         return Muxed(refused=str(exc), error=type(exc).__name__)
-    with av.logging.Capture(local=False) as said:
-        facts = facts_of(out)
-    complaints = sorted({f"{name}: {text.strip()}" for level, name, text in said if level <= av.logging.ERROR})
+    facts, complaints = _facts_and_complaints(out)
     found = (
         differences(source, facts, start_s=start_s, duration_s=duration_s, reencoded=result.reencoded)
         if source is not None
@@ -110,17 +108,36 @@ def muxed(path: Path, out: Path, start_s: Fraction, duration_s: Fraction, source
     )
 
 
-def _mux(file: Any, tone: np.ndarray, out: Path, start_s: Fraction, duration_s: Fraction) -> Any:
-    from mmaudio_model.media.mux.writing import mux_video
-
+def _facts_and_complaints(path: Path) -> tuple[Facts, list[str]]:
+    """Return what a file says, and the errors that FFmpeg reports on the way."""
+    av.logging.set_level(av.logging.ERROR)
     try:
-        from mmaudio_model.media.mux.plan import MuxOptions
+        with av.logging.Capture() as said:
+            facts = facts_of(path)
+    finally:
+        av.logging.set_level(None)  # with encoders' threads, messages may block for ever
+    return facts, sorted({f"{name}: {text.strip()}" for level, name, text in said if level <= av.logging.ERROR})
 
+
+def _mux(file: Any, tone: np.ndarray, out: Path, start_s: Fraction, duration_s: Fraction) -> Any:
+    import inspect
+
+    from mmaudio_model.media.mux import writing
+
+    taken = inspect.signature(writing.mux_video).parameters
+    sound: list[Any] = [tone, RATE_HZ]
+    if "sound" in taken:
         from mmaudio_model.media.audio import Sound
-    except ImportError:
-        return mux_video(file, tone, RATE_HZ, out, start_s=float(start_s), duration_s=float(duration_s), limits=LIMITS)
-    options = MuxOptions(start_s=float(start_s), duration_s=float(duration_s), container="auto")
-    return mux_video(file, Sound.mono(tone, RATE_HZ), out, options=options, limits=LIMITS)
+
+        sound = [Sound.mono(tone, RATE_HZ)]
+    if "options" in taken:
+        try:
+            from mmaudio_model.media.mux.decisions import MuxOptions
+        except ImportError:
+            from mmaudio_model.media.mux.plan import MuxOptions
+        options = MuxOptions(start_s=float(start_s), duration_s=float(duration_s))
+        return writing.mux_video(file, *sound, out, options=options, limits=LIMITS)
+    return writing.mux_video(file, *sound, out, start_s=float(start_s), duration_s=float(duration_s), limits=LIMITS)
 
 
 def _still(kind: Kind, path: Path) -> Outcome:
