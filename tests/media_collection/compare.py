@@ -73,11 +73,12 @@ def differences(
         ("sar", source.sar, result.sar),
         ("colour", source.colour, result.colour),
         ("range", source.full_range, result.full_range),
-        ("field order", source.interlaced, result.interlaced),
         ("rotation", source.matrix, result.matrix),
     ]
     if same_family and not reencoded and (source.tag, result.tag) != ("hev1", "hvc1"):  # QuickTime refuses hev1
         pairs.append(("tag", source.tag, result.tag))
+    if result.interlaced is not None or not (source.interlaced_frames and result.interlaced_frames):
+        pairs.append(("field order", source.interlaced, result.interlaced))
     found = [Difference(*pair) for pair in pairs if pair[1] != pair[2]]
     found += _pixel_format(source.pix_fmt, result.pix_fmt)
     found += [
