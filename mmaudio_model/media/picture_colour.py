@@ -73,7 +73,7 @@ def _white(picture: Image.Image, warnings: list[MediaWarning]) -> float:
 def _eight_bit(picture: Image.Image, white: float) -> Image.Image:
     """Return a grey picture of more than 8 bits as one of 8 bits, and any other as it is."""
     if picture.mode.startswith("I;16"):  # Pillow's own conversion clips at 255
-        levels = np.asarray(picture) >> 8
+        levels: np.ndarray = np.asarray(picture) >> 8
     elif picture.mode in {"I", "F"}:
         levels = np.nan_to_num(np.asarray(picture, dtype=np.float32)).clip(0, white) * (255 / white)
     else:

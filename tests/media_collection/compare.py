@@ -22,8 +22,8 @@ NAMED_BY = {
     "sar": r"aspect",
     "pixel format": r"bit|4:[0-4]|chroma|pixel format|grey|RGB",
     "alpha": r"transparen|alpha",
-    "colour": r"colou?r|primaries|transfer|HDR|tone",
-    "range": r"range",
+    "colour": r"colou?r|primaries|transfer|HDR|tone|RGB",
+    "range": r"range|RGB",
     "field order": r"interlac|field",
     "rotation": r"rotat|turn|mirror",
     "frame rate": r"frame rate",
@@ -73,11 +73,12 @@ def differences(
         ("sar", source.sar, result.sar),
         ("colour", source.colour, result.colour),
         ("range", source.full_range, result.full_range),
-        ("field order", source.interlaced, result.interlaced),
         ("rotation", source.matrix, result.matrix),
     ]
-    if same_family and not reencoded:
+    if same_family and not reencoded and (source.tag, result.tag) != ("hev1", "hvc1"):  # QuickTime refuses hev1
         pairs.append(("tag", source.tag, result.tag))
+    if result.interlaced is not None or not (source.interlaced_frames and result.interlaced_frames):
+        pairs.append(("field order", source.interlaced, result.interlaced))
     found = [Difference(*pair) for pair in pairs if pair[1] != pair[2]]
     found += _pixel_format(source.pix_fmt, result.pix_fmt)
     found += [
@@ -104,8 +105,8 @@ def shown_differences(
 ) -> list[Difference]:
     """Compare which frames are shown when."""
     starts = [start_s]
-    if not reencoded:  # a copy may begin at a key frame that comes a moment later
-        starts += [time for time, _ in source.shown if start_s < time <= start_s + KEYFRAME_TOLERANCE_S]
+    if not reencoded:  # a copy may begin at a key frame that comes a moment earlier or later
+        starts += [time for time, _ in source.shown if abs(time - start_s) <= KEYFRAME_TOLERANCE_S]
     results = [_shown_differences(source, result, start, duration_s) for start in starts]
     found = next((one for one in results if not one), results[0])
     frame_s = max(1 / Fraction(result.frame_rate or 25), 1 / Fraction(source.frame_rate or 25))

@@ -6,8 +6,7 @@ import re
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -25,6 +24,7 @@ MUXER_TAGS = {
     "product_uid", "generation_uid", "uid", "operational_pattern_ul", "modification_date", "material_package_umid",
     "material_package_name", "file_package_umid", "file_package_name", "toolkit_version", "data_type", "track_name",
     "service_name", "service_provider", "alpha_mode", "software",
+    "product_version_num", "toolkit_version_num",
 }  # fmt: skip
 """Tags that describe the file itself, or that a muxer writes on its own."""
 
@@ -53,6 +53,8 @@ class Facts:
     colour: tuple[int | None, int | None, int | None]
     full_range: bool
     interlaced: str | None
+    interlaced_frames: bool
+    """What the pictures themselves say; containers may say nothing."""
     matrix: tuple[int, int, int, int]
     frame_rate: Fraction | None
     hdr: frozenset[str]
@@ -65,15 +67,18 @@ class Facts:
     damaged: bool
 
 
-def facts_of(path: Path) -> Facts:
-    """Read a file with FFmpeg as it comes.
+def facts_of(file: BinaryIO) -> Facts:
+    """Read a file, positioned at its start, with FFmpeg as it comes.
 
     Raises:
         FFmpegError, OSError: FFmpeg does not open it.
     """
-    with av.open(str(path), metadata_errors="ignore") as container:
+    records = _records(file.read())
+    file.seek(0)
+    with av.open(file, "r", metadata_errors="ignore") as container:
         stream = _picture_stream(container)
         context: Any = stream.codec_context
+        context.thread_count = 1
         others = [one for one in container.streams if one.index != stream.index and not _is_helper(one)]
         if container.format.name.startswith("mov") and container.chapters():
             # QuickTime's own titles of chapters are a track; it is the last one that FFmpeg writes.
@@ -107,7 +112,8 @@ def facts_of(path: Path) -> Facts:
             pix_fmt=str(pix_fmt).replace("yuvj", "yuv"),
             colour=tuple(None if value in UNSPECIFIED else value for value in colour),  # type: ignore[arg-type]
             full_range=context.color_range == 2 or str(pix_fmt).startswith("yuvj"),
-            interlaced={2: "tff", 3: "bff", 4: "tff", 5: "bff"}.get(context.field_order),
+            interlaced=_fields(context, first),
+            interlaced_frames=first is not None and first.interlaced_frame,
             matrix=_matrix(first),
             frame_rate=stream.average_rate,
             hdr=frozenset(
@@ -115,7 +121,7 @@ def facts_of(path: Path) -> Facts:
                 for one in (first.side_data if first is not None else ())
                 if one.type in {Type.MASTERING_DISPLAY_METADATA, Type.CONTENT_LIGHT_LEVEL}
             ),
-            records=_records(path),
+            records=records,
             timecode=timecodes[0] if timecodes else None,
             tracks=tracks,
             chapters=chapters,
@@ -128,6 +134,12 @@ def facts_of(path: Path) -> Facts:
 def _picture_stream(container: Any) -> Any:
     moving = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
     return next((one for one in moving if one.disposition & Disposition.default), moving[0])
+
+
+def _fields(context: Any, first: VideoFrame | None) -> str | None:
+    if context.name == "dvvideo" and context.field_order == 0 and first is not None and first.interlaced_frame:
+        return "bff"  # as DV always is; AVI does not say it
+    return {2: "tff", 3: "bff", 4: "tff", 5: "bff"}.get(context.field_order)
 
 
 def _is_helper(stream: Any) -> bool:
@@ -155,8 +167,8 @@ def _decoded(container: Any, stream: Any) -> tuple[VideoFrame | None, tuple[tupl
     shown: list[tuple[Fraction, int]] = []
     damaged = False
     step = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
-    # AVI has no presentation times: frames come in their order, at the times of the packets.
-    counted: list[Fraction] | None = [] if container.format.name == "avi" else None
+    # AVI and FFmpeg's MXF have no presentation times: frames come in their order, at the times of the packets.
+    counted: list[Fraction] | None = [] if container.format.name in {"avi", "mxf"} else None
     origin = Fraction(0)
     for packet in _packets(container, stream):
         if counted is not None and packet.size and packet.dts is not None:
@@ -199,9 +211,8 @@ def _matrix(frame: VideoFrame | None) -> tuple[int, int, int, int]:
     return tuple((numbers[place] > 0) - (numbers[place] < 0) for place in (0, 1, 3, 4))  # type: ignore[return-value]
 
 
-def _records(path: Path) -> frozenset[str]:
+def _records(content: bytes) -> frozenset[str]:
     """Return the boxes about the picture that PyAV does not show."""
-    content = path.read_bytes()
     if content[4:8] != b"ftyp":
         return frozenset()
     index = content[content.find(b"moov") :]

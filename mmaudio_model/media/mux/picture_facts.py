@@ -120,7 +120,8 @@ def picture_facts(stream: VideoStream, frame: VideoFrame) -> PictureFacts:
     """Return the facts of a stream and its first shown frame."""
     context = stream.codec_context
     pixels = frame.format
-    side_data = {entry.type: bytes(entry) for entry in frame.side_data}
+    entries: Iterable[Any] = frame.side_data  # a list of them, whatever its type says
+    side_data = {entry.type: bytes(entry) for entry in entries}
     full = frame.color_range == FULL_RANGE or pixels.name.startswith("yuvj")
     return PictureFacts(
         codec=context.name,

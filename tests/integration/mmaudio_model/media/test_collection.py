@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import av.logging
 import pytest
 
 from tests.media_collection.compare import section
@@ -53,10 +52,8 @@ class Collection:
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Collection]:
-    av.logging.set_level(av.logging.ERROR)
     folder = tmp_path_factory.mktemp("collection")
     yield Collection(folder)
-    av.logging.set_level(None)
     shutil.rmtree(folder)
 
 
