@@ -6,7 +6,7 @@ The facts are those of the first frame shown, or of the stream where a frame doe
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction

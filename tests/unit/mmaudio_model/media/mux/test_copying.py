@@ -35,7 +35,9 @@ def shown(section: Section | str) -> list[tuple[int, int]]:
     return [(times.pts, times.dts) for times in section.times if times is not None]
 
 
-def place(facts: Sequence[PacketFacts], frames: float, target: ResultContainer, *, ordered: bool = False) -> Section | str:
+def place(
+    facts: Sequence[PacketFacts], frames: float, target: ResultContainer, *, ordered: bool = False
+) -> Section | str:
     return placed(facts, Fraction(frames) * FRAME, FRAME, ordered=ordered, target=target)
 
 

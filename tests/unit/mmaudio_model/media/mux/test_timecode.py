@@ -48,6 +48,8 @@ def test_dropped_numbers_are_never_given() -> None:
         assert f"00:{minute:02}:00;01" not in seen
 
 
-@pytest.mark.parametrize("text", ["", "01:00:00", "25:00:00:00", "00:60:00:00", "00:00:00:25", "a1:00:00:00", "1:2:3:4"])
+@pytest.mark.parametrize(
+    "text", ["", "01:00:00", "25:00:00:00", "00:60:00:00", "00:00:00:25", "a1:00:00:00", "1:2:3:4"]
+)
 def test_what_is_no_timecode_at_the_rate_is_none(text: str) -> None:
     assert Timecode.parsed(text, Fraction(25)) is None
