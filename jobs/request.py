@@ -7,8 +7,9 @@ upload exists, whether the variant is available).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -30,6 +31,14 @@ MAX_NUM_STEPS = 100
 MAX_NUM_SAMPLES = 8
 METADATA_PAIRS = 16
 METADATA_BYTES = 512
+SAMPLE_RATES_HZ = (16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000)
+# Formats whose codec does not have all of these rates; the others do.
+FORMAT_RATES_HZ: Mapping[str, frozenset[int]] = MappingProxyType(
+    {
+        "mp3": frozenset({16_000, 22_050, 24_000, 32_000, 44_100, 48_000}),
+        "opus": frozenset({48_000}),  # it always plays at 48 kHz
+    }
+)
 
 
 class Priority(StrEnum):
@@ -109,11 +118,21 @@ class JobRequest(BaseModel):
         False, strict=True, description="Ignore what the video shows (CLIP) and use its motion (Synchformer) only."
     )
     audio_format: Literal["flac", "wav", "mp3", "opus", "m4a"] = Field("flac", description="Format of the audio file.")
+    channels: Literal[1, 2] = Field(
+        1, description="Channels of the generated sound: 1 as the model makes it, or 2 with the same sound in both."
+    )
+    sample_rate_hz: Literal[16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000] | None = Field(
+        None,
+        description="Sample rate of the sounds in Hz. mp3 has rates up to 48000, opus has 48000 only. "
+        "Default: the model's; of a mix, that of the original sound.",
+    )
     mux: bool | None = Field(
         None, strict=True, description="Also return the video with the generated audio. Default: true with a video."
     )
     original_audio: Literal["drop", "mix"] = Field(
-        "drop", description="What to do with the video's own audio in the returned video: drop it or mix it in."
+        "drop",
+        description="What to do with the video's own audio: drop it, or mix the new sound into it. "
+        "The mix has the sample rate and the channels of the original.",
     )
     original_gain_db: float | None = Field(
         None, ge=-60, le=20, strict=True, description="Gain of the original audio in the mix. Default: 0."
@@ -123,7 +142,29 @@ class JobRequest(BaseModel):
         ge=-60,
         le=-5,
         strict=True,
-        description="Normalise the audio to this loudness (ITU-R BS.1770). Default: unchanged.",
+        description="Normalise the audio to this loudness (ITU-R BS.1770), of a mix as a whole. Default: unchanged.",
+    )
+    duck_db: float | None = Field(
+        None,
+        ge=0,
+        le=60,
+        strict=True,
+        description="Lower the original audio in the mix by this much while the new sound is heard (ducking). "
+        "Default: not at all.",
+    )
+    audio_files: Literal["effect", "mix", "both"] = Field(
+        "effect",
+        description="Which sound the audio files have: the generated one, its mix with the original audio, or one file "
+        "of each. `mix` and `both` need `original_audio: mix`.",
+    )
+    keep_tracks: bool = Field(
+        True,
+        strict=True,
+        description="Keep the video's other audio tracks, subtitles, chapters, time code and tags in the returned "
+        "video, where its container can hold them.",
+    )
+    video_container: Literal["auto", "mp4", "mov", "mkv", "webm"] = Field(
+        "auto", description="Container of the returned video. `auto`: that of the source where the video can be copied."
     )
     priority: Priority = Field(Priority.NORMAL, description="Jobs of higher priority start first.")
     queue_ttl_s: int | None = Field(
@@ -158,6 +199,13 @@ class JobRequest(BaseModel):
     def _not_yet(cls, value: Any) -> Any:
         if value is not None:
             raise ValueError("this version does not support it; leave the field out")
+        return value
+
+    @field_validator("channels", "sample_rate_hz", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # true counts as 1 otherwise
+            raise ValueError("give a number")
         return value
 
     @field_validator("video", "image")
@@ -201,9 +249,27 @@ class JobRequest(BaseModel):
             raise FieldAtFaultError("original_audio", "`original_audio: mix` needs a `video`")
         if self.video is None and self.start_s:
             raise FieldAtFaultError("start_s", "`start_s` needs a `video`")
-        if self.original_gain_db is not None and self.original_audio != "mix":
-            raise FieldAtFaultError("original_gain_db", "`original_gain_db` needs `original_audio: mix`")
+        if self.video is None and self.video_container != "auto":
+            raise FieldAtFaultError("video_container", "`video_container` needs a `video`")
+        if self.video_container != "auto" and self.mux is False:
+            raise FieldAtFaultError("video_container", "`mux: false` returns no video; leave `video_container` out")
+        self._fits_original_audio()
+        allowed = FORMAT_RATES_HZ.get(self.audio_format, frozenset(SAMPLE_RATES_HZ))
+        if self.sample_rate_hz is not None and self.sample_rate_hz not in allowed:
+            rates = ", ".join(str(rate) for rate in sorted(allowed))
+            raise FieldAtFaultError(
+                "sample_rate_hz", f"got {self.sample_rate_hz}; {self.audio_format} has {rates}; or give another format"
+            )
         return self
+
+    def _fits_original_audio(self) -> None:
+        if self.original_audio == "mix":
+            return
+        for name in ("original_gain_db", "duck_db"):
+            if getattr(self, name) is not None:
+                raise FieldAtFaultError(name, f"`{name}` needs `original_audio: mix`")
+        if self.audio_files != "effect":
+            raise FieldAtFaultError("audio_files", f"`audio_files: {self.audio_files}` needs `original_audio: mix`")
 
     @property
     def source(self) -> str | None:

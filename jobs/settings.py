@@ -271,8 +271,34 @@ class Settings(BaseSettings):
         description="Longest part of a source video that is decoded for one job, from the key frame before its section "
         "to its end. The source itself may be longer.",
     )
-    decode_timeout_s: float = Field(120, gt=0, le=DAY_S, description="Time limit for decoding one video.")
-    decode_memory_bytes: int = Field(2 * GIB, ge=256 * MIB, le=PIB, description="Memory limit of the decoding process.")
+    max_image_pixels: int = Field(120_000_000, ge=1, le=2**31 - 1, description="Largest still picture, in pixels.")
+    decode_timeout_s: float = Field(
+        120,
+        gt=0,
+        le=DAY_S,
+        description="Time limit for reading a small video, or writing the result. It grows with pixels and frames; "
+        "after a time-out there is one more try with twice the time.",
+    )
+    decode_timeout_max_s: float = Field(
+        900, gt=0, le=DAY_S, description="The most that this time limit grows to. At least `decode_timeout_s`."
+    )
+    decode_memory_bytes: int = Field(
+        2 * GIB,
+        ge=256 * MIB,
+        le=PIB,
+        description="Memory limit of the process that reads or writes one video. 4K needs the default; 8K with 10 bits "
+        "needs about 6 GiB.",
+    )
+    reencode_crf: int = Field(
+        18,
+        ge=0,
+        le=51,
+        description="Quality of pictures that have to be encoded again: 0 is best and largest, 51 worst. 18 shows no "
+        "loss.",
+    )
+    reencode_preset: Literal[
+        "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow"
+    ] = Field("veryfast", description="Speed of that encoder: slower ones make smaller files.")
     max_queued_per_tenant: int = Field(
         100_000,
         ge=1,

@@ -50,9 +50,15 @@ class JobRequest:
     num_samples: int = 1
     mask_away_clip: bool = False
     audio_format: str = "flac"
+    channels: int = 1
+    sample_rate_hz: int | None = None
     mux: bool | None = None
     original_audio: str = "drop"
     original_gain_db: float | None = None
+    duck_db: float | None = None
+    audio_files: str = "effect"
+    keep_tracks: bool = True
+    video_container: str = "auto"
     loudness_lufs: float | None = None
     priority: str = "normal"
     queue_ttl_s: int | None = None

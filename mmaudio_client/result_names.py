@@ -13,7 +13,14 @@ from mmaudio_client.models import Artifact
 LONGEST_PROMPT = 80
 LONGEST_STEM_BYTES = 180
 """File systems take 255 bytes a name, and a letter may have four; the rest is for numbers and the suffix."""
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"|?*\ud800-\udfff]+')
+# Control characters; characters that Windows refuses; such that show a name in another order or not at all.
+_UNSAFE = re.compile(
+    r'[\x00-\x1f\x7f-\x9f<>:"|?*\ud800-\udfff\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]+'
+)
+# Names of devices on Windows, with any suffix.
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9\u00b9\u00b2\u00b3]|lpt[0-9\u00b9\u00b2\u00b3])(\..*)?", re.IGNORECASE)
+# What a sound file of a job with a mix has: the new sound alone, or with the original one.
+_SOUND = re.compile(r"audio-(effect|mix)[-.]")
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 
 
@@ -40,6 +47,7 @@ def numbered_names(stem: str, artifacts: Sequence[Artifact]) -> Iterator[tuple[s
 
     One take: `walk.flac` and `walk-sound.mp4`, then `walk-2.flac` and `walk-2-sound.mp4`, ...
     Several takes: `walk-1.flac`, `walk-2.flac`, ..., then the same from a higher number on.
+    With the original sound: `walk-effect.flac` and `walk-mix.flac`.
     """
     takes = sorted({artifact.sample_index for artifact in artifacts})
     for first in itertools.count(1):
@@ -55,7 +63,8 @@ def numbered_names(stem: str, artifacts: Sequence[Artifact]) -> Iterator[tuple[s
 def _mark(artifact: Artifact) -> str:
     """Return what distinguishes a file's name from that of its take's sound, and a video's from the input's."""
     if artifact.kind == "audio":
-        return ""
+        match = _SOUND.match(artifact.name)
+        return f"-{match[1]}" if match else ""
     return "-sound" if artifact.kind == "video" else f"-{stem_of_filename(artifact.name) or 'file'}"
 
 
@@ -71,4 +80,5 @@ def _unused(base: str, suffix: str, names: Sequence[str]) -> str:
 
 def _safe(stem: str) -> str:
     stem = _UNSAFE.sub("-", stem).replace("/", "-").replace("\\", "-").strip(" .")
-    return stem.encode()[:LONGEST_STEM_BYTES].decode(errors="ignore").strip(" .")
+    stem = stem.encode()[:LONGEST_STEM_BYTES].decode(errors="ignore").strip(" .")
+    return f"_{stem}" if _DEVICE.fullmatch(stem) else stem

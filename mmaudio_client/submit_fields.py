@@ -7,6 +7,8 @@ from typing import Literal, TypedDict
 
 AudioFormat = Literal["flac", "wav", "mp3", "opus", "m4a"]
 OriginalAudio = Literal["drop", "mix"]
+AudioFiles = Literal["effect", "mix", "both"]
+VideoContainer = Literal["auto", "mp4", "mov", "mkv", "webm"]
 Priority = Literal["low", "normal", "high"]
 
 
@@ -21,8 +23,14 @@ class SubmitFields(TypedDict, total=False):
         num_steps, cfg_strength, num_samples: sampling steps, guidance strength, number of takes.
         mask_away_clip: use only the motion of the video, not its content.
         audio_format: format of the sound file.
+        channels: 1, or 2 with the same sound in both.
+        sample_rate_hz: sample rate of the sounds; default: the model's, of a mix the original's.
         mux: also produce the video with the new sound.
         original_audio, original_gain_db: drop the video's own sound, or mix it in with this gain in dB.
+        duck_db: lower the video's own sound in the mix by this much while the new one is heard.
+        audio_files: whether the sound files have the new sound (`effect`), the `mix`, or there is one of each (`both`).
+        keep_tracks: keep the video's other tracks, chapters and tags.
+        video_container: container of the video with the new sound; `auto`: the source's where possible.
         loudness_lufs: normalise to this loudness.
         priority, queue_ttl_s, run_timeout_s: urgency, longest wait in the queue, longest time of one attempt.
         metadata: string pairs that are stored with the job.
@@ -40,9 +48,15 @@ class SubmitFields(TypedDict, total=False):
     num_samples: int | None
     mask_away_clip: bool | None
     audio_format: AudioFormat | None
+    channels: Literal[1, 2] | None
+    sample_rate_hz: int | None
     mux: bool | None
     original_audio: OriginalAudio | None
     original_gain_db: float | None
+    duck_db: float | None
+    audio_files: AudioFiles | None
+    keep_tracks: bool | None
+    video_container: VideoContainer | None
     loudness_lufs: float | None
     priority: Priority | None
     queue_ttl_s: int | None

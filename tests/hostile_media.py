@@ -17,7 +17,10 @@ from tests.unit.mmaudio_model.media.videos import numbered, regular, with_box, w
 
 DATA = Path(__file__).parent / "data"
 LISTENER_OF_THE_SAMPLES = b"127.0.0.1:18999"
-NO_VIDEO = "The file is not a readable video; supported are MP4, MOV, MKV, WebM, AVI and MPEG-TS."
+NO_VIDEO = (
+    "The file is not a readable video; supported are MP4, MOV, M4V, 3GP, MKV, WebM, AVI, MPEG-TS, MPEG-PS (VOB), MXF, "
+    "FLV, OGV, WMV (ASF), DV, GIF and APNG."
+)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
+import os
 from collections.abc import Hashable
 from pathlib import Path
 
@@ -109,11 +111,17 @@ def make_feature_cache(settings: Settings, store: ObjectStore, disk_full: DiskFu
 def make_sandbox(settings: Settings, scratch: Path) -> MediaSandbox:
     """Return the media sandbox, with its fork server started."""
     return MediaSandbox(
-        MediaLimits(max_pixels=settings.max_pixels, max_decoded_s=settings.max_source_duration_s),
+        MediaLimits(
+            max_pixels=settings.max_pixels,
+            max_image_pixels=settings.max_image_pixels,
+            max_decoded_s=settings.max_source_duration_s,
+        ),
         SandboxLimits(
             memory_bytes=settings.decode_memory_bytes,
             wall_s=settings.decode_timeout_s,
-            cpu_s=int(settings.decode_timeout_s * 2),
+            max_wall_s=settings.decode_timeout_max_s,
+            # Decoders and encoders have a thread for each core.
+            cpu_s=math.ceil(settings.decode_timeout_s * max(2, os.cpu_count() or 1)),
         ),
         scratch,
         prestart=True,

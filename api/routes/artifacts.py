@@ -16,7 +16,8 @@ from api.schemas.jobs import ArtifactPath
 from api.schemas.responses import files, problems
 from jobs.db.tables import Artifact
 from jobs.errors import LinkRefusedError
-from jobs.service.artifacts import get_artifact, missing_artifact
+from jobs.file_names import content_disposition
+from jobs.service.artifacts import download_name, get_artifact, missing_artifact
 from jobs.service.queries import get_job
 from jobs.storage.errors import ObjectNotFoundError
 
@@ -32,7 +33,7 @@ PRESIGNED_S = 600
 def download(path: ArtifactPath) -> Response:
     """Returns the content (ranges are supported), or a redirect to the object store.
 
-    With `?download=1` browsers save the file instead of playing it.
+    With `?download=1` browsers save the file instead of playing it, under a name after the source's.
     """
     ctx = current_context()
     with ctx.db.reading() as tx:
@@ -41,22 +42,24 @@ def download(path: ArtifactPath) -> Response:
             "GET", request.path, expires or "", signature or "", now=tx.now
         ):
             raise LinkRefusedError("This URL is not valid or has expired; get the job again for a new one.")
-        get_job(tx, path.job_id, tenant=current_tenant())
+        job = get_job(tx, path.job_id, tenant=current_tenant())
         artifact = get_artifact(tx, path.job_id, path.name)
+        filename = download_name(tx, job, artifact)
     inline = request.args.get("download") is None
+    disposition = content_disposition(filename, inline=inline)
     if request.if_none_match.contains_weak(artifact.sha256):
-        return _with_headers(Response(status=HTTPStatus.NOT_MODIFIED), artifact, inline)
+        return _with_headers(Response(status=HTTPStatus.NOT_MODIFIED), artifact, disposition)
     requested = _requested_range(artifact)
     window = _window(requested, artifact.size_bytes) if requested is not None else None
     if requested is not None and window is None:  # also where the store would answer it, with XML
         return _range_not_satisfiable(artifact.size_bytes)
     if request.method == "HEAD":  # not redirected: a presigned URL is valid for GET only
         _check_stored(ctx, artifact)
-        return _content(ctx, artifact, window, inline)
+        return _content(ctx, artifact, window, disposition)
     url = ctx.store.presigned_get(
         artifact.storage_key,
         expires_s=PRESIGNED_S,
-        filename=artifact.name,
+        filename=filename,
         content_type=artifact.content_type,
         inline=inline,
     )
@@ -64,7 +67,7 @@ def download(path: ArtifactPath) -> Response:
         _check_stored(ctx, artifact)  # the store itself would answer with XML that it is gone, or not answer
         # Not cached: the target expires.
         return Response(status=HTTPStatus.FOUND, headers={"Location": url, "Cache-Control": "no-store"})
-    return _content(ctx, artifact, window, inline)
+    return _content(ctx, artifact, window, disposition)
 
 
 def _check_stored(ctx: AppContext, artifact: Artifact) -> None:
@@ -80,7 +83,7 @@ def _check_stored(ctx: AppContext, artifact: Artifact) -> None:
         raise missing_artifact(artifact) from exc
 
 
-def _content(ctx: AppContext, artifact: Artifact, window: tuple[int, int] | None, inline: bool) -> Response:
+def _content(ctx: AppContext, artifact: Artifact, window: tuple[int, int] | None, disposition: str) -> Response:
     """Stream the object, or the part of it that the Range header requests.
 
     Raises:
@@ -100,7 +103,7 @@ def _content(ctx: AppContext, artifact: Artifact, window: tuple[int, int] | None
         response.status_code = HTTPStatus.PARTIAL_CONTENT
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     response.headers["Content-Length"] = str(end - start)
-    return _with_headers(response, artifact, inline)
+    return _with_headers(response, artifact, disposition)
 
 
 def _range_not_satisfiable(size: int) -> Response:
@@ -113,11 +116,10 @@ def _range_not_satisfiable(size: int) -> Response:
     return response
 
 
-def _with_headers(response: Response, artifact: Artifact, inline: bool) -> Response:
+def _with_headers(response: Response, artifact: Artifact, disposition: str) -> Response:
     response.headers["Accept-Ranges"] = "bytes"
     response.headers["Cache-Control"] = "private, max-age=3600, immutable"
-    # The worker makes the names, of letters, digits, dots and dashes only.
-    response.headers["Content-Disposition"] = f'{"inline" if inline else "attachment"}; filename="{artifact.name}"'
+    response.headers["Content-Disposition"] = disposition
     response.set_etag(artifact.sha256)
     return response
 

@@ -41,8 +41,11 @@ class LimitsView(View):
     """Limits of all variants. A request beyond them is refused, at the latest when its file has been read."""
 
     max_upload_bytes: int
-    max_pixels: int = Field(description="Pixels per frame.")
-    max_source_duration_s: float
+    max_pixels: int = Field(description="Pixels per frame of a video.")
+    max_image_pixels: int = Field(description="Pixels of a still picture.")
+    max_source_duration_s: float = Field(
+        description="Seconds of a video that may be decoded for one job; it may be longer."
+    )
     max_num_steps: int
     max_num_samples: int
 
@@ -52,6 +55,7 @@ class LimitsView(View):
         return cls(
             max_upload_bytes=settings.max_upload_bytes,
             max_pixels=settings.max_pixels,
+            max_image_pixels=settings.max_image_pixels,
             max_source_duration_s=settings.max_source_duration_s,
             max_num_steps=MAX_NUM_STEPS,
             max_num_samples=MAX_NUM_SAMPLES,

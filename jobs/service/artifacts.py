@@ -7,8 +7,10 @@ from datetime import datetime
 from sqlalchemy import select
 
 from jobs.db.database import Transaction
-from jobs.db.tables import Artifact
+from jobs.db.tables import Artifact, Job, Upload
 from jobs.errors import ArtifactExpiredError, ArtifactMissingError, ArtifactNotFoundError, GoneReason
+from jobs.file_names import result_name, safe_stem
+from jobs.s3_urls import OBJECT_URL
 from jobs.service.expiry import Gone, gone_since
 
 
@@ -40,6 +42,17 @@ def get_artifact(tx: Transaction, job_id: str, name: str) -> Artifact:
             deleted_at=gone.deleted_at,
         )
     return artifact
+
+
+def download_name(tx: Transaction, job: Job, artifact: Artifact) -> str:
+    """Return the name under which a browser saves an artifact: after the job's source, if that has a name."""
+    source = str(job.request.get("video") or job.request.get("image") or "")
+    if match := OBJECT_URL.fullmatch(source):
+        return result_name(safe_stem(match["key"]), artifact.name)
+    upload = tx.session.get(Upload, source) if source else None
+    if upload is None or upload.tenant != job.tenant:
+        return artifact.name
+    return result_name(safe_stem(upload.filename), artifact.name)
 
 
 def missing_artifact(artifact: Artifact) -> ArtifactMissingError:

@@ -58,9 +58,36 @@ FINITE = _Finite()
     type=click.Choice(["flac", "wav", "mp3", "opus", "m4a"]),
     help="Format of the sound; default: flac.",
 )
+@click.option("--channels", type=click.IntRange(1, 2), help="Channels of the new sound; default: 1.")
+@click.option(
+    "--sample-rate",
+    "sample_rate_hz",
+    type=int,
+    metavar="HZ",
+    help="Sample rate of the sounds, such as 48000; default: the model's, of a mix the original's.",
+)
 @click.option("--mux/--no-mux", default=None, help="Also produce the video with the new sound; default: --mux.")
+@click.option(
+    "--keep-tracks/--no-keep-tracks",
+    default=None,
+    help="Keep the video's other audio tracks, subtitles, chapters, time code and tags; default: --keep-tracks.",
+)
+@click.option(
+    "--container",
+    "video_container",
+    type=click.Choice(["auto", "mp4", "mov", "mkv", "webm"]),
+    help="Container of the video; default: the source's where the video can be copied.",
+)
 @click.option("--original-audio", type=click.Choice(["drop", "mix"]), help="The video's own sound; default: drop.")
 @click.option("--original-gain-db", type=FINITE, metavar="DB", help="Gain of the video's own sound in a mix.")
+@click.option(
+    "--duck-db", type=FINITE, metavar="DB", help="Lower the video's own sound by this much while the new one is heard."
+)
+@click.option(
+    "--audio-files",
+    type=click.Choice(["effect", "mix", "both"]),
+    help="Sound files: the new sound, the mix, or one of each; default: effect.",
+)
 @click.option("--loudness-lufs", type=FINITE, metavar="LUFS", help="Normalise to this loudness.")
 @click.option("--priority", type=click.Choice(["low", "normal", "high"]), help="Urgency; default: normal.")
 @click.option(

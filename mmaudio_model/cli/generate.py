@@ -17,15 +17,18 @@ from mmaudio_model.checkpoints.origin import describe_origins, part_files
 from mmaudio_model.checkpoints.parts import needed_parts
 from mmaudio_model.cli import options as shared
 from mmaudio_model.cli.command import LocalCommand, print_json
+from mmaudio_model.cli.result_options import check_result_options, made_options, prepared_source, result_options
 from mmaudio_model.variants import Variant, get_variant
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mmaudio_model.intermediates import IntermediateRecorder
-    from mmaudio_model.local_run import WrittenFiles
+    from mmaudio_model.local_run import PreparedVideo, ResultOptions, WrittenFiles
     from mmaudio_model.pipeline import GenerationRequest, Pipeline
 
+VIDEO_KINDS = "MP4, MOV, MKV, WebM, AVI, MPEG-TS"
+IMAGE_KINDS = "JPEG, PNG, WebP, TIFF, GIF, HEIC, AVIF"
 LONGEST_STEM = 80
 LONGEST_STEM_BYTES = 200
 """File systems allow 255 bytes per name, and a character may have four."""
@@ -33,10 +36,19 @@ LONGEST_STEM_BYTES = 200
 
 @click.command(cls=LocalCommand)
 @shared.variant(default="tiny_16k")
-@click.option("--video", type=shared.INPUT_FILE, help="Video to generate sound for: MP4, MOV, MKV, WebM, AVI, MPEG-TS.")
-@click.option("--image", type=shared.INPUT_FILE, help="Still image to generate sound for, instead of a video.")
+@click.option("--video", type=shared.INPUT_FILE, help=f"Video to generate sound for: {VIDEO_KINDS}.")
+@click.option(
+    "--image", type=shared.INPUT_FILE, help=f"Still image to generate sound for, instead of a video: {IMAGE_KINDS}."
+)
 @click.option("--prompt", help="Text that describes the sound, in English; at most 75 tokens are used.")
 @click.option("--negative-prompt", default="", help="Text that describes what the sound should not be.")
+@click.option(
+    "--start",
+    "start_s",
+    type=shared.FiniteFloatRange(min=0),
+    default=0.0,
+    help="Start of the section of the video to use, in seconds; default: 0.",
+)
 @click.option(
     "--duration",
     type=shared.SECONDS,
@@ -80,8 +92,9 @@ LONGEST_STEM_BYTES = 200
     type=click.Choice(["flac", "wav", "mp3", "opus", "m4a"]),
     default="flac",
     show_default=True,
-    help="Format of the sound file.",
+    help="Format of the sound file. A WAV of a video with a time code is a Broadcast WAV with its time reference.",
 )
+@result_options
 @click.option(
     "--reference-exact",
     is_flag=True,
@@ -98,7 +111,8 @@ LONGEST_STEM_BYTES = 200
 def generate(name: str, output: Path, as_json: bool, **options: Any) -> None:
     """Generate sound for a video, an image or a text on this machine.
 
-    Writes OUTPUT/NAME.flac and, for a video, OUTPUT/NAME.mp4 (or .webm): the video with the sound. Prints their paths.
+    Writes OUTPUT/NAME.flac and, for a video, OUTPUT/NAME.mp4 (or .mov, .mkv, .webm): the video with the sound. With
+    --original-audio mix the sounds are NAME-effect.flac and NAME-mix.flac. Prints their paths.
     """
     video, image, dump = options["video"], options["image"], options["dump_intermediates"]
     _check_arguments(output, options)
@@ -118,12 +132,18 @@ def generate(name: str, output: Path, as_json: bool, **options: Any) -> None:
     options["prompt"] = options["prompt"] or ""
     generation_options = GenerationOptions(**{field.name: options[field.name] for field in fields(GenerationOptions)})
     # The file is read before the model is loaded: a broken one is reported at once.
-    request = read_request(variant, generation_options, video=video, image=image, duration_s=options["duration"])
-    report.warn(request_warnings(request, options["duration"], video=video))
+    start_s, duration_s, written_options = options["start_s"], options["duration"], made_options(options)
+    request = read_request(
+        variant, generation_options, video=video, image=image, duration_s=duration_s, start_s=start_s
+    )
+    report.warn(request_warnings(request, duration_s, video=video, start_s=start_s, longest_s=variant.max_duration_s))
+    # What cannot be muxed is refused before the model runs as well.
+    source = prepared_source(video, written_options, options, request.duration_s)
+    report.warn(tuple(warning.text for warning in source.warnings) if source is not None else ())
     requests = [replace(request, seed=(request.seed + take) % 2**63) for take in range(options["num_samples"])]
     recorder = IntermediateRecorder() if dump is not None else None
     waveforms = _run(variant, requests, recorder, options)
-    _write(variant, requests, waveforms, output, options, report)
+    _write(variant, requests, waveforms, output, options, written_options, source, report)
     if recorder is not None:
         recorder.save(dump)
     report.finish(variant, origins, dump)
@@ -155,8 +175,10 @@ class Report:
         self.warn(files.warnings)
         if not self._as_json:
             click.echo("\n".join(map(str, files.paths)))
-        video = str(files.video) if files.video is not None else None
-        result = {"sound": str(files.sound), "video": video, "seed": seed, "duration_s": round(duration_s, 3)}
+        result: dict[str, Any] = {"sound": str(files.sound), "video": str(files.video) if files.video else None}
+        if len(files.sounds) > 1:
+            result["sounds"] = [str(path) for path in files.sounds]
+        result |= {"seed": seed, "duration_s": round(duration_s, 3)}
         self._results.append(result)
 
     def finish(self, variant: Variant, origins: dict[str, Path], dump: Path | None) -> None:
@@ -181,8 +203,9 @@ def _check_arguments(output: Path, options: dict[str, Any]) -> None:
         raise click.UsageError("Give --video or --image, not both.")
     if video is None and image is None and not (options["prompt"] or "").strip():
         raise click.UsageError("Give --video, --image or --prompt.")
+    check_result_options(options)
     if options["overwrite"] and video is not None and not options["skip_video_composite"]:
-        results = (output / f"{_stem(video, '')}.{suffix}" for suffix in ("mp4", "webm"))
+        results = (output / f"{_stem(video, '')}.{suffix}" for suffix in ("mp4", "mov", "mkv", "webm"))
         if any(path.exists() and path.samefile(video) for path in results):
             raise click.UsageError(f"The result would overwrite the input {video}; give another --output.")
     if dump is not None and dump.exists() and not options["overwrite"]:
@@ -243,6 +266,8 @@ def _write(
     waveforms: list[np.ndarray],
     output: Path,
     options: dict[str, Any],
+    written_options: ResultOptions,
+    source: PreparedVideo | None,
     report: Report,
 ) -> None:
     from mmaudio_model.local_run import write_result
@@ -255,8 +280,9 @@ def _write(
             waveform,
             variant,
             audio_format=options["audio_format"],
-            video=None if options["skip_video_composite"] else options["video"],
-            duration_s=request.duration_s,
+            options=written_options,
+            source=source,
+            with_video=not options["skip_video_composite"],
             take=number if len(requests) > 1 else None,
             overwrite=options["overwrite"],
         )

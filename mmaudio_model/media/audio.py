@@ -113,7 +113,12 @@ def write_audio(
         raise RequestInvalidError(f"Got audio format {audio_format!r}; there are {', '.join(AUDIO_FORMATS)}.")
     chosen = AUDIO_FORMATS[audio_format]
     fitted = fitted_sound(sound, chosen)
-    options, metadata, warnings = {}, {}, fitted.warnings
+    options: dict[str, str] = {}
+    metadata: dict[str, str] = {}
+    warnings = fitted.warnings
+    if chosen.container == "ipod":
+        # the edit list then ends with the last sample, and not with a millisecond
+        options["movie_timescale"] = str(fitted.sound.sample_rate_hz)
     if audio_format == "wav":
         options["rf64"] = "auto"  # the sizes of a plain WAV end at 4 GiB
         if broadcast is not None:
@@ -141,29 +146,31 @@ def fitted_sound(sound: Sound, chosen: AudioFormat) -> FittedSound:
     silent channels, or else downmixed.
     """
     warnings: list[MediaWarning] = []
+    fitted = _clipped(sound, warnings)
     if chosen.layouts is not None and sound.layout not in chosen.layouts:
-        sound = _in_known_layout(sound, chosen, chosen.layouts, warnings)
+        fitted = _in_known_layout(fitted, chosen, chosen.layouts, warnings)
     if chosen.rates is not None and sound.sample_rate_hz not in chosen.rates:
         rate = next((known for known in chosen.rates if known >= sound.sample_rate_hz), chosen.rates[-1])
         if rate < sound.sample_rate_hz:
             text = f"{_name(chosen)} holds at most {rate} Hz: the sound was resampled from {sound.sample_rate_hz} Hz."
             warnings.append(MediaWarning(WarningCode.AUDIO_RATE_LOWERED, text))
-        sound = _clipped(sound, warnings)
-        sound, lowered = lowered_to_full_scale(resampled(sound, rate))
-        warnings.extend(lowered)
-    return FittedSound(_clipped(sound, warnings), tuple(warnings))
+        fitted = resampled(fitted, rate)
+    fitted, lowered = lowered_to_full_scale(fitted)
+    return FittedSound(fitted, (*warnings, *lowered))
 
 
 def lowered_to_full_scale(sound: Sound) -> tuple[Sound, tuple[MediaWarning, ...]]:
-    """Return the sound lowered so that no sample is beyond full scale, as resampling may have left it."""
+    """Return the sound lowered so that no sample is beyond full scale, as resampling and downmixing may leave it."""
     peak = _peak(sound)
     if peak <= 1.0:
         return sound, ()
-    decibels = 20 * math.log10(peak)
     lowered = np.clip(sound.waveform / np.float32(peak), -1.0, 1.0)
-    text = f"At {sound.sample_rate_hz} Hz the sound peaks above full scale: it was lowered by {decibels:.2f} dB."
-    warning = MediaWarning(WarningCode.AUDIO_LOWERED, text)
-    return Sound(lowered, sound.sample_rate_hz, sound.layout), (warning,)
+    text = (
+        f"Converted to {sound.layout} at {sound.sample_rate_hz} Hz, the sound peaks above full scale: "
+        f"it was lowered by {20 * math.log10(peak):.2f} dB."
+    )
+    lowered_sound = Sound(lowered, sound.sample_rate_hz, sound.layout)
+    return lowered_sound, (MediaWarning(WarningCode.AUDIO_LOWERED, text),)
 
 
 def with_channels(sound: Sound, channels: int) -> Sound:
@@ -203,7 +210,9 @@ def audio_frames(sound: Sound) -> Iterator[AudioFrame]:
     """Cut a sound into frames with time stamps; values beyond [-1, 1] are clipped."""
     for start in range(0, sound.samples, CHUNK_SAMPLES):
         part = np.clip(sound.waveform[:, start : start + CHUNK_SAMPLES], -1.0, 1.0).astype(np.float32)
-        frame = AudioFrame.from_ndarray(np.ascontiguousarray(part), format="fltp", layout=sound.layout)
+        # interleaved: PyAV cannot fill frames of eight planes
+        interleaved = np.ascontiguousarray(part.T).reshape(1, -1)
+        frame = AudioFrame.from_ndarray(interleaved, format="flt", layout=sound.layout)
         frame.sample_rate = sound.sample_rate_hz
         frame.pts = start
         yield frame

@@ -20,6 +20,8 @@ BROADCAST = frozenset({"mpegts", "mpeg"})
 INDEXED = "mov,mp4,m4a,3gp,3g2,mj2"
 # A longer gap in them is a restart and no standing picture; ffmpeg has the same limit.
 LONGEST_GAP_S = 10
+# Packets come before the first frame shown by less than this: reordering, and what an edit list hides.
+REWIND_S = 100_000
 # Up to this size their packets are read from the beginning to find a section; larger files are sought by time.
 SCANNED_BYTES = 256 * 1024**2
 
@@ -88,6 +90,14 @@ def continued(
         yield packet
 
 
+def rewind(container: InputContainer, stream: VideoStream) -> None:
+    """Go back to the file's first packet, whatever its time stamp."""
+    if container.format.name in BROADCAST:
+        container.seek(0, unsupported_byte_offset=True)  # times may begin anywhere and wrap
+    else:
+        container.seek((stream.start_time or 0) - int(REWIND_S / time_base(stream)), stream=stream, backward=True)
+
+
 @dataclass(frozen=True)
 class KeyFramePlace:
     """Where a key frame begins in a file: its first byte, and the shift of the time stamps from there on."""
@@ -103,7 +113,7 @@ def is_scanned(container: InputContainer) -> bool:
 
 def keyframe_places(container: InputContainer, stream: VideoStream, until: Fraction) -> list[KeyFramePlace]:
     """Return the places of the key frames up to a time, in units of the time base, by reading from the beginning."""
-    container.seek(0)
+    rewind(container, stream)
     continuity, places = Continuity.of(container, stream), []
     for packet in continued(container, stream, continuity, []):
         if packet.dts is not None and packet.dts > until:

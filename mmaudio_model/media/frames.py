@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.lengths import frame_counts
+from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from mmaudio_model.media.probe import MediaLimits, opened
 from mmaudio_model.media.resizing import Resize, crop, pillow_resize, stretch
 from mmaudio_model.media.section import section_frames
@@ -33,7 +34,7 @@ class VideoFrames:
     sync: np.ndarray
     duration_s: float
     """Duration that the video actually covers, in seconds."""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[MediaWarning, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class ImageFrame:
     """A still picture: uint8 RGB, clip (1, size, size, 3)."""
 
     clip: np.ndarray
+    warnings: tuple[MediaWarning, ...] = ()
 
 
 @dataclass
@@ -114,11 +116,12 @@ def read_video_frames(
     if not end_s:
         raise MediaInvalidError(_nothing_there(start_s, bool(damaged)))
     wanted_clip, wanted_sync = frame_counts(float(end_s))
+    skipped = f"{len(damaged)} parts of the video are damaged and were skipped."
     return VideoFrames(
         clip=clip.stacked()[:wanted_clip],
         sync=sync.stacked()[:wanted_sync],
         duration_s=float(end_s),
-        warnings=(f"{len(damaged)} parts of the video are damaged and were skipped.",) if damaged else (),
+        warnings=(MediaWarning(WarningCode.VIDEO_DAMAGED, skipped),) if damaged else (),
     )
 
 

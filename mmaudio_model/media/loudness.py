@@ -143,10 +143,8 @@ def _block_loudness(waveform: np.ndarray, sample_rate_hz: int, layout: str) -> n
     """Return the loudness of each block of 0.4 s in LUFS, float64 (blocks,); -inf where all is zero."""
     channels = np.atleast_2d(waveform)
     steps = channels.shape[1] * 10 // sample_rate_hz
-    if steps < STEPS_PER_BLOCK:
-        edges = np.array([0, channels.shape[1]])
-    else:
-        edges = np.arange(steps + 1) * sample_rate_hz // 10
+    whole = np.array([0, channels.shape[1]])
+    edges = whole if steps < STEPS_PER_BLOCK else np.arange(steps + 1) * sample_rate_hz // 10
     energy = np.zeros(len(edges) - 1)
     for channel, place in zip(channels, positions(layout), strict=True):
         if place not in LOW_FREQUENCY:

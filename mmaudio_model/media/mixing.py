@@ -1,14 +1,129 @@
-"""Mixes a video's original sound into a new one."""
+"""The original sound of a video's section, and its mix with a new sound.
+
+The mix keeps the original's sample rate and channels. A mono effect lies in front, left and right at -3 dB each: it has
+the same power there as alone, so its loudness stays what it was. It goes to no other channel, and nothing is added to
+the low-frequency channel. A stereo effect goes left and right as it is, or at half of each side into a mono original.
+"""
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO
+import math
+from dataclasses import dataclass
+from typing import BinaryIO
 
-import av
 import numpy as np
-from av.error import FFmpegError
 
-from mmaudio_model.media.probe import MediaLimits, first_time_s, opened
+from mmaudio_model.media.audio import with_layout
+from mmaudio_model.media.audio_track import TrackSection, read_track_section
+from mmaudio_model.media.channel_layout import MAX_CHANNELS, MINUS_3_DB, positions
+from mmaudio_model.media.decoded_samples import MAX_RATE_HZ
+from mmaudio_model.media.ducking import ducking_gain
+from mmaudio_model.media.loudness import normalise_loudness, true_peak, true_peak_ceiling
+from mmaudio_model.media.media_warning import MediaWarning, WarningCode
+from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.media.waveform import Sound, resampled
+
+# A sound that ends within the section by no more than this before its end gets no warning: it is about a few frames.
+MISSING_S = 0.5
+
+
+@dataclass(frozen=True)
+class OriginalSound:
+    """The sound of a section, as long as the section; None if there is nothing to mix in, and the warnings say why."""
+
+    sound: Sound | None
+    warnings: tuple[MediaWarning, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """The mix, and whether the true-peak ceiling lowered it."""
+
+    sound: Sound
+    limited: bool
+    warnings: tuple[MediaWarning, ...] = ()
+
+
+def original_sound_bytes(duration_s: float) -> int:
+    """Return the most bytes that the samples of a section can take: eight channels of float32 at 192 kHz."""
+    return MAX_CHANNELS * 4 * math.ceil(duration_s * MAX_RATE_HZ)
+
+
+def read_original_sound(file: BinaryIO, *, start_s: float, duration_s: float, limits: MediaLimits) -> OriginalSound:
+    """Read the sound of a section of a video's default audio track, at its own sample rate and in its own channels.
+
+    It begins exactly at `start_s` after the first presented frame. Where the track has no sound there is silence. If
+    rate or channels change within the section, what comes later is converted to what came first.
+
+    Raises:
+        MediaInvalidError, MediaTooLargeError: see `probe.opened`; nothing is raised for the sound itself.
+    """
+    section = read_track_section(file, start_s=start_s, duration_s=duration_s, limits=limits)
+    if section is None:
+        text = "The video has no original sound to mix in."
+        return OriginalSound(None, (MediaWarning(WarningCode.ORIGINAL_AUDIO_MISSING, text),))
+    warnings = _missing(section, duration_s)
+    if section.sound is not None and section.channels > MAX_CHANNELS:
+        text = f"The original sound has {section.channels} channels: it was reduced to {section.sound.layout}."
+        warnings.append(MediaWarning(WarningCode.AUDIO_LAYOUT_CHANGED, text))
+    return OriginalSound(section.sound, tuple(warnings))
+
+
+def mix(effect: Sound, original: Sound, *, gain_db: float, duck_db: float | None, loudness_lufs: float | None) -> Mixed:
+    """Return the effect with a video's original sound, as long as the effect, below a true peak of -1 dBFS.
+
+    A mix that would exceed the ceiling is lowered as a whole; that keeps its dynamics.
+
+    Args:
+        gain_db: of the original.
+        duck_db: lower the original by this much while the effect sounds (see `ducking`); None or 0: do not.
+        loudness_lufs: of the whole mix, unless the ceiling keeps it below; None leaves it as it comes.
+    """
+    rate, layout = original.sample_rate_hz, original.layout
+    placed = _placed(resampled(effect, rate), layout)
+    gain = np.full(placed.shape[1], 10 ** (gain_db / 20))
+    if duck_db:
+        gain *= ducking_gain(effect, rate, placed.shape[1], duck_db)
+    waveform = placed.astype(np.float64)
+    shared = min(original.samples, waveform.shape[1])
+    waveform[:, :shared] += original.waveform[:, :shared] * gain[:shared]
+    if loudness_lufs is not None:
+        changed = normalise_loudness(waveform, rate, loudness_lufs, layout)
+        text = "A true-peak ceiling of -1 dBFS keeps the mix below the requested loudness."
+        warning = MediaWarning(WarningCode.LOUDNESS_LIMITED, text)
+        sound = Sound(changed.waveform.astype(np.float32), rate, layout)
+        return Mixed(sound, changed.limited, (warning,) if changed.limited else ())
+    peak, ceiling = true_peak(waveform), true_peak_ceiling()
+    if peak <= ceiling:
+        return Mixed(Sound(waveform.astype(np.float32), rate, layout), limited=False)
+    text = f"The mix was lowered by {20 * math.log10(peak / ceiling):.1f} dB, to a true peak of -1 dBFS."
+    lowered = Sound((waveform * (ceiling / peak)).astype(np.float32), rate, layout)
+    return Mixed(lowered, limited=True, warnings=(MediaWarning(WarningCode.AUDIO_LOWERED, text),))
+
+
+def _placed(effect: Sound, layout: str) -> np.ndarray:
+    """Return the effect in the channels of a layout, float32 (channels, samples)."""
+    places = positions(layout)
+    front = [places.index(side) for side in ("FL", "FR") if side in places]
+    if effect.layout != "mono" or len(front) < 2:
+        return with_layout(effect, layout).waveform
+    placed = np.zeros((len(places), effect.samples), np.float32)
+    placed[front] = MINUS_3_DB * effect.waveform
+    return placed
+
+
+def _missing(section: TrackSection, duration_s: float) -> list[MediaWarning]:
+    missing_s = duration_s - section.given_s
+    if section.faults and (missing_s > 0 or section.sound is None):
+        what = f"{missing_s:.2f} s of {duration_s:.2f} s" if section.sound is not None else "all"
+        text = f"The original sound is damaged: {what} of it could not be decoded ({section.faults[0]})."
+        return [MediaWarning(WarningCode.ORIGINAL_AUDIO_DAMAGED, text)]
+    if section.sound is None:
+        return [MediaWarning(WarningCode.ORIGINAL_AUDIO_MISSING, "The original has no sound in this section.")]
+    if missing_s > MISSING_S:
+        text = f"The original has sound for {section.given_s:.2f} s of {duration_s:.2f} s; the rest of it is silent."
+        return [MediaWarning(WarningCode.ORIGINAL_AUDIO_MISSING, text)]
+    return []
 
 
 def mix_original(
@@ -19,40 +134,13 @@ def mix_original(
     gain_db: float,
     limits: MediaLimits,
     warnings: list[str],
-) -> np.ndarray:
-    """Mix the video's original sound into the waveform."""
-    with opened(source, limits) as (container, stream):
-        if not container.streams.audio:
-            warnings.append("The video has no original sound to mix in.")
-            return waveform
-        original = _original_sound(container, first_time_s(stream) + start_s, len(waveform), sample_rate_hz)
-    return np.clip(waveform + original * 10 ** (gain_db / 20), -1.0, 1.0).astype(np.float32)
-
-
-def _original_sound(container: Any, from_s: float, samples: int, sample_rate_hz: int) -> np.ndarray:
-    """Decode `samples` mono samples of the first audio stream from the container time `from_s` on."""
-    stream = container.streams.audio[0]
-    resampler = av.AudioResampler(format="fltp", layout="mono", rate=sample_rate_hz)
-    sound = np.zeros(samples, dtype=np.float32)
-    if from_s > 1:
-        container.seek(int((from_s - 0.5) / stream.time_base), stream=stream, backward=True)
-    place: int | None = None
-    try:
-        for frame in container.decode(stream):
-            if place is None:
-                place = round(((frame.time or 0.0) - from_s) * sample_rate_hz)
-            for part in resampler.resample(frame):
-                place = _lay(sound, part.to_ndarray()[0], place)
-            if place >= samples:
-                break
-    except FFmpegError:
-        pass  # mix what could be decoded
-    return sound
-
-
-def _lay(sound: np.ndarray, part: np.ndarray, place: int) -> int:
-    """Write a part at an index that may be out of range; return the index after it."""
-    begin, end = max(place, 0), min(place + len(part), len(sound))
-    if begin < end:
-        sound[begin:end] = part[begin - place : end - place]
-    return place + len(part)
+) -> Sound:
+    """Return a mono waveform mixed with the original sound of a video's section."""
+    effect = Sound.mono(waveform, sample_rate_hz)
+    original = read_original_sound(source, start_s=start_s, duration_s=effect.duration_s, limits=limits)
+    warnings.extend(warning.text for warning in original.warnings)
+    if original.sound is None:
+        return effect
+    mixed = mix(effect, original.sound, gain_db=gain_db, duck_db=None, loudness_lufs=None)
+    warnings.extend(warning.text for warning in mixed.warnings)
+    return mixed.sound

@@ -19,6 +19,8 @@ from PIL import Image, UnidentifiedImageError
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
+from mmaudio_model.media.media_warning import MediaWarning, WarningCode
+from mmaudio_model.media.picture_file import FORMATS
 from mmaudio_model.media.probe import MediaLimits, opened
 from mmaudio_model.media.resizing import crop, stretch, torch_resize
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
@@ -88,11 +90,11 @@ def read_video_frames_exactly(
             raise MediaInvalidError("The video is damaged.") from exc
     if not clip.frames or not sync.frames:
         raise MediaInvalidError("The video has no frames.")
-    warnings = []
+    warnings: list[MediaWarning] = []
     for sampler in (clip, sync):
         if len(sampler.frames) / sampler.rate < duration_s:
             duration_s = len(sampler.frames) / sampler.rate
-            warnings = [f"The video covers only {duration_s:g} s."]
+            warnings = [MediaWarning(WarningCode.VIDEO_SHORTER, f"The video covers only {duration_s:g} s.")]
     if duration_s < 1 / CLIP_FPS:
         raise MediaInvalidError(f"The video covers only {duration_s:g} s, less than one frame for CLIP.")
     return ReferenceFrames(
@@ -116,8 +118,8 @@ def read_image_exactly(file: BinaryIO, *, clip_size: int, limits: MediaLimits) -
     """
     with contextlib.ExitStack() as stack:
         try:
-            picture = stack.enter_context(Image.open(file))
-            if picture.width * picture.height > limits.max_pixels:
+            picture = stack.enter_context(Image.open(file, formats=FORMATS))
+            if picture.width * picture.height > limits.max_image_pixels:
                 raise MediaTooLargeError(
                     f"The picture has {picture.width}x{picture.height} pixels; that exceeds the limit."
                 )

@@ -17,7 +17,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaTooLargeError
-from mmaudio_model.media.continuity import Continuity, continued, frame_ticks, is_scanned, keyframe_places
+from mmaudio_model.media.continuity import Continuity, continued, frame_ticks, is_scanned, keyframe_places, rewind
+from mmaudio_model.media.picture_size import KeyFrameSizes
 from mmaudio_model.media.probe import MediaLimits, time_base, too_many_pixels
 
 # Below this start, decoding from the beginning is cheaper and more reliable than seeking.
@@ -95,7 +96,7 @@ def first_stamp(container: InputContainer, stream: VideoStream, limits: MediaLim
     decoded, and an edit list hides some. The container is left at its beginning.
     """
     first = next(_decoded(container, stream, Continuity.of(container, stream), limits, []), None)
-    container.seek(0)
+    rewind(container, stream)
     return None if first is None else first[0]
 
 
@@ -138,7 +139,7 @@ def _from_start(
         first = next(frames, None)
         if first is not None and first[0] <= start:
             return start, chain([first], frames)
-    container.seek(0)
+    rewind(container, stream)
     return start, decoded()
 
 
@@ -174,10 +175,13 @@ def _decoded(
     decoding_times = container.format.name == "avi"
     last, following = None, stream.start_time or 0
     pixels = count = 0
+    sizes = KeyFrameSizes(stream, limits.max_pixels)
     for packet in continued(container, stream, continuity, damaged):
+        sizes.remember(packet)
         try:
             frames = packet.decode()
         except FFmpegError as exc:
+            sizes.check()
             damaged.append(str(exc))
             continue
         for frame in frames:

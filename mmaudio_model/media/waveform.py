@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+import soxr
 
 from mmaudio_model.media.channel_layout import positions
 
@@ -58,8 +59,6 @@ def resampled(sound: Sound, sample_rate_hz: int) -> Sound:
     """
     if sample_rate_hz == sound.sample_rate_hz:
         return sound
-    import soxr
-
     samples = round(Fraction(sound.samples * sample_rate_hz, sound.sample_rate_hz))
     waveform = np.zeros((sound.channels, samples), dtype=np.float32)
     if sound.samples:

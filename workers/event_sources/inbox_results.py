@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 TENANT = "default"
 # Codes of failures that the file itself causes: the same file fails again.
-UNREADABLE = frozenset({"media_error", "media_invalid", "media_too_large", "input_too_large"})
+UNREADABLE = frozenset({"media_error", "media_invalid", "media_encrypted", "media_too_large", "input_too_large"})
 PAGE = 200
 FIRST_RETRY_S = 2.0
 LONGEST_RETRY_S = 300.0
@@ -143,7 +144,7 @@ class InboxResults:
                 continue
             inside, stem = path.rpartition("/")[0], PurePath(path).stem
             take = f"-{artifact.sample_index + 1}" if artifact.sample_index else ""
-            wanted = f"{inside}/{stem}{take}.{artifact.format}".lstrip("/")
+            wanted = f"{inside}/{stem}{_mark(artifact.name)}{take}.{artifact.format}".lstrip("/")
 
             def record_name(name: str, *, placed: bool, of: str = artifact.name) -> None:
                 self._record(file, of, name, placed=placed)
@@ -165,3 +166,9 @@ class InboxResults:
                 "inbox: the end of job %s of %s could not be dealt with and is tried again: %s: %s",
                 job.id, where, type(exc).__name__, printable(str(exc)), exc_info=not expected,
             )  # fmt: skip
+
+
+def _mark(name: str) -> str:
+    """Return what distinguishes the sound files of a job with a mix."""
+    match = re.match(r"audio(-effect|-mix)[-.]", name)
+    return match[1] if match else ""

@@ -13,6 +13,9 @@ from mmaudio_model.variants import Variant, get_variant
 from workers.feature_cache.cache import FeatureCache
 from workers.feature_cache.entry import Entry, entry_key
 
+READING_VERSION = 2
+"""Part of the key of what was seen: raised when a file is read to other pixels, or its facts have another form."""
+
 Revision = Callable[[str, tuple[str, ...]], str]
 """Returns the encoder revision of a variant's parts."""
 
@@ -90,6 +93,7 @@ def find_job_features(
                 kind="image" if image else "video",
                 tenant=tenant,
                 revision=revision(variant.name, VISUAL_PARTS),
+                reading=READING_VERSION,
                 source=source_sha256,
                 start_s=request.start_s,
                 # The features of an image do not depend on the duration of the sound; those of a video do.

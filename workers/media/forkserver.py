@@ -115,4 +115,6 @@ def _end(child: _Child) -> None:
 
 def _preload() -> None:
     """Do the slow imports once, before the first fork."""
-    import workers.media.shared_memory  # noqa: F401
+    import workers.media.sandbox_actions
+
+    workers.media.sandbox_actions.preload()

@@ -23,10 +23,15 @@ from workers.media.confinement import Layer, close_file_system, leave_network
 from workers.media.system_calls import filter_system_calls
 
 ROOT = Path(__file__).resolve().parents[2]
-MESSAGE_BYTES = 64 * 1024
+# An answer with the plan of a file with many tracks and chapters; the kernel takes at most 208 KiB at once.
+MESSAGE_BYTES = 128 * 1024
 BEGUN = b"begun"
 PROBE = "probe"
 DISK_FULL = "DiskFull"
+OUT_OF_MEMORY = "OutOfMemory"
+TOO_LONG = "The file has more tracks, chapters, tags or faults than can be listed; give one without them."
+# Between the signal that says that the processor time is used up and the one that cannot be caught.
+CPU_GRACE_S = 5
 
 
 def main(socket_descriptor: int, parent_pid: int) -> int:
@@ -49,13 +54,19 @@ def main(socket_descriptor: int, parent_pid: int) -> int:
     if not filter_system_calls():
         missing.append(Layer.SECCOMP)
     _limit(resource.RLIMIT_AS, instruction["memory_bytes"])
-    _limit(resource.RLIMIT_CPU, instruction["cpu_s"])
+    _limit(resource.RLIMIT_CPU, instruction["cpu_s"], grace=CPU_GRACE_S)
     _limit(resource.RLIMIT_FSIZE, instruction["file_bytes"])
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it; the exit status shall name the limit
     _limit(resource.RLIMIT_NOFILE, 64)
     channel.send(BEGUN)  # from now on, how the process ends is blamed on the file
     answer, arrays = _answer({**instruction, "descriptors": given})
-    socket.send_fds(channel, [json.dumps({**answer, "missing": missing}).encode()], arrays)
+    message = json.dumps({**answer, "missing": missing}).encode()
+    if len(message) > MESSAGE_BYTES:
+        message, arrays = (
+            json.dumps({"error": "MediaTooLargeError", "message": TOO_LONG, "missing": missing}).encode(),
+            [],
+        )
+    socket.send_fds(channel, [message], arrays)
     return 0
 
 
@@ -72,7 +83,7 @@ def _answer(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
             raise
         return {"error": type(exc).__name__, "message": str(exc)[:2000]}, []
     except MemoryError:
-        return {"error": "MediaTooLargeError", "message": "Reading the file needs more memory than is allowed."}, []
+        return {"error": OUT_OF_MEMORY}, []
 
 
 def _code() -> list[Path]:
@@ -82,40 +93,21 @@ def _code() -> list[Path]:
     return [*ours, *(installed - {ROOT})]
 
 
-def _limit(what: int, value: int) -> None:
+def _limit(what: int, value: int, *, grace: int = 0) -> None:
+    """Set a limit for good.
+
+    Args:
+        grace: how much more the second limit is, at which the kernel kills this process.
+    """
     _, hard = resource.getrlimit(what)
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(what, (value, value))
+    value, last = (number if hard == resource.RLIM_INFINITY else min(number, hard) for number in (value, value + grace))
+    resource.setrlimit(what, (value, last))
 
 
 def _work(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
     """Perform the action; return the answer and the descriptors of its arrays."""
     if instruction["action"] == PROBE:
         return {}, []
-    import numpy as np
+    from workers.media.sandbox_actions import perform
 
-    from mmaudio_model.media.frames import read_video_frames
-    from mmaudio_model.media.image import read_image
-    from mmaudio_model.media.mux.writing import mux_video
-    from mmaudio_model.media.probe import MediaLimits
-    from workers.media.shared_memory import mapped, share
-
-    limits = MediaLimits(**instruction["limits"])
-    arguments = instruction["arguments"]
-    descriptor, *arrays = instruction["descriptors"]
-    with os.fdopen(descriptor, "rb") as file:
-        match instruction["action"]:
-            case "frames":
-                frames = read_video_frames(file, limits=limits, **arguments)
-                return (
-                    {"duration_s": frames.duration_s, "warnings": frames.warnings},
-                    [share(frames.clip), share(frames.sync)],
-                )
-            case "image":
-                return {}, [share(read_image(file, limits=limits, **arguments).clip)]
-            case "mux":
-                waveform = mapped(arrays[0], np.float32, max_bytes=instruction["memory_bytes"])
-                result = mux_video(file, waveform, out_path=Path("out.video"), limits=limits, **arguments)
-                return vars(result), []
-            case other:
-                raise ValueError(f"unknown action {other!r}")
+    return perform(instruction)

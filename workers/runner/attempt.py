@@ -18,20 +18,19 @@ from pathlib import Path
 
 import numpy as np
 
-from jobs.lifecycle import ArtifactKind, Stage, overall_progress
+from jobs.lifecycle import Stage, overall_progress
 from jobs.request import MAX_SEED, JobRequest
 from jobs.service.artifact_metadata import artifact_metadata
-from jobs.service.attempts import NewArtifact, record_resolved_request
-from mmaudio_model.errors import MediaInvalidError
-from mmaudio_model.media.audio import AUDIO_FORMATS, Sound, write_audio
-from mmaudio_model.media.frames import ImageFrame, VideoFrames
-from mmaudio_model.media.loudness import is_silent, normalise_loudness
+from jobs.service.attempts import NewArtifact
 from mmaudio_model.pipeline import GenerationRequest, text_is_cut
+from mmaudio_model.result_sounds import silence_warnings
 from mmaudio_model.variants import Variant, get_variant
 from workers.engine.engine import EngineRequest
 from workers.feature_cache.job_features import JobFeatures, find_job_features
 from workers.media.sandbox import SandboxStoppedError
 from workers.runner.active_jobs import ActiveJob, StoppedError
+from workers.runner.attempt_files import ResultWriter
+from workers.runner.attempt_source import SourceParts, SourceReader
 from workers.runner.delivery import AttemptDelivery
 from workers.runner.eta import DEVICE_WAIT, JobWork
 from workers.runner.inputs import fetch_input
@@ -41,8 +40,6 @@ from workers.runner.worker_context import AttemptOutput, WorkerContext
 
 # How often a thread that waits for the device checks whether its job was stopped.
 POLL_S = 0.1
-# A video that is shorter than requested by less than this gets no warning: it is about one frame.
-SHORTER_S = 0.05
 
 
 class AttemptPipeline:
@@ -78,12 +75,14 @@ class AttemptPipeline:
             source = self._fetch(folder)
             features = self._find_features(source)
             self._work = replace(self._work, features_cached=features.visual_cached)
-            video, image, duration_s = self._decode(source, features)
-            self._work = replace(self._work, duration_s=duration_s)
-            waveforms = self._generate(video, image, duration_s, features)
+            parts = SourceReader(self.claim, self.request, self.variant, self._context, self.output).read(
+                source, features
+            )
+            self._work = replace(self._work, duration_s=parts.duration_s)
+            waveforms = self._generate(parts, features)
             features.write_to(self._context.features)
             self.active_job.has_result = True
-            files = self._hold.keep_trying(lambda: self._mux(folder, source, waveforms, duration_s), Stage.MUX)
+            files = self._hold.keep_trying(lambda: self._mux(folder, source, parts, waveforms), Stage.MUX)
             self._upload(files)
         self._end_stage()
         return self.output
@@ -136,52 +135,7 @@ class AttemptPipeline:
             source_sha256=sha256,
         )
 
-    def _decode(
-        self, source: Path | None, features: JobFeatures
-    ) -> tuple[VideoFrames | None, ImageFrame | None, float]:
-        """Return the decoded frames, none where their features are cached, and the duration of the sound."""
-        requested, variant, visual = self.request.duration_s, self.variant, features.visual
-        if source is None or visual is None:
-            return None, None, requested or variant.default_duration_s
-        if self.request.image is not None:
-            if not features.visual_cached:
-                visual.image = visual.image or self._read_image(source)
-            return None, None if features.visual_cached else visual.image, requested or variant.default_duration_s
-        if not features.visual_cached:
-            frames = self._read_frames(source)
-            # Running jobs with the same stretch share its frames, so that the device encodes them once.
-            visual.video = visual.video or frames
-            visual.facts = {"duration_s": frames.duration_s, "warnings": list(frames.warnings)}
-        duration_s = float(visual.facts["duration_s"])
-        for text in visual.facts["warnings"]:
-            self.output.warn("video_damaged", text)
-        if duration_s < variant.min_duration_s:
-            raise MediaInvalidError(
-                f"The stretch has {duration_s:.2f} s of video; "
-                f"{variant.name} needs at least {variant.min_duration_s:g} s."
-            )
-        if requested is not None and duration_s < requested - SHORTER_S:
-            self.output.warn("video_shorter", f"The video has {duration_s:.2f} s of the requested {requested:g} s.")
-        resolved = {"duration_s": round(duration_s, 6)}
-        self._context.db.run(lambda tx: record_resolved_request(tx, self.claim, resolved), repeatable=True)
-        return None if features.visual_cached else visual.video, None, duration_s
-
-    def _read_image(self, source: Path) -> ImageFrame:
-        return self._context.sandbox.read_image(source, owner=self.claim.job_id, clip_size=self.variant.clip.frame_size)
-
-    def _read_frames(self, source: Path) -> VideoFrames:
-        return self._context.sandbox.read_frames(
-            source,
-            owner=self.claim.job_id,
-            start_s=self.request.start_s,
-            duration_s=self.request.duration_s or self.variant.max_duration_s,
-            clip_size=self.variant.clip.frame_size,
-            sync_size=self.variant.sync.frame_size,
-        )
-
-    def _generate(
-        self, video: VideoFrames | None, image: ImageFrame | None, duration_s: float, features: JobFeatures
-    ) -> list[np.ndarray]:
+    def _generate(self, parts: SourceParts, features: JobFeatures) -> list[np.ndarray]:
         """Return a waveform per take. The engine reports when it encodes, samples and vocodes."""
         self._begin(Stage.ENCODE)
         if self.variant.note is not None:
@@ -192,34 +146,22 @@ class AttemptPipeline:
         takes = range(self.request.num_samples)
         self._takes = [(Stage.ENCODE, 0.0, None) for _ in takes]
         self.active_job.waits_for_device = True
-        futures = self._context.engine.submit([self._take(take, video, image, duration_s, features) for take in takes])
+        futures = self._context.engine.submit([self._take(take, parts, features) for take in takes])
         waveforms = self._waveforms(futures)
-        silent = [take + 1 for take, waveform in enumerate(waveforms) if is_silent(waveform)]
-        if silent:
-            which = "The sound" if len(waveforms) == 1 else f"Take {', '.join(map(str, silent))}"
-            self.output.warn("silent", f"{which} is silent; try another seed or prompt.")
-        if self.request.loudness_lufs is not None:
-            waveforms = [self._normalised(waveform) for waveform in waveforms]
+        self.output.warn_of(silence_warnings(waveforms, self.variant.sample_rate_hz))
         return waveforms
 
-    def _take(
-        self,
-        take: int,
-        video: VideoFrames | None,
-        image: ImageFrame | None,
-        duration_s: float,
-        features: JobFeatures,
-    ) -> EngineRequest:
+    def _take(self, take: int, parts: SourceParts, features: JobFeatures) -> EngineRequest:
         request = GenerationRequest(
-            duration_s=duration_s,
+            duration_s=parts.duration_s,
             seed=self._seed(take),
             prompt=self.request.prompt,
             negative_prompt=self.request.negative_prompt,
             num_steps=self.request.num_steps,
             cfg_strength=self.request.cfg_strength,
             mask_away_clip=self.request.mask_away_clip,
-            video=video,
-            image=image,
+            video=parts.video,
+            image=parts.image,
         )
         return EngineRequest(
             variant=self.variant.name,
@@ -273,68 +215,17 @@ class AttemptPipeline:
         known = [estimate for estimate in estimates if estimate is not None]
         return sum(known) if len(known) == len(estimates) else None
 
-    def _normalised(self, waveform: np.ndarray) -> np.ndarray:
-        assert self.request.loudness_lufs is not None
-        result = normalise_loudness(waveform, self.variant.sample_rate_hz, self.request.loudness_lufs)
-        if result.limited:
-            self.output.warn(
-                "loudness_limited", "A true-peak ceiling of -1 dBFS keeps the sound below the requested loudness."
-            )
-        return result.waveform
-
     def _mux(
-        self, folder: Path, source: Path | None, waveforms: list[np.ndarray], duration_s: float
+        self, folder: Path, source: Path | None, parts: SourceParts, waveforms: list[np.ndarray]
     ) -> list[tuple[Path, NewArtifact]]:
-        """Write each take as an audio file, and as a video where requested; return the files with their artifacts."""
         self._begin(Stage.MUX)
-        rate, audio_format = self.variant.sample_rate_hz, self.request.audio_format
-        gain_db = (self.request.original_gain_db or 0.0) if self.request.original_audio == "mix" else None
-        files = []
+        writer = ResultWriter(self.claim, self.request, self._context, self.output, folder, source, parts)
+        rate = self.variant.sample_rate_hz
+        files: list[tuple[Path, NewArtifact]] = []
         for take, waveform in enumerate(waveforms):
-            suffix = f"-{take + 1}" if len(waveforms) > 1 else ""
-            seconds = len(waveform) / rate
-            sound = folder / f"audio{suffix}.{audio_format}"
-            write_audio(sound, Sound.mono(waveform, rate), audio_format)
-            content_type = AUDIO_FORMATS[audio_format].content_type
-            files.append(
-                (sound, self._artifact(sound.name, ArtifactKind.AUDIO, audio_format, content_type, seconds, take))
-            )
-            if source is None or not self.request.wants_mux:
-                continue
-            draft = folder / f"draft{suffix}"
-            result = self._context.sandbox.mux(
-                source,
-                waveform,
-                rate,
-                draft,
-                owner=self.claim.job_id,
-                start_s=self.request.start_s,
-                duration_s=duration_s,
-                original_gain_db=gain_db,
-            )
-            for text in result.warnings:
-                self.output.warn("video_note", text)
-            name = f"video{suffix}.{result.format}"
-            files.append(
-                (draft, self._artifact(name, ArtifactKind.VIDEO, result.format, result.content_type, seconds, take))
-            )
+            self.active_job.check()
+            files += writer.write(take, waveform, rate, seed=self._seed(take))
         return files
-
-    def _artifact(
-        self, name: str, kind: ArtifactKind, file_format: str, content_type: str, duration_s: float, take: int
-    ) -> NewArtifact:
-        return NewArtifact(
-            name=name,
-            kind=kind,
-            format=file_format,
-            content_type=content_type,
-            storage_key=f"jobs/{self.claim.job_id}/{self.claim.attempt}/{name}",
-            size_bytes=0,
-            sha256="",
-            duration_s=round(duration_s, 6),
-            sample_index=take,
-            seed=self._seed(take),
-        )
 
     def _upload(self, files: list[tuple[Path, NewArtifact]]) -> None:
         self._begin(Stage.UPLOAD)

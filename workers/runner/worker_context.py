@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,7 @@ from jobs.lifecycle import Stage
 from jobs.service.attempts import NewArtifact
 from jobs.settings import Settings
 from jobs.storage.protocol import ObjectStore
+from mmaudio_model.media.media_warning import MediaWarning
 from workers.disk_full import DiskFullLog
 from workers.engine.engine import Engine
 from workers.feature_cache.cache import FeatureCache
@@ -63,3 +64,8 @@ class AttemptOutput:
         """Add a warning to the job, once."""
         if not any(known["code"] == code and known["message"] == message for known in self.warnings):
             self.warnings.append({"code": code, "message": message})
+
+    def warn_of(self, warnings: Iterable[MediaWarning]) -> None:
+        """Add warnings about media to the job, each once."""
+        for warning in warnings:
+            self.warn(str(warning.code), warning.text)

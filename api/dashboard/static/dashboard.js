@@ -96,8 +96,16 @@ async function submit(event) {
     for (const name of ["duration_s", "seed", "num_steps", "cfg_strength", "num_samples"]) {
       if ($(name).value !== "") body[name] = Number($(name).value);
     }
+    for (const name of ["channels", "sample_rate_hz"]) {
+      if ($(name).value !== "") body[name] = Number($(name).value);
+    }
     const file = $("video").files[0];
     if (file) {
+      // The fields that need a video; without one the server would refuse them.
+      body.video_container = $("video_container").value;
+      body.original_audio = $("original_audio").value;
+      if (body.original_audio === "mix") body.audio_files = "both";
+      if (body.original_audio === "mix" && $("duck_db").value !== "") body.duck_db = Number($("duck_db").value);
       if (file.size === 0) throw new Error("The file is empty.");
       $("sending").hidden = false;
       body.video = await upload(file);

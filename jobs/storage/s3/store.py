@@ -12,10 +12,11 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from jobs.file_names import content_disposition
 from jobs.settings import Settings
 from jobs.storage.errors import (
     ChecksumMismatchError,
@@ -302,7 +303,6 @@ class S3Store:
     def presigned_get(
         self, key: str, *, expires_s: int, filename: str, content_type: str, inline: bool = False
     ) -> str | None:
-        shown = "inline" if inline else "attachment"
         return str(
             self._public_client.generate_presigned_url(
                 "get_object",
@@ -310,7 +310,7 @@ class S3Store:
                     "Bucket": self._bucket,
                     "Key": self._full(key),
                     "ResponseContentType": content_type,
-                    "ResponseContentDisposition": f"{shown}; filename*=UTF-8''{quote(filename)}",
+                    "ResponseContentDisposition": content_disposition(filename, inline=inline),
                 },
                 ExpiresIn=expires_s,
             )

@@ -1,121 +1,286 @@
-"""Copies the packets of a section of a video, without decoding them."""
+"""Which packets of a video make up a section, and their times in the result, without decoding any.
+
+All times are whole numbers in units of the stream's time base; a section's start and end are exact fractions of it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import dropwhile, pairwise
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from mmaudio_model.media.audio import AUDIO_FORMATS, Sound, add_audio_stream, fitted_sound
-from mmaudio_model.media.mux.sound_track import encoded_sound, packet_time_s
-from mmaudio_model.media.probe import first_time_s, frame_rate, seek_keyframe, time_base
+from mmaudio_model.media.continuity import frame_ticks, is_scanned, keyframe_places
+from mmaudio_model.media.mux.decisions import MuxOptions
+from mmaudio_model.media.mux.result_container import CONTAINERS, ResultContainer, codec_name
+from mmaudio_model.media.probe import frame_rate, seek_keyframe, time_base
+from mmaudio_model.media.section import exact_seconds
 
-# Codecs that players accept in MP4; VP8 needs WebM with Opus sound. Other codecs are re-encoded.
-MP4_CODECS = frozenset({"h264", "hevc", "av1", "libdav1d", "vp9", "mpeg4"})
-WEBM_CODECS = frozenset({"vp8"})
-KEYFRAME_TOLERANCE_S = 0.02
+# A key frame at most this long before the start, and not half a frame, is the start.
+EARLY_S = Fraction(1, 50)
+# No codec holds back more frames; after as many that are shown after the end, none of the section follows.
+MAX_REORDERED = 17
+# Their frames are decoded in the order in which they are shown, and some of them may not be shown at all.
+UNORDERED_CODECS = frozenset({"vp8", "vp9", "av1", "mjpeg", "prores", "dnxhd", "dvvideo", "ffv1", "rawvideo", "png"})
+OUT_OF_ORDER = "its time stamps are out of order"
+RESTARTED = "its time stamps restart before the section"
+
+
+@dataclass(frozen=True, slots=True)
+class PacketFacts:
+    """What a packet says of itself, in units of its stream's time base."""
+
+    pts: int
+    dts: int | None
+    duration: int
+    is_keyframe: bool = False
+    is_hidden: bool = False
+    """An edit list hides the frame."""
+    is_disposable: bool = False
+    """No other frame needs this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PacketTimes:
+    """Times of a packet in the result, from the section's start."""
+
+    pts: int
+    dts: int
+    duration: int
 
 
 @dataclass(frozen=True)
 class Section:
-    """Packets to copy, in decoding order from a key frame; times in units of the stream's time base."""
+    """Packets to copy, in decoding order from a key frame."""
 
-    packets: list[Packet[VideoStream]]
-    decoding_times: list[int]
+    first: PacketFacts
+    times: tuple[PacketTimes | None, ...]
+    """Of each packet from the first one; None for one that is left out."""
     origin: int
-    """Time stamp of the first frame shown."""
+    """Time stamp of the first frame shown, in units of the stream's time base."""
 
 
-def section_to_copy(container: Any, stream: VideoStream, start_s: float, duration_s: float) -> Section | str:
-    """Return the packets of the section, or the reason why they cannot be copied."""
-    codec = stream.codec_context.name
-    if codec not in MP4_CODECS | WEBM_CODECS:
-        return f"players do not accept its codec ({codec}) in MP4 or WebM"
-    base = time_base(stream)
-    if container.format.name == "avi":
+def section_to_copy(
+    container: Any, stream: VideoStream, first_stamp: int | None, options: MuxOptions, target: ResultContainer
+) -> Section | str:
+    """Return the packets of the section, or the reason why they cannot be copied.
+
+    Args:
+        container: freshly opened.
+        first_stamp: time stamp of the first frame that the video shows; None if none can be decoded.
+    """
+    base, rate = time_base(stream), frame_rate(stream)
+    span = exact_seconds(options.duration_s) / base
+    ordered = codec_name(stream) in UNORDERED_CODECS or not stream.codec_context.has_b_frames
+    in_order = container.format.name == "avi"
+    if in_order and not ordered:
         return "AVI files have no presentation times"
-    packets = _packets_until_shown(_packets_from(container, stream, start_s), duration_s / base)
-    if not packets:
-        return "it has no key frame"
-    stamps = [packet.pts for packet in packets if packet.pts is not None]
-    if len(stamps) < len(packets):
-        return "its frames have no time stamps"
-    if start_s > 0 and abs(float(stamps[0] * base) - first_time_s(stream) - start_s) > KEYFRAME_TOLERANCE_S:
+    if options.start_s > 0 and first_stamp is None:
+        return "none of its first frames can be decoded"
+    start = start_stamp(stream, first_stamp, options.start_s)
+    packets = packets_from(container, stream, start)
+    if packets is None:
+        return RESTARTED
+    taken = _taken(packets, start, 1 / (4 * rate * base), span, ordered=ordered, in_order=in_order)
+    if isinstance(taken, str):
+        return taken
+    if start is not None and not start - taken[0].pts <= min(EARLY_S, 1 / (2 * rate)) / base:
         return "the section does not start on a key frame"
-    # Packets hidden by an edit list come first, since the shown ones need them; they are hidden again by an edit list.
-    shown = (pts for packet, pts in zip(packets, stamps, strict=True) if not packet.is_discard and pts >= stamps[0])
-    origin = min(shown, default=stamps[0])
-    end = origin + duration_s / base
-    if any(packet.is_discard and origin <= pts < end for packet, pts in zip(packets, stamps, strict=True)):
-        return "its edit list skips parts of the video"
-    # Frames shown earlier may depend on packets that come later in decoding order: cut after the last one needed.
-    last = max(index for index, pts in enumerate(stamps) if pts < end)
-    packets = packets[: last + 1]
-    times = _decoding_times(packets, round(1 / (frame_rate(stream) * base)))
-    if any(after <= before for before, after in pairwise(times)):
-        return "its time stamps are out of order"
-    return Section(packets, times, origin)
+    frame, first = frame_ticks(stream), taken[0]
+    if container.format.name.startswith("matroska"):
+        # The file has no decoding times, and those that FFmpeg makes up after a seek may be wrong.
+        taken = [replace(packet, dts=None) for packet in taken]
+    section = placed(taken, span, frame, ordered=ordered, target=target)
+    return section if isinstance(section, str) else replace(section, first=first)
 
 
-def _packets_from(container: Any, stream: VideoStream, start_s: float) -> Iterator[Packet[VideoStream]]:
-    """Yield the non-empty packets from the last key frame at or before the start."""
-    if start_s > 0:
-        # With the tolerance, a key frame exactly at the start is found.
-        seek_keyframe(container, stream, first_time_s(stream) + start_s + KEYFRAME_TOLERANCE_S)
-    filled = (packet for packet in container.demux(stream) if packet.size)
+def start_stamp(stream: VideoStream, first_stamp: int | None, start_s: float) -> Fraction | None:
+    """Return the time stamp of a section's start; None for the file's beginning."""
+    return None if start_s == 0 else (first_stamp or 0) + exact_seconds(start_s) / time_base(stream)
+
+
+def packets_from(container: Any, stream: VideoStream, start: Fraction | None) -> Iterator[Packet[VideoStream]] | None:
+    """Return the packets that have content, from a key frame before the start on, until the file's end or damage.
+
+    None if time stamps restart before the section, so that they do not tell where it is.
+    """
+    if start is not None:
+        # A little later, so that a key frame exactly at the start is found.
+        until = start + EARLY_S / time_base(stream)
+        if is_scanned(container):
+            places = keyframe_places(container, stream, until)
+            if any(place.shift for place in places):
+                return None
+            container.seek(places[-1].position if places else 0, unsupported_byte_offset=True)
+        else:
+            with contextlib.suppress(FFmpegError):  # a file that cannot be sought is read from its beginning
+                seek_keyframe(container, stream, float(until * time_base(stream)))
+    return _readable(container, stream)
+
+
+def _readable(container: Any, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
     try:
-        yield from dropwhile(lambda packet: not packet.is_keyframe, filled)
+        yield from (packet for packet in container.demux(stream) if packet.size)
     except FFmpegError:
         return  # the end is damaged: keep the packets before it
 
 
-def _packets_until_shown(packets: Iterable[Packet[VideoStream]], ticks: float) -> list[Packet[VideoStream]]:
-    """Read packets until all that are shown in the first `ticks` are read; no packet is shown before it is decoded."""
-    taken: list[Packet[VideoStream]] = []
-    end = math.inf
+def same_packet(packet: Packet[VideoStream], facts: PacketFacts) -> bool:
+    """Return whether a section begins with this packet."""
+    return bool(packet.is_keyframe) and facts.pts in {packet.pts, packet.dts} and facts.dts == packet.dts
+
+
+def _taken(
+    packets: Iterable[Packet[VideoStream]],
+    start: Fraction | None,
+    late: Fraction,
+    span: Fraction,
+    *,
+    ordered: bool,
+    in_order: bool,
+) -> list[PacketFacts] | str:
+    """Read from the last key frame at the start or before it, until all frames of the section are read.
+
+    Args:
+        in_order: the file has decoding times only; what FFmpeg makes of them for presentation is wrong after a seek.
+    """
+    taken: list[PacketFacts] = []
+    end: Fraction | None = None
+    beyond = 0
     for packet in packets:
-        taken.append(packet)
-        if end == math.inf and packet.pts is not None and not packet.is_discard:
-            end = packet.pts + ticks
-        if packet.dts is not None and packet.dts >= end:
+        pts = packet.dts if in_order or (packet.pts is None and ordered) else packet.pts
+        if packet.is_keyframe and (not taken or (start is not None and pts is not None and pts <= start + late)):
+            taken, end, beyond = [], None, 0
+        elif not taken:
+            continue
+        if pts is None:
+            return "its frames have no time stamps"
+        if start is not None and not taken and pts > start + late:
+            return "the section does not start on a key frame"
+        taken.append(
+            PacketFacts(
+                pts,
+                packet.dts,
+                packet.duration or 0,
+                packet.is_keyframe,
+                packet.is_discard,
+                packet.is_disposable,
+            )
+        )
+        if end is None and not packet.is_discard:
+            end = pts + span
+        if end is None:
+            continue
+        beyond = beyond + 1 if pts >= end else 0
+        # No packet is shown before it is decoded.
+        if beyond > (0 if ordered else MAX_REORDERED) or (beyond and packet.dts is not None and packet.dts >= end):
             break
-    return taken
+    return taken or "it has no key frame"
 
 
-def copy_section(section: Section, stream: VideoStream, out: Any, sound: Sound, audio: str) -> None:
-    # `opaque` permits a template whose decoder has no encoder of the same name (libdav1d).
-    copied = out.add_stream_from_template(stream, opaque=True)
-    fitted = fitted_sound(sound, AUDIO_FORMATS[audio]).sound
-    audio_stream = add_audio_stream(out, AUDIO_FORMATS[audio], fitted)
-    base = time_base(stream)
-    waiting = encoded_sound(audio_stream, fitted)
-    next_sound = next(waiting, None)
-    for packet, dts in zip(section.packets, section.decoding_times, strict=True):
-        assert packet.pts is not None, "packets without time stamps are not copied"
-        packet.pts, packet.dts = packet.pts - section.origin, dts - section.origin
-        packet.duration = packet.duration or round(1 / (frame_rate(stream) * base))  # MPEG-TS declares none
-        while next_sound is not None and packet_time_s(next_sound) <= float(packet.dts * base):
-            out.mux(next_sound)
-            next_sound = next(waiting, None)
-        packet.stream = copied
-        out.mux(packet)
-    while next_sound is not None:
-        out.mux(next_sound)
-        next_sound = next(waiting, None)
+def placed(
+    packets: Sequence[PacketFacts], span: Fraction, frame: int, *, ordered: bool, target: ResultContainer
+) -> Section | str:
+    """Place the packets of a section in the result.
+
+    Args:
+        packets: in decoding order, the first one a key frame; some may be shown after the section's end.
+        span: length of the section.
+        frame: length of a frame that declares none.
+        ordered: the frames are shown in decoding order.
+    """
+    facts = CONTAINERS[target]
+    first = packets[0].pts
+    # Packets hidden by an edit list come first, since the shown ones need them.
+    origin = min((packet.pts for packet in packets if not packet.is_hidden and packet.pts >= first), default=first)
+    end = origin + span
+    if any(packet.is_hidden and origin <= packet.pts < end for packet in packets):
+        return "its edit list skips parts of the video"
+    if not facts.hides and any(packet.is_hidden and packet.pts < origin for packet in packets):
+        return f"its edit list hides frames at the beginning, which cannot be done in {target.value.upper()}"
+    # Frames shown earlier may need packets that come later in decoding order: cut after the last one shown.
+    last = max(index for index, packet in enumerate(packets) if packet.pts < end)
+    kept = packets[: last + 1]
+    stamps = [packet.pts - origin for packet in kept]
+    if ordered:
+        rising = _rising(stamps, frame, equal=not facts.increasing)
+        if rising is None:
+            return OUT_OF_ORDER
+        stamps = decoding = rising
+    else:
+        times = _decoding_times(kept, stamps, origin, frame)
+        if times is None:
+            return OUT_OF_ORDER
+        decoding = times
+    ends = [
+        PacketTimes(pts, dts, packet.duration or frame) for packet, pts, dts in zip(kept, stamps, decoding, strict=True)
+    ]
+    if facts.hides:
+        return Section(packets[0], tuple(ends), origin)
+    return Section(packets[0], tuple(_without_hidden(kept, ends, span)), origin)
 
 
-def _decoding_times(packets: Sequence[Packet[VideoStream]], step: int) -> list[int]:
-    """Return all DTS. Matroska stores none, and FFmpeg cannot derive the first ones if frames are reordered."""
-    known = next((index for index, packet in enumerate(packets) if packet.dts is not None), 0)
-    first = packets[known].dts if packets[known].dts is not None else packets[known].pts
-    assert first is not None, "packets without time stamps are not copied"
-    times = [first - (known - index) * step for index in range(known + 1)]
-    for packet in packets[known + 1 :]:
-        times.append(packet.dts if packet.dts is not None else times[-1] + 1)
-    return times
+def _rising(stamps: Sequence[int], frame: int, *, equal: bool) -> list[int] | None:
+    """Put times that are almost in order in order; frames that are not shown have the time of a neighbour."""
+    rising = list(stamps[:1])
+    for stamp in stamps[1:]:
+        least = rising[-1] + (0 if equal else 1)
+        if least - stamp > frame:
+            return None
+        rising.append(max(stamp, least))
+    return rising
+
+
+def _decoding_times(packets: Sequence[PacketFacts], stamps: Sequence[int], origin: int, frame: int) -> list[int] | None:
+    """Return decoding times that increase and are never after the presentation; None if the file's are wrong.
+
+    Matroska stores none, and FFmpeg cannot derive the first ones if frames are reordered.
+    """
+    if len(set(stamps)) < len(stamps):
+        return None
+    known = [packet.dts - origin for packet in packets if packet.dts is not None]
+    if any(after < before for before, after in pairwise(known)):
+        return None
+    in_time = all(dts <= pts for dts, pts in zip(known, stamps, strict=False))
+    if len(known) == len(packets) and in_time and all(before < after for before, after in pairwise(known)):
+        return known
+    shown = sorted(stamps)
+    places = {stamp: place for place, stamp in enumerate(shown)}
+    depth = max(index - places[stamp] for index, stamp in enumerate(stamps))
+    if depth > MAX_REORDERED:
+        return None
+    early = [shown[0] - (depth - index) * frame for index in range(depth)]
+    return [*early, *shown][: len(stamps)]
+
+
+def _without_hidden(
+    packets: Sequence[PacketFacts], times: Sequence[PacketTimes], span: Fraction
+) -> Iterator[PacketTimes | None]:
+    """Place packets where no frame can be hidden.
+
+    Frames before the first one are left out. Of those after the end, only such are kept that shown frames need; they
+    are shown together at the end, for the shortest time that the time base knows.
+    """
+    final = math.ceil(span)
+    late = sorted(
+        place.pts
+        for packet, place in zip(packets, times, strict=True)
+        if place.pts >= span and not packet.is_disposable
+    )
+    latest = max(place.pts for place in times if place.pts < span)
+    room = final - latest > len(late)
+    for packet, place in zip(packets, times, strict=True):
+        if place.pts < 0 or (place.pts >= span and packet.is_disposable):
+            yield None
+        elif place.pts >= span and room:
+            yield PacketTimes(final - len(late) + late.index(place.pts), place.dts, 1)
+        else:
+            limit = final - len(late) if room else final
+            yield PacketTimes(place.pts, place.dts, max(1, min(place.duration, limit - place.pts)))

@@ -17,7 +17,6 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
-from mmaudio_model.media.audio import AUDIO_FORMATS, Sound, add_audio_stream, fitted_sound
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from mmaudio_model.media.mux.conversion import Conversion
 from mmaudio_model.media.mux.encoder_choice import (
@@ -30,7 +29,6 @@ from mmaudio_model.media.mux.encoder_choice import (
 )
 from mmaudio_model.media.mux.encoding_memory import encoder_load
 from mmaudio_model.media.mux.picture_facts import sample_aspect
-from mmaudio_model.media.mux.sound_track import encoded_sound
 from mmaudio_model.media.probe import MediaLimits, time_base
 from mmaudio_model.media.section import exact_seconds, section_frames
 
@@ -233,23 +231,3 @@ def _added_stream(out: Any, encoding: Encoding, unit: Fraction) -> Any:
 
 def _too_little_memory(encoding: Encoding) -> str:
     return f"Encoding a picture of {encoding.width}x{encoding.height} pixels needs more memory than is allowed."
-
-
-def reencode_section(
-    container: Any,
-    stream: VideoStream,
-    out: Any,
-    start_s: float,
-    duration_s: float,
-    sound: Sound,
-    limits: MediaLimits,
-) -> tuple[MediaWarning, ...]:
-    """Write the section and the sound as MP4; return what a person should know."""
-    work = Reencoding(container, stream, out, target="mp4", start_s=start_s, duration_s=duration_s, limits=limits)
-    fitted = fitted_sound(sound, AUDIO_FORMATS["m4a"]).sound
-    audio_stream = add_audio_stream(out, AUDIO_FORMATS["m4a"], fitted)
-    for packet in work.packets():
-        out.mux(packet)
-    for sound_packet in encoded_sound(audio_stream, fitted):
-        out.mux(sound_packet)
-    return work.warnings

@@ -6,7 +6,7 @@ The facts are those of the first frame shown, or of the stream where a frame doe
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
@@ -120,7 +120,8 @@ def picture_facts(stream: VideoStream, frame: VideoFrame) -> PictureFacts:
     """Return the facts of a stream and its first shown frame."""
     context = stream.codec_context
     pixels = frame.format
-    side_data = {entry.type: bytes(entry) for entry in frame.side_data}
+    entries: Iterable[Any] = frame.side_data  # a list of them, whatever its type says
+    side_data = {entry.type: bytes(entry) for entry in entries}
     full = frame.color_range == FULL_RANGE or pixels.name.startswith("yuvj")
     return PictureFacts(
         codec=context.name,

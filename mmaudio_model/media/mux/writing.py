@@ -1,83 +1,88 @@
-"""Muxes a video with its new sound: video packets are copied, sound is encoded."""
+"""Muxes a video with its new sound: what the plan says is done."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-import av
-import numpy as np
-from av.container import OutputContainer
-
+from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import Sound
-from mmaudio_model.media.mixing import mix_original
-from mmaudio_model.media.mux.copying import WEBM_CODECS, Section, copy_section, section_to_copy
-from mmaudio_model.media.mux.encoding import reencode_section
-from mmaudio_model.media.probe import MediaLimits, opened
+from mmaudio_model.media.media_warning import MediaWarning, WarningCode
+from mmaudio_model.media.mux.assembling import Assembled, assemble
+from mmaudio_model.media.mux.decisions import MuxOptions, MuxPlan
+from mmaudio_model.media.mux.end_of_tracks import end_tracks
+from mmaudio_model.media.mux.plan import REFUSED, plan_mux
+from mmaudio_model.media.mux.result_container import CONTAINERS
+from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.media.section import exact_seconds
 
 
 @dataclass(frozen=True)
 class MuxResult:
-    """The written file: format (`mp4` or `webm`), MIME type, and warnings for the user."""
+    """The written file: format (`mp4`, `mov`, `mkv` or `webm`), MIME type, and warnings for the user."""
 
     format: str
     content_type: str
     reencoded: bool
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[MediaWarning, ...] = ()
 
 
 def mux_video(
     source: BinaryIO,
-    waveform: np.ndarray,
-    sample_rate_hz: int,
+    sound: Sound,
     out_path: Path,
     *,
-    start_s: float,
-    duration_s: float,
-    original_gain_db: float | None = None,
+    options: MuxOptions,
+    plan: MuxPlan | None = None,
     limits: MediaLimits,
 ) -> MuxResult:
-    """Write a section of `source` with the waveform, float32 (samples,), as its sound.
+    """Write a section of `source` with a new sound.
 
-    The video is copied packet by packet if the section starts on a key frame and players accept the codec; otherwise it
-    is re-encoded, with a warning. A copy ends on a packet, so the picture may be longer than the sound by the frames
-    that others depend on.
+    The video is copied packet by packet if the section starts on a key frame and the container takes the codec;
+    otherwise it is re-encoded, with a warning. A copy ends with the section to within a frame.
 
     Args:
-        original_gain_db: mix in the video's original sound at this gain; None drops it.
+        plan: of `plan_mux` for this source and these options; None makes one.
 
     Raises:
         MediaInvalidError, MediaTooLargeError: see `frames.read_video_frames`.
     """
-    warnings: list[str] = []
-    sound = Sound.mono(waveform, sample_rate_hz)
-    if original_gain_db is not None:
-        mixed = mix_original(source, waveform, sample_rate_hz, start_s, original_gain_db, limits, warnings)
-        sound = Sound.mono(mixed, sample_rate_hz)
-        source.seek(0)
-    with opened(source, limits) as (container, stream):
-        webm = stream.codec_context.name in WEBM_CODECS
-        section = section_to_copy(container, stream, start_s, duration_s)
-        if isinstance(section, Section):
-            with _output(out_path, webm=webm) as out:
-                copy_section(section, stream, out, sound, "opus" if webm else "m4a")
-            return MuxResult(
-                format="webm" if webm else "mp4",
-                content_type="video/webm" if webm else "video/mp4",
-                reencoded=False,
-                warnings=tuple(warnings),
-            )
-    source.seek(0)
-    with opened(source, limits) as (container, stream), _output(out_path, webm=False) as out:
-        changed = reencode_section(container, stream, out, start_s, duration_s, sound, limits)
-    warnings.append(f"The video was re-encoded: {section}.")
-    warnings.extend(warning.text for warning in changed)
-    return MuxResult(format="mp4", content_type="video/mp4", reencoded=True, warnings=tuple(warnings))
+    if plan is None:
+        plan = plan_mux(source, options, limits)
+    for attempt in _attempts(plan):
+        try:
+            assembled = assemble(source, out_path, attempt, options, sound, limits)
+            break
+        except REFUSED as exc:
+            refusal = exc
+    else:
+        raise MediaInvalidError(f"The video with its new sound cannot be written: {refusal}.") from refusal
+    if CONTAINERS[attempt.container].hides:
+        end_tracks(out_path, exact_seconds(options.duration_s))
+    return MuxResult(
+        attempt.container.value, attempt.content_type, attempt.reencoded, tuple(_warnings(attempt, assembled))
+    )
 
 
-def _output(path: Path, *, webm: bool) -> OutputContainer:
-    if webm:
-        return av.open(str(path), "w", format="webm")
-    # faststart: the index comes first, so that browsers can play while loading
-    return av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
+def _attempts(plan: MuxPlan) -> Iterator[MuxPlan]:
+    """Yield the plan, and what is left of it if the muxer refuses a packet that the plan's trial did not come to."""
+    yield plan
+    if plan.tracks:
+        lost = (
+            *plan.lost,
+            *(f"{track.name}: it is damaged, or {plan.container.upper()} does not take it" for track in plan.tracks),
+        )
+        yield replace(plan, tracks=(), lost=lost).with_warnings()
+    if not plan.reencoded:
+        reason = "its packets cannot be copied"
+        warning = MediaWarning(WarningCode.VIDEO_REENCODED, f"The video was re-encoded: {reason}.")
+        yield replace(plan, reencoded=True, reason=reason, tag=None, tracks=(), warnings=(warning, *plan.warnings))
+
+
+def _warnings(plan: MuxPlan, assembled: Assembled) -> Iterator[MediaWarning]:
+    """Yield the plan's warnings, with what the encoder knows at its end in place of what was foreseen."""
+    changes = [warning.code for warning in assembled.warnings]
+    yield from (warning for warning in plan.warnings if warning.code not in changes)
+    yield from assembled.warnings

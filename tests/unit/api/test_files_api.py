@@ -160,6 +160,36 @@ def test_an_artifact_is_served_whole_with_safe_headers(harness: Harness) -> None
 
 
 @pytest.mark.parametrize(
+    ("filename", "shown"),
+    [
+        ("walk.mp4", 'filename="walk.flac"'),
+        ("/srv/in/ünï walk.v2.mov", """filename="_n_ walk.v2.flac"; filename*=UTF-8''%C3%BCn%C3%AF%20walk.v2.flac"""),
+        ('a"; x="b.mp4', 'filename="a-; x=-b.flac"'),
+        ("..", 'filename="audio.flac"'),
+    ],
+)
+def test_a_download_is_named_after_the_file_that_was_uploaded(harness: Harness, filename: str, shown: str) -> None:
+    upload = announce(harness, filename=filename)
+    send(harness, upload, b"video")
+    job = harness.submit(video=upload.json["id"])
+    harness.succeed(job["id"])
+    (url,) = [one["url"] for one in (harness.client.get(job["links"]["self"]).json or {})["artifacts"]]
+    assert harness.client.get(url).headers["Content-Disposition"] == f"inline; {shown}"
+    assert harness.client.get(f"{url}&download=1").headers["Content-Disposition"] == f"attachment; {shown}"
+
+
+def test_a_download_is_not_named_after_a_file_of_another_tenant(harness: Harness) -> None:
+    upload = announce(harness, filename="secret.mp4")
+    send(harness, upload, b"video")
+    job = harness.submit(video=upload.json["id"])
+    harness.succeed(job["id"])
+    (url,) = [one["url"] for one in (harness.client.get(job["links"]["self"]).json or {})["artifacts"]]
+    with harness.db.transaction() as tx:
+        tx.session.get_one(Upload, upload.json["id"]).tenant = "another"
+    assert harness.client.get(url).headers["Content-Disposition"] == 'inline; filename="audio.flac"'
+
+
+@pytest.mark.parametrize(
     ("wanted", "status", "data", "content_range"),
     [
         ("bytes=2-4", 206, b"234", "bytes 2-4/10"),

@@ -52,6 +52,18 @@ def test_a_video_is_muxed_by_default() -> None:
         ({"seed": -1}, "seed"),
         ({"seed": 2**63}, "seed"),
         ({"audio_format": "aiff"}, "audio_format"),
+        ({"channels": 3}, "channels"),
+        ({"channels": True}, "channels"),
+        ({"channels": "2"}, "channels"),
+        ({"sample_rate_hz": 12_345}, "sample_rate_hz"),
+        ({"sample_rate_hz": "48000"}, "sample_rate_hz"),
+        ({"duck_db": -1}, "duck_db"),
+        ({"duck_db": 61}, "duck_db"),
+        ({"duck_db": "6"}, "duck_db"),
+        ({"audio_files": "all"}, "audio_files"),
+        ({"keep_tracks": "yes"}, "keep_tracks"),
+        ({"keep_tracks": 1}, "keep_tracks"),
+        ({"video_container": "avi"}, "video_container"),
         ({"priority": "urgent"}, "priority"),
         ({"metadata": {str(n): "x" for n in range(17)}}, "metadata"),
         ({"metadata": {"k": "x" * 513}}, "metadata"),
@@ -83,6 +95,44 @@ def test_a_wrong_field_is_named(fields: dict[str, Any], named: str) -> None:
 def test_fields_that_do_not_go_together_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         JobRequest(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"video": UPLOAD, "duck_db": 6}, "duck_db"),
+        ({"video": UPLOAD, "audio_files": "mix"}, "audio_files"),
+        ({"video": UPLOAD, "audio_files": "both", "original_audio": "drop"}, "audio_files"),
+        ({"video_container": "mov"}, "video_container"),
+        ({"image": UPLOAD, "video_container": "webm"}, "video_container"),
+        ({"video": UPLOAD, "mux": False, "video_container": "mkv"}, "video_container"),
+        ({"audio_format": "mp3", "sample_rate_hz": 96_000}, "sample_rate_hz"),
+        ({"audio_format": "opus", "sample_rate_hz": 44_100}, "sample_rate_hz"),
+    ],
+)
+def test_the_field_that_does_not_fit_the_others_is_named(fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        JobRequest(**fields)
+    (error,) = caught.value.errors()
+    assert error["ctx"]["error"].field == named
+
+
+def test_sounds_and_containers_can_be_asked_for() -> None:
+    request = JobRequest(
+        video=UPLOAD,
+        original_audio="mix",
+        duck_db=12,
+        audio_files="both",
+        channels=2,
+        sample_rate_hz=48_000,
+        keep_tracks=False,
+        video_container="mkv",
+    )
+    assert JobRequest.model_validate(request.model_dump(mode="json")) == request
+    plain = JobRequest(video=UPLOAD)
+    assert (plain.channels, plain.sample_rate_hz, plain.audio_files, plain.keep_tracks, plain.video_container) == (
+        (1, None, "effect", True, "auto")
+    )
 
 
 @pytest.mark.parametrize("key", ["a b.mp4", "ünï/çode.mp4", "100%+x.mp4", "line\nbreak.mp4"])

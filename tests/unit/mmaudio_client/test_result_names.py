@@ -53,6 +53,25 @@ def test_several_takes_are_numbered_from_one() -> None:
     ]
 
 
+def test_sounds_with_and_without_the_original_one_have_names_that_say_so() -> None:
+    effect, mix = (
+        Artifact.from_json(artifact_document(f"audio-{what}.flac", kind="audio")) for what in ("effect", "mix")
+    )
+    video = Artifact.from_json(artifact_document("video.mov", kind="video"))
+    assert first_sets(2, effect, mix, video) == [
+        ("walk-effect.flac", "walk-mix.flac", "walk-sound.mov"),
+        ("walk-2-effect.flac", "walk-2-mix.flac", "walk-2-sound.mov"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("filename", "stem"),
+    [("CON.mp4", "_CON"), ("lpt1.tar.gz", "_lpt1.tar"), ("console.mp4", "console"), ("gpj\u202e4pm.exe", "gpj-4pm")],
+)
+def test_names_that_windows_refuses_or_that_deceive_are_changed(filename: str, stem: str) -> None:
+    assert stem_of_filename(filename) == stem
+
+
 def test_two_files_of_one_take_have_two_names() -> None:
     stem = Artifact.from_json(artifact_document("stem.flac", kind="stem"))
     assert first_sets(1, take(0), take(0), stem) == [("walk.flac", "walk-2.flac", "walk-stem.flac")]

@@ -57,6 +57,25 @@ def test_submit_sends_the_options_under_the_names_of_the_api(mmaudio: Command, s
     }
 
 
+def test_submit_sends_what_the_sounds_and_the_video_shall_be(mmaudio: Command, server: ScriptedServer) -> None:
+    server.answers = [job_answer()]
+    options = (
+        "--original-audio mix --duck-db 9 --audio-files both --channels 2 --sample-rate 48000 --no-keep-tracks "
+        "--container mov"
+    )
+    mmaudio("submit", "s3://bucket/clip.mp4", *options.split(), "--no-wait")
+    assert json.loads(server.requests[0].content) == {
+        "video": "s3://bucket/clip.mp4",
+        "original_audio": "mix",
+        "duck_db": 9.0,
+        "audio_files": "both",
+        "channels": 2,
+        "sample_rate_hz": 48_000,
+        "keep_tracks": False,
+        "video_container": "mov",
+    }
+
+
 @pytest.mark.parametrize("source", ["s3://bucket/clip.mp4", "https://example.org/clip.mp4", "upl_1"])
 def test_submit_leaves_what_is_no_file_to_the_server(mmaudio: Command, server: ScriptedServer, source: str) -> None:
     server.answers = [job_answer()]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -15,18 +16,23 @@ from mmaudio_model import local_run
 from mmaudio_model.errors import OutputNotWritableError
 from mmaudio_model.local_run import (
     GenerationOptions,
+    ResultOptions,
     WrittenFiles,
     check_writable,
+    prepare_video,
     read_request,
     request_warnings,
     write_result,
 )
+from mmaudio_model.media.media_warning import WarningCode
 from mmaudio_model.media.probe import probe_video
+from mmaudio_model.result_sounds import SoundOptions
 from mmaudio_model.variants import get_variant
-from tests.unit.mmaudio_model.media.videos import regular, write_video
+from tests.unit.mmaudio_model.media.videos import SOURCE_HZ, number_in, regular, write_video
 
 TINY = get_variant("tiny_16k")
 SILENCE = np.zeros(16_000, dtype=np.float32)
+TONE = (0.1 * np.sin(np.arange(16_000) / 5)).astype(np.float32)
 
 
 @pytest.fixture
@@ -130,6 +136,45 @@ def test_a_video_longer_than_the_variant_allows_is_a_warning(video: Path, monkey
     monkeypatch.setattr(local_run, "probe_video", lambda *args: replace(probe_video(*args), duration_s=95.0))
 
     assert warnings_of(video, None) == ("Only the first 1 s of the video's 95.00 s are used.",)
+
+
+def test_a_section_that_starts_later_is_read_and_muxed(tmp_path: Path, video: Path) -> None:
+    request = read_request(TINY, GenerationOptions(), video=video, image=None, duration_s=0.5, start_s=0.4)
+    assert request.video is not None
+    assert number_in(request.video.sync[0]) == 10
+
+    source = prepare_video(video, ResultOptions(container="mkv"), start_s=0.4, duration_s=0.5)
+    written = write_result(tmp_path / "out", "rain", TONE[:8000], TINY, source=source)
+    assert [path.name for path in written.paths] == ["rain.flac", "rain.mkv"]
+    assert any("re-encoded" in warning.text for warning in source.warnings)
+    with av.open(str(tmp_path / "out" / "rain.mkv")) as container:
+        first = next(container.decode(video=0))
+    assert number_in(first.to_ndarray(format="rgb24")) == 10
+
+
+@pytest.mark.parametrize(
+    ("wanted", "files"),
+    [
+        ("effect", ["rain-effect.flac", "rain.mp4"]),
+        ("mix", ["rain-mix.flac", "rain.mp4"]),
+        ("both", ["rain-effect.flac", "rain-mix.flac", "rain.mp4"]),
+    ],
+)
+def test_effect_and_mix_have_names_that_say_so(tmp_path: Path, wanted: Any, files: list[str]) -> None:
+    sound = np.random.default_rng(1).uniform(-0.1, 0.1, SOURCE_HZ).astype(np.float32)
+    video = write_video(tmp_path / "v.mp4", regular(25, 25), sound=sound)
+    options = ResultOptions(sounds=SoundOptions(mixes=True), audio_files=wanted)
+    written = write_result(tmp_path / "out", "rain", TONE, TINY, video=video, duration_s=1.0, options=options)
+
+    assert [path.name for path in written.paths] == files
+    assert written.warnings == ()
+    again = write_result(tmp_path / "out", "rain", TONE, TINY, video=video, duration_s=1.0, options=options)
+    assert [path.name for path in again.paths] == [name.replace("rain", "rain-2", 1) for name in files]
+
+
+def test_a_video_without_sound_is_said_before_the_model_runs(video: Path) -> None:
+    source = prepare_video(video, ResultOptions(sounds=SoundOptions(mixes=True)), duration_s=1.0)
+    assert [warning.code for warning in source.warnings] == [WarningCode.ORIGINAL_AUDIO_MISSING]
 
 
 def test_a_text_of_more_than_75_tokens_is_a_warning() -> None:

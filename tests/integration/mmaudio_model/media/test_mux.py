@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -10,6 +11,10 @@ import pytest
 from av.packet import Packet
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
+from mmaudio_model.media.audio import Sound
+from mmaudio_model.media.media_warning import WarningCode
+from mmaudio_model.media.mux.plan import MuxOptions
+from mmaudio_model.media.mux.result_container import CONTAINERS, ResultContainer
 from mmaudio_model.media.mux.writing import MuxResult, mux_video
 from mmaudio_model.media.probe import MediaLimits
 from tests.unit.mmaudio_model.media.videos import (
@@ -29,7 +34,7 @@ from tests.unit.mmaudio_model.media.videos import (
 )
 
 RATE = 16_000
-NEW_HZ, OLD_HZ, LATER_HZ = 440, 1000, 2500
+NEW_HZ, OLD_HZ = 440, 1000
 
 
 def mux(
@@ -37,7 +42,8 @@ def mux(
     *,
     start_s: float = 0.0,
     duration_s: float = 2.0,
-    gain_db: float | None = None,
+    container: Any = "auto",
+    keep_tracks: bool = True,
     waveform: np.ndarray | None = None,
     limits: MediaLimits = LIMITS,
 ) -> tuple[Path, MuxResult]:
@@ -45,17 +51,16 @@ def mux(
     out = source.with_name("out")
     sound = waveform if waveform is not None else sine(NEW_HZ, duration_s, RATE)
     with source.open("rb") as file:
-        result = mux_video(
-            file,
-            sound,
-            RATE,
-            out,
-            start_s=start_s,
-            duration_s=duration_s,
-            original_gain_db=gain_db,
-            limits=limits,
-        )
+        options = MuxOptions(start_s, duration_s, container, keep_tracks)
+        result = mux_video(file, Sound.mono(sound, RATE), out, options=options, limits=limits)
     return out, result
+
+
+def reencoded(result: MuxResult) -> str:
+    """Return what a result says of being encoded again."""
+    return next(
+        (warning.text for warning in result.warnings if warning.code is WarningCode.VIDEO_REENCODED), "it was copied"
+    )
 
 
 def contents(packets: list[Packet]) -> list[bytes]:
@@ -66,10 +71,11 @@ def contents(packets: list[Packet]) -> list[bytes]:
     ("container", "codec", "kind"),
     [
         ("mp4", "libx264", "mp4"),
-        ("matroska", "libx264", "mp4"),
+        ("mov", "libx264", "mov"),
+        ("matroska", "libx264", "mkv"),
         ("mp4", "libx265", "mp4"),
         ("mp4", "libsvtav1", "mp4"),
-        ("webm", "libvpx-vp9", "mp4"),
+        ("webm", "libvpx-vp9", "webm"),
         ("webm", "libvpx", "webm"),
     ],
 )
@@ -77,7 +83,9 @@ def test_the_video_is_copied_byte_for_byte(tmp_path: Path, container: str, codec
     source = write_video(tmp_path / "v", regular(50, 25), container=container, codec=codec)
     out, result = mux(source)
 
-    assert result == MuxResult(format=kind, content_type=f"video/{kind}", reencoded=False)
+    assert result == MuxResult(
+        format=kind, content_type=CONTAINERS[ResultContainer(kind)].content_type, reencoded=False
+    )
     assert contents(video_packets(out)) == contents(video_packets(source))
     video = read(out, duration_s=2.0)
     assert numbers(video.sync) == list(range(50))
@@ -102,11 +110,12 @@ def test_a_variable_frame_rate_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("codec", "kind", "audio_codec"), [("libx264", "mp4", "aac"), ("libvpx", "webm", "opus"), ("ffv1", "mp4", "aac")]
+    ("codec", "kind", "audio_codec"),
+    [("libx264", "mp4", "aac"), ("libvpx", "webm", "opus"), ("ffv1", "mkv", "aac"), ("ffv1", "mp4", "aac")],
 )
 def test_the_new_sound_is_there_as_long_as_the_video(tmp_path: Path, codec: str, kind: str, audio_codec: str) -> None:
     source = write_video(tmp_path / "v.mkv", regular(50, 25), container="matroska", codec=codec)
-    out, result = mux(source)
+    out, result = mux(source, container=kind)
 
     assert result.format == kind
     with av.open(str(out)) as container:
@@ -121,7 +130,7 @@ def test_the_new_sound_is_there_as_long_as_the_video(tmp_path: Path, codec: str,
 def test_the_index_of_an_mp4_comes_before_its_data(tmp_path: Path) -> None:
     for codec in ("libx264", "ffv1"):
         source = write_video(tmp_path / "v.mkv", regular(25, 25), container="matroska", codec=codec)
-        content = mux(source, duration_s=1.0)[0].read_bytes()
+        content = mux(source, duration_s=1.0, container="mp4")[0].read_bytes()
         assert 0 < content.index(b"moov") < content.index(b"mdat")
 
 
@@ -151,12 +160,12 @@ def test_a_stretch_from_another_frame_is_encoded_again_and_says_so(tmp_path: Pat
     out, result = mux(source, start_s=start_s, duration_s=1.0)
 
     assert result.reencoded
-    assert result.warnings == ("The video was re-encoded: the section does not start on a key frame.",)
+    assert reencoded(result) == "The video was re-encoded: the section does not start on a key frame."
     first = round(start_s * 25)
     assert numbers(read(out, duration_s=1.0).sync) == list(range(first, first + 25))
 
 
-@pytest.mark.parametrize(("container", "codec"), [("matroska", "ffv1"), ("avi", "mjpeg"), ("avi", "rawvideo")])
+@pytest.mark.parametrize(("container", "codec"), [("avi", "ffv1"), ("avi", "mjpeg"), ("avi", "rawvideo")])
 def test_a_codec_that_players_do_not_know_is_encoded_again_and_named(
     tmp_path: Path, container: str, codec: str
 ) -> None:
@@ -165,7 +174,7 @@ def test_a_codec_that_players_do_not_know_is_encoded_again_and_named(
     out, result = mux(source)
 
     assert (result.format, result.reencoded) == ("mp4", True)
-    assert result.warnings == (f"The video was re-encoded: players do not accept its codec ({codec}) in MP4 or WebM.",)
+    assert reencoded(result) == f"The video was re-encoded: players do not accept its codec ({codec}) in MP4 or WebM."
     assert numbers(read(out, duration_s=2.0).sync) == list(range(50))
 
 
@@ -174,7 +183,7 @@ def test_odd_sides_are_made_even_when_a_video_is_encoded_again(tmp_path: Path) -
     source = write_video(
         tmp_path / "v.mkv", regular(10, 25), pictures=odd, container="matroska", codec="ffv1", pix_fmt="bgr0"
     )
-    out, _ = mux(source, duration_s=0.4)
+    out, _ = mux(source, duration_s=0.4, container="mp4")
     with av.open(str(out)) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (SIDE - 2, SIDE)
 
@@ -195,7 +204,7 @@ def test_reordered_pictures_of_an_avi_are_put_in_order(tmp_path: Path) -> None:
     source = write_video(tmp_path / "v.avi", regular(50, 25), container="avi", options={"bf": "3"})
     out, result = mux(source)
 
-    assert result.warnings == ("The video was re-encoded: AVI files have no presentation times.",)
+    assert reencoded(result) == "The video was re-encoded: AVI files have no presentation times."
     assert numbers(read(out, duration_s=2.0).sync) == list(range(50))
 
 
@@ -204,7 +213,7 @@ def test_two_recordings_in_one_file_are_not_copied_as_they_are(tmp_path: Path) -
     source.write_bytes(source.read_bytes() * 2)
     out, result = mux(source, duration_s=2.0)
 
-    assert result.warnings == ("The video was re-encoded: its time stamps are out of order.",)
+    assert reencoded(result) == "The video was re-encoded: its time stamps are out of order."
     assert numbers(read(out, duration_s=2.0).sync) == list(range(25)) * 2
 
 
@@ -234,7 +243,7 @@ def test_an_edit_list_that_leaves_out_the_middle_is_obeyed(tmp_path: Path) -> No
     seen = numbers(read(source, duration_s=1.6).sync)
     out, result = mux(source, duration_s=1.6)
 
-    assert result.warnings == ("The video was re-encoded: its edit list skips parts of the video.",)
+    assert reencoded(result) == "The video was re-encoded: its edit list skips parts of the video."
     assert numbers(read(out, duration_s=1.6).sync) == seen
     assert not set(seen) & set(range(22, 50))
 
@@ -249,58 +258,26 @@ def test_the_videos_own_sound_is_dropped(tmp_path: Path) -> None:
     assert strength(sound, rate, OLD_HZ) < 0.001
 
 
-@pytest.mark.parametrize(("gain_db", "heard"), [(0.0, 0.25), (-6.0, 0.125), (-40.0, 0.0025)])
-def test_the_videos_own_sound_is_mixed_in_at_its_gain(tmp_path: Path, gain_db: float, heard: float) -> None:
-    source = write_video(tmp_path / "v.mp4", regular(50, 25), sound=sine(OLD_HZ, 2.0, SOURCE_HZ))
-    (sound,), rate = sound_of(mux(source, gain_db=gain_db)[0])
-
-    assert strength(sound, rate, NEW_HZ) == pytest.approx(0.25, rel=0.05)
-    assert strength(sound, rate, OLD_HZ) == pytest.approx(heard, rel=0.1)
-
-
-@pytest.mark.parametrize("start_s", [0.5, 2.0])
-def test_the_sound_that_is_mixed_in_is_that_of_the_stretch(tmp_path: Path, start_s: float) -> None:
-    own = np.concatenate([sine(OLD_HZ, start_s, SOURCE_HZ), sine(LATER_HZ, 1.0, SOURCE_HZ)])
-    source = write_video(tmp_path / "v.mp4", regular(round(25 * (start_s + 1)), 25), sound=own, keyframe_every=25)
-    silence = np.zeros(RATE, dtype=np.float32)
-    (sound,), rate = sound_of(mux(source, start_s=start_s, duration_s=1.0, gain_db=0.0, waveform=silence)[0])
-
-    assert strength(sound[:rate], rate, LATER_HZ) == pytest.approx(0.25, rel=0.1)
-    assert strength(sound[:rate], rate, OLD_HZ) < 0.02
-
-
-def test_a_mix_that_is_too_loud_is_clipped_and_not_wrapped(tmp_path: Path) -> None:
-    loud = np.full(2 * RATE, 0.9, dtype=np.float32)
-    source = write_video(tmp_path / "v.mp4", regular(50, 25), sound=np.full(2 * SOURCE_HZ, 0.9, dtype=np.float32))
-    (sound,), rate = sound_of(mux(source, gain_db=0.0, waveform=loud)[0])
-
-    assert sound[rate // 4 : rate].min() > 0.9
-
-
-def test_a_silent_video_that_should_be_mixed_says_so(tmp_path: Path) -> None:
-    out, result = mux(write_video(tmp_path / "v.mp4", regular(50, 25)), gain_db=0.0)
-
-    assert result.warnings == ("The video has no original sound to mix in.",)
-    (sound,), rate = sound_of(out)
-    assert strength(sound, rate, NEW_HZ) == pytest.approx(0.25, rel=0.05)
-
-
 @pytest.mark.parametrize("container", ["matroska", "mpegts"])
 def test_only_the_stretch_of_a_long_video_is_read(tmp_path: Path, container: str) -> None:
-    # One flat picture would pack into nothing; noise makes a file far larger than what FFmpeg reads ahead.
+    # One flat picture would pack into nothing; noise makes files far larger than what FFmpeg reads ahead.
     noise = [np.random.default_rng(i).integers(0, 256, (128, 128, 3), dtype=np.uint8) for i in range(150)]
-    source = write_video(tmp_path / "v", regular(150, 25), pictures=noise, container=container, keyframe_every=25)
-    file = WatchedFile(source.read_bytes())
-    with file:
-        mux_video(file, sine(NEW_HZ, 0.5, RATE), RATE, tmp_path / "out", start_s=0.0, duration_s=0.5, limits=LIMITS)
-        assert file.taken < source.stat().st_size / 2
+    taken = []
+    for pictures in (noise, noise * 2):
+        times = regular(len(pictures), 25)
+        source = write_video(tmp_path / "v", times, pictures=pictures, container=container, keyframe_every=25)
+        with WatchedFile(source.read_bytes()) as file:
+            options = MuxOptions(0.0, 0.5)
+            mux_video(file, Sound.mono(sine(NEW_HZ, 0.5, RATE), RATE), tmp_path / "out", options=options, limits=LIMITS)
+            taken.append(file.taken)
+    assert taken[1] < taken[0] * 1.1
 
 
 def test_the_limits_hold_when_a_video_is_encoded_again(tmp_path: Path) -> None:
     source = write_video(tmp_path / "v.mkv", regular(50, 25), container="matroska", codec="ffv1")
 
     with pytest.raises(MediaTooLargeError, match="more than 30 frames"):
-        mux(source, limits=MediaLimits(max_decoded_frames=30))
+        mux(source, container="mp4", limits=MediaLimits(max_decoded_frames=30))
 
 
 def test_a_video_of_which_nothing_can_be_decoded_is_refused(tmp_path: Path) -> None:

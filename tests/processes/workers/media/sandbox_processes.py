@@ -15,7 +15,7 @@ RATE_HZ = 16_000
 SIZES: dict[str, Any] = {"start_s": 0.0, "duration_s": 1.0, "clip_size": 32, "sync_size": 16}
 SYNC_SHAPE = (FPS, 16, 16, 3)
 # Code with which a process answers `read_image` of clip size 32.
-AN_IMAGE = "arrays.append(share(numpy.zeros((1, 32, 32, 3), dtype='uint8')))\nreturn {}"
+AN_IMAGE = "arrays.append(share(numpy.zeros((1, 32, 32, 3), dtype='uint8')))\nreturn {'warnings': []}"
 IMAGE_SHAPE = (1, 32, 32, 3)
 
 

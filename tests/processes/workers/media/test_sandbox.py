@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
 import threading
@@ -20,23 +21,34 @@ from local_services.commands import wait_until
 from mmaudio_model.demo_video import render_demo_video
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError, ModelError
 from mmaudio_model.local_run import GenerationOptions, read_request
+from mmaudio_model.media.audio import Sound
+from mmaudio_model.media.media_warning import WarningCode
+from mmaudio_model.media.mux.plan import MuxOptions, MuxPlan
+from mmaudio_model.media.mux.result_container import ResultContainer
 from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.media.source_facts import SourceFacts
 from mmaudio_model.variants import get_variant
 from tests.processes.workers.media.conftest import OpenSandbox
 from tests.processes.workers.media.sandbox_processes import (
     AN_IMAGE,
     FPS,
+    HEIGHT,
     IMAGE_SHAPE,
     MIB,
     PATIENCE_S,
     RATE_HZ,
     SIZES,
+    WIDTH,
     media_pids,
     pids_left_in,
 )
+from tests.unit.mmaudio_model.media.videos import SOURCE_HZ, regular, write_video
 from workers.media.confinement import MAX_THREADS, Layer
 from workers.media.sandbox import SandboxStoppedError
 from workers.media.sandbox_client import BOOT
+
+SECTION = MuxOptions(start_s=0.0, duration_s=1.0)
+SILENCE = Sound.mono(np.zeros(9, np.float32), RATE_HZ)
 
 
 def test_a_video_comes_back_as_frames_and_nothing_stays_behind(
@@ -86,18 +98,38 @@ def test_a_picture_comes_back_as_one_frame(tmp_path: Path, scratch: Path, sandbo
 def test_a_video_gets_its_sound_where_it_is_wanted(
     video: Path, tmp_path: Path, scratch: Path, sandbox: OpenSandbox
 ) -> None:
-    waveform = np.sin(np.arange(RATE_HZ, dtype=np.float32) / 20)
-    out = tmp_path / "out"
-    result = sandbox(scratch).mux(
-        video, waveform, RATE_HZ, out, owner="job_1", start_s=0.0, duration_s=1.0, original_gain_db=0.0
-    )
+    tone = Sound.mono(np.sin(np.arange(RATE_HZ, dtype=np.float32) / 20), RATE_HZ)
+    out, box = tmp_path / "out", sandbox(scratch)
+    plan = box.plan(video, owner="job_1", options=SECTION)
+    result = box.mux(video, tone, out, owner="job_1", options=SECTION, plan=plan)
 
+    assert (plan.container, plan.reencoded) == ("mp4", False)
     assert (result.format, result.content_type, result.reencoded) == ("mp4", "video/mp4", False)
-    assert result.warnings == ("The video has no original sound to mix in.",)
+    assert result.warnings == plan.warnings == ()
     with av.open(str(out)) as container:
         assert [stream.type for stream in container.streams] == ["video", "audio"]
         assert sum(1 for _ in container.decode(video=0)) == FPS
     assert list(scratch.iterdir()) == []
+
+
+def test_a_video_without_a_sound_of_its_own_says_so(video: Path, scratch: Path, sandbox: OpenSandbox) -> None:
+    original = sandbox(scratch).original_sound(video, owner="job_1", start_s=0.0, duration_s=1.0)
+
+    assert original.sound is None
+    assert [warning.code for warning in original.warnings] == [WarningCode.ORIGINAL_AUDIO_MISSING]
+
+
+def test_a_sound_comes_back_at_its_own_rate_in_its_own_channels(
+    tmp_path: Path, scratch: Path, sandbox: OpenSandbox
+) -> None:
+    times = np.arange(SOURCE_HZ) / SOURCE_HZ
+    path = write_video(tmp_path / "v.mp4", regular(25, 25), sound=np.sin(440 * times).astype(np.float32) / 2)
+    original = sandbox(scratch).original_sound(path, owner="job_1", start_s=0.2, duration_s=0.5)
+
+    assert original.sound is not None
+    assert (original.sound.sample_rate_hz, original.sound.layout) == (SOURCE_HZ, "mono")
+    assert original.sound.samples == SOURCE_HZ // 2
+    assert original.warnings == ()
 
 
 def test_a_file_that_is_no_video_is_refused_in_words(tmp_path: Path, scratch: Path, sandbox: OpenSandbox) -> None:
@@ -120,15 +152,24 @@ def test_a_picture_that_needs_more_memory_than_is_allowed_is_too_large(
     Image.new("1", (6000, 6000)).save(tmp_path / "p.png")
     small = sandbox(scratch, MediaLimits(max_pixels=10**9), memory_bytes=300 * MIB)
 
-    with pytest.raises(MediaTooLargeError, match="more memory than is allowed"):
+    with pytest.raises(MediaTooLargeError, match=r"more memory than the allowed 300 MiB.*MMAUDIO_DECODE_MEMORY_BYTES"):
         small.read_image(tmp_path / "p.png", owner="job_1", clip_size=32)
 
 
 def test_memory_is_limited(anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox) -> None:
     doing(f"return {{'size': len(bytearray({400 * MIB}))}}")
 
-    with pytest.raises(MediaTooLargeError, match="more memory than is allowed"):
+    with pytest.raises(MediaTooLargeError, match=r"more memory than the allowed 300 MiB.*MMAUDIO_DECODE_MEMORY_BYTES"):
         sandbox(scratch, memory_bytes=300 * MIB).read_image(anything, owner="job_1", clip_size=32)
+
+
+def test_a_process_that_the_kernel_kills_needed_more_memory(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    doing("os.kill(os.getpid(), signal.SIGKILL)")
+
+    with pytest.raises(MediaTooLargeError, match="more memory than the allowed"):
+        sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
 
 
 def test_processor_time_is_limited(
@@ -136,7 +177,7 @@ def test_processor_time_is_limited(
 ) -> None:
     doing("while True: pass")
 
-    with pytest.raises(MediaTooLargeError, match="more time or memory than is allowed"):
+    with pytest.raises(MediaTooLargeError, match="took longer than the allowed"):
         sandbox(scratch, cpu_s=1).read_image(anything, owner="job_1", clip_size=32)
 
 
@@ -147,10 +188,78 @@ def test_wall_time_is_limited_and_the_process_is_gone(
     sandbox: OpenSandbox,
 ) -> None:
     doing("time.sleep(600)")
-    with pytest.raises(MediaTooLargeError, match=r"longer than the allowed 0\.3 s"):
+    with pytest.raises(MediaTooLargeError, match=r"allowed 0\.3 s, and longer than 0\.6 s the second time.*_TIMEOUT_S"):
         sandbox(scratch, wall_s=0.3).read_image(anything, owner="job_1", clip_size=32)
     assert len(media_pids()) == 1, "the fork server alone"
     assert list(scratch.iterdir()) == []
+
+
+def test_a_file_that_took_too_long_is_tried_once_more(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    doing("pathlib.Path(str(os.getpid())).touch()\ntime.sleep(600)")
+    box = sandbox(scratch, wall_s=1.0)
+    with ThreadPoolExecutor(1) as pool:
+        image = pool.submit(box.read_image, anything, owner="job_1", clip_size=32)
+        wait_until(lambda: len(pids_left_in(scratch)) == 1, within_s=PATIENCE_S, what="the first process")
+        doing(AN_IMAGE)
+        assert image.result(timeout=PATIENCE_S).clip.shape == IMAGE_SHAPE
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_stop_between_two_tries_is_not_lost(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doing("time.sleep(600)")
+    box = sandbox(scratch, wall_s=0.2)
+    monkeypatch.setattr("workers.media.sandbox_calls.log.warning", lambda *_: box.stop("job_1"))
+
+    with pytest.raises(SandboxStoppedError):
+        box.read_image(anything, owner="job_1", clip_size=32)
+
+
+def test_an_answer_that_is_too_long_is_said(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    doing("return {'duration_s': 1.0, 'warnings': ['damaged'] * 20000}")
+
+    with pytest.raises(MediaTooLargeError, match="more tracks, chapters, tags or faults than can be listed"):
+        sandbox(scratch).read_frames(anything, owner="job_1", **SIZES)
+
+
+def test_a_long_answer_arrives_whole(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    doing(f"return {{'error': 'MediaInvalidError', 'message': 'x' * 2000, 'more': 'y' * {120 * 1024}}}")
+
+    with pytest.raises(MediaInvalidError, match="^x+$"):
+        sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
+
+
+def test_a_media_process_has_its_modules_before_it_gets_a_file(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    doing(
+        "found = [name for name in ('av', 'PIL.JpegImagePlugin', 'mmaudio_model.media.mux.writing', 'torch')"
+        " if name in sys.modules]\n"
+        "return {'error': 'MediaInvalidError', 'message': ' '.join(found)}"
+    )
+    with pytest.raises(MediaInvalidError) as raised:
+        sandbox(scratch).read_image(anything, owner="job_1", clip_size=32)
+
+    assert str(raised.value) == "av PIL.JpegImagePlugin mmaudio_model.media.mux.writing"
+
+
+def test_what_a_video_declares_is_read_and_bounded(
+    video: Path, anything: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    doing("from workers.media import sandbox_actions\nreturn sandbox_actions.perform(instruction)[0]")
+    box = sandbox(scratch)
+    assert box.source_facts(video, owner="job_1", section_end_s=1.0) == SourceFacts(WIDTH * HEIGHT, float(FPS), 1.0)
+    assert box.source_facts(anything, owner="job_1", section_end_s=1.0) is None
+    doing("return {'pixels': 10**12, 'frame_rate': 1e9, 'duration_s': None, 'warnings': []}")
+    facts = box.source_facts(video, owner="job_1", section_end_s=1.0)
+    assert facts == SourceFacts(MediaLimits().max_pixels, 1000.0, None)
 
 
 def test_the_size_of_files_is_limited(
@@ -158,7 +267,7 @@ def test_the_size_of_files_is_limited(
 ) -> None:
     doing(f"pathlib.Path('out.video').write_bytes(bytes({2 * MIB}))\nreturn {{}}")
 
-    with pytest.raises(MediaTooLargeError, match="more time or memory than is allowed"):
+    with pytest.raises(MediaTooLargeError, match="larger than the allowed"):
         sandbox(scratch, array_bytes=MIB).read_image(anything, owner="job_1", clip_size=32)
 
 
@@ -208,6 +317,9 @@ def test_a_full_disk_in_the_process_is_not_blamed_on_the_file(
         "return {}",
         "return []",
         "return {'duration_s': 'long', 'warnings': []}",
+        "return {'duration_s': 1.0, 'warnings': ['text']}",
+        "return {'duration_s': 1.0, 'warnings': [['no_code', 'text']]}",
+        "return {'duration_s': 1.0, 'warnings': [['video_damaged', 'text']] * 65}",
         "return {'error': 'SystemExit', 'message': ''}",
         "return {'error': 'MediaInvalidError'}",
         "socket.socket(fileno=channel).send(b'{')\nos._exit(0)",
@@ -271,14 +383,78 @@ def test_a_result_that_leads_to_another_file_is_not_taken(
     make: str,
     sandbox: OpenSandbox,
 ) -> None:
-    doing(make.format(str(anything)) + "\nreturn dict(format='mp4', content_type='', reencoded=False, warnings=[])")
+    doing(make.format(str(anything)) + "\nreturn dict(format='mp4', reencoded=False, warnings=[])")
 
     with pytest.raises(MediaInvalidError, match="breaks its decoder"):
-        sandbox(scratch).mux(
-            anything, np.zeros(9, np.float32), RATE_HZ, tmp_path / "out",
-            owner="job_1", start_s=0.0, duration_s=1.0, original_gain_db=None,
-        )  # fmt: skip
+        sandbox(scratch).mux(anything, SILENCE, tmp_path / "out", owner="job_1", options=SECTION)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_result_with_another_ending_is_not_taken(
+    anything: Path, tmp_path: Path, scratch: Path, doing: Callable[[str], None], sandbox: OpenSandbox
+) -> None:
+    doing(
+        "pathlib.Path('out.video').touch()\n"
+        "return dict(format='../x', content_type='text/html', reencoded=False, warnings=[])"
+    )
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        sandbox(scratch).mux(anything, SILENCE, tmp_path / "out", owner="job_1", options=SECTION)
+
+    doing(
+        "pathlib.Path('out.video').touch()\n"
+        "return dict(format='webm', content_type='text/html', reencoded=False, warnings=[])"
+    )
+    result = sandbox(scratch).mux(anything, SILENCE, tmp_path / "out", owner="job_1", options=SECTION)
+    assert result.content_type == "video/webm"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "return {'plan': {}}",
+        "return {'plan': None}",
+        "return {}",
+        "return {'plan': {**PLAN, 'container': 'exe'}}",
+        "return {'plan': {**PLAN, 'frame_rate': '1/0'}}",
+        "return {'plan': {**PLAN, 'frame_rate': '-5'}}",
+        "return {'plan': {**PLAN, 'tracks': [5]}}",
+        "return {'plan': {**PLAN, 'warnings': [5]}}",
+    ],
+)
+def test_a_plan_of_another_form_is_an_error_of_its_job(
+    anything: Path, scratch: Path, doing: Callable[[str], None], answer: str, sandbox: OpenSandbox
+) -> None:
+    good = MuxPlan(ResultContainer.MP4, "video/mp4", reencoded=False, reason="", codec="h264", frame_rate="25/1")
+    doing(f"PLAN = {json.loads(json.dumps(good.to_json()))!r}\nreturn {{'plan': PLAN}}")
+    assert sandbox(scratch).plan(anything, owner="job_1", options=SECTION) == good
+
+    doing(f"PLAN = {json.loads(json.dumps(good.to_json()))!r}\n{answer}")
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        sandbox(scratch).plan(anything, owner="job_1", options=SECTION)
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        "{'sample_rate_hz': 0, 'layout': 'mono'}, 100",
+        "{'sample_rate_hz': 16000, 'layout': 'everywhere'}, 100",
+        "{'sample_rate_hz': 16000, 'layout': 'stereo'}, 101",
+        "{'sample_rate_hz': 100, 'layout': 'mono'}, 201",
+        "{'sample_rate_hz': 16000, 'layout': 'mono', 'fill': 'nan'}, 100",
+        "{'sample_rate_hz': 16000}, 100",
+    ],
+    ids=["no rate", "no layout", "half a sample", "too long", "no numbers", "nothing"],
+)
+def test_a_sound_of_another_form_is_an_error_of_its_job(
+    anything: Path, scratch: Path, doing: Callable[[str], None], sound: str, sandbox: OpenSandbox
+) -> None:
+    doing(
+        f"facts, count = {sound}\n"
+        "arrays.append(share(numpy.full(count, float(facts.pop('fill', '0')), dtype='float32')))\n"
+        "return {**facts, 'warnings': []}"
+    )
+    with pytest.raises(MediaInvalidError, match="breaks its decoder"):
+        sandbox(scratch).original_sound(anything, owner="job_1", start_s=0.0, duration_s=1.0)
 
 
 def test_the_process_has_nothing_of_the_workers_environment_and_only_its_own_file(

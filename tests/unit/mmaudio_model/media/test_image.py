@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
-from mmaudio_model.media.image import FORMATS, read_image
+from mmaudio_model.media.image import read_image
+from mmaudio_model.media.picture_file import FORMATS
 from mmaudio_model.media.probe import MediaLimits
 
 SIZE = 32
@@ -32,7 +33,7 @@ def read(content: bytes, limits: MediaLimits | None = None) -> np.ndarray:
     return frame.clip[0]
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", sorted({*FORMATS} - {"HEIF"}))
 def test_every_format_is_read_in_its_colours(kind: str) -> None:
     pixels = read(encoded(Image.new("RGB", (48, 24), RED), kind))
 
@@ -96,9 +97,9 @@ def test_a_picture_is_turned_as_its_exif_data_say(orientation: int, top: str) ->
 def test_too_many_pixels_are_refused_and_as_many_as_allowed_are_not() -> None:
     content = encoded(Image.new("RGB", (40, 30)))
 
-    read(content, MediaLimits(max_pixels=1200))
+    read(content, MediaLimits(max_image_pixels=1200))
     with pytest.raises(MediaTooLargeError, match="40x30 pixels"):
-        read(content, MediaLimits(max_pixels=1199))
+        read(content, MediaLimits(max_image_pixels=1199))
 
 
 @pytest.mark.parametrize("side", [10_955, 12_000, 32_766])
@@ -125,6 +126,6 @@ def test_a_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded(s
 )
 def test_what_is_no_whole_picture_is_refused_with_what_can_be_read(content: bytes) -> None:
     with pytest.raises(
-        MediaInvalidError, match=r"not a readable picture; supported are PNG, JPEG, WebP, BMP, TIFF and GIF"
+        MediaInvalidError, match=r"not a readable picture; supported are PNG, JPEG, WebP, BMP, TIFF, GIF, HEIC and AVIF"
     ):
         read(content)

@@ -58,6 +58,7 @@ def write_video(
     options: dict[str, str] | None = None,
     rotation: int = 0,
     sound: np.ndarray | None = None,
+    muxer_options: dict[str, str] | None = None,
 ) -> Path:
     """Write a video with a picture at each of `times_s`, numbered unless `pictures` says otherwise.
 
@@ -68,7 +69,9 @@ def write_video(
     shown = pictures if pictures is not None else [numbered(index) for index in range(len(times_s))]
     precise = {"crf": "10", "threads": "1", "sc_threshold": "0"} if codec == "libx264" else {}
     try:
-        with av.open(str(path), "w", format=container, options=MUXER_OPTIONS.get(container, {})) as out:
+        with av.open(
+            str(path), "w", format=container, options=muxer_options or MUXER_OPTIONS.get(container, {})
+        ) as out:
             stream: Any = out.add_stream(codec, rate=rate, options={**precise, **(options or {})})
             stream.height, stream.width = shown[0].shape[:2]
             stream.pix_fmt = pix_fmt

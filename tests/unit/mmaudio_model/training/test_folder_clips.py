@@ -58,7 +58,7 @@ def test_long_videos_give_several_clips_and_useless_ones_are_named(found: Scanne
     assert found.names == ["long.mp4@0", "long.mp4@1", "long.mp4@2", "more/second.mkv@0"]
     assert {each.file: each.reason.split(" (")[0] for each in found.skipped} == {
         "broken.mp4": "The file is truncated or damaged: its index",
-        "short.mp4": "The sound lasts 0.62 s; a clip needs 1 s.",
+        "short.mp4": "The sound lasts 0.60 s; a clip needs 1 s.",
         "short_picture.mp4": "The picture lasts 0.40 s; a clip needs 1 s.",
         "silent.mp4": "The video has no sound.",
     }

@@ -95,7 +95,7 @@ def harness(tmp_path: Path, outbox: Path) -> Iterator[ResultHarness]:
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-@pytest.mark.parametrize("code", ["media_invalid", "media_too_large", "input_too_large"])
+@pytest.mark.parametrize("code", ["media_invalid", "media_encrypted", "media_too_large", "input_too_large"])
 def test_an_unreadable_video_moves_to_refused_when_its_job_fails_so(
     harness: ResultHarness, code: str, restarted: bool
 ) -> None:
@@ -151,6 +151,19 @@ def test_results_are_put_into_the_outbox_under_the_name_of_the_input(harness: Re
     ]
     assert (outbox / "day 1/cam/clip-2.wav").read_text() == "audio-2.wav of day 1/cam/clip.mp4"
     assert harness.unsettled() == 0
+
+
+def test_sounds_with_and_without_the_original_one_are_told_apart_in_the_outbox(
+    harness: ResultHarness, outbox: Path
+) -> None:
+    put(harness, b"clip.mp4")
+    harness.scan(3)
+    names = [f"{name}-{take}.wav" for take in (1, 2) for name in ("audio-effect", "audio-mix")]
+    harness.succeed("clip.mp4", *((name, place // 2) for place, name in enumerate(names)), ("video-1.mov", 0))
+    harness.scan(3)
+    assert below(outbox) == [
+        b"clip-effect-2.wav", b"clip-effect.wav", b"clip-mix-2.wav", b"clip-mix.wav", b"clip.mov"
+    ]  # fmt: skip
 
 
 def test_a_file_in_the_outbox_is_never_replaced(harness: ResultHarness, outbox: Path) -> None:
