@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
+from mmaudio_model.media.mux.alpha_decoding import with_alpha
 from mmaudio_model.media.mux.conversion import Conversion
 from mmaudio_model.media.mux.encoder_choice import (
     CAPTIONS_LEFT_OUT,
@@ -71,6 +72,7 @@ class Reencoding:
         self._damaged: list[str] = []
         # The decoder holds pictures for each of its threads, as the encoder does.
         stream.thread_count = encoder_load(stream.codec_context.width, stream.codec_context.height).decoder_threads
+        container = with_alpha(container, stream, limits.max_pixels)
         self._frames = section_frames(container, stream, start_s, duration_s, limits, self._damaged)
         first = next(self._frames, None)
         if first is None:

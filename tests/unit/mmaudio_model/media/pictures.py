@@ -46,6 +46,7 @@ class Source:
     ticks: tuple[int, ...] | None = None
     unit: Fraction | None = None
     muxer: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     def written(self, path: Path) -> Path:
         unit = self.unit or 1 / self.rate
@@ -53,6 +54,7 @@ class Source:
             stream: Any = out.add_stream(self.codec, rate=self.rate, options=dict(self.options))
             (stream.width, stream.height), stream.pix_fmt = self.size, self.pix_fmt
             stream.codec_context.time_base = unit
+            stream.metadata.update(self.metadata)
             if self.turned:
                 stream.set_display_rotation(*self.turned)
             for name, value in self.tags.items():

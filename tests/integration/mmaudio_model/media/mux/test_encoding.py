@@ -71,7 +71,8 @@ NAMES = {
 def luma(frame: VideoFrame) -> np.ndarray:
     """Return the brightness samples of a planar frame with 8 bits."""
     plane = frame.planes[0]
-    return np.frombuffer(plane, np.uint8).reshape(frame.height, plane.line_size)[:, : frame.width]
+    samples: np.ndarray = np.frombuffer(bytes(plane), np.uint8)
+    return samples.reshape(frame.height, plane.line_size)[:, : frame.width]
 
 
 def described(facts: PictureFacts) -> dict[str, Any]:
@@ -143,6 +144,23 @@ def test_transparency_is_kept_where_the_container_can(tmp_path: Path, name: str,
     assert alpha[:, :28].max() < 8
     assert alpha[:, 36:].min() > 247
     assert "transparency" in result.description
+
+
+@pytest.mark.parametrize("start_s", [0.0, 0.1, 2.5])
+def test_transparency_of_a_webm_is_kept_in_webm(tmp_path: Path, start_s: float) -> None:
+    source = Source(
+        "webm", "libvpx-vp9", "yuva420p", frames=75, transparent=True, metadata={"alpha_mode": "1"},
+        options={"auto-alt-ref": "0", "deadline": "realtime", "g": "25"},
+    ).written(tmp_path / "source")  # fmt: skip
+    result = reencode(source, "webm", start_s=start_s)
+    frames = frames_of(result.path, "libvpx-vp9")
+
+    assert result.warnings == ()
+    assert len(frames) == len(result.pts) == 10 + (start_s > 0)
+    for frame in frames:
+        alpha = frame.to_ndarray(format="rgba")[..., 3]
+        assert alpha[:, :28].max() < 8
+        assert alpha[:, 36:].min() > 247
 
 
 @pytest.mark.parametrize("name", ["ProRes 4444", "PNG"])
