@@ -148,9 +148,9 @@ def test_the_limits_of_media_hold_in_the_process(video: Path, scratch: Path, san
 def test_a_picture_that_needs_more_memory_than_is_allowed_is_too_large(
     tmp_path: Path, scratch: Path, sandbox: OpenSandbox
 ) -> None:
-    # 36 megapixels: a few kilobytes as a file, over 100 MB as RGB.
-    Image.new("1", (6000, 6000)).save(tmp_path / "p.png")
-    small = sandbox(scratch, MediaLimits(max_pixels=10**9), memory_bytes=300 * MIB)
+    # 64 megapixels: some hundred kilobytes as a file, 256 MB when it is decoded.
+    Image.new("RGB", (8000, 8000)).save(tmp_path / "p.png")
+    small = sandbox(scratch, memory_bytes=300 * MIB)
 
     with pytest.raises(MediaTooLargeError, match=r"more memory than the allowed 300 MiB.*MMAUDIO_DECODE_MEMORY_BYTES"):
         small.read_image(tmp_path / "p.png", owner="job_1", clip_size=32)
