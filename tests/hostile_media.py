@@ -19,7 +19,7 @@ DATA = Path(__file__).parent / "data"
 LISTENER_OF_THE_SAMPLES = b"127.0.0.1:18999"
 NO_VIDEO = (
     "The file is not a readable video; supported are MP4, MOV, M4V, 3GP, MKV, WebM, AVI, MPEG-TS, MPEG-PS (VOB), MXF, "
-    "FLV, OGV, WMV (ASF), DV, GIF and APNG."
+    "FLV, OGV, WMV (ASF), DV, GIF, APNG and animated WebP."
 )
 
 
