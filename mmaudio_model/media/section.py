@@ -19,12 +19,12 @@ from av.video.stream import VideoStream
 from mmaudio_model.errors import MediaTooLargeError
 from mmaudio_model.media.continuity import Continuity, continued, frame_ticks, is_scanned, keyframe_places, rewind
 from mmaudio_model.media.picture_size import KeyFrameSizes
-from mmaudio_model.media.probe import MediaLimits, time_base, too_many_pixels
+from mmaudio_model.media.probe import MediaLimits, check_preroll, time_base, too_many_pixels
 
 # Below this start, decoding from the beginning is cheaper and more reliable than seeking.
 SEEK_FROM_S = 2
 # A seek ends near the time, and the first frame that can be decoded may come after it: how far to go back then.
-SEEK_BACK_S = (0, 2, 12)
+SEEK_BACK_S = (0, 2, 12, 72)
 # Starts are decimals such as 3.48 or quotients such as 10/30; both are exact with this denominator.
 LARGEST_DENOMINATOR = 1_000_000
 
@@ -138,7 +138,9 @@ def _from_start(
         frames = decoded(shift, sought=True)
         first = next(frames, None)
         if first is not None and first[0] <= start:
+            check_preroll((start - first[0]) * time_base(stream), limits)
             return start, chain([first], frames)
+    check_preroll(start_s, limits)
     rewind(container, stream)
     return start, decoded()
 
