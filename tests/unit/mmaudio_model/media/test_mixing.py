@@ -30,6 +30,10 @@ def mixed(
     return mix(new, original, gain_db=gain_db, duck_db=duck_db, loudness_lufs=loudness)
 
 
+def differ(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one - other).max())
+
+
 @pytest.mark.parametrize(
     ("layout", "expected"),
     [
@@ -58,9 +62,9 @@ def test_a_stereo_effect_keeps_its_sides_and_both_are_heard_in_mono() -> None:
     new = Sound(tones(2, 1.0, 48_000), 48_000, "stereo")
     wide, narrow = mixed(new, silence("5.1", 6)).sound, mixed(new, silence("mono", 1)).sound
 
-    assert wide.waveform[:2] == pytest.approx(new.waveform, abs=1e-6)
+    assert differ(wide.waveform[:2], new.waveform) < 1e-6
     assert not wide.waveform[2:].any()
-    assert narrow.waveform[0] == pytest.approx(new.waveform.mean(axis=0), abs=1e-6)
+    assert differ(narrow.waveform[0], new.waveform.mean(axis=0)) < 1e-6
 
 
 @pytest.mark.parametrize("gain_db", [0.0, -6.0, 6.0])
@@ -68,7 +72,7 @@ def test_the_original_keeps_its_channels_and_gets_its_gain(gain_db: float) -> No
     original = Sound(tones(6, 1.0, 48_000, amplitude=0.1), 48_000, "5.1")
     result = mixed(effect(amplitude=0.0), original, gain_db)
 
-    assert result.sound.waveform == pytest.approx(original.waveform * 10 ** (gain_db / 20), abs=1e-6)
+    assert differ(result.sound.waveform, original.waveform * 10 ** (gain_db / 20)) < 1e-6
     assert not result.limited
 
 
@@ -154,6 +158,6 @@ def test_ducking_is_down_when_the_effect_begins_is_smooth_and_the_same_each_time
 def test_without_ducking_or_without_an_effect_the_original_stays(duck_db: float | None) -> None:
     original = Sound(tones(2, 1.0, 48_000), 48_000, "stereo")
 
-    assert mixed(effect(amplitude=0.0), original, duck_db=12.0).sound.waveform == pytest.approx(original.waveform)
+    assert differ(mixed(effect(amplitude=0.0), original, duck_db=12.0).sound.waveform, original.waveform) < 1e-6
     result = mixed(effect(amplitude=1e-4), original, duck_db=duck_db).sound.waveform
-    assert result == pytest.approx(original.waveform, abs=2e-4)
+    assert differ(result, original.waveform) < 2e-4
