@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -95,7 +96,12 @@ def rewind(container: InputContainer, stream: VideoStream) -> None:
     if container.format.name in BROADCAST:
         container.seek(0, unsupported_byte_offset=True)  # times may begin anywhere and wrap
     else:
-        container.seek((stream.start_time or 0) - int(REWIND_S / time_base(stream)), stream=stream, backward=True)
+        first = stream.start_time or 0
+        try:
+            container.seek(first - int(REWIND_S / time_base(stream)), stream=stream, backward=True)
+        except FFmpegError:  # AVI refuses times before its first packet, and a file without packets any time
+            with contextlib.suppress(FFmpegError):
+                container.seek(first, stream=stream, backward=True)
 
 
 @dataclass(frozen=True)
