@@ -48,7 +48,9 @@ class Continuity:
         base = time_base(stream)
         broadcast = container.format.name in BROADCAST
         gap = int(LONGEST_GAP_S / base) if broadcast else None
-        return cls(frame_ticks(stream), gap, active=container.format.name != INDEXED, shift=shift)
+        # Matroska has no decoding times, and those that FFmpeg makes up after a seek go back.
+        active = container.format.name != INDEXED and not container.format.name.startswith("matroska")
+        return cls(frame_ticks(stream), gap, active=active, shift=shift)
 
     def apply(self, packet: Packet[Any]) -> None:
         """Shift the time stamps of the next packet."""
