@@ -239,7 +239,7 @@ def _matrix(facts: PictureFacts) -> int:
 def _options(
     codec: str, facts: PictureFacts, settings: EncoderSettings, *, alpha: bool, interlaced: bool
 ) -> dict[str, str]:
-    load = encoder_load(facts.width, facts.height)
+    load = encoder_load(facts.width, facts.height, codec)
     threads = {"threads": str(load.threads)}
     fields = {"flags": "+ildct+ilme"} if interlaced else {}
     if codec == "prores_ks":

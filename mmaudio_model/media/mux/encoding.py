@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
+from mmaudio_model.media.mux.alpha_decoding import with_alpha
 from mmaudio_model.media.mux.conversion import Conversion
 from mmaudio_model.media.mux.encoder_choice import (
     CAPTIONS_LEFT_OUT,
@@ -70,12 +71,13 @@ class Reencoding:
         self._duration = exact_seconds(duration_s)
         self._damaged: list[str] = []
         # The decoder holds pictures for each of its threads, as the encoder does.
-        stream.thread_count = encoder_load(stream.codec_context.width, stream.codec_context.height).threads
+        stream.thread_count = encoder_load(stream.codec_context.width, stream.codec_context.height).decoder_threads
+        container = with_alpha(container, stream, limits.max_pixels)
         self._frames = section_frames(container, stream, start_s, duration_s, limits, self._damaged)
         first = next(self._frames, None)
         if first is None:
             raise MediaInvalidError("The video is damaged: none of its frames can be decoded.")
-        self._first = first
+        self._first: VideoFrame | None = first.frame
         self.encoding = choose_encoding(stream, first.frame, target, settings)
         self.time_base = output_time_base(time_base(stream), self._start, self._duration, self.encoding.facts.rate)
         self.stream = _added_stream(out, self.encoding, self.time_base)
@@ -120,16 +122,19 @@ class Reencoding:
             MediaTooLargeError: the encoder gets too little memory.
         """
         waiting: Packet[VideoStream] | None = None
-        first = 0
+        first = last_shown = 0
         for packet in self._all_packets():
             if waiting is None:
                 first = packet.dts or 0
             else:
                 yield waiting
             waiting = packet
+            last_shown = max(last_shown, packet.pts or 0)
         assert waiting is not None, "every encoder returns a packet"
-        # MP4 adds up the time from one packet to the next in decoding order, so the last one counts until the end.
-        waiting.duration = max(1, self._end() - ((waiting.dts or 0) - first))
+        if waiting.pts is not None and waiting.pts < last_shown:
+            # MP4 adds up the times from packet to packet in decoding order, so the last one there counts until the end.
+            counted = (waiting.dts or 0) - first
+            waiting.duration = max(1, min(self._end() - counted, self._end() - waiting.pts))
         yield waiting
 
     def _all_packets(self) -> Iterator[Packet[VideoStream]]:
@@ -148,7 +153,9 @@ class Reencoding:
     def _timed(self) -> Iterator[tuple[int, int, VideoFrame]]:
         """Yield (time, duration, frame), in units of the output's time base."""
         end = self._end()
-        waiting = (0, self._first.frame)
+        assert self._first is not None, "the frames are read once"
+        waiting = (0, self._first)
+        self._first = None  # a large picture is not held longer than it is needed
         for shown in self._frames:
             ticks = round(self._regular(shown.time_s) / self.time_base)
             if ticks >= end:

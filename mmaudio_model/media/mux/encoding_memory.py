@@ -15,15 +15,17 @@ from mmaudio_model.errors import MediaTooLargeError
 
 LARGE, HUGE = 1920 * 1088, 4096 * 2304
 """Pixels above which fewer pictures, and above which almost none but the current one, are held."""
+# x265 holds far more of each picture than the other encoders.
+_HUGE_FOR = {"libx265": 2560 * 1440}
 # Python, FFmpeg, numpy and the sound: address space beside what pictures take.
-BASE_BYTES = 450 * 2**20
-# Address space per pixel that decoding and encoding took at 3840x2160 and, above HUGE, at 7680x4320; with 8-bit
-# samples, and a third more than measured. FFmpeg's own buffers of 10-bit samples are twice as large.
+BASE_BYTES = 400 * 2**20
+# Address space per pixel that decoding and encoding take with 8-bit samples (x265: 10-bit), below and above these
+# sizes; measured at 3840x2160 (x265: 2560x1440, 3840x2160) and 7680x4320 on two processors.
 _BYTES_PER_PIXEL = {
-    "libx264": (110, 50),
-    "libx265": (150, 130),
-    "libvpx-vp9": (150, 110),
-    "prores_ks": (90, 60),
+    "libx264": (150, 70),
+    "libx265": (270, 165),
+    "libvpx-vp9": (190, 110),
+    "prores_ks": (110, 80),
 }
 _DEEP = 1.4
 
@@ -33,10 +35,12 @@ class EncoderLoad:
     """What bounds the memory of an encoder.
 
     Attributes:
+        threads: of the encoder, and `decoder_threads` of the decoder; each of them holds a picture.
         lookahead: frames held to look ahead; 0 also means that frames are not reordered.
     """
 
     threads: int
+    decoder_threads: int
     lookahead: int
 
     @property
@@ -44,18 +48,25 @@ class EncoderLoad:
         return self.lookahead > 0
 
 
-def encoder_load(width: int, height: int) -> EncoderLoad:
+def encoder_load(width: int, height: int, codec: str = "libx264") -> EncoderLoad:
     """Return how many threads and frames the decoder and the encoder of a picture may hold."""
     pixels = width * height
-    threads, lookahead = (8, 10) if pixels <= LARGE else (4, 6) if pixels <= HUGE else (2, 0)
-    return EncoderLoad(max(1, min(threads, len(os.sched_getaffinity(0)))), lookahead)
+    threads, decoder_threads, lookahead = (8, 8, 10) if pixels <= LARGE else (4, 4, 6) if pixels <= HUGE else (2, 1, 0)
+    if _is_huge(pixels, codec):
+        threads, lookahead = 2, 0
+    processors = len(os.sched_getaffinity(0))
+    return EncoderLoad(min(threads, processors), min(decoder_threads, processors), lookahead)
 
 
 def encoding_memory_bytes(width: int, height: int, codec: str, depth: int) -> int:
     """Return about how much address space a process needs that decodes and encodes such pictures."""
-    usual, huge = _BYTES_PER_PIXEL[codec]
-    per_pixel = huge if width * height > HUGE else usual
-    return BASE_BYTES + round(width * height * per_pixel * (_DEEP if depth > 8 and codec != "libx265" else 1))
+    pixels = width * height
+    per_pixel = _BYTES_PER_PIXEL[codec][_is_huge(pixels, codec)]
+    return BASE_BYTES + round(pixels * per_pixel * (_DEEP if depth > 8 and codec == "libx264" else 1))
+
+
+def _is_huge(pixels: int, codec: str) -> bool:
+    return pixels > _HUGE_FOR.get(codec, HUGE)
 
 
 def require_memory(width: int, height: int, codec: str, depth: int) -> None:
