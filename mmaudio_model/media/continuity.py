@@ -95,7 +95,11 @@ def rewind(container: InputContainer, stream: VideoStream) -> None:
     if container.format.name in BROADCAST:
         container.seek(0, unsupported_byte_offset=True)  # times may begin anywhere and wrap
     else:
-        container.seek((stream.start_time or 0) - int(REWIND_S / time_base(stream)), stream=stream, backward=True)
+        first = stream.start_time or 0
+        try:
+            container.seek(first - int(REWIND_S / time_base(stream)), stream=stream, backward=True)
+        except FFmpegError:  # AVI, FLV, GIF and APNG have no place before the first packet
+            container.seek(first, stream=stream, backward=True)
 
 
 @dataclass(frozen=True)
