@@ -123,7 +123,7 @@ def request_warnings(
     """
     warnings: list[str] = []
     if request.video is not None:
-        warnings += request.video.warnings
+        warnings += (warning.text for warning in request.video.warnings)
         if duration_s is not None and request.duration_s < duration_s - SHORTFALL_TOLERANCE_S:
             warnings.append(
                 f"The video has {request.duration_s:.2f} s of the requested {duration_s:g} s; the sound is as long."

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 AHEAD = 34
 # Decoders that leave out exactly the frames on which no other depends when told so.
 SKIPPING = frozenset({"h264", "hevc"})
+FIELDS_UNKNOWN, PROGRESSIVE = 0, 1  # AVFieldOrder
 # Other packets are not decoded at all where every frame stands for itself.
 DECODE, DECODE_REFERENCES, LEAVE_OUT = "DEFAULT", "NONREF", "ALL"
 
@@ -34,40 +35,48 @@ class Skipping:
     base: Fraction
     start: Fraction | None = None
     """Time stamp of the start of the section, once it is known; until then everything is decoded."""
-    active: bool = True
+    missed: bool = False
+    """Whether a wanted frame did not come: what a player shows instead may have been left out."""
+    _active: bool = True
     _shown: list[int] = field(default_factory=list)
     _expected: set[int] = field(default_factory=set)
 
-    @property
-    def missed(self) -> bool:
-        """Whether a wanted frame did not come: what is shown instead may have been left out."""
-        return bool(self._expected)
+    def restart(self) -> None:
+        """Begin anew, from another place of the file."""
+        self.missed, self._active = False, True
+        self._shown.clear()
+        self._expected.clear()
 
-    def planned(self, packets: Iterator[Packet[VideoStream]], otherwise: str) -> Iterator[tuple[Packet[VideoStream], str]]:
+    def planned(
+        self, packets: Iterator[Packet[VideoStream]], otherwise: str
+    ) -> Iterator[tuple[Packet[VideoStream], str]]:
         """Yield the packets with DECODE or, if their frame is not wanted, `otherwise`."""
         waiting: deque[Packet[VideoStream]] = deque()
+        ahead = AHEAD if otherwise == DECODE_REFERENCES else 1
         for packet in packets:
             waiting.append(packet)
             if packet.size and not packet.is_discard:
                 if packet.pts is None:
-                    self.active = False
+                    self._active = False
                 else:
                     insort(self._shown, packet.pts)
-            if len(waiting) > AHEAD:
+            if len(waiting) > ahead:
                 yield self._decided(waiting.popleft(), otherwise)
         while waiting:
             yield self._decided(waiting.popleft(), otherwise)
+        self.missed |= bool(self._expected)
 
     def came(self, stamp: int) -> None:
         """Note a decoded frame; no earlier one comes later."""
         self._expected.discard(stamp)
+        self.missed |= any(earlier < stamp for earlier in self._expected)
         del self._shown[: max(0, bisect_right(self._shown, stamp) - AHEAD)]
 
     def _decided(self, packet: Packet[VideoStream], otherwise: str) -> tuple[Packet[VideoStream], str]:
-        if not self.active or self.start is None or not packet.size or packet.pts is None:
+        if not self._active or self.start is None or not packet.size or packet.pts is None:
             return packet, DECODE
         if packet.is_discard:
-            return packet, DECODE_REFERENCES if otherwise == DECODE_REFERENCES else LEAVE_OUT
+            return packet, otherwise
         following = bisect_right(self._shown, packet.pts)
         if following == len(self._shown):
             return packet, DECODE
@@ -84,7 +93,7 @@ def skippable(stream: VideoStream) -> str | None:
     if context.codec.intra_only:
         return LEAVE_OUT
     # The two fields of an interlaced frame may be packets of their own.
-    if context.name not in SKIPPING or context.field_order not in ("progressive", "unknown", None):
+    if context.name not in SKIPPING or context.field_order not in (FIELDS_UNKNOWN, PROGRESSIVE):
         return None
     if context.name == "hevc" and _temporal_layers(context.extradata or b"") != 1:
         return None

@@ -24,6 +24,7 @@ import numpy as np
 
 from mmaudio_model.errors import MediaEncryptedError, MediaError, MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
+from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from mmaudio_model.media.mux.writing import MuxResult
 from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
@@ -109,7 +110,7 @@ class MediaSandbox:
                 clip=_pixels(clip, clip_size, math.ceil(duration_s * CLIP_FPS)),
                 sync=_pixels(sync, sync_size, math.ceil(duration_s * SYNC_FPS)),
                 duration_s=float(answer.facts["duration_s"]),
-                warnings=tuple(str(text) for text in answer.facts["warnings"]),
+                warnings=tuple(MediaWarning(WarningCode(code), str(text)) for code, text in answer.facts["warnings"]),
             )
 
     def read_image(self, path: Path, *, owner: str, clip_size: int) -> ImageFrame:

@@ -108,7 +108,10 @@ def _work(instruction: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
             case "frames":
                 frames = read_video_frames(file, limits=limits, **arguments)
                 return (
-                    {"duration_s": frames.duration_s, "warnings": frames.warnings},
+                    {
+                        "duration_s": frames.duration_s,
+                        "warnings": [(warning.code, warning.text) for warning in frames.warnings],
+                    },
                     [share(frames.clip), share(frames.sync)],
                 )
             case "image":

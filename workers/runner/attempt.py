@@ -151,7 +151,7 @@ class AttemptPipeline:
             frames = self._read_frames(source)
             # Running jobs with the same stretch share its frames, so that the device encodes them once.
             visual.video = visual.video or frames
-            visual.facts = {"duration_s": frames.duration_s, "warnings": list(frames.warnings)}
+            visual.facts = {"duration_s": frames.duration_s, "warnings": [warning.text for warning in frames.warnings]}
         duration_s = float(visual.facts["duration_s"])
         for text in visual.facts["warnings"]:
             self.output.warn("video_damaged", text)
