@@ -19,7 +19,7 @@ DATA = Path(__file__).parent / "data"
 LISTENER_OF_THE_SAMPLES = b"127.0.0.1:18999"
 NO_VIDEO = (
     "The file is not a readable video; supported are MP4, MOV, M4V, 3GP, MKV, WebM, AVI, MPEG-TS, MPEG-PS (VOB), MXF, "
-    "FLV, OGV, WMV (ASF), DV, GIF and APNG."
+    "FLV, OGV, WMV (ASF), DV, GIF, APNG and animated WebP."
 )
 
 
@@ -137,7 +137,7 @@ def _videos(folder: Path, canary: Path) -> list[HostileFile]:
     with_box(pointing, b"url ", reference, (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"))
     webm = write_video(folder / "webm_named.mp4", regular(50, 25), container="webm", codec="libvpx")
     return [
-        HostileFile(long.name, long.read_bytes(), duration_s=8.0),  # only what the model can use is decoded
+        HostileFile(long.name, long.read_bytes(), duration_s=30.0),  # only what the model can use is decoded
         HostileFile(pointing.name, pointing.read_bytes(), duration_s=2.0),
         HostileFile(webm.name, webm.read_bytes(), duration_s=2.0),
         HostileFile("mp4_named.sdp", (DATA / "media" / "bad" / "mp4_named.avi").read_bytes(), duration_s=2.0),

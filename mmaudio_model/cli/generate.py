@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     from mmaudio_model.local_run import PreparedVideo, ResultOptions, WrittenFiles
     from mmaudio_model.pipeline import GenerationRequest, Pipeline
 
-VIDEO_KINDS = "MP4, MOV, MKV, WebM, AVI, MPEG-TS"
-IMAGE_KINDS = "JPEG, PNG, WebP, TIFF, GIF, HEIC, AVIF"
+# As in `media.container_rules` and `media.picture_file`, which are not imported for a help text.
+VIDEO_KINDS = (
+    "MP4, MOV, M4V, 3GP, MKV, WebM, AVI, MPEG-TS, MPEG-PS (VOB), MXF, FLV, OGV, WMV (ASF), DV, GIF, APNG, animated WebP"
+)
+IMAGE_KINDS = "JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC, AVIF"
 LONGEST_STEM = 80
 LONGEST_STEM_BYTES = 200
 """File systems allow 255 bytes per name, and a character may have four."""

@@ -57,8 +57,6 @@ def as_video(file: BinaryIO, limits: MediaLimits) -> Iterator[BinaryIO]:
             with python_warnings.catch_warnings():
                 python_warnings.simplefilter("ignore")
                 _convert(file, video, limits)
-        except MemoryError as exc:
-            raise MediaTooLargeError("Reading the animation needs more memory than is allowed.") from exc
         except DAMAGE as exc:
             raise MediaInvalidError("The animated picture (WebP) is damaged or cut off.") from exc
         finally:

@@ -13,7 +13,10 @@ from mmaudio_model.errors import MediaInvalidError
 
 HEAD_BYTES = 65_536 + 512
 """MXF may begin after up to 65536 other bytes."""
-SUPPORTED = "MP4, MOV, M4V, 3GP, MKV, WebM, AVI, MPEG-TS, MPEG-PS (VOB), MXF, FLV, OGV, WMV (ASF), DV, GIF and APNG"
+SUPPORTED = (
+    "MP4, MOV, M4V, 3GP, MKV, WebM, AVI, MPEG-TS, MPEG-PS (VOB), MXF, FLV, OGV, WMV (ASF), DV, GIF, APNG and animated "
+    "WebP"
+)
 
 DEMUXER_NAMES = {"mov": "mov,mp4,m4a,3gp,3g2,mj2", "matroska": "matroska,webm"}
 """The whole names of demuxers that have several."""

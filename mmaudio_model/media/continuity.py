@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -47,7 +48,9 @@ class Continuity:
         base = time_base(stream)
         broadcast = container.format.name in BROADCAST
         gap = int(LONGEST_GAP_S / base) if broadcast else None
-        return cls(frame_ticks(stream), gap, active=container.format.name != INDEXED, shift=shift)
+        # Matroska has no decoding times, and those that FFmpeg makes up after a seek go back.
+        active = container.format.name != INDEXED and not container.format.name.startswith("matroska")
+        return cls(frame_ticks(stream), gap, active=active, shift=shift)
 
     def apply(self, packet: Packet[Any]) -> None:
         """Shift the time stamps of the next packet."""
@@ -95,7 +98,12 @@ def rewind(container: InputContainer, stream: VideoStream) -> None:
     if container.format.name in BROADCAST:
         container.seek(0, unsupported_byte_offset=True)  # times may begin anywhere and wrap
     else:
-        container.seek((stream.start_time or 0) - int(REWIND_S / time_base(stream)), stream=stream, backward=True)
+        first = stream.start_time or 0
+        try:
+            container.seek(first - int(REWIND_S / time_base(stream)), stream=stream, backward=True)
+        except FFmpegError:  # AVI refuses times before its first packet, and a file without packets any time
+            with contextlib.suppress(FFmpegError):
+                container.seek(first, stream=stream, backward=True)
 
 
 @dataclass(frozen=True)

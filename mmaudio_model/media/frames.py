@@ -7,22 +7,23 @@ once, so memory grows with the section's duration and not with the frame size.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property, partial
 from typing import BinaryIO
 
-import av
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.lengths import frame_counts
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
-from mmaudio_model.media.probe import MediaLimits, opened
-from mmaudio_model.media.resizing import Resize, crop, pillow_resize, stretch
-from mmaudio_model.media.section import section_frames
+from mmaudio_model.media.orientation import orientation
+from mmaudio_model.media.plane_scaling import Planes, PlaneScaler, is_large, rgb_planes
+from mmaudio_model.media.probe import MediaLimits, opened, time_base
+from mmaudio_model.media.resizing import Resize, crop, crop_window, pillow_resize, stretch
+from mmaudio_model.media.section import exact_seconds, section_frames
+from mmaudio_model.media.skipping import Skipping
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
 
 
@@ -77,74 +78,133 @@ def read_video_frames(
     clip_size: int,
     sync_size: int,
     limits: MediaLimits,
-    resize: Resize = pillow_resize,
+    resize: Resize | None = None,
 ) -> VideoFrames:
     """Read a section of a video.
 
-    Times are relative to the first presented frame, whatever its time stamp. The rotation in the metadata is applied.
-    A frame is shown from its time until that of the next frame.
+    Times are relative to the first presented frame, whatever its time stamp. Rotation and mirroring in the metadata are
+    applied. A frame is shown from its time until that of the next frame.
 
     Args:
         file: positioned at its start; it is read and sought, but not closed.
         start_s, duration_s: the section, in seconds.
         clip_size, sync_size: sides of the encoders' square inputs, in pixels.
-        resize: see `media.resizing`.
+        resize: see `media.resizing`; None: `pillow_resize`, and large pictures by `media.plane_scaling`.
 
     Raises:
         MediaInvalidError: not a video, or no frame of the section can be decoded.
         MediaTooLargeError: the video exceeds the limits.
     """
-    clip_count, sync_count = math.ceil(duration_s * CLIP_FPS), math.ceil(duration_s * SYNC_FPS)
-    clip, sync = _Sampler(CLIP_FPS, clip_count), _Sampler(SYNC_FPS, sync_count)
+    section = _Section(start_s, duration_s, clip_size, sync_size, limits, resize)
+    frames = section.read(file, leave_out=True)
+    if frames is None:
+        file.seek(0)
+        frames = section.read(file, leave_out=False)
+    assert frames is not None, "everything was decoded"
+    return frames
 
-    def show(frame: VideoFrame, until_s: Fraction) -> None:
-        """Convert a frame once, if any sample time needs it, and pass it to the samplers."""
-        if not (clip.wants(until_s) or sync.wants(until_s)):
-            return
-        picture = _upright(frame)
-        if clip.wants(until_s):
-            clip.show(stretch(picture, clip_size, resize), until_s)
-        if sync.wants(until_s):
-            sync.show(crop(picture, sync_size, resize), until_s)
 
-    end_s = Fraction(0)
-    damaged: list[str] = []
-    with opened(file, limits) as (container, stream):
-        for shown in section_frames(container, stream, start_s, duration_s, limits, damaged):
-            show(shown.frame, shown.until_s)
-            end_s = shown.until_s
-    if not end_s:
-        raise MediaInvalidError(_nothing_there(start_s, bool(damaged)))
-    wanted_clip, wanted_sync = frame_counts(float(end_s))
-    skipped = f"{len(damaged)} parts of the video are damaged and were skipped."
-    return VideoFrames(
-        clip=clip.stacked()[:wanted_clip],
-        sync=sync.stacked()[:wanted_sync],
-        duration_s=float(end_s),
-        warnings=(MediaWarning(WarningCode.VIDEO_DAMAGED, skipped),) if damaged else (),
+@dataclass(frozen=True)
+class _Section:
+    start_s: float
+    duration_s: float
+    clip_size: int
+    sync_size: int
+    limits: MediaLimits
+    resize: Resize | None
+
+    def read(self, file: BinaryIO, *, leave_out: bool) -> VideoFrames | None:
+        """Return the frames.
+
+        Args:
+            leave_out: do not decode what no sample shows. The result is None if it might differ: in place of a damaged
+                frame the one before it is shown, which may have been left out.
+        """
+        clip_count, sync_count = (math.ceil(self.duration_s * rate) for rate in (CLIP_FPS, SYNC_FPS))
+        clip, sync = _Sampler(CLIP_FPS, clip_count), _Sampler(SYNC_FPS, sync_count)
+        scaler, end_s, skipping = PlaneScaler(), Fraction(0), None
+        damaged: list[str] = []
+        with opened(file, self.limits) as (container, stream):
+            if leave_out:
+                skipping = Skipping(partial(_is_sampled, exact_seconds(self.duration_s)), time_base(stream))
+            for shown in section_frames(
+                container, stream, self.start_s, self.duration_s, self.limits, damaged, skipping
+            ):
+                end_s = shown.until_s
+                picture = _Picture(shown.frame, self.resize, scaler)
+                if clip.wants(end_s):
+                    clip.show(picture.stretched(self.clip_size), end_s)
+                if sync.wants(end_s):
+                    sync.show(picture.cropped(self.sync_size), end_s)
+            if skipping is not None and (damaged or skipping.missed):
+                return None
+        if not end_s:
+            raise MediaInvalidError(_nothing_there(self.start_s, bool(damaged)))
+        wanted_clip, wanted_sync = frame_counts(float(end_s))
+        return VideoFrames(
+            clip=clip.stacked()[:wanted_clip],
+            sync=sync.stacked()[:wanted_sync],
+            duration_s=float(end_s),
+            warnings=(MediaWarning(WarningCode.VIDEO_DAMAGED, _damage(damaged)),) if damaged else (),
+        )
+
+
+class _Picture:
+    """A frame that is converted when it is first asked for, and once."""
+
+    def __init__(self, frame: VideoFrame, resize: Resize | None, scaler: PlaneScaler) -> None:
+        self._frame, self._resize, self._scaler = frame, resize, scaler
+
+    def stretched(self, size: int) -> np.ndarray:
+        if self._is_large((size, size)):
+            return self._scaler.stretch(self._planes, size)
+        return stretch(self._pixels, size, self._resize or pillow_resize)
+
+    def cropped(self, size: int) -> np.ndarray:
+        shape, _ = crop_window((self._frame.height, self._frame.width), size)
+        if self._is_large(shape):
+            return self._scaler.crop(self._planes, size)
+        return crop(self._pixels, size, self._resize or pillow_resize)
+
+    def _is_large(self, shape: tuple[int, int]) -> bool:
+        frame = self._frame
+        return self._resize is None and is_large(frame.width, frame.height, shape) and not has_alpha(frame)
+
+    @cached_property
+    def _pixels(self) -> np.ndarray:
+        return _upright(self._frame)
+
+    @cached_property
+    def _planes(self) -> Planes:
+        turned = orientation(self._frame)
+        red, green, blue = (np.ascontiguousarray(turned.applied(plane)) for plane in rgb_planes(self._frame))
+        return red, green, blue
+
+
+def _is_sampled(end_s: Fraction, time_s: Fraction, until_s: Fraction) -> bool:
+    """Return whether a sample time lies in a part of the section; what comes after it ends the reading."""
+    return time_s >= end_s or any(
+        -(-max(time_s, Fraction(0)) * rate // 1) < min(until_s, end_s) * rate for rate in (CLIP_FPS, SYNC_FPS)
     )
 
 
-def timed_frames(
-    container: av.container.InputContainer,
-    stream: VideoStream,
-    start_s: float,
-    limits: MediaLimits,
-    damaged: list[str],
-) -> Iterator[tuple[float, VideoFrame]]:
-    """Yield (seconds from the start of the section, frame) in presentation order.
-
-    The first frame is the one shown at the start.
-    """
-    for shown in section_frames(container, stream, start_s, None, limits, damaged):
-        yield float(shown.time_s), shown.frame
-
-
 def _upright(frame: VideoFrame) -> np.ndarray:
-    """Return a frame as RGB, uint8 (H, W, 3), with its rotation applied."""
-    picture = frame.to_ndarray(format="rgb24")
-    turns = round(frame.rotation / 90) % 4
-    return np.rot90(picture, turns) if turns else picture
+    """Return a frame as RGB, uint8 (H, W, 3), turned and mirrored as its metadata ask for, transparency on white."""
+    if has_alpha(frame):
+        layered = frame.to_ndarray(format="rgba").astype(np.uint16)
+        opaque = layered[..., 3:]
+        picture = ((layered[..., :3] * opaque + 255 * (255 - opaque) + 127) // 255).astype(np.uint8)
+    else:
+        picture = frame.to_ndarray(format="rgb24")
+    return orientation(frame).applied(picture)
+
+
+def has_alpha(frame: VideoFrame) -> bool:
+    return any(component.is_alpha for component in frame.format.components)
+
+
+def _damage(damaged: list[str]) -> str:
+    return f"{len(damaged)} parts of the video are damaged and were skipped."
 
 
 def _nothing_there(start_s: float, damaged: bool) -> str:

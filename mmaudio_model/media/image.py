@@ -51,7 +51,8 @@ def read_image(file: BinaryIO, *, clip_size: int, limits: MediaLimits, resize: R
 
     Raises:
         MediaInvalidError: not a readable picture, or one that is cut off.
-        MediaTooLargeError: it has too many pixels, checked before decoding, or decoding it needs too much memory.
+        MediaTooLargeError: it has too many pixels; checked before decoding.
+        MemoryError: decoding it needs more memory than the process may have.
     """
     found: list[MediaWarning] = []
     try:
@@ -68,8 +69,6 @@ def read_image(file: BinaryIO, *, clip_size: int, limits: MediaLimits, resize: R
         raise MediaTooLargeError(
             f"The picture has too many pixels; at most {limits.max_image_pixels / 1e6:.1f} megapixels are allowed."
         ) from exc
-    except MemoryError as exc:
-        raise MediaTooLargeError("Reading the picture needs more memory than is allowed.") from exc
     except DAMAGE as exc:
         raise _explained(exc, file) from exc
     return ImageFrame(clip=stretch(pixels, clip_size, resize)[None], warnings=tuple(dict.fromkeys(found)))

@@ -124,23 +124,3 @@ def _missing(section: TrackSection, duration_s: float) -> list[MediaWarning]:
         text = f"The original has sound for {section.given_s:.2f} s of {duration_s:.2f} s; the rest of it is silent."
         return [MediaWarning(WarningCode.ORIGINAL_AUDIO_MISSING, text)]
     return []
-
-
-def mix_original(
-    source: BinaryIO,
-    waveform: np.ndarray,
-    sample_rate_hz: int,
-    start_s: float,
-    gain_db: float,
-    limits: MediaLimits,
-    warnings: list[str],
-) -> Sound:
-    """Return a mono waveform mixed with the original sound of a video's section."""
-    effect = Sound.mono(waveform, sample_rate_hz)
-    original = read_original_sound(source, start_s=start_s, duration_s=effect.duration_s, limits=limits)
-    warnings.extend(warning.text for warning in original.warnings)
-    if original.sound is None:
-        return effect
-    mixed = mix(effect, original.sound, gain_db=gain_db, duck_db=None, loudness_lufs=None)
-    warnings.extend(warning.text for warning in mixed.warnings)
-    return mixed.sound

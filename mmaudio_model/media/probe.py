@@ -148,6 +148,19 @@ def too_many_pixels(width: int, height: int, limits: MediaLimits) -> str:
     return picture_size.too_many_pixels(width, height, limits.max_pixels)
 
 
+def check_preroll(seconds: Fraction, limits: MediaLimits) -> None:
+    """Refuse to decode more than is allowed of what comes before a section.
+
+    Raises:
+        MediaTooLargeError: the key frame is farther away.
+    """
+    if seconds > limits.max_decoded_s:
+        raise MediaTooLargeError(
+            f"The video has no key frame near the start of the section: {float(seconds):.0f} s before it would have to "
+            f"be decoded, at most {limits.max_decoded_s:g} s are; choose an earlier start, or cut the section out."
+        )
+
+
 def first_time_s(stream: VideoStream) -> float:
     """Return the time of the first presented frame as declared by the header, in seconds."""
     if stream.start_time is None or stream.time_base is None:

@@ -25,9 +25,14 @@ def stretch(picture: np.ndarray, size: int, resize: Resize) -> np.ndarray:
 
 def crop(picture: np.ndarray, size: int, resize: Resize) -> np.ndarray:
     """Resize the shorter side to `size` and crop the centre square."""
-    sides = picture.shape[:2]
+    height, width = picture.shape[:2]
+    return resize(picture, *crop_window((height, width), size))
+
+
+def crop_window(sides: tuple[int, int], size: int) -> tuple[tuple[int, int], Window]:
+    """Return the resized height and width of a picture whose shorter side becomes `size`, and its centre square."""
     height, width = (size * side // min(sides) for side in sides)
-    return resize(picture, (height, width), (round((height - size) / 2), round((width - size) / 2), size, size))
+    return (height, width), (round((height - size) / 2), round((width - size) / 2), size, size)
 
 
 def pillow_resize(picture: np.ndarray, shape: tuple[int, int], window: Window) -> np.ndarray:

@@ -13,18 +13,21 @@ from itertools import chain
 
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaTooLargeError
 from mmaudio_model.media.continuity import Continuity, continued, frame_ticks, is_scanned, keyframe_places, rewind
+from mmaudio_model.media.decoder_threads import limit_threads
 from mmaudio_model.media.picture_size import KeyFrameSizes
-from mmaudio_model.media.probe import MediaLimits, time_base, too_many_pixels
+from mmaudio_model.media.probe import MediaLimits, check_preroll, time_base, too_many_pixels
+from mmaudio_model.media.skipping import DECODE, LEAVE_OUT, Skipping, skippable
 
 # Below this start, decoding from the beginning is cheaper and more reliable than seeking.
 SEEK_FROM_S = 2
 # A seek ends near the time, and the first frame that can be decoded may come after it: how far to go back then.
-SEEK_BACK_S = (0, 2, 12)
+SEEK_BACK_S = (0, 2, 12, 72)
 # Starts are decimals such as 3.48 or quotients such as 10/30; both are exact with this denominator.
 LARGEST_DENOMINATOR = 1_000_000
 
@@ -58,6 +61,7 @@ def section_frames(
     duration_s: float | None,
     limits: MediaLimits,
     damaged: list[str],
+    skipping: Skipping | None = None,
 ) -> Iterator[SectionFrame]:
     """Yield the frames that are shown in the section, in that order; none if the video ends before it.
 
@@ -68,13 +72,14 @@ def section_frames(
         container: freshly opened.
         start_s, duration_s: the section, in seconds; None: up to the end of the video.
         damaged: is given a message for each part that cannot be decoded.
+        skipping: says which frames are needed; others may be missing.
 
     Raises:
         MediaTooLargeError: too much would have to be decoded, or the picture grows beyond the limit.
     """
     base = time_base(stream)
     end_s = None if duration_s is None else exact_seconds(duration_s)
-    start, frames = _from_start(container, stream, exact_seconds(start_s), limits, damaged)
+    start, frames = _from_start(container, stream, exact_seconds(start_s), limits, damaged, skipping)
     shown: Stamped | None = None
     for stamp, frame in frames:
         time_s = (stamp - start) * base
@@ -115,30 +120,42 @@ def _duration(frame: VideoFrame, stream: VideoStream) -> int:
 
 
 def _from_start(
-    container: InputContainer, stream: VideoStream, start_s: Fraction, limits: MediaLimits, damaged: list[str]
+    container: InputContainer,
+    stream: VideoStream,
+    start_s: Fraction,
+    limits: MediaLimits,
+    damaged: list[str],
+    skipping: Skipping | None,
 ) -> tuple[Fraction, Iterator[Stamped]]:
     """Return the time stamp of the start, and frames from the one shown there or an earlier one."""
-    stream.thread_type = "AUTO"
+    limit_threads(stream.codec_context)
     after_origin = start_s / time_base(stream)
 
     known = len(damaged)
 
     def decoded(shift: int = 0, *, sought: bool = False) -> Iterator[Stamped]:
         del damaged[known:]
-        return _decoded(container, stream, Continuity.of(container, stream, shift), limits, damaged, sought=sought)
+        if skipping is not None:
+            skipping.restart()
+        continuity = Continuity.of(container, stream, shift)
+        return _decoded(container, stream, continuity, limits, damaged, skipping=skipping, sought=sought)
 
     frames = decoded()
     first = next(frames, None)
     if first is None:
         return Fraction(0), iter(())
     start = first[0] + after_origin
+    if skipping is not None:
+        skipping.start = start
     if start_s < SEEK_FROM_S:
         return start, chain([first], frames)
     for shift in _seeks(container, stream, start):
         frames = decoded(shift, sought=True)
         first = next(frames, None)
         if first is not None and first[0] <= start:
+            check_preroll((start - first[0]) * time_base(stream), limits)
             return start, chain([first], frames)
+    check_preroll(start_s, limits)
     rewind(container, stream)
     return start, decoded()
 
@@ -165,6 +182,7 @@ def _decoded(
     limits: MediaLimits,
     damaged: list[str],
     *,
+    skipping: Skipping | None = None,
     sought: bool = False,
 ) -> Iterator[Stamped]:
     """Decode in the order of presentation; time stamps increase strictly.
@@ -176,8 +194,13 @@ def _decoded(
     last, following = None, stream.start_time or 0
     pixels = count = 0
     sizes = KeyFrameSizes(stream, limits.max_pixels)
-    for packet in continued(container, stream, continuity, damaged):
+    packets = continued(container, stream, continuity, damaged)
+    otherwise = None if skipping is None or decoding_times else skippable(stream)
+    for packet, how in _planned(packets, skipping, otherwise):
         sizes.remember(packet)
+        if how == LEAVE_OUT:
+            continue
+        stream.codec_context.skip_frame = how
         try:
             frames = packet.decode()
         except FFmpegError as exc:
@@ -195,7 +218,17 @@ def _decoded(
             if last is not None and stamp <= last:  # a player never shows it
                 continue
             last, following = stamp, stamp + (frame.duration or continuity.step)
+            if skipping is not None:
+                skipping.came(stamp)
             yield stamp, frame
+
+
+def _planned(
+    packets: Iterator[Packet[VideoStream]], skipping: Skipping | None, otherwise: str | None
+) -> Iterator[tuple[Packet[VideoStream], str]]:
+    if skipping is None or otherwise is None:
+        return ((packet, DECODE) for packet in packets)
+    return skipping.planned(packets, otherwise)
 
 
 def _check_limits(frame: VideoFrame, count: int, pixels: int, limits: MediaLimits) -> None:

@@ -59,7 +59,11 @@ def source_container(container: InputContainer, file: BinaryIO) -> SourceContain
     file.seek(0)
     head = file.read(_HEAD_BYTES)
     file.seek(position)
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":  # FFmpeg is given its frames in another container
+        return SourceContainer.WEBP
     name = container.format.name
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":  # opened as a video made of it, see `animation`
+        return SourceContainer.WEBP
     if name.startswith("mov,"):
         return _quicktime_or_mp4(head)
     if name.startswith("matroska"):

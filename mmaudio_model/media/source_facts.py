@@ -8,6 +8,7 @@ from typing import BinaryIO
 from mmaudio_model.media.cut_off import cut_off
 from mmaudio_model.media.media_warning import MediaWarning
 from mmaudio_model.media.probe import MediaLimits, container_duration_s, frame_rate, opened
+from mmaudio_model.media.stream_choice import stream_warnings
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class SourceFacts:
         pixels: of one frame.
         frame_rate: frames per second.
         duration_s: None: not declared.
-        warnings: the file is cut off.
+        warnings: the file is cut off, or has several videos.
     """
 
     pixels: int
@@ -42,5 +43,5 @@ def read_source_facts(file: BinaryIO, *, section_end_s: float, limits: MediaLimi
             pixels=stream.codec_context.width * stream.codec_context.height,
             frame_rate=float(frame_rate(stream)),
             duration_s=container_duration_s(container, stream),
-            warnings=(warning,) if warning is not None else (),
+            warnings=(*((warning,) if warning is not None else ()), *stream_warnings(container, stream)),
         )

@@ -80,7 +80,10 @@ def differences(
     if result.interlaced is not None or not (source.interlaced_frames and result.interlaced_frames):
         pairs.append(("field order", source.interlaced, result.interlaced))
     found = [Difference(*pair) for pair in pairs if pair[1] != pair[2]]
-    found += _pixel_format(source.pix_fmt, result.pix_fmt)
+    if source.transparent and not result.transparent:
+        found.append(Difference("alpha", source.pix_fmt, result.pix_fmt))
+    if _plain(source.pix_fmt) != _plain(result.pix_fmt):
+        found.append(Difference("pixel format", source.pix_fmt, result.pix_fmt))
     found += [
         Difference(name, True, False)
         for name, had, has in (
@@ -140,20 +143,6 @@ def section(
 
 def _shown(frames: Sequence[tuple[Fraction, int]]) -> str:
     return " ".join(f"{number}@{float(time):.3f}" for time, number in frames)
-
-
-def _pixel_format(source: str, result: str) -> list[Difference]:
-    found = []
-    had, has = _has_alpha(source), _has_alpha(result)
-    if had and not has:
-        found.append(Difference("alpha", source, result))
-    if _plain(source) != _plain(result):
-        found.append(Difference("pixel format", source, result))
-    return found
-
-
-def _has_alpha(pix_fmt: str) -> bool:
-    return pix_fmt.startswith(("yuva", "gbrap", "rgba", "argb", "bgra", "abgr", "pal8", "ya"))
 
 
 def _plain(pix_fmt: str) -> str:

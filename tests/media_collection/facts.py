@@ -17,6 +17,7 @@ from av.video.frame import VideoFrame
 from tests.media_collection.pictures import number_in, upright
 
 UNSPECIFIED = {0, 2, -1}
+WITH_ALPHA = ("yuva", "gbrap", "rgba", "argb", "bgra", "abgr", "pal8", "ya")
 UPRIGHT = (1, 0, 0, 1)
 MUXER_TAGS = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "handler_name", "duration", "timecode",
@@ -50,6 +51,8 @@ class Facts:
     size: tuple[int, int]
     sar: Fraction
     pix_fmt: str
+    transparent: bool
+    """Whether a part of the first picture is; formats with alpha may be opaque."""
     colour: tuple[int | None, int | None, int | None]
     full_range: bool
     interlaced: str | None
@@ -110,6 +113,7 @@ def facts_of(file: BinaryIO) -> Facts:
             size=size,
             sar=Fraction(sar) if sar else Fraction(1),
             pix_fmt=str(pix_fmt).replace("yuvj", "yuv"),
+            transparent=_is_transparent(first),
             colour=tuple(None if value in UNSPECIFIED else value for value in colour),  # type: ignore[arg-type]
             full_range=context.color_range == 2 or str(pix_fmt).startswith("yuvj"),
             interlaced=_fields(context, first),
@@ -140,6 +144,12 @@ def _fields(context: Any, first: VideoFrame | None) -> str | None:
     if context.name == "dvvideo" and context.field_order == 0 and first is not None and first.interlaced_frame:
         return "bff"  # as DV always is; AVI does not say it
     return {2: "tff", 3: "bff", 4: "tff", 5: "bff"}.get(context.field_order)
+
+
+def _is_transparent(frame: VideoFrame | None) -> bool:
+    if frame is None or not frame.format.name.startswith(WITH_ALPHA):
+        return False
+    return bool((frame.to_ndarray(format="rgba")[..., 3] < 255).any())
 
 
 def _is_helper(stream: Any) -> bool:

@@ -115,6 +115,4 @@ def _end(child: _Child) -> None:
 
 def _preload() -> None:
     """Do the slow imports once, before the first fork."""
-    import workers.media.sandbox_actions
-
-    workers.media.sandbox_actions.preload()
+    import workers.media.sandbox_actions  # noqa: F401

@@ -1,6 +1,6 @@
 """What a media process does with its file. Runs in the sandbox; never imports torch.
 
-Imported by the fork server, so that children have the modules; only `perform` touches a file.
+Imported by the fork server, so that children have the modules and everything that these need.
 """
 
 from __future__ import annotations
@@ -29,13 +29,6 @@ OUTPUT = "out.video"
 
 Done = tuple[dict[str, Any], list[int]]
 """An answer, and the descriptors of its arrays."""
-
-
-def preload() -> None:
-    """Import what the modules above import only when they are used."""
-    from PIL import Image
-
-    Image.init()  # its plugins
 
 
 def perform(instruction: dict[str, Any]) -> Done:

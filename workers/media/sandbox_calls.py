@@ -181,7 +181,7 @@ class SandboxCalls:
                 case error if error == OUT_OF_MEMORY:
                     raise MediaTooLargeError(self._limits.memory_exceeded)
                 case error:
-                    raise _ERRORS[error](answer["message"])
+                    raise _ERRORS[error](self._limits.with_setting(str(answer["message"])))
         except (KeyError, TypeError, ValueError) as exc:
             log.warning("the media process of %s sent a malformed answer: %r", owner, exc)
             raise MediaInvalidError(BROKEN) from exc

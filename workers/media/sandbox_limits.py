@@ -13,6 +13,7 @@ ENCODE_PIXELS_PER_S = 8e6
 # A section begins between two key frames; this many seconds before it are decoded as well.
 LEAD_S = 10.0
 MIB = 1024**2
+TOO_LITTLE_MEMORY = "needs more memory than is allowed."
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,16 @@ class SandboxLimits:
     @property
     def memory_exceeded(self) -> str:
         """The message for a file that needs more memory."""
+        return self.with_setting(f"Reading the file {TOO_LITTLE_MEMORY}")
+
+    def with_setting(self, message: str) -> str:
+        """Return a message of the media functions, which know nothing of settings, with the limit and its setting."""
+        if not message.endswith(TOO_LITTLE_MEMORY):
+            return message
         return (
-            f"Reading the file needs more memory than the allowed {self.memory_bytes // MIB} MiB; give a smaller "
-            "picture, or ask the operator for more (MMAUDIO_DECODE_MEMORY_BYTES)."
+            f"{message.removesuffix(TOO_LITTLE_MEMORY)}needs more memory than the allowed "
+            f"{self.memory_bytes // MIB} MiB; give a smaller picture, or ask the operator for more "
+            "(MMAUDIO_DECODE_MEMORY_BYTES)."
         )
 
 

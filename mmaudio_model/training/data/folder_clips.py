@@ -180,7 +180,7 @@ def scan_video(
             if frames.duration_s < shape.duration_s - MISSING_S:
                 bad.append(SkippedVideo(file, start_s, _too_short("picture", frames.duration_s, shape)))
             elif frames.warnings:
-                bad.append(SkippedVideo(file, start_s, frames.warnings[0]))
+                bad.append(SkippedVideo(file, start_s, frames.warnings[0].text))
             else:
                 starts.append(start_s)
         except (MediaError, OSError) as exc:

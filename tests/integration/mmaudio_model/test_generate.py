@@ -39,6 +39,29 @@ def test_a_video_gives_a_sound_file_and_the_video_with_it(tmp_path: Path) -> Non
     assert "13 sound classes" in result.stderr
 
 
+def test_a_section_and_a_container_can_be_chosen(tmp_path: Path) -> None:
+    result = run(
+        tmp_path, "--video", str(VIDEO), "--start", "0.5", "--duration", "1", "--container", "mkv", "--channels", "2",
+        "--sample-rate", "48000", "--loudness", "-20",
+    )  # fmt: skip
+
+    assert result.exit_code == 0, result.output
+    assert names(tmp_path) == ["v25.flac", "v25.mkv"]
+    with av.open(str(tmp_path / "v25.flac")) as container:
+        stream = container.streams.audio[0]
+        assert (stream.layout.name, stream.rate, stream.duration) == ("stereo", 48_000, 48_000)
+
+
+def test_a_mix_of_a_video_without_sound_says_so_before_the_model_is_loaded(tmp_path: Path) -> None:
+    result = run(tmp_path, "--video", str(VIDEO), "--original-audio", "mix", "--audio-files", "both", "--json")
+
+    assert result.exit_code == 0, result.output
+    assert names(tmp_path) == ["v25-effect.flac", "v25-mix.flac", "v25.mp4"]
+    document = json.loads(result.stdout)
+    assert document["results"][0]["sounds"] == [str(tmp_path / f"v25-{name}.flac") for name in ("effect", "mix")]
+    assert any("no original sound" in warning for warning in document["warnings"])
+
+
 def test_takes_have_seeds_of_their_own(tmp_path: Path) -> None:
     assert run(tmp_path / "both", "--prompt", "a hammer", "--duration", "1", "--num-samples", "2").exit_code == 0
     assert run(tmp_path / "second", "--prompt", "a hammer", "--duration", "1", "--seed", "43").exit_code == 0

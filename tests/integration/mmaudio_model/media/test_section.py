@@ -116,13 +116,13 @@ def test_times_count_from_the_first_frame_that_can_be_decoded(tmp_path: Path) ->
 
 
 def test_a_gap_in_a_transport_stream_is_a_standing_picture_only_if_it_is_short(tmp_path: Path) -> None:
-    for gap_s, wanted_s in ((5.0, 7.0), (3000.0, 2.0)):
+    for gap_s, wanted_s in ((5.0, 7), (3000.0, 2)):
         path = write_video(tmp_path / "v.ts", regular(25, 25), container="mpegts")
         later = write_video(tmp_path / "later.ts", regular(25, 25, 1 + gap_s), container="mpegts")
         path.write_bytes(path.read_bytes() + later.read_bytes())
         found = section(path, 0.0, None)
         assert [number_in(shown.frame.to_ndarray(format="rgb24")) for shown in found] == 2 * list(range(25))
-        assert found[-1].until_s == wanted_s
+        assert float(found[-1].until_s) == pytest.approx(wanted_s, abs=0.1)  # the muxer moves the first by its delay
 
 
 def test_too_many_decoded_pixels_are_refused_and_many_small_frames_are_not(tmp_path: Path) -> None:

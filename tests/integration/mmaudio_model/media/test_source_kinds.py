@@ -12,7 +12,8 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from mmaudio_model.media.probe import opened, seek_keyframe, time_base
+from mmaudio_model.errors import MediaTooLargeError
+from mmaudio_model.media.probe import MediaLimits, opened, seek_keyframe, time_base
 from mmaudio_model.media.source_container import source_container
 from tests.integration.mmaudio_model.media.source_kinds import KINDS, SourceKind
 from tests.unit.mmaudio_model.media.videos import LIMITS, WatchedFile, numbers, read, regular, write_video
@@ -116,3 +117,24 @@ def test_a_late_start_in_a_long_file_reads_little_of_it(container: str, tmp_path
         before = file.taken
         seek_keyframe(opened_, stream, start_of(stream) + 10)
         assert file.taken - before < path.stat().st_size / 4
+
+
+@pytest.mark.parametrize("container", ["mp4", "matroska", "mpegts", "flv"])
+def test_a_file_with_one_key_frame_is_read_or_the_reason_is_told(container: str, tmp_path: Path) -> None:
+    codec, options = ("flv", {"sc_threshold": "1000000000"}) if container == "flv" else ("libx264", {})
+    path = write_video(
+        tmp_path / "v", regular(120, 25), container=container, codec=codec, keyframe_every=600, options=options
+    )
+
+    assert numbers(read(path, start_s=4.0, duration_s=0.2).sync) == list(range(100, 105))
+    with pytest.raises(MediaTooLargeError, match="no key frame near the start of the section: 4 s before it"):
+        read(path, start_s=4.0, duration_s=0.2, limits=MediaLimits(max_decoded_s=3.0))
+
+
+def test_a_late_section_of_a_long_file_is_read_although_the_file_is_longer_than_what_may_be_decoded(
+    tmp_path: Path,
+) -> None:
+    path = write_video(tmp_path / "v", regular(100, 25), container="matroska", keyframe_every=25)
+
+    frames = read(path, start_s=3.2, duration_s=0.2, limits=MediaLimits(max_decoded_s=1.0))
+    assert numbers(frames.sync) == list(range(80, 85))

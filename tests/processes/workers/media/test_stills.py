@@ -1,4 +1,4 @@
-"""Stills of every format and animations in confined processes: no decoder needs what a process has given up."""
+"""Stills of every decoder and animations in confined processes: no decoder needs what a process has given up."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ from tests.unit.mmaudio_model.media.heif import heic
 COLOUR = (200, 100, 50)
 
 
-def test_a_still_of_every_format_is_read(tmp_path: Path, scratch: Path, sandbox: OpenSandbox) -> None:
+def test_a_still_of_every_decoder_is_read(tmp_path: Path, scratch: Path, sandbox: OpenSandbox) -> None:
     picture = Image.new("RGB", (64, 64), COLOUR)
-    for kind in ("PNG", "JPEG", "WEBP", "BMP", "GIF", "AVIF", "TIFF"):
+    for kind in ("JPEG", "WEBP", "AVIF"):
         picture.save(tmp_path / kind, kind)
     picture.save(tmp_path / "lzw", "TIFF", compression="tiff_lzw")
-    picture.copy().save(tmp_path / "MPO", "MPO", save_all=True, append_images=[picture.copy()])
-    (tmp_path / "HEIC").write_bytes(heic(np.asarray(picture)))
     (tmp_path / "grid").write_bytes(heic(np.asarray(picture), grid=3))
     box = sandbox(scratch)
     for path in sorted(tmp_path.iterdir()):

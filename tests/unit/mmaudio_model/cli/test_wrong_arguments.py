@@ -189,6 +189,31 @@ def test_an_empty_path_is_refused(line: str, option: str) -> None:
     assert result.stderr.endswith(": it is empty; give a path.\n")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("--prompt rain --start 2", "--start needs --video."),
+        ("--prompt rain --original-audio mix", "--original-audio mix needs --video."),
+        ("--video {video} --duck-db 6", "--duck-db needs --original-audio mix."),
+        ("--video {video} --original-gain-db -3", "--original-gain-db needs --original-audio mix."),
+        ("--video {video} --audio-files both", "--audio-files both needs --original-audio mix."),
+        ("--video {video} --start 2 --reference-exact", "leave --start out"),
+        ("--video {video} --original-audio mix --skip-video-composite", "give --audio-files mix or both"),
+        ("--prompt rain --loudness 0", "Invalid value for '--loudness'"),
+        ("--prompt rain --loudness nan", "Invalid value for '--loudness'"),
+        ("--prompt rain --sample-rate 12345", "Invalid value for '--sample-rate'"),
+        ("--prompt rain --channels 3", "Invalid value for '--channels'"),
+        ("--prompt rain --container avi", "Invalid value for '--container'"),
+    ],
+)
+def test_options_of_results_that_do_not_go_together_are_refused(tmp_path: Path, arguments: str, problem: str) -> None:
+    (tmp_path / "v.mp4").touch()
+    result = run(f"generate --output {{tmp}}/output {arguments}", tmp=tmp_path, video=tmp_path / "v.mp4")
+
+    assert result.exit_code == 2
+    assert problem in result.stderr
+
+
 @pytest.mark.parametrize("group", ["eval", "train"])
 def test_an_unknown_command_is_json_too(group: str) -> None:
     result = run(f"{group} nothing", "--json")

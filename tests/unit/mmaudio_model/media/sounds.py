@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 
-FPS = 25
+FPS = 5
 PACKET_SAMPLES = 1024
 
 

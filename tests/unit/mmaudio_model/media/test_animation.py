@@ -15,6 +15,7 @@ from mmaudio_model.errors import MediaError, MediaInvalidError, MediaTooLargeErr
 from mmaudio_model.media import animation
 from mmaudio_model.media.frames import read_video_frames
 from mmaudio_model.media.probe import MediaLimits, opened
+from mmaudio_model.media.source_container import SourceContainer, source_container
 from tests.unit.mmaudio_model.media.videos import SIDE, numbered, numbers
 
 LIMITS = MediaLimits()
@@ -120,3 +121,9 @@ def test_mutated_animations_are_read_or_refused() -> None:
             changed[chance.randrange(12, len(changed))] = chance.randrange(256)
         with contextlib.suppress(MediaError):
             convert(bytes(changed))
+
+
+def test_its_kind_is_that_of_the_file_and_not_of_the_video_made_of_it() -> None:
+    file = io.BytesIO(animated())
+    with opened(file, LIMITS) as (container, _):
+        assert source_container(container, file) is SourceContainer.WEBP

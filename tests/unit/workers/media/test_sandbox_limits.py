@@ -45,3 +45,11 @@ def test_processor_time_grows_with_wall_time() -> None:
 
 def test_a_ceiling_below_the_floor_does_not_lower_it() -> None:
     assert SandboxLimits(wall_s=2000.0, max_wall_s=900.0).time_for(1e15, pixels_per_s=1.0) == 2000
+
+
+def test_a_lack_of_memory_names_the_limit_and_its_setting() -> None:
+    limits = SandboxLimits(memory_bytes=300 * 1024**2)
+    message = limits.with_setting("Encoding a picture of 64x64 pixels needs more memory than is allowed.")
+    assert message.startswith("Encoding a picture of 64x64 pixels needs more memory than the allowed 300 MiB;")
+    assert message.endswith("(MMAUDIO_DECODE_MEMORY_BYTES).")
+    assert limits.with_setting("The file is empty.") == "The file is empty."
