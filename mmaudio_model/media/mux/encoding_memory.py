@@ -23,7 +23,7 @@ BASE_BYTES = 400 * 2**20
 # sizes; measured at 3840x2160 (x265: 2560x1440, 3840x2160) and 7680x4320 on two processors.
 _BYTES_PER_PIXEL = {
     "libx264": (150, 70),
-    "libx265": (270, 165),
+    "libx265": (270, 190),
     "libvpx-vp9": (190, 110),
     "prores_ks": (110, 80),
 }
