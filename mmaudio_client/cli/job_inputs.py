@@ -15,7 +15,25 @@ from mmaudio_client.errors import InvalidInputError
 from mmaudio_client.inputs import check_file, is_remote
 
 VIDEO_SUFFIXES = frozenset(
-    [".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".mxf", ".flv", ".ogv", ".wmv", ".asf", ".dv", ".gif", ".apng"]
+    {
+        *(
+            ".mp4",
+            ".m4v",
+            ".mov",
+            ".qt",
+            ".3gp",
+            ".3g2",
+            ".mkv",
+            ".webm",
+            ".avi",
+            ".ts",
+            ".mts",
+            ".m2ts",
+            ".mpg",
+            ".mpeg",
+        ),
+        *(".vob", ".mxf", ".flv", ".ogv", ".wmv", ".asf", ".dv", ".gif", ".apng"),
+    }
 )
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"})
 _EARLIER_RESULT = re.compile(r"(?P<stem>.+?)(-\d+)?-sound")

@@ -21,7 +21,7 @@ def test_a_full_scratch_disk_says_so_and_the_job_goes_back_unspent(
     impatient: WorkerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = impatient
-    monkeypatch.setattr("workers.runner.attempt.write_audio", refuse)
+    monkeypatch.setattr("workers.runner.attempt_files.write_audio", refuse)
     job_id = worker.submit()
     worker.runner.run(job_id)
     job = worker.job(job_id)

@@ -20,7 +20,25 @@ from jobs.private_files import make_shared_folder, match_folder
 DONE, REFUSED, LOCK = "done", "refused", ".lock"
 OWN = frozenset({DONE, REFUSED, LOCK})
 VIDEOS = frozenset(
-    [".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".mxf", ".flv", ".ogv", ".wmv", ".asf", ".dv", ".gif", ".apng"]
+    {
+        *(
+            ".mp4",
+            ".m4v",
+            ".mov",
+            ".qt",
+            ".3gp",
+            ".3g2",
+            ".mkv",
+            ".webm",
+            ".avi",
+            ".ts",
+            ".mts",
+            ".m2ts",
+            ".mpg",
+            ".mpeg",
+        ),
+        *(".vob", ".mxf", ".flv", ".ogv", ".wmv", ".asf", ".dv", ".gif", ".apng"),
+    }
 )
 IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"})
 UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".download", "~")

@@ -20,6 +20,7 @@ from jobs.service.artifact_metadata import artifact_from_object
 from jobs.service.artifacts import artifacts_by_job
 from jobs.service.cancellation import cancel
 from jobs.storage.errors import StorageFullError
+from mmaudio_model.media.audio import WrittenAudio
 from tests.unit.workers.runner.executor_harness import TENANT, ExecutorHarness
 from workers.runner.active_jobs import ActiveJob, StopReason
 from workers.runner.availability import Availability
@@ -95,10 +96,10 @@ def test_the_line_of_a_stopped_attempt_says_why(
 def test_the_line_of_a_failed_attempt_has_the_error_code(
     platform: ExecutorHarness, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: Any) -> None:
+    def fails(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("a fault of ours")
 
-    monkeypatch.setattr("workers.runner.attempt.write_audio", fails)
+    monkeypatch.setattr("workers.runner.attempt_files.write_audio", fails)
     platform.run(platform.submit())
 
     assert "outcome=failed state=queued error=internal_error " in job_lines(log)[-1]
@@ -110,11 +111,12 @@ def test_the_line_of_an_attempt_that_another_worker_has_taken_over_says_lost(
 ) -> None:
     job_id = platform.submit()
 
-    def loses(*_: Any) -> None:
+    def loses(*_: Any, **__: Any) -> WrittenAudio:
         with platform.db.transaction() as tx:
             attempts.rescue_expired(tx, platform.job(job_id))
+        return WrittenAudio(16_000, "mono")
 
-    monkeypatch.setattr("workers.runner.attempt.write_audio", loses)
+    monkeypatch.setattr("workers.runner.attempt_files.write_audio", loses)
     monkeypatch.setattr("workers.runner.attempt.AttemptPipeline._upload", lambda *_: None)
     platform.run(job_id)
 
@@ -124,7 +126,7 @@ def test_the_line_of_an_attempt_that_another_worker_has_taken_over_says_lost(
 def test_a_full_scratch_disk_ends_the_attempt_with_its_code_and_one_line(
     platform: ExecutorHarness, log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.runner.attempt.write_audio", no_space)
+    monkeypatch.setattr("workers.runner.attempt_files.write_audio", no_space)
     jobs = [platform.submit() for _ in range(3)]
     for job_id in jobs:
         assert platform.run(job_id).state is State.QUEUED
