@@ -67,15 +67,15 @@ def outcome_of(kind: Kind, path: Path, out: Path) -> Outcome:
     if kind.still:
         return _still(kind, path)
     try:
-        with path.open("rb") as file:
-            # FFmpeg decodes no animated WebP: what a video was made of is compared.
-            source = facts_of(as_video(file, LIMITS))
+        # FFmpeg decodes no animated WebP: the video that is made of it is compared.
+        with path.open("rb") as file, as_video(file, LIMITS) as video:
+            source = facts_of(video)
     except FFmpegError:  # then the file has to be refused
         source = None
     try:
         with path.open("rb") as file:
             frames = read_video_frames(
-                as_video(file, LIMITS),
+                file,
                 start_s=0.0,
                 duration_s=float(WHOLE_S),
                 clip_size=SIDE,
@@ -102,7 +102,7 @@ def muxed(path: Path, out: Path, start_s: Fraction, duration_s: Fraction, source
     tone = (0.2 * np.sin(0.1 * np.arange(round(duration_s * RATE_HZ)))).astype(np.float32)
     try:
         with path.open("rb") as file:
-            result = _mux(as_video(file, LIMITS), tone, out, start_s, duration_s)
+            result = _mux(file, tone, out, start_s, duration_s)
     except MediaError as exc:
         return Muxed(refused=str(exc), error=type(exc).__name__)
     facts, complaints = _facts_and_complaints(out)
