@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from mmaudio_model.errors import OutputNotWritableError
+from mmaudio_model.errors import MediaTooLargeError, OutputNotWritableError
 from mmaudio_model.lengths import sequence_lengths
 from mmaudio_model.media.audio import Sound, write_audio
 from mmaudio_model.media.broadcast_wave import BroadcastFacts
@@ -340,4 +340,9 @@ def _read_image(path: Path, variant: Variant, exact: bool) -> ImageFrame:
     with path.open("rb") as file:
         if exact:
             return read_image_exactly(file, clip_size=size, limits=LIMITS)
-        return read_image(file, clip_size=size, limits=LIMITS)
+        try:
+            return read_image(file, clip_size=size, limits=LIMITS)
+        except MemoryError as exc:
+            raise MediaTooLargeError(
+                "The picture needs more memory than this machine has; give a smaller one."
+            ) from exc

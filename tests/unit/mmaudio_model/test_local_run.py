@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mmaudio_model import local_run
-from mmaudio_model.errors import OutputNotWritableError
+from mmaudio_model.errors import MediaTooLargeError, OutputNotWritableError
 from mmaudio_model.local_run import (
     GenerationOptions,
     ResultOptions,
@@ -175,6 +175,18 @@ def test_effect_and_mix_have_names_that_say_so(tmp_path: Path, wanted: Any, file
 def test_a_video_without_sound_is_said_before_the_model_runs(video: Path) -> None:
     source = prepare_video(video, ResultOptions(sounds=SoundOptions(mixes=True)), duration_s=1.0)
     assert [warning.code for warning in source.warnings] == [WarningCode.ORIGINAL_AUDIO_MISSING]
+
+
+def test_a_picture_that_needs_too_much_memory_is_an_error_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(local_run, "read_image", too_large)
+    (tmp_path / "p.png").touch()
+    with pytest.raises(MediaTooLargeError, match="more memory than this machine has"):
+        read_request(TINY, GenerationOptions(), video=None, image=tmp_path / "p.png", duration_s=1.0)
 
 
 def test_a_text_of_more_than_75_tokens_is_a_warning() -> None:
