@@ -60,11 +60,8 @@ def main() -> None:
             scale = f"fps=25,scale={SYNC_SIZE * width // height // 2 * 2}:{SYNC_SIZE}"
             base, found, imports = [], [], []
             for _ in range(options.rounds):
-                base.append(
-                    _cpu_s(ffmpeg, "-v", "error", "-i", str(clip), "-t", str(SECONDS), "-vf", scale, "-f", "null", "-")[
-                        0
-                    ]
-                )
+                limits = ("-t", str(SECONDS), "-vf", scale, "-f", "null", "-")
+                base.append(_cpu_s(ffmpeg, "-v", "error", "-i", str(clip), *limits)[0])
                 spent_s, output = _cpu_s(
                     sys.executable, "-c", READ, str(clip), str(SECONDS), str(CLIP_SIZE), str(SYNC_SIZE)
                 )

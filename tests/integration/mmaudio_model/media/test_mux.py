@@ -75,7 +75,9 @@ def test_the_video_is_copied_byte_for_byte(tmp_path: Path, container: str, codec
     source = write_video(tmp_path / "v", regular(50, 25), container=container, codec=codec)
     out, result = mux(source)
 
-    assert result == MuxResult(format=kind, content_type=CONTAINERS[ResultContainer(kind)].content_type, reencoded=False)
+    assert result == MuxResult(
+        format=kind, content_type=CONTAINERS[ResultContainer(kind)].content_type, reencoded=False
+    )
     assert contents(video_packets(out)) == contents(video_packets(source))
     video = read(out, duration_s=2.0)
     assert numbers(video.sync) == list(range(50))
