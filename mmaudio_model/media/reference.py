@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
 from mmaudio_model.media.frames import ImageFrame, VideoFrames
+from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from mmaudio_model.media.probe import MediaLimits, opened
 from mmaudio_model.media.resizing import crop, stretch, torch_resize
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
@@ -92,7 +93,7 @@ def read_video_frames_exactly(
     for sampler in (clip, sync):
         if len(sampler.frames) / sampler.rate < duration_s:
             duration_s = len(sampler.frames) / sampler.rate
-            warnings = [f"The video covers only {duration_s:g} s."]
+            warnings = [MediaWarning(WarningCode.VIDEO_SHORTER, f"The video covers only {duration_s:g} s.")]
     if duration_s < 1 / CLIP_FPS:
         raise MediaInvalidError(f"The video covers only {duration_s:g} s, less than one frame for CLIP.")
     return ReferenceFrames(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from mmaudio_model.media.frames import read_video_frames
 from mmaudio_model.media.orientation import ALL, Orientation, orientation
 from mmaudio_model.media.plane_scaling import PlaneScaler, is_large, rgb_planes
 from mmaudio_model.media.resizing import crop, pillow_resize, stretch
-from tests.unit.mmaudio_model.media.videos import LIMITS, numbered, numbers, read, regular, write_video
+from tests.unit.mmaudio_model.media.videos import LIMITS, numbered, numbers, read, regular, video_packets, write_video
 
 
 @pytest.mark.parametrize("pix_fmt", ["rgb24", "yuv420p", "yuvj420p", "yuv422p10le", "yuv444p"])
@@ -61,11 +62,13 @@ def test_frames_that_no_sample_shows_are_left_out_and_the_others_are_the_same(
     )
     decided: list[str] = []
     decide = skipping.Skipping._decided
-    monkeypatch.setattr(
-        skipping.Skipping,
-        "_decided",
-        lambda self, packet, otherwise: [found := decide(self, packet, otherwise), decided.append(found[1])][0],
-    )
+
+    def recording(self: skipping.Skipping, packet: Any, otherwise: str) -> tuple[Any, str]:
+        found = decide(self, packet, otherwise)
+        decided.append(found[1])
+        return found
+
+    monkeypatch.setattr(skipping.Skipping, "_decided", recording)
     with_skipping = read(path, start_s=start_s, duration_s=1.5)
     monkeypatch.setattr("mmaudio_model.media.section.skippable", lambda stream: None)
     plain = read(path, start_s=start_s, duration_s=1.5)
