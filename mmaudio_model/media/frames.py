@@ -193,7 +193,7 @@ def _upright(frame: VideoFrame) -> np.ndarray:
     if has_alpha(frame):
         layered = frame.to_ndarray(format="rgba").astype(np.uint16)
         opaque = layered[..., 3:]
-        picture = ((layered[..., :3] * opaque + 255 * (255 - opaque) + 127) // 255).astype(np.uint8)
+        picture: np.ndarray = ((layered[..., :3] * opaque + 255 * (255 - opaque) + 127) // 255).astype(np.uint8)
     else:
         picture = frame.to_ndarray(format="rgb24")
     return orientation(frame).applied(picture)

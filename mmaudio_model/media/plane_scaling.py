@@ -42,7 +42,7 @@ def rgb_planes(frame: VideoFrame) -> Planes:
     direct = frame.format.name in DIRECT_FORMATS and frame.width % DIRECT_WIDTHS == 0
     source = frame if direct else frame.reformat(format="rgb24", threads=1)
     green, blue, red = (
-        np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
         for plane in source.reformat(format="gbrp", threads=1).planes
     )
     return red, green, blue
@@ -95,7 +95,7 @@ class PlaneScaler:
         frame.pts = 0
         self._graphs[key].vpush(frame)
         (scaled,) = self._graphs[key].vpull().planes
-        lines = np.frombuffer(scaled, np.uint8).reshape(-1, scaled.line_size)
+        lines = np.frombuffer(memoryview(scaled), np.uint8).reshape(-1, scaled.line_size)
         result[:] = lines[:rows, left : left + width]
         step = before / full_width
         reach = math.ceil((EDGE + 3) * step)
