@@ -17,6 +17,7 @@ class Kind:
         source: what makes such files.
         make: writes one.
         refused: a part of the sentence that refuses it; None: it is taken.
+        says: a part of a warning that reading it gives.
         still: it is a picture, not a video.
         off_keyframe_s: a start that is no key frame and between two frames.
         size: width and height of a still picture.
@@ -27,6 +28,7 @@ class Kind:
     source: str
     make: Callable[[Path], object]
     refused: str | None = None
+    says: str | None = None
     still: bool = False
     size: tuple[int, int] = (96, 64)
     off_keyframe_s: Fraction = Fraction(83, 100)

@@ -18,6 +18,7 @@ from mmaudio_model.media.image import read_image
 from mmaudio_model.media.mux.decisions import MuxOptions
 from mmaudio_model.media.mux.writing import MuxResult, mux_video
 from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.media.source_facts import read_source_facts
 from mmaudio_model.media.waveform import Sound
 from tests.media_collection.compare import Difference, differences
 from tests.media_collection.facts import Facts, facts_of
@@ -63,7 +64,7 @@ class Outcome:
 
 
 def outcome_of(kind: Kind, path: Path, out: Path) -> Outcome:
-    """Read a file of a kind, and mux its whole and a section with a tone."""
+    """Read a file of a kind, and mux a section and its whole with a tone; the latter stays at `out`."""
     if kind.still:
         return _still(kind, path)
     try:
@@ -74,6 +75,8 @@ def outcome_of(kind: Kind, path: Path, out: Path) -> Outcome:
         source = None
     try:
         with path.open("rb") as file:
+            declared = read_source_facts(file, section_end_s=float(WHOLE_S), limits=LIMITS)
+            file.seek(0)
             frames = read_video_frames(
                 file,
                 start_s=0.0,
@@ -88,12 +91,12 @@ def outcome_of(kind: Kind, path: Path, out: Path) -> Outcome:
     return Outcome(
         kind,
         source,
-        read=tuple(_sentence(one) for one in frames.warnings),
+        read=tuple(_sentence(one) for one in (*declared.warnings, *frames.warnings)),
         clip=frames.clip,
         sync=frames.sync,
         covered_s=frames.duration_s,
-        whole=muxed(path, out, Fraction(0), whole_s, source),
         section=muxed(path, out, kind.off_keyframe_s, kind.section_s, source),
+        whole=muxed(path, out, Fraction(0), whole_s, source),
     )
 
 
