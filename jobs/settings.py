@@ -283,11 +283,11 @@ class Settings(BaseSettings):
         900, gt=0, le=DAY_S, description="The most that this time limit grows to. At least `decode_timeout_s`."
     )
     decode_memory_bytes: int = Field(
-        2 * GIB,
+        3 * GIB,
         ge=256 * MIB,
         le=PIB,
-        description="Memory limit of the process that reads or writes one video. 4K needs the default; 8K with 10 bits "
-        "needs about 6 GiB.",
+        description="Memory limit of the process that reads or writes one video. Encoding 4K again needs 2 GiB, 8K "
+        "with 8 bits 2.6 GiB, 8K with 10 bits 6.3 GiB.",
     )
     reencode_crf: int = Field(
         18,

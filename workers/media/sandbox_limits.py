@@ -25,7 +25,7 @@ class SandboxLimits:
         max_wall_s: the most that any work gets.
     """
 
-    memory_bytes: int = 2 * 1024**3
+    memory_bytes: int = 3 * 1024**3
     cpu_s: int = 240
     wall_s: float = 120.0
     max_wall_s: float = 900.0
