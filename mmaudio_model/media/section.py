@@ -22,7 +22,7 @@ from mmaudio_model.media.continuity import Continuity, continued, frame_ticks, i
 from mmaudio_model.media.decoder_threads import limit_threads
 from mmaudio_model.media.picture_size import KeyFrameSizes
 from mmaudio_model.media.probe import MediaLimits, check_preroll, time_base, too_many_pixels
-from mmaudio_model.media.skipping import DECODE, LEAVE_OUT, Skipping, skippable
+from mmaudio_model.media.skipping import DECODE, LEAVE_OUT, How, Skipping, skippable
 
 # Below this start, decoding from the beginning is cheaper and more reliable than seeking.
 SEEK_FROM_S = 2
@@ -224,8 +224,8 @@ def _decoded(
 
 
 def _planned(
-    packets: Iterator[Packet[VideoStream]], skipping: Skipping | None, otherwise: str | None
-) -> Iterator[tuple[Packet[VideoStream], str]]:
+    packets: Iterator[Packet[VideoStream]], skipping: Skipping | None, otherwise: How | None
+) -> Iterator[tuple[Packet[VideoStream], How]]:
     if skipping is None or otherwise is None:
         return ((packet, DECODE) for packet in packets)
     return skipping.planned(packets, otherwise)

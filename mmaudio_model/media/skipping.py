@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Literal
 
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -21,7 +22,10 @@ AHEAD = 34
 SKIPPING = frozenset({"h264", "hevc"})
 FIELDS_UNKNOWN, PROGRESSIVE = 0, 1  # AVFieldOrder
 # Other packets are not decoded at all where every frame stands for itself.
-DECODE, DECODE_REFERENCES, LEAVE_OUT = "DEFAULT", "NONREF", "ALL"
+How = Literal["DEFAULT", "NONREF", "ALL"]
+DECODE: How = "DEFAULT"
+DECODE_REFERENCES: How = "NONREF"
+LEAVE_OUT: How = "ALL"
 
 Wanted = Callable[[Fraction, Fraction], bool]
 """Says whether a frame shown from one time to another, in seconds from the start of the section, is to be decoded."""
@@ -48,8 +52,8 @@ class Skipping:
         self._expected.clear()
 
     def planned(
-        self, packets: Iterator[Packet[VideoStream]], otherwise: str
-    ) -> Iterator[tuple[Packet[VideoStream], str]]:
+        self, packets: Iterator[Packet[VideoStream]], otherwise: How
+    ) -> Iterator[tuple[Packet[VideoStream], How]]:
         """Yield the packets with DECODE or, if their frame is not wanted, `otherwise`."""
         waiting: deque[Packet[VideoStream]] = deque()
         ahead = AHEAD if otherwise == DECODE_REFERENCES else 1
@@ -72,7 +76,7 @@ class Skipping:
         self.missed |= any(earlier < stamp for earlier in self._expected)
         del self._shown[: max(0, bisect_right(self._shown, stamp) - AHEAD)]
 
-    def _decided(self, packet: Packet[VideoStream], otherwise: str) -> tuple[Packet[VideoStream], str]:
+    def _decided(self, packet: Packet[VideoStream], otherwise: How) -> tuple[Packet[VideoStream], How]:
         if not self._active or self.start is None or not packet.size or packet.pts is None:
             return packet, DECODE
         if packet.is_discard:
@@ -87,7 +91,7 @@ class Skipping:
         return packet, DECODE
 
 
-def skippable(stream: VideoStream) -> str | None:
+def skippable(stream: VideoStream) -> How | None:
     """Return what can be done with the packets of frames that are not wanted; None: they must be decoded."""
     context = stream.codec_context
     if context.codec.intra_only:
