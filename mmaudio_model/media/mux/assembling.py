@@ -117,7 +117,9 @@ def assemble(
         for packet in packets if trial is None else islice(packets, trial):
             out.mux(packet)
         warnings = work.warnings if work is not None else ()
-        languages = tuple(given.metadata.get("language", "") for given in out.streams)
+        # A trial writes no packet of an encoded video, and MP4 then has no track of it.
+        there = [given for given in out.streams if work is None or trial is None or given is not written]
+        languages = tuple(given.metadata.get("language", "") for given in there)
         return Assembled((*warnings, *fitted.warnings), tags, languages)
 
 
