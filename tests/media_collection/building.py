@@ -46,6 +46,8 @@ CODEC_OPTIONS: Mapping[str, Mapping[str, str]] = {
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "20", "b": "0", "threads": "1"},
     "libsvtav1": {"preset": "12", "crf": "20", "svtav1-params": "lp=1"},
 }
+# PCM has no frames of its own: each packet of it holds so many samples.
+CHUNK_SAMPLES = 1024
 os.environ.setdefault("SVT_LOG", "1")  # errors only
 X265_QUIET = "log-level=none:pools=none:frame-threads=1"
 
@@ -265,9 +267,12 @@ def _tone_packets(stream: Any, one: Tone, length: float) -> Iterator[Packet]:
     times = np.arange(samples) / one.rate
     channels = stream.codec_context.channels
     sound = np.stack([0.2 * np.sin(2 * np.pi * (one.first_hz + 200 * index) * times) for index in range(channels)])
-    packed = AudioFrame.from_ndarray(np.ascontiguousarray(sound.astype(np.float32)), format="fltp", layout=one.layout)
-    packed.sample_rate, packed.pts, packed.time_base = one.rate, 0, Fraction(1, one.rate)
-    yield from stream.encode(packed)
+    sound = sound.astype(np.float32)
+    for begin in range(0, samples, CHUNK_SAMPLES):
+        part = np.ascontiguousarray(sound[:, begin : begin + CHUNK_SAMPLES])
+        frame = AudioFrame.from_ndarray(part, format="fltp", layout=one.layout)
+        frame.sample_rate, frame.pts, frame.time_base = one.rate, begin, Fraction(1, one.rate)
+        yield from stream.encode(frame)
     yield from stream.encode(None)
 
 
