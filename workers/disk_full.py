@@ -92,7 +92,9 @@ class DiskFullLog:
                 return Path(link.filename)
         # The error names no path: it is the fullest of the disks that this process writes to.
         written = [self._scratch or Path(tempfile.gettempdir()), self._objects, self._database]
-        return min((path for path in written if path is not None), key=_free_or_most)
+        # One measurement for each disk: what others write between two must not decide for a folder of the same one.
+        disks = {_file_system(path): path for path in reversed(written) if path is not None}
+        return min(reversed(disks.values()), key=_free_or_most)
 
     def _is_due(self, path: Path | None) -> bool:
         """Return whether a line is due, and record that it is logged now."""
