@@ -191,11 +191,11 @@ def _is_sampled(end_s: Fraction, time_s: Fraction, until_s: Fraction) -> bool:
 def _upright(frame: VideoFrame) -> np.ndarray:
     """Return a frame as RGB, uint8 (H, W, 3), turned and mirrored as its metadata ask for, transparency on white."""
     if has_alpha(frame):
-        layered = frame.to_ndarray(format="rgba").astype(np.uint16)
+        layered = frame.to_ndarray(format="rgba", threads=1).astype(np.uint16)
         opaque = layered[..., 3:]
         picture: np.ndarray = ((layered[..., :3] * opaque + 255 * (255 - opaque) + 127) // 255).astype(np.uint8)
     else:
-        picture = frame.to_ndarray(format="rgb24")
+        picture = frame.to_ndarray(format="rgb24", threads=1)
     return orientation(frame).applied(picture)
 
 

@@ -80,7 +80,7 @@ def read_video_frames_exactly(
                         f"The section has more than {limits.max_decoded_frames} frames; choose a shorter one."
                     )
                 if clip.wants(frame.time) or sync.wants(frame.time):
-                    picture = frame.to_ndarray(format="rgb24")
+                    picture = frame.to_ndarray(format="rgb24", threads=1)
                     if clip.wants(frame.time):
                         clip.take(stretch(picture, clip_size, torch_resize), count, frame.time)
                     if sync.wants(frame.time):
