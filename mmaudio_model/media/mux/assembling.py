@@ -25,7 +25,7 @@ from mmaudio_model.media.mux.decisions import MuxOptions, MuxPlan
 from mmaudio_model.media.mux.encoding import Reencoding
 from mmaudio_model.media.mux.file_view import view_of
 from mmaudio_model.media.mux.picture_facts import sample_aspect
-from mmaudio_model.media.mux.result_container import CONTAINERS, QUICKTIME, sound_format
+from mmaudio_model.media.mux.result_container import CONTAINERS, QUICKTIME, ResultContainer, sound_format
 from mmaudio_model.media.mux.sound_track import add_sound, encoded_sound
 from mmaudio_model.media.mux.tags import chapters_of_section, kept_tags, track_tags
 from mmaudio_model.media.mux.tracks import add_tracks, track_packets
@@ -132,10 +132,14 @@ def open_output(target: Path | BinaryIO, plan: MuxPlan, source: Any) -> OutputCo
         if plan.metadata and any(key.startswith("com.") for key in source.metadata):
             flags += "+use_metadata_tags"  # Apple's and Android's own names of tags
         options |= {"movflags": flags} if flags else {}
-    if plan.codec in _UNOFFICIAL_CODECS:
+    # A tag that is given stays as it is only on the same word.
+    if plan.codec in _UNOFFICIAL_CODECS or plan.tag is not None:
         options["strict"] = "unofficial"
+    muxer = CONTAINERS[plan.container].muxer
+    if plan.as_mp4:
+        muxer, options["brand"] = CONTAINERS[ResultContainer.MP4].muxer, "qt  "
     file: Any = str(target) if isinstance(target, Path) else target
-    return av.open(file, "w", format=CONTAINERS[plan.container].muxer, container_options=options)
+    return av.open(file, "w", format=muxer, container_options=options)
 
 
 def _section(source: BinaryIO, plan: MuxPlan, options: MuxOptions, limits: MediaLimits) -> Section:

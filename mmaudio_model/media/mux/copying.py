@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 
 from mmaudio_model.media.continuity import frame_ticks, is_scanned, keyframe_places
 from mmaudio_model.media.mux.decisions import MuxOptions
+from mmaudio_model.media.mux.h264 import starts_anew
 from mmaudio_model.media.mux.result_container import CONTAINERS, ResultContainer, codec_name
 from mmaudio_model.media.probe import frame_rate, seek_keyframe, time_base
 from mmaudio_model.media.section import exact_seconds
@@ -45,6 +46,8 @@ class PacketFacts:
     """An edit list hides the frame."""
     is_disposable: bool = False
     """No other frame needs this one."""
+    starts_anew: bool = True
+    """What follows needs nothing from before; of key frames only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,10 @@ def section_to_copy(
         return taken
     if start is not None and not start - taken[0].pts <= min(EARLY_S, 1 / (2 * rate)) / base:
         return "the section does not start on a key frame"
+    if start is not None and not taken[0].starts_anew:
+        return "the section starts on a key frame after which earlier pictures are needed"  # players refuse that
+    if container.format.name == "mxf" and not ordered and all(a.pts < b.pts for a, b in pairwise(taken)):
+        return "its frames are reordered, and the file does not say how"
     frame, first = frame_ticks(stream), taken[0]
     if container.format.name.startswith("matroska"):
         # The file has no decoding times, and those that FFmpeg makes up after a seek may be wrong.
@@ -137,6 +144,11 @@ def same_packet(packet: Packet[VideoStream], facts: PacketFacts) -> bool:
     return bool(packet.is_keyframe) and facts.pts in {packet.pts, packet.dts} and facts.dts == packet.dts
 
 
+def _starts_anew(packet: Packet[VideoStream]) -> bool:
+    stream = packet.stream
+    return codec_name(stream) != "h264" or starts_anew(bytes(packet), stream.codec_context.extradata)
+
+
 def _taken(
     packets: Iterable[Packet[VideoStream]],
     start: Fraction | None,
@@ -172,6 +184,7 @@ def _taken(
                 packet.is_keyframe,
                 packet.is_discard,
                 packet.is_disposable,
+                starts_anew=not packet.is_keyframe or _starts_anew(packet),
             )
         )
         if end is None and not packet.is_discard:

@@ -53,6 +53,8 @@ class MuxPlan:
     """Of the first frame of the section, HH:MM:SS:FF, or HH:MM:SS;FF for drop-frame."""
     frame_rate: str = ""
     """Average frames per second as a fraction, such as `30000/1001`."""
+    as_mp4: bool = False
+    """A MOV is written in the manner of MP4, which has records that FFmpeg does not write otherwise."""
     metadata: bool = True
     """Tags and chapters are kept."""
     warnings: tuple[MediaWarning, ...] = ()

@@ -22,8 +22,10 @@ from mmaudio_model.media.mux.copying import RESTARTED, Section, section_to_copy
 from mmaudio_model.media.mux.decisions import MuxOptions, MuxPlan
 from mmaudio_model.media.mux.encoder_choice import choose_encoding
 from mmaudio_model.media.mux.file_view import view_of
+from mmaudio_model.media.mux.records import records_of
 from mmaudio_model.media.mux.result_container import (
     CONTAINERS,
+    ResultContainer,
     codec_name,
     container_for_copy,
     container_for_encoding,
@@ -33,10 +35,11 @@ from mmaudio_model.media.mux.tags import kept_tags, lost_tags, shortened, timeco
 from mmaudio_model.media.mux.tracks import KeptTrack, plan_tracks
 from mmaudio_model.media.probe import MediaLimits, frame_rate, opened, time_base
 from mmaudio_model.media.section import exact_seconds, first_stamp, section_frames
-from mmaudio_model.media.source_container import source_container
+from mmaudio_model.media.source_container import SourceContainer, source_container
 
 __all__ = ["MuxOptions", "MuxPlan", "plan_mux"]
 
+QUICKTIME_SOURCES = frozenset({SourceContainer.MP4, SourceContainer.MOV})
 TRIAL_PACKETS = 60
 TRIAL_RATE_HZ = 48_000
 REFUSED = (FFmpegError, ValueError, OverflowError)
@@ -95,16 +98,19 @@ def _copy_plan(source: BinaryIO, options: MuxOptions, limits: MediaLimits) -> tu
         if reencoded or target is None:
             transparent = stream.metadata.get("alpha_mode") == "1"
             target = container_for_encoding(kind, options.container, transparent=transparent)
+        records = records_of(view_of(source)) if kind in QUICKTIME_SOURCES else ()
         plan = MuxPlan(
             container=target,
             content_type=CONTAINERS[target].content_type,
             reencoded=reencoded,
             reason=section if isinstance(section, str) else "",
             codec=codec,
+            lost=tuple(f"{name}: encoding does not keep it" for name in records) if reencoded else (),
             first_stamp=first,
             tag=copied_tag(stream, kind, target),
             timecode=None if timecode is None else str(timecode),
             frame_rate=f"{rate.numerator}/{rate.denominator}",
+            as_mp4=not reencoded and target is ResultContainer.MOV and bool(records),
             metadata=options.keep_tracks,
         )
     return plan, None if isinstance(section, str) else section
@@ -125,7 +131,7 @@ def _encoding_plan(source: BinaryIO, plan: MuxPlan, options: MuxOptions, limits:
             raise MediaInvalidError(_nothing_there(options, damaged=bool(damaged)))
         encoding = choose_encoding(stream, first.frame, plan.container.value, options.encoder)
     reencoded = MediaWarning(WarningCode.VIDEO_REENCODED, f"The video was re-encoded: {plan.reason}.")
-    return replace(plan, tag=None, warnings=(reencoded, *encoding.warnings))
+    return replace(plan, tag=None, as_mp4=False, warnings=(reencoded, *encoding.warnings))
 
 
 def _with_tracks(
@@ -133,11 +139,12 @@ def _with_tracks(
 ) -> MuxPlan | Exception:
     """Return the plan with all tracks that the muxer takes, or why it does not take the video."""
     kept: list[KeptTrack] = []
-    lost: list[str] = []
+    lost: list[str] = list(plan.lost)
     wanted: dict[str, str] = {}
     if options.keep_tracks:
         with opened(view_of(source), limits) as (container, stream):
-            kept, lost = plan_tracks(container, stream, plan.container)
+            kept, dropped = plan_tracks(container, stream, plan.container)
+            lost += dropped
             if plan.reason == RESTARTED:
                 lost += [f"{track.name}: {RESTARTED}" for track in kept]
                 kept = []

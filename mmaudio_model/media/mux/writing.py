@@ -78,7 +78,9 @@ def _attempts(plan: MuxPlan) -> Iterator[MuxPlan]:
     if not plan.reencoded:
         reason = "its packets cannot be copied"
         warning = MediaWarning(WarningCode.VIDEO_REENCODED, f"The video was re-encoded: {reason}.")
-        yield replace(plan, reencoded=True, reason=reason, tag=None, tracks=(), warnings=(warning, *plan.warnings))
+        yield replace(
+            plan, reencoded=True, reason=reason, tag=None, as_mp4=False, tracks=(), warnings=(warning, *plan.warnings)
+        )
 
 
 def _warnings(plan: MuxPlan, assembled: Assembled) -> Iterator[MediaWarning]:

@@ -14,8 +14,8 @@ from mmaudio_model.media.audio import Sound
 from mmaudio_model.media.media_warning import WarningCode
 from mmaudio_model.media.mux.plan import MuxOptions, MuxPlan, plan_mux
 from mmaudio_model.media.mux.writing import mux_video
-from tests.unit.mmaudio_model.media.rich_videos import FONT, SOURCE_HZ, TITLE, write_rich
-from tests.unit.mmaudio_model.media.videos import LIMITS, sine
+from tests.unit.mmaudio_model.media.rich_videos import FONT, TITLE, write_rich
+from tests.unit.mmaudio_model.media.videos import LIMITS, SOURCE_HZ, sine
 
 SECONDS = 1.5
 MP4_TEXT = "mov_text"
@@ -76,6 +76,8 @@ def texts(path: Path) -> list[tuple[float, float, str]]:
             if packet.size and content != b"\0\0":
                 text = content[2:] if stream.codec_context.codec.canonical_name == MP4_TEXT else content
                 base = packet.time_base
+                assert packet.pts is not None
+                assert packet.duration is not None
                 found.append((float(packet.pts * base), float(packet.duration * base), text.decode()))
     return found
 
@@ -114,7 +116,8 @@ def test_a_container_keeps_what_it_had(
     assert kinds(out) == expected
     assert click_s(out) == pytest.approx(1.5 - start_s, abs=0.002)
     ((at_s, seconds, text),) = texts(out)
-    assert (at_s, text) == (pytest.approx(first, abs=0.002), "second")
+    assert text == "second"
+    assert at_s == pytest.approx(first, abs=0.002)
     assert at_s + seconds == pytest.approx(min(SECONDS, 2.7 - start_s), abs=0.002)
     with av.open(str(out)) as container:
         titles = [
