@@ -34,7 +34,7 @@ EDGE, REACH = 3, 3
 DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p"})
 DIRECT_WIDTHS = 16
 # Catmull-Rom, as Pillow has; all rounding exact.
-FLAGS = "flags=bicubic+accurate_rnd+bitexact:param0=0:param1=0.5:threads=1"
+FLAGS = "flags=bicubic+accurate_rnd:param0=0:param1=0.5:threads=1"
 
 Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Red, green and blue of a picture, each uint8 (H, W)."""
