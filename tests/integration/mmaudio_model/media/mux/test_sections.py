@@ -65,6 +65,7 @@ def shown_frames(path: Path) -> tuple[list[Fraction], list[int]]:
     with av.open(str(path)) as container:
         for frame in container.decode(video=0):
             assert frame.pts is not None
+            assert frame.time_base is not None
             times.append(Fraction(frame.pts * frame.time_base))
             seen.append(number_in(frame.to_ndarray(format="rgb24")))
     return times, seen

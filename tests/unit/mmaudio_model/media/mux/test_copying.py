@@ -36,7 +36,7 @@ def shown(section: Section | str) -> list[tuple[int, int]]:
 
 
 def place(
-    facts: Sequence[PacketFacts], frames: float, target: ResultContainer, *, ordered: bool = False
+    facts: Sequence[PacketFacts], frames: float | Fraction, target: ResultContainer, *, ordered: bool = False
 ) -> Section | str:
     return placed(facts, Fraction(frames) * FRAME, FRAME, ordered=ordered, target=target)
 
