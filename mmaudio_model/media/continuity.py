@@ -64,6 +64,12 @@ class Continuity:
             packet.dts = None if packet.dts is None else packet.dts + self.shift
             packet.pts = None if packet.pts is None else packet.pts + self.shift
 
+    def jumps(self, dts: int | None, last: int | None) -> bool:
+        """Return whether two successive decoding times are further apart than a standing picture is shown."""
+        if dts is None or last is None or self.longest_gap is None:
+            return False
+        return dts - last > self.longest_gap
+
     def _restarts(self, ahead: int) -> bool:
         return ahead < -self.step or (self.longest_gap is not None and ahead > self.longest_gap)
 

@@ -17,7 +17,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from mmaudio_model.media.continuity import frame_ticks, is_scanned, keyframe_places
+from mmaudio_model.media.continuity import Continuity, frame_ticks, is_scanned, keyframe_places
 from mmaudio_model.media.mux.decisions import MuxOptions
 from mmaudio_model.media.mux.h264 import starts_anew
 from mmaudio_model.media.mux.result_container import CONTAINERS, ResultContainer, codec_name
@@ -32,6 +32,7 @@ MAX_REORDERED = 17
 UNORDERED_CODECS = frozenset({"vp8", "vp9", "av1", "mjpeg", "prores", "dnxhd", "dvvideo", "ffv1", "rawvideo", "png"})
 OUT_OF_ORDER = "its time stamps are out of order"
 RESTARTED = "its time stamps restart before the section"
+RESTARTED_WITHIN = "its time stamps restart within the section"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,8 @@ def section_to_copy(
     packets = packets_from(container, stream, start)
     if packets is None:
         return RESTARTED
-    taken = _taken(packets, start, 1 / (4 * rate * base), span, ordered=ordered, in_order=in_order)
+    clock = Continuity.of(container, stream)
+    taken = _taken(packets, start, 1 / (4 * rate * base), span, clock, ordered=ordered, in_order=in_order)
     if isinstance(taken, str):
         return taken
     if start is not None and not start - taken[0].pts <= min(EARLY_S, 1 / (2 * rate)) / base:
@@ -154,6 +156,7 @@ def _taken(
     start: Fraction | None,
     late: Fraction,
     span: Fraction,
+    clock: Continuity,
     *,
     ordered: bool,
     in_order: bool,
@@ -174,6 +177,8 @@ def _taken(
             continue
         if pts is None:
             return "its frames have no time stamps"
+        if clock.jumps(packet.dts, taken[-1].dts if taken else None):
+            return RESTARTED_WITHIN
         if start is not None and not taken and pts > start + late:
             return "the section does not start on a key frame"
         taken.append(

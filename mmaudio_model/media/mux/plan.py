@@ -18,7 +18,7 @@ from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import Sound
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from mmaudio_model.media.mux.assembling import Assembled, assemble
-from mmaudio_model.media.mux.copying import RESTARTED, Section, section_to_copy
+from mmaudio_model.media.mux.copying import RESTARTED, RESTARTED_WITHIN, Section, section_to_copy
 from mmaudio_model.media.mux.decisions import MuxOptions, MuxPlan
 from mmaudio_model.media.mux.encoder_choice import choose_encoding
 from mmaudio_model.media.mux.file_view import view_of
@@ -145,8 +145,8 @@ def _with_tracks(
         with opened(view_of(source), limits) as (container, stream):
             kept, dropped = plan_tracks(container, stream, plan.container)
             lost += dropped
-            if plan.reason == RESTARTED:
-                lost += [f"{track.name}: {RESTARTED}" for track in kept]
+            if plan.reason in {RESTARTED, RESTARTED_WITHIN}:
+                lost += [f"{track.name}: {plan.reason}" for track in kept]
                 kept = []
             wanted = dict(container.metadata)
 

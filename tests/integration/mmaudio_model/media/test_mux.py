@@ -217,6 +217,21 @@ def test_two_recordings_in_one_file_are_not_copied_as_they_are(tmp_path: Path) -
     assert numbers(read(out, duration_s=2.0).sync) == list(range(25)) * 2
 
 
+def test_recordings_with_a_long_pause_between_their_times_are_shown_one_after_the_other(tmp_path: Path) -> None:
+    parts = [
+        write_video(
+            tmp_path / f"{begin}.ts", regular(25, 25), container="mpegts", muxer_options={"output_ts_offset": begin}
+        )
+        for begin in ("0", "100")
+    ]
+    source = tmp_path / "v.ts"
+    source.write_bytes(b"".join(part.read_bytes() for part in parts))
+    out, result = mux(source, duration_s=2.0)
+
+    assert reencoded(result) == "The video was re-encoded: its time stamps restart within the section."
+    assert numbers(read(out, duration_s=2.0).sync) == list(range(25)) * 2
+
+
 def test_what_an_edit_list_hides_at_the_beginning_stays_hidden(tmp_path: Path) -> None:
     source = with_edit_list(write_video(tmp_path / "v.mp4", regular(50, 25)), [(1.0, 1.08)])
     out, result = mux(source, duration_s=1.0)
