@@ -9,8 +9,10 @@ resizes a few pixels there, and the columns, of which less is left.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -26,12 +28,16 @@ SMALLEST_PIXELS = 1_500_000
 SMALLEST_REDUCTION = 2.5
 # Pixels at each edge of the result that a kernel cut off by the picture's edge has made; it is two pixels wide.
 EDGE = 3
+# A kernel reaches this many pixels of the result to each side, and one more for rounding.
+KERNEL = 3
 # FFmpeg converts these to planes and to packed RGB with the same arithmetic, if the width is a multiple of 16 (the rest
 # of a line has errors in the planes of FFmpeg 8.0); others are packed first.
 DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p"})
 DIRECT_WIDTHS = 16
-# Catmull-Rom, as Pillow has; all rounding exact.
-FLAGS = "flags=bicubic+accurate_rnd+bitexact:param0=0:param1=0.5:threads=1"
+# Catmull-Rom, as Pillow has. Accurate rounding is of columns only and would make the rows slower.
+ROWS = "flags=bicubic:param0=0:param1=0.5:threads=1"
+COLUMNS = "flags=bicubic+accurate_rnd+bitexact:param0=0:param1=0.5:threads=1"
+
 
 Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Red, green and blue of a picture, each uint8 (H, W)."""
@@ -62,7 +68,7 @@ def is_large(width: int, height: int, shape: tuple[int, int]) -> bool:
 class PlaneScaler:
     """Resizes pictures; keeps the scalers for the sizes it was asked for."""
 
-    _graphs: dict[tuple[int, int, int], Graph] = field(default_factory=dict)
+    _graphs: dict[tuple[int, int, tuple[int, int], Window], Graph] = field(default_factory=dict)
 
     def stretch(self, planes: Planes, size: int) -> np.ndarray:
         """Do what `resizing.stretch` does."""
@@ -76,49 +82,71 @@ class PlaneScaler:
 
     def _resized(self, planes: Planes, shape: tuple[int, int], window: Window) -> np.ndarray:
         top, left, height, width = window
-        rows = len(planes[0])
-        narrow = np.empty((rows, width, len(planes)), np.uint8)
+        result = np.empty((height, width, len(planes)), np.uint8)
         for colour, plane in enumerate(planes):
-            self._along_rows(plane, shape[1], left, narrow[..., colour])
-        box = (0, top * rows / shape[0], width * len(planes), min((top + height) * rows / shape[0], rows))
-        lines = Image.fromarray(narrow.reshape(rows, -1))
-        columns = lines.resize((width * len(planes), height), Image.Resampling.BICUBIC, box=box)
-        return np.asarray(columns).reshape(height, width, len(planes))
+            result[..., colour] = self._scaled(plane, shape, window)
+        for part in _edges(shape, window):
+            y, x = part[0] - top, part[1] - left
+            result[y : y + part[2], x : x + part[3]] = _exact(planes, shape, part)
+        return result
 
-    def _along_rows(self, plane: np.ndarray, full_width: int, left: int, result: np.ndarray) -> None:
-        """Resize to `full_width` and write the pixels from `left` on to `result`, uint8 (H, window's width)."""
-        (rows, before), width = plane.shape, result.shape[1]
-        key = rows, before, full_width
-        if key not in self._graphs:
-            self._graphs[key] = _graph(*key)
+    def _scaled(self, plane: np.ndarray, shape: tuple[int, int], window: Window) -> np.ndarray:
+        key = plane.shape[0], plane.shape[1], shape, window
+        graph = self._graphs.get(key) or self._graphs.setdefault(key, _graph(*key))
         frame = VideoFrame.from_numpy_buffer(plane, format="gray")
         frame.pts = 0
-        self._graphs[key].vpush(frame)
-        (scaled,) = self._graphs[key].vpull().planes
+        graph.vpush(frame)
+        (scaled,) = graph.vpull().planes
         lines = np.frombuffer(memoryview(scaled), np.uint8).reshape(-1, scaled.line_size)
-        result[:] = lines[:rows, left : left + width]
-        step = before / full_width
-        reach = math.ceil((EDGE + 3) * step)
-        if left < EDGE:
-            part = Image.fromarray(np.ascontiguousarray(plane[:, :reach]))
-            result[:, : EDGE - left] = _edge(part, (0, 0, EDGE * step, rows))[:, left:]
-        if left + width > full_width - EDGE:
-            part = Image.fromarray(np.ascontiguousarray(plane[:, -reach:]))
-            edge = _edge(part, (reach - EDGE * step, 0, reach, rows))
-            result[:, full_width - EDGE - left :] = edge[:, : left + width - full_width + EDGE]
+        return lines[: window[2], : window[3]]
 
 
-def _edge(part: Image.Image, box: tuple[float, float, float, float]) -> np.ndarray:
-    return np.asarray(part.resize((EDGE, part.height), Image.Resampling.BICUBIC, box=box))
+def _edges(shape: tuple[int, int], window: Window) -> Iterator[Window]:
+    """Yield the parts of a window that lie at the picture's edges."""
+    top, left, height, width = window
+    for first, last in ((0, EDGE), (shape[0] - EDGE, shape[0])):
+        y, below = max(first, top), min(last, top + height)
+        if y < below:
+            yield y, left, below - y, width
+    for first, last in ((0, EDGE), (shape[1] - EDGE, shape[1])):
+        x, beside = max(first, left), min(last, left + width)
+        if x < beside:
+            yield top, x, height, beside - x
 
 
-def _graph(rows: int, before: int, after: int) -> Graph:
-    """Return a filter that resizes each row of a grey picture."""
+def _exact(planes: Planes, shape: tuple[int, int], part: Window) -> np.ndarray:
+    """Resize with Pillow what is needed for a part of the result."""
+    (rows, row_box), (columns, column_box) = (
+        _needed(before, after, part[axis], part[axis + 2])
+        for axis, (before, after) in enumerate(zip(planes[0].shape, shape, strict=True))
+    )
+    source = Image.fromarray(np.stack([plane[rows, columns] for plane in planes], axis=-1))
+    box = (column_box[0], row_box[0], column_box[1], row_box[1])
+    return np.asarray(source.resize((part[3], part[2]), Image.Resampling.BICUBIC, box=box))
+
+
+def _needed(before: int, after: int, first: int, count: int) -> tuple[slice, tuple[float, float]]:
+    """Return the source pixels on which some pixels of the result depend, and the place of these among them."""
+    step = before / after
+    begin = max(0, math.floor((first - KERNEL) * step))
+    end = min(before, math.ceil((first + count + KERNEL) * step))
+    return slice(begin, end), (first * step - begin, min((first + count) * step, before) - begin)
+
+
+def _graph(height: int, width: int, shape: tuple[int, int], window: Window) -> Graph:
+    """Return a filter that resizes a grey picture: its rows, rounded to 8 bits, and then the window's columns."""
+    top, left, window_height, window_width = window
     graph = Graph()
     graph.threads = 1
-    source = graph.add_buffer(width=before, height=rows, format=av.VideoFormat("gray"), time_base=Fraction(1, 1000))
-    scale, sink = graph.add("scale", f"{after}:{rows}:{FLAGS}"), graph.add("buffersink")
-    source.link_to(scale)
-    scale.link_to(sink)
+    steps = [
+        graph.add_buffer(width=width, height=height, format=av.VideoFormat("gray"), time_base=Fraction(1, 1000)),
+        graph.add("scale", f"{shape[1]}:{height}:{ROWS}"),
+        graph.add("crop", f"{window_width}:{height}:{left}:0:exact=1"),
+        graph.add("scale", f"{window_width}:{shape[0]}:{COLUMNS}"),
+        graph.add("crop", f"{window_width}:{window_height}:0:{top}:exact=1"),
+        graph.add("buffersink"),
+    ]
+    for step, following in pairwise(steps):
+        step.link_to(following)
     graph.configure()
     return graph
