@@ -1,24 +1,21 @@
 """Resizes large pictures with FFmpeg's scaler to within one level of `resizing.pillow_resize`, several times faster.
 
-Pillow and torch resize an 8-bit picture first along the rows, round to 8 bits, and then along the columns. So does this
-module. The rows, which is most of the work, are resized by FFmpeg's vectorised scaler, one colour at a time, with the
-same kernel. Only at the edges it differs: it repeats the outermost pixel where the others cut the kernel off, so Pillow
-resizes a few pixels there, and the columns, of which less is left.
+Pillow and torch resize an 8-bit picture first along the rows, round to 8 bits (which cuts off what overshoots), and
+then along the columns. So does this module, with the same kernel, by FFmpeg's vectorised scaler, one colour at a time.
+Only at the edges it differs: it repeats the outermost pixel where the others cut the kernel off, so that the outermost
+pixels are made here.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
+from functools import lru_cache
 
 import av
 import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
-from PIL import Image
 
 from mmaudio_model.media.resizing import Window, crop_window
 
@@ -26,21 +23,20 @@ from mmaudio_model.media.resizing import Window, crop_window
 # made of few: up to two levels of difference at some edges.
 SMALLEST_PIXELS = 1_500_000
 SMALLEST_REDUCTION = 2.5
-# Pixels at each edge of the result that a kernel cut off by the picture's edge has made; it is two pixels wide.
+# Pixels at each edge of the result that a kernel cut off by the picture's edge may have made; it is two pixels wide.
 EDGE = 3
-# A kernel reaches this many pixels of the result to each side, and one more for rounding.
-KERNEL = 3
 # FFmpeg converts these to planes and to packed RGB with the same arithmetic, if the width is a multiple of 16 (the rest
 # of a line has errors in the planes of FFmpeg 8.0); others are packed first.
 DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p"})
 DIRECT_WIDTHS = 16
-# Catmull-Rom, as Pillow has. Accurate rounding is of columns only and would make the rows slower.
+# Catmull-Rom, as Pillow has. Accurate rounding is of the columns' sums; it would only make the rows slower.
 ROWS = "flags=bicubic:param0=0:param1=0.5:threads=1"
 COLUMNS = "flags=bicubic+accurate_rnd+bitexact:param0=0:param1=0.5:threads=1"
 
-
 Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Red, green and blue of a picture, each uint8 (H, W)."""
+Step = tuple[tuple[int, ...], tuple[int, int], str]
+"""What a scaler does: height and width before and after, and its options."""
 
 
 def rgb_planes(frame: VideoFrame) -> Planes:
@@ -68,7 +64,7 @@ def is_large(width: int, height: int, shape: tuple[int, int]) -> bool:
 class PlaneScaler:
     """Resizes pictures; keeps the scalers for the sizes it was asked for."""
 
-    _graphs: dict[tuple[int, int, tuple[int, int], Window], Graph] = field(default_factory=dict)
+    _graphs: dict[Step, Graph] = field(default_factory=dict)
 
     def stretch(self, planes: Planes, size: int) -> np.ndarray:
         """Do what `resizing.stretch` does."""
@@ -77,76 +73,69 @@ class PlaneScaler:
     def crop(self, planes: Planes, size: int) -> np.ndarray:
         """Do what `resizing.crop` does."""
         height, width = planes[0].shape
-        shape, window = crop_window((height, width), size)
-        return self._resized(planes, shape, window)
+        return self._resized(planes, *crop_window((height, width), size))
 
     def _resized(self, planes: Planes, shape: tuple[int, int], window: Window) -> np.ndarray:
-        top, left, height, width = window
+        (full_height, full_width), (top, left, height, width) = shape, window
         result = np.empty((height, width, len(planes)), np.uint8)
         for colour, plane in enumerate(planes):
-            result[..., colour] = self._scaled(plane, shape, window)
-        for part in _edges(shape, window):
-            y, x = part[0] - top, part[1] - left
-            result[y : y + part[2], x : x + part[3]] = _exact(planes, shape, part)
+            rows = len(plane)
+            # A copy, since the scaler is slower where lines begin at odd addresses.
+            lines = self._scaled(plane, (rows, full_width), ROWS)[:, left : left + width].copy()
+            _make_edges(plane.T, full_width, left, lines.T)
+            columns = self._scaled(lines, (full_height, width), COLUMNS)
+            result[..., colour] = columns[top : top + height]
+            _make_edges(lines, full_height, top, result[..., colour])
         return result
 
-    def _scaled(self, plane: np.ndarray, shape: tuple[int, int], window: Window) -> np.ndarray:
-        key = plane.shape[0], plane.shape[1], shape, window
-        graph = self._graphs.get(key) or self._graphs.setdefault(key, _graph(*key))
-        frame = VideoFrame.from_numpy_buffer(plane, format="gray")
+    def _scaled(self, picture: np.ndarray, shape: tuple[int, int], options: str) -> np.ndarray:
+        step = picture.shape, shape, options
+        if step not in self._graphs:
+            self._graphs[step] = _graph(*step)
+        frame = VideoFrame.from_numpy_buffer(picture, format="gray")
         frame.pts = 0
-        graph.vpush(frame)
-        (scaled,) = graph.vpull().planes
-        lines = np.frombuffer(memoryview(scaled), np.uint8).reshape(-1, scaled.line_size)
-        return lines[: window[2], : window[3]]
+        self._graphs[step].vpush(frame)
+        (scaled,) = self._graphs[step].vpull().planes
+        return np.frombuffer(memoryview(scaled), np.uint8).reshape(-1, scaled.line_size)[: shape[0], : shape[1]]
 
 
-def _edges(shape: tuple[int, int], window: Window) -> Iterator[Window]:
-    """Yield the parts of a window that lie at the picture's edges."""
-    top, left, height, width = window
-    for first, last in ((0, EDGE), (shape[0] - EDGE, shape[0])):
-        y, below = max(first, top), min(last, top + height)
-        if y < below:
-            yield y, left, below - y, width
-    for first, last in ((0, EDGE), (shape[1] - EDGE, shape[1])):
-        x, beside = max(first, left), min(last, left + width)
-        if x < beside:
-            yield top, x, height, beside - x
+def _make_edges(source: np.ndarray, after: int, first: int, result: np.ndarray) -> None:
+    """Resize the outermost lines of `source`, uint8 (N, W).
+
+    Args:
+        after: the number of lines that all of `source` becomes.
+        first: the one with which `result`, uint8 (M, W), begins.
+    """
+    weights = _edge_weights(len(source), after)
+    reach = weights.shape[1]
+    ends = ((0, weights, source[:reach]), (after - EDGE, weights[::-1, ::-1], source[-reach:]))
+    for begin, mirrored, needed in ends:
+        from_, to = max(begin, first), min(begin + EDGE, first + len(result))
+        if from_ < to:
+            made = mirrored[from_ - begin : to - begin] @ needed.astype(np.float32)
+            result[from_ - first : to - first] = np.clip(np.floor(made + 0.5), 0, 255)
 
 
-def _exact(planes: Planes, shape: tuple[int, int], part: Window) -> np.ndarray:
-    """Resize with Pillow what is needed for a part of the result."""
-    (rows, row_box), (columns, column_box) = (
-        _needed(before, after, part[axis], part[axis + 2])
-        for axis, (before, after) in enumerate(zip(planes[0].shape, shape, strict=True))
-    )
-    source = Image.fromarray(np.stack([plane[rows, columns] for plane in planes], axis=-1))
-    box = (column_box[0], row_box[0], column_box[1], row_box[1])
-    return np.asarray(source.resize((part[3], part[2]), Image.Resampling.BICUBIC, box=box))
-
-
-def _needed(before: int, after: int, first: int, count: int) -> tuple[slice, tuple[float, float]]:
-    """Return the source pixels on which some pixels of the result depend, and the place of these among them."""
+@lru_cache(maxsize=16)
+def _edge_weights(before: int, after: int) -> np.ndarray:
+    """Return what each of the first lines counts in the first ones of the result, float32 (EDGE, lines)."""
     step = before / after
-    begin = max(0, math.floor((first - KERNEL) * step))
-    end = min(before, math.ceil((first + count + KERNEL) * step))
-    return slice(begin, end), (first * step - begin, min((first + count) * step, before) - begin)
+    centres = (np.arange(EDGE)[:, None] + 0.5) * step
+    lines = np.arange(min(before, int((EDGE + 2) * step) + 1))
+    distance = np.abs(lines + 0.5 - centres) / step
+    near, far = (1.5 * distance - 2.5) * distance**2 + 1, ((2.5 - 0.5 * distance) * distance - 4) * distance + 2
+    weights = np.where(distance < 1, near, np.where(distance < 2, far, 0))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _graph(height: int, width: int, shape: tuple[int, int], window: Window) -> Graph:
-    """Return a filter that resizes a grey picture: its rows, rounded to 8 bits, and then the window's columns."""
-    top, left, window_height, window_width = window
+def _graph(before: tuple[int, ...], after: tuple[int, int], options: str) -> Graph:
+    """Return a filter that resizes a grey picture."""
     graph = Graph()
     graph.threads = 1
-    steps = [
-        graph.add_buffer(width=width, height=height, format=av.VideoFormat("gray"), time_base=Fraction(1, 1000)),
-        graph.add("scale", f"{shape[1]}:{height}:{ROWS}"),
-        graph.add("crop", f"{window_width}:{height}:{left}:0:exact=1"),
-        graph.add("scale", f"{window_width}:{shape[0]}:{COLUMNS}"),
-        graph.add("crop", f"{window_width}:{window_height}:0:{top}:exact=1"),
-        graph.add("buffersink"),
-    ]
-    for step, following in pairwise(steps):
-        step.link_to(following)
+    height, width = before
+    source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("gray"), time_base=Fraction(1, 1000))
+    scale, sink = graph.add("scale", f"{after[1]}:{after[0]}:{options}"), graph.add("buffersink")
+    source.link_to(scale)
+    scale.link_to(sink)
     graph.configure()
     return graph
