@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -77,7 +78,9 @@ def draw_moving_picture(path: Path, width: int, height: int, rate: int, *, codec
     soft = np.asarray(coarse.resize((2 * width, height), Image.Resampling.BICUBIC)).astype(np.int16) // 2 + 60
     texture = np.clip(soft + random.integers(-6, 7, (height, 2 * width, 1)), 0, 255).astype(np.uint8)
     with av.open(str(path), "w") as out:
-        stream = out.add_stream(codec, rate=rate, options={"preset": "ultrafast" if codec == "libx265" else "veryfast"})
+        stream: Any = out.add_stream(
+            codec, rate=rate, options={"preset": "ultrafast" if codec == "libx265" else "veryfast"}
+        )
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.bit_rate = width * height * rate // 10
         stream.codec_context.gop_size = 2 * rate

@@ -24,7 +24,8 @@ class Orientation:
         """Return an upright view of a picture (H, W) or (H, W, 3)."""
         if self.mirrored:
             pixels = pixels[:, ::-1]
-        return np.rot90(pixels, self.quarters) if self.quarters else pixels
+        turned: np.ndarray = np.rot90(pixels, self.quarters) if self.quarters else pixels
+        return turned
 
     def matrix(self) -> np.ndarray:
         """Return where x and y of the decoded picture go, as rows, with y downwards; float (2, 2)."""
@@ -38,8 +39,12 @@ ALL = tuple(Orientation(mirrored, quarters) for mirrored, quarters in product((F
 
 def orientation(frame: VideoFrame) -> Orientation:
     """Return the orientation that the display matrix asks for: of an odd angle, the nearest quarter turn."""
-    side_data = frame.side_data.get(Type.DISPLAYMATRIX)
-    if side_data is None or side_data.buffer_size < _MATRIX.size:
+    # FFmpeg copies a stream's matrix to each frame, whatever decodes it, unless the frame has one of its own.
+    try:
+        side_data = frame.side_data[Type.DISPLAYMATRIX]
+    except KeyError:
+        return Orientation()
+    if side_data.buffer_size < _MATRIX.size:
         return Orientation()
     a, b, _, c, d, *_ = _MATRIX.unpack(bytes(side_data)[: _MATRIX.size])
     wanted = np.array([[a, b], [c, d]], dtype=float)

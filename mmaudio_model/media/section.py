@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from mmaudio_model.errors import MediaTooLargeError
 from mmaudio_model.media.continuity import Continuity, continued, frame_ticks, is_scanned, keyframe_places, rewind
 from mmaudio_model.media.decoder_threads import limit_threads
+from mmaudio_model.media.one_stamp import has_decoding_times_only
 from mmaudio_model.media.picture_size import KeyFrameSizes
 from mmaudio_model.media.probe import MediaLimits, check_preroll, time_base, too_many_pixels
 from mmaudio_model.media.skipping import DECODE, LEAVE_OUT, How, Skipping, skippable
@@ -100,7 +101,9 @@ def first_stamp(container: InputContainer, stream: VideoStream, limits: MediaLim
     It is decoded, since the header may declare another: a transport stream may begin with frames that cannot be
     decoded, and an edit list hides some. The container is left at its beginning.
     """
-    first = next(_decoded(container, stream, Continuity.of(container, stream), limits, []), None)
+    decoding_times = has_decoding_times_only(container, stream)
+    continuity = Continuity.of(container, stream)
+    first = next(_decoded(container, stream, continuity, limits, [], decoding_times=decoding_times), None)
     rewind(container, stream)
     return None if first is None else first[0]
 
@@ -130,7 +133,7 @@ def _from_start(
     """Return the time stamp of the start, and frames from the one shown there or an earlier one."""
     limit_threads(stream.codec_context)
     after_origin = start_s / time_base(stream)
-
+    decoding_times = has_decoding_times_only(container, stream)
     known = len(damaged)
 
     def decoded(shift: int = 0, *, sought: bool = False) -> Iterator[Stamped]:
@@ -138,7 +141,16 @@ def _from_start(
         if skipping is not None:
             skipping.restart()
         continuity = Continuity.of(container, stream, shift)
-        return _decoded(container, stream, continuity, limits, damaged, skipping=skipping, sought=sought)
+        return _decoded(
+            container,
+            stream,
+            continuity,
+            limits,
+            damaged,
+            decoding_times=decoding_times,
+            skipping=skipping,
+            sought=sought,
+        )
 
     frames = decoded()
     first = next(frames, None)
@@ -182,15 +194,17 @@ def _decoded(
     limits: MediaLimits,
     damaged: list[str],
     *,
+    decoding_times: bool,
     skipping: Skipping | None = None,
     sought: bool = False,
 ) -> Iterator[Stamped]:
     """Decode in the order of presentation; time stamps increase strictly.
 
     A frame without a time stamp follows the one before it; none is yielded if the first one after a seek has none.
+
+    Args:
+        decoding_times: see `one_stamp.has_decoding_times_only`.
     """
-    # AVI has no presentation times; those that FFmpeg derives are wrong for reordered frames.
-    decoding_times = container.format.name == "avi"
     last, following = None, stream.start_time or 0
     pixels = count = 0
     sizes = KeyFrameSizes(stream, limits.max_pixels)

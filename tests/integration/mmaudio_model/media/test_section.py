@@ -13,7 +13,7 @@ import pytest
 from mmaudio_model.errors import MediaTooLargeError
 from mmaudio_model.media.probe import MediaLimits, opened
 from mmaudio_model.media.section import SectionFrame, exact_seconds, first_stamp, section_frames
-from tests.unit.mmaudio_model.media.videos import LIMITS, number_in, regular, write_video
+from tests.unit.mmaudio_model.media.videos import LIMITS, number_in, regular, video_packets, write_video
 
 SECONDS = 4.0
 RATE = 25
@@ -57,6 +57,10 @@ KINDS: dict[str, Callable[[Path], Path]] = {
     "mpegts, two recordings": joined,
     "avi": plain("avi", codec="mpeg4"),
     "avi, reordered": plain("avi", options={"bf": "3"}),
+    "mxf, reordered, one time stamp for each frame": plain(
+        "mxf", options={"bf": "3", "x264-params": "b-pyramid=strict"}
+    ),
+    "mxf, mpeg2": plain("mxf", codec="mpeg2video", options={"bf": "2", "b:v": "3M"}),
     "mp4, hevc": plain("mp4", codec="libx265", options={"x265-params": "log-level=none:pools=1:frame-threads=1"}),
     "mp4, one key frame": plain("mp4", options={"x264-params": "keyint=infinite"}),
 }
@@ -113,6 +117,19 @@ def test_times_count_from_the_first_frame_that_can_be_decoded(tmp_path: Path) ->
     assert whole[0] > 12
     for start_s in (0.4, 1.96, 2.0, 2.04, 3.0):
         assert seen(path, start_s, 0.2) == whole[round(start_s * 25) :][:5], start_s
+
+
+@pytest.mark.parametrize("codec", ["mjpeg", "mpeg4"])
+def test_an_avi_cut_off_before_its_index_has_its_frames_at_every_start(tmp_path: Path, codec: str) -> None:
+    pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = write_video(
+        tmp_path / "v.avi", regular(150, 25), container="avi", codec=codec, pix_fmt=pix_fmt, keyframe_every=12
+    )
+    path.write_bytes(path.read_bytes()[: video_packets(path)[101].pos])
+
+    assert seen(path, 0.0, None)[:100] == list(range(100))
+    for start_s in (0.4, 1.0, 2.48, 3.2, 3.8):
+        assert seen(path, start_s, 0.2) == list(range(round(start_s * 25), round(start_s * 25) + 5)), start_s
 
 
 def test_a_gap_in_a_transport_stream_is_a_standing_picture_only_if_it_is_short(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def write_video(
             stream.height, stream.width = shown[0].shape[:2]
             stream.pix_fmt = pix_fmt
             stream.codec_context.gop_size = keyframe_every
-            coarse = container == "avi" or codec in {"mpeg4", "mpeg2video"}
+            coarse = container in {"avi", "mxf"} or codec in {"mpeg4", "mpeg2video"}
             stream.codec_context.time_base = Fraction(1, rate) if coarse else TIME_BASE
             if rotation:
                 stream.set_display_rotation(rotation)
