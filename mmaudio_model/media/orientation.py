@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from av.sidedata.sidedata import Type
@@ -31,7 +32,8 @@ class Orientation:
         """Return where x and y of the decoded picture go, as rows, with y downwards; float (2, 2)."""
         quarter = np.array([[0, -1], [1, 0]])  # to the right goes up, down goes to the right
         mirror = np.array([[-1 if self.mirrored else 1, 0], [0, 1]])
-        return mirror @ np.linalg.matrix_power(quarter, self.quarters)
+        turned: np.ndarray = mirror @ np.linalg.matrix_power(quarter, self.quarters)
+        return turned
 
 
 ALL = tuple(Orientation(mirrored, quarters) for mirrored, quarters in product((False, True), range(4)))
@@ -40,8 +42,9 @@ ALL = tuple(Orientation(mirrored, quarters) for mirrored, quarters in product((F
 def orientation(frame: VideoFrame) -> Orientation:
     """Return the orientation that the display matrix asks for: of an odd angle, the nearest quarter turn."""
     # FFmpeg copies a stream's matrix to each frame, whatever decodes it, unless the frame has one of its own.
+    entries: Any = frame.side_data  # by type, whatever the annotation says
     try:
-        side_data = frame.side_data[Type.DISPLAYMATRIX]
+        side_data = entries[Type.DISPLAYMATRIX]
     except KeyError:
         return Orientation()
     if side_data.buffer_size < _MATRIX.size:

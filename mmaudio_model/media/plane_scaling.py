@@ -125,7 +125,8 @@ def _edge_weights(before: int, after: int) -> np.ndarray:
     distance = np.abs(lines + 0.5 - centres) / step
     near, far = (1.5 * distance - 2.5) * distance**2 + 1, ((2.5 - 0.5 * distance) * distance - 4) * distance + 2
     weights = np.where(distance < 1, near, np.where(distance < 2, far, 0))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+    return shares.astype(np.float32)
 
 
 def _graph(before: tuple[int, ...], after: tuple[int, int], options: str) -> Graph:
