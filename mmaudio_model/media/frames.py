@@ -18,8 +18,8 @@ from av.video.frame import VideoFrame
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.lengths import frame_counts
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
-from mmaudio_model.media.orientation import orientation
-from mmaudio_model.media.plane_scaling import Planes, PlaneScaler, is_large, rgb_planes
+from mmaudio_model.media.orientation import Orientation, orientation
+from mmaudio_model.media.plane_scaling import Planes, PlaneScaler, is_large
 from mmaudio_model.media.probe import MediaLimits, opened, time_base
 from mmaudio_model.media.resizing import Resize, crop, crop_window, pillow_resize, stretch
 from mmaudio_model.media.section import exact_seconds, section_frames
@@ -177,7 +177,10 @@ class _Picture:
     @cached_property
     def _planes(self) -> Planes:
         turned = orientation(self._frame)
-        red, green, blue = (np.ascontiguousarray(turned.applied(plane)) for plane in rgb_planes(self._frame))
+        planes = self._scaler.planes(self._frame)
+        if turned == Orientation():
+            return planes
+        red, green, blue = (np.ascontiguousarray(turned.applied(plane)) for plane in planes)
         return red, green, blue
 
 

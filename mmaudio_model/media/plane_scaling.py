@@ -9,13 +9,13 @@ pixels are made here.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 
-import av
 import numpy as np
 from av.filter import Graph
 from av.video.frame import VideoFrame
+from av.video.plane import VideoPlane
 
 from mmaudio_model.media.resizing import Window, crop_window
 
@@ -35,19 +35,6 @@ COLUMNS = "flags=bicubic+accurate_rnd+bitexact:param0=0:param1=0.5:threads=1"
 
 Planes = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Red, green and blue of a picture, each uint8 (H, W)."""
-Step = tuple[tuple[int, ...], tuple[int, int], str]
-"""What a scaler does: height and width before and after, and its options."""
-
-
-def rgb_planes(frame: VideoFrame) -> Planes:
-    """Return the colours that `frame.to_ndarray(format="rgb24")` has."""
-    direct = frame.format.name in DIRECT_FORMATS and frame.width % DIRECT_WIDTHS == 0
-    source = frame if direct else frame.reformat(format="rgb24", threads=1)
-    green, blue, red = (
-        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-        for plane in source.reformat(format="gbrp", threads=1).planes
-    )
-    return red, green, blue
 
 
 def is_large(width: int, height: int, shape: tuple[int, int]) -> bool:
@@ -62,9 +49,22 @@ def is_large(width: int, height: int, shape: tuple[int, int]) -> bool:
 
 @dataclass
 class PlaneScaler:
-    """Resizes pictures; keeps the scalers for the sizes it was asked for."""
+    """Resizes pictures; keeps the filters for the sizes and formats it was asked for.
 
-    _graphs: dict[Step, Graph] = field(default_factory=dict)
+    Filters also keep the memory of their results, which would otherwise be asked of the system for each picture anew;
+    that takes longer than the conversion.
+    """
+
+    _filters: dict[_Filter, Graph] = field(default_factory=dict)
+
+    def planes(self, frame: VideoFrame) -> Planes:
+        """Return the colours that `frame.to_ndarray(format="rgb24")` has."""
+        direct = frame.format.name in DIRECT_FORMATS and frame.width % DIRECT_WIDTHS == 0
+        source = frame if direct else frame.reformat(format="rgb24", threads=1)
+        green, blue, red = (
+            _lines(plane) for plane in self._filtered(source, "flags=bilinear:threads=1", "gbrp").planes
+        )
+        return red, green, blue
 
     def stretch(self, planes: Planes, size: int) -> np.ndarray:
         """Do what `resizing.stretch` does."""
@@ -89,14 +89,52 @@ class PlaneScaler:
         return result
 
     def _scaled(self, picture: np.ndarray, shape: tuple[int, int], options: str) -> np.ndarray:
-        step = picture.shape, shape, options
-        if step not in self._graphs:
-            self._graphs[step] = _graph(*step)
         frame = VideoFrame.from_numpy_buffer(picture, format="gray")
         frame.pts = 0
-        self._graphs[step].vpush(frame)
-        (scaled,) = self._graphs[step].vpull().planes
-        return np.frombuffer(memoryview(scaled), np.uint8).reshape(-1, scaled.line_size)[: shape[0], : shape[1]]
+        return _lines(self._filtered(frame, f"{shape[1]}:{shape[0]}:{options}", "gray").planes[0])
+
+    def _filtered(self, frame: VideoFrame, scale: str, pix_fmt: str) -> VideoFrame:
+        kind = _Filter.of(frame, scale, pix_fmt)
+        if kind not in self._filters:
+            self._filters[kind] = kind.graph()
+        self._filters[kind].vpush(frame)
+        return self._filters[kind].vpull()
+
+
+@dataclass(frozen=True)
+class _Filter:
+    """FFmpeg's scaler, for pictures of one kind."""
+
+    buffer: str
+    scale: str
+    pix_fmt: str
+
+    @classmethod
+    def of(cls, frame: VideoFrame, scale: str, pix_fmt: str) -> _Filter:
+        """Return the one for pictures like a frame."""
+        buffer = (
+            f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1000"
+            f":colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
+        )
+        return cls(buffer, scale, pix_fmt)
+
+    def graph(self) -> Graph:
+        graph = Graph()
+        graph.threads = 1
+        steps = [
+            graph.add("buffer", self.buffer),
+            graph.add("scale", self.scale),
+            graph.add("format", f"pix_fmts={self.pix_fmt}"),
+            graph.add("buffersink"),
+        ]
+        for step, following in pairwise(steps):
+            step.link_to(following)
+        graph.configure()
+        return graph
+
+
+def _lines(plane: VideoPlane) -> np.ndarray:
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
 
 
 def _make_edges(source: np.ndarray, after: int, first: int, result: np.ndarray) -> None:
@@ -127,16 +165,3 @@ def _edge_weights(before: int, after: int) -> np.ndarray:
     weights = np.where(distance < 1, near, np.where(distance < 2, far, 0))
     shares: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
     return shares.astype(np.float32)
-
-
-def _graph(before: tuple[int, ...], after: tuple[int, int], options: str) -> Graph:
-    """Return a filter that resizes a grey picture."""
-    graph = Graph()
-    graph.threads = 1
-    height, width = before
-    source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("gray"), time_base=Fraction(1, 1000))
-    scale, sink = graph.add("scale", f"{after[1]}:{after[0]}:{options}"), graph.add("buffersink")
-    source.link_to(scale)
-    scale.link_to(sink)
-    graph.configure()
-    return graph

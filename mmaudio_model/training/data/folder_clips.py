@@ -17,6 +17,7 @@ import numpy as np
 
 from mmaudio_model.errors import MediaError, TrainingDataError
 from mmaudio_model.media.frames import VideoFrames, read_video_frames
+from mmaudio_model.media.media_warning import WarningCode
 from mmaudio_model.media.probe import MediaLimits
 from mmaudio_model.media.sound import read_sound
 from mmaudio_model.training.data.captions import caption_file, read_captions
@@ -179,8 +180,8 @@ def scan_video(
             frames = _frames(path, start_s, small, limits)
             if frames.duration_s < shape.duration_s - MISSING_S:
                 bad.append(SkippedVideo(file, start_s, _too_short("picture", frames.duration_s, shape)))
-            elif frames.warnings:
-                bad.append(SkippedVideo(file, start_s, frames.warnings[0].text))
+            elif damage := [one.text for one in frames.warnings if one.code == WarningCode.VIDEO_DAMAGED]:
+                bad.append(SkippedVideo(file, start_s, damage[0]))
             else:
                 starts.append(start_s)
         except (MediaError, OSError) as exc:

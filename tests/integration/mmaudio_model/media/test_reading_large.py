@@ -16,7 +16,7 @@ from PIL import Image
 from mmaudio_model.media import skipping
 from mmaudio_model.media.frames import read_video_frames
 from mmaudio_model.media.orientation import ALL, Orientation, orientation
-from mmaudio_model.media.plane_scaling import PlaneScaler, is_large, rgb_planes
+from mmaudio_model.media.plane_scaling import PlaneScaler, is_large
 from mmaudio_model.media.resizing import crop, pillow_resize, stretch
 from tests.unit.mmaudio_model.media.videos import LIMITS, numbered, numbers, read, regular, video_packets, write_video
 
@@ -47,7 +47,8 @@ def blocks(height: int, width: int) -> np.ndarray:
 
 def differences(frame: VideoFrame) -> Iterator[np.ndarray]:
     """Yield how far each pixel is from Pillow's, for both encoders' sizes."""
-    pixels, planes, scaler = frame.to_ndarray(format="rgb24"), rgb_planes(frame), PlaneScaler()
+    scaler = PlaneScaler()
+    pixels, planes = frame.to_ndarray(format="rgb24"), scaler.planes(frame)
     assert np.array_equal(np.stack(planes, axis=-1), pixels)
     for size in (384, 224):
         assert is_large(frame.width, frame.height, (size, size))
@@ -60,6 +61,17 @@ def differences(frame: VideoFrame) -> Iterator[np.ndarray]:
 def test_large_pictures_are_resized_to_within_one_level(pix_fmt: str, width: int, height: int) -> None:
     frame = VideoFrame.from_ndarray(noise(height, width), format="rgb24").reformat(format=pix_fmt)
     assert all(found.max() <= 1 for found in differences(frame))
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj422p"])
+@pytest.mark.parametrize("colorspace", [1, 2, 6, 9])
+@pytest.mark.parametrize("color_range", [0, 1, 2])
+def test_the_colours_of_large_pictures_are_those_of_small_ones(pix_fmt: str, colorspace: int, color_range: int) -> None:
+    scaler = PlaneScaler()
+    for _ in range(2):
+        frame = VideoFrame.from_ndarray(noise(128, 256), format="rgb24").reformat(format=pix_fmt)
+        frame.colorspace, frame.color_range = colorspace, color_range
+        assert np.array_equal(np.stack(scaler.planes(frame), axis=-1), frame.to_ndarray(format="rgb24"))
 
 
 @pytest.mark.parametrize("pattern", [soft, zone_plate, black_and_white_noise])
