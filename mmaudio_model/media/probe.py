@@ -36,6 +36,8 @@ from mmaudio_model.media.picture_size import (
 from mmaudio_model.media.stream_choice import check_stream_count, chosen_video
 
 SMALLEST_SIDE = 8
+# Frames per second beyond which an average is an error of FFmpeg.
+ABSURD_RATE = 10_000
 MAX_ATTACHMENTS = 192
 """With more streams and attachments than are allowed together, FFmpeg stops reading the header."""
 # Of these FFmpeg learns the streams while it decodes them already, and takes no limit for their decoders.
@@ -220,7 +222,10 @@ def time_base(stream: VideoStream) -> Fraction:
 
 def frame_rate(stream: VideoStream) -> Fraction:
     """Return the average frame rate; 25 if the file declares none."""
-    return Fraction(stream.average_rate or stream.guessed_rate or 25)
+    average = stream.average_rate
+    if average is None or average > ABSURD_RATE:  # that of raw DV
+        average = stream.guessed_rate or average
+    return Fraction(average or 25)
 
 
 def _opened(

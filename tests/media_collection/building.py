@@ -19,25 +19,13 @@ from av.subtitles.subtitle import SubtitleSet
 from av.video.frame import VideoFrame
 
 from tests.media_collection.pictures import numbered
+from tests.media_collection.subtitle_bytes import ASS_HEADER, DVB_END_OF_SET, TELETEXT
 
 FINE = Fraction(1, 90_000)
 FULL, LIMITED = 2, 1
 """Colour ranges."""
 BT709, BT601, PQ, HLG, P3 = (1, 1, 1), (6, 6, 6), (9, 16, 9), (9, 18, 9), (12, 13, 1)
 """Colour primaries, transfer and matrix, as numbers of ISO 23091-2."""
-ASS_HEADER = b"""[Script Info]
-ScriptType: v4.00+
-PlayResX: 384
-PlayResY: 288
-
-[V4+ Styles]
-Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, Underline, \
-StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, MarginR, MarginV, Encoding
-Style: Default,Arial,16,&Hffffff,&Hffffff,&H0,&H0,0,0,0,0,100,100,0,0,1,1,0,2,10,10,10,1
-
-[Events]
-Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
-"""
 CODEC_OPTIONS: Mapping[str, Mapping[str, str]] = {
     "libx264": {"preset": "ultrafast", "crf": "12", "sc_threshold": "0", "threads": "1"},
     "libx264rgb": {"preset": "ultrafast", "crf": "8", "threads": "1"},
@@ -279,7 +267,7 @@ def _tone_packets(stream: Any, one: Tone, length: float) -> Iterator[Packet]:
 def _text_packets(stream: Any, one: Texts, length: float) -> Iterator[Packet]:
     for second in range(int(length) + 1):
         if one.codec in {"dvb_subtitle", "dvb_teletext"}:
-            packet = Packet(b"\x0f\x80\x00\x01\x00\x00" if one.codec == "dvb_subtitle" else _TELETEXT)
+            packet = Packet(DVB_END_OF_SET if one.codec == "dvb_subtitle" else TELETEXT)
         else:
             text = f"{second},0,Default,,0,0,0,,Text {second}".encode()
             packet = stream.codec_context.encode_subtitle(SubtitleSet.create(text, 0, 800, pts=second * 1_000_000))
@@ -288,10 +276,6 @@ def _text_packets(stream: Any, one: Texts, length: float) -> Iterator[Packet]:
         packet.duration = 800
         packet.is_keyframe = True
         yield packet
-
-
-_TELETEXT = b"\x10" + b"\x02\x2c" + b"\xe7\xe4" + b"\x20" * 42
-"""One line of an EBU teletext subtitle: data identifier, then one unit of 46 bytes."""
 
 
 def _data_packets(stream: Any, one: Data, length: float) -> Iterator[Packet]:

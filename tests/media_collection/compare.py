@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 from tests.media_collection.facts import Facts, OtherTrack
 
 MP4_FAMILY = "mov,mp4,m4a,3gp,3g2,mj2"
+SAME_LOOK = 12.0
+"""Levels; the mean of a part of a picture that is encoded again at a good quality differs by less."""
 KEYFRAME_TOLERANCE_S = Fraction(2, 100)
 SAME_TIME_S = Fraction(11, 10_000)
 """MKV, WebM and FLV count milliseconds."""
@@ -41,6 +45,8 @@ NAMED_BY = {
     "tags": r"\btags?\b",
     "language": r"language",
     "default": r"default",
+    "look": r"transparen|colou?r|tone",
+    "sound": r"silen",
     "frames": r"frames? (?:is|are|was|were|that)|skipped|cut off|edit list",
     "times": r"frame rate|times",
     "end": r"longer|after the end",
@@ -93,8 +99,9 @@ def differences(
         )
         if had and not has
     ]
-    if source.timecode is not None and result.timecode is None:
-        found.append(Difference("timecode", source.timecode, None))
+    if source.timecode is not None and result.timecode not in _timecodes(source, start_s):
+        found.append(Difference("timecode", source.timecode, result.timecode))
+    found += _look(source, result)
     found += _tracks(source, result)
     found += _chapters(source, result, float(start_s), float(start_s + duration_s))
     missing = {name for name, _ in source.tags} - {name for name, _ in result.tags}
@@ -147,6 +154,33 @@ def _shown(frames: Sequence[tuple[Fraction, int]]) -> str:
 
 def _plain(pix_fmt: str) -> str:
     return pix_fmt.replace("yuva", "yuv").replace("gbrap", "gbrp").removesuffix("le").removesuffix("be")
+
+
+def _timecodes(source: Facts, start_s: Fraction) -> set[str]:
+    """Return the timecodes of the frame at a start, and of the one after it, at which a copy may begin."""
+    assert source.timecode is not None
+    rate = Fraction(source.frame_rate or 25)
+    whole_rate = round(rate)
+    hours, minutes, seconds, frames = (int(part) for part in re.split("[:;]", source.timecode))
+    first = ((hours * 60 + minutes) * 60 + seconds) * whole_rate + frames + int(start_s * rate)
+    return {_written(at, whole_rate) for at in (first, first + 1)}
+
+
+def _written(frame: int, rate: int) -> str:
+    seconds = frame // rate
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}:{frame % rate:02}"
+
+
+def _look(source: Facts, result: Facts) -> list[Difference]:
+    """Compare the colours of the result's first picture with the same one of the source."""
+    if not result.shown:
+        return []
+    number = result.shown[0][1]
+    same = next((look for (_, one), look in zip(source.shown, source.looks, strict=True) if one == number), None)
+    if same is None:
+        return []  # told as frames that differ
+    off = float(np.abs(same - result.looks[0]).max())
+    return [Difference("look", "the same colours", f"{off:.0f} levels off")] if off > SAME_LOOK else []
 
 
 def _tracks(source: Facts, result: Facts) -> list[Difference]:

@@ -18,6 +18,7 @@ from tests.media_collection.pictures import number_in, upright
 
 UNSPECIFIED = {0, 2, -1}
 WITH_ALPHA = ("yuva", "gbrap", "rgba", "argb", "bgra", "abgr", "pal8", "ya")
+PARTS = 8
 UPRIGHT = (1, 0, 0, 1)
 MUXER_TAGS = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "vendor_id", "handler_name", "duration", "timecode",
@@ -67,6 +68,8 @@ class Facts:
     chapters: tuple[tuple[float, float, str], ...]
     tags: frozenset[tuple[str, str]]
     shown: tuple[tuple[Fraction, int], ...]
+    looks: tuple[np.ndarray, ...]
+    """The mean colours of the parts of each shown picture, float (PARTS, PARTS, 3)."""
     damaged: bool
 
 
@@ -103,7 +106,8 @@ def facts_of(file: BinaryIO) -> Facts:
             for name, value in container.metadata.items()
             if name.lower() not in MUXER_TAGS and not re.search("-[a-z]{3}$", name)
         )
-        first, shown, damaged = _decoded(container, stream)
+        hidden_alpha = _has_hidden_alpha(stream)
+        first, shown, looks, damaged = _decoded(container, stream)
         size, sar, pix_fmt = (context.width, context.height), context.sample_aspect_ratio, context.pix_fmt
         colour = (context.color_primaries, context.color_trc, context.colorspace)
         return Facts(
@@ -113,13 +117,13 @@ def facts_of(file: BinaryIO) -> Facts:
             size=size,
             sar=Fraction(sar) if sar else Fraction(1),
             pix_fmt=str(pix_fmt).replace("yuvj", "yuv"),
-            transparent=_is_transparent(first),
+            transparent=_is_transparent(first) or hidden_alpha,
             colour=tuple(None if value in UNSPECIFIED else value for value in colour),  # type: ignore[arg-type]
             full_range=context.color_range == 2 or str(pix_fmt).startswith("yuvj"),
             interlaced=_fields(context, first),
             interlaced_frames=first is not None and first.interlaced_frame,
             matrix=_matrix(first),
-            frame_rate=stream.average_rate,
+            frame_rate=_rate(stream),
             hdr=frozenset(
                 one.type.name
                 for one in (first.side_data if first is not None else ())
@@ -131,6 +135,7 @@ def facts_of(file: BinaryIO) -> Facts:
             chapters=chapters,
             tags=tags,
             shown=shown,
+            looks=looks,
             damaged=damaged,
         )
 
@@ -152,6 +157,17 @@ def _is_transparent(frame: VideoFrame | None) -> bool:
     return bool((frame.to_ndarray(format="rgba")[..., 3] < 255).any())
 
 
+def _rate(stream: Any) -> Fraction | None:
+    """Return the average rate; that of raw DV is nonsense, the nominal one is right."""
+    average = stream.average_rate
+    return stream.guessed_rate if average is None or average > 1000 else average
+
+
+def _has_hidden_alpha(stream: Any) -> bool:
+    """Return whether the picture has transparency that FFmpeg's own decoders of VP8 and VP9 leave out."""
+    return any(name.lower() == "alpha_mode" and value == "1" for name, value in stream.metadata.items())
+
+
 def _is_helper(stream: Any) -> bool:
     """Return whether a track is only the timecode."""
     return stream.type == "data" and "timecode" in stream.metadata
@@ -171,12 +187,15 @@ def _other(stream: Any) -> OtherTrack:
     return OtherTrack(kind, what, language, title, bool(stream.disposition & Disposition.default))
 
 
-def _decoded(container: Any, stream: Any) -> tuple[VideoFrame | None, tuple[tuple[Fraction, int], ...], bool]:
+def _decoded(
+    container: Any, stream: Any
+) -> tuple[VideoFrame | None, tuple[tuple[Fraction, int], ...], tuple[np.ndarray, ...], bool]:
     """Decode every frame; times that go back (joined recordings) go on after the last one."""
     first: VideoFrame | None = None
     shown: list[tuple[Fraction, int]] = []
+    looks: list[np.ndarray] = []
     damaged = False
-    step = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
+    step = 1 / Fraction(_rate(stream) or 25)
     # AVI and FFmpeg's MXF have no presentation times: frames come in their order, at the times of the packets.
     counted: list[Fraction] | None = [] if container.format.name in {"avi", "mxf"} else None
     origin = Fraction(0)
@@ -203,7 +222,14 @@ def _decoded(container: Any, stream: Any) -> tuple[VideoFrame | None, tuple[tupl
                     time = following
             picture = upright(frame.to_ndarray(format="rgb24"), _matrix(frame))
             shown.append((time, number_in(np.asarray(picture))))
-    return first, tuple(shown), damaged
+            looks.append(_look(picture))
+    return first, tuple(shown), tuple(looks), damaged
+
+
+def _look(picture: np.ndarray) -> np.ndarray:
+    height, width = (side // PARTS * PARTS for side in picture.shape[:2])
+    parts = picture[:height, :width].reshape(PARTS, height // PARTS, PARTS, width // PARTS, 3)
+    return np.asarray(parts.mean(axis=(1, 3)))
 
 
 def _packets(container: Any, stream: Any) -> Any:

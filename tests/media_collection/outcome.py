@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import av.logging
 import numpy as np
 from av.error import FFmpegError
@@ -27,6 +28,9 @@ from tests.media_collection.kind import Kind
 LIMITS = MediaLimits()
 SIDE = 64
 RATE_HZ = 16_000
+TONE = 0.2
+# Half a frame of a video at 25 frames a second.
+SOUND_TOLERANCE_S = 0.02
 WHOLE_S = Fraction(8)
 
 
@@ -102,7 +106,7 @@ def outcome_of(kind: Kind, path: Path, out: Path) -> Outcome:
 
 def muxed(path: Path, out: Path, start_s: Fraction, duration_s: Fraction, source: Facts | None) -> Muxed:
     """Mux a section of a file with a tone; the result stays at `out`."""
-    tone = (0.2 * np.sin(0.1 * np.arange(round(duration_s * RATE_HZ)))).astype(np.float32)
+    tone = (TONE * np.sin(0.1 * np.arange(round(duration_s * RATE_HZ)))).astype(np.float32)
     try:
         with path.open("rb") as file:
             result = _mux(file, tone, out, start_s, duration_s)
@@ -114,12 +118,31 @@ def muxed(path: Path, out: Path, start_s: Fraction, duration_s: Fraction, source
         if source is not None
         else []
     )
+    if fault := _sound_fault(out, float(duration_s)):
+        found.append(Difference("sound", "the tone over the section", fault))
     if complaints and not (source is not None and source.damaged):
         found.append(Difference("complaints", (), tuple(complaints)))
     sentences = tuple(_sentence(one) for one in result.warnings)
     return Muxed(
         container=result.format, reencoded=result.reencoded, warnings=sentences, facts=facts, differences=tuple(found)
     )
+
+
+def _sound_fault(path: Path, duration_s: float) -> str | None:
+    """Return what is wrong with the tone: it has to begin at once, and to last as long as the section."""
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE_HZ)
+        frames = [part for frame in container.decode(stream) for part in resampler.resample(frame)]
+        starts_s = float(frames[0].time or 0.0) if frames else 0.0
+        sound = np.concatenate([frame.to_ndarray()[0] for frame in frames]) if frames else np.zeros(0, np.float32)
+    loud = np.flatnonzero(np.abs(sound) > TONE / 2)
+    if len(loud) == 0:
+        return "silent"
+    first_s, last_s = starts_s + loud[0] / RATE_HZ, starts_s + loud[-1] / RATE_HZ
+    if abs(first_s) > SOUND_TOLERANCE_S or abs(last_s - duration_s) > SOUND_TOLERANCE_S:
+        return f"from {first_s:.3f} s to {last_s:.3f} s of {duration_s:.3f} s"
+    return None
 
 
 def _facts_and_complaints(path: Path) -> tuple[Facts, list[str]]:

@@ -43,10 +43,10 @@ def _row(outcome: Outcome) -> str:
     holds = _holds(outcome.source) if outcome.source is not None else "nothing that FFmpeg opens"
     if outcome.refused:
         return f"| {kind.name} | {kind.source} | {holds} | refused | refused | {outcome.refused} |"
-    said = _once([*(outcome.read or ()), *outcome.whole.warnings, *outcome.section.warnings])
+    warnings = _once([*(outcome.read or ()), *outcome.whole.warnings, *outcome.section.warnings])
     return (
         f"| {kind.name} | {kind.source} | {holds} | {_became(outcome.whole)} | {_became(outcome.section)} |"
-        f" {'<br>'.join(said)} |"
+        f" {'<br>'.join(warnings)} |"
     )
 
 

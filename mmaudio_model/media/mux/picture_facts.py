@@ -14,6 +14,7 @@ from typing import Any
 
 from av.filter import Graph
 from av.sidedata.sidedata import Type as SideDataType
+from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -22,7 +23,7 @@ from mmaudio_model.media.probe import frame_rate
 
 # ITU-T H.273 code points, which are FFmpeg's numbers.
 UNSPECIFIED = 2
-MATRIX_RGB, MATRIX_BT709, MATRIX_BT2020 = 0, 1, 9
+MATRIX_RGB, MATRIX_BT709, MATRIX_BT601, MATRIX_BT2020 = 0, 1, 5, 9
 PRIMARIES_BT2020 = 9
 TRANSFER_PQ, TRANSFER_HLG = 16, 18
 FULL_RANGE = 2
@@ -133,7 +134,7 @@ def picture_facts(stream: VideoStream, frame: VideoFrame) -> PictureFacts:
         alpha=has_alpha(pixels),
         primaries=_specified(frame.color_primaries, context.color_primaries),
         transfer=_specified(frame.color_trc, context.color_trc),
-        matrix=_specified(frame.colorspace, context.colorspace),
+        matrix=_matrix(frame, context),
         color_range=FULL_RANGE if full else frame.color_range or context.color_range,
         sample_aspect=sample_aspect(stream),
         field_order=_field_order(stream, frame),
@@ -185,6 +186,12 @@ def straight_alpha(pixels: VideoFormat) -> str:
 def sample_aspect(stream: VideoStream) -> Fraction:
     """Return width of a pixel divided by its height; 0 where the file declares none."""
     return Fraction(stream.sample_aspect_ratio or 0)
+
+
+def _matrix(frame: VideoFrame, context: VideoCodecContext) -> int:
+    # VP8 has no other; the decoder that knows its transparency does not say so.
+    only = MATRIX_BT601 if context.name == "vp8" else UNSPECIFIED
+    return _specified(_specified(frame.colorspace, context.colorspace), only)
 
 
 def _specified(of_frame: int, of_stream: int) -> int:
