@@ -10,11 +10,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from mmaudio_model.media.mux.picture_facts import UNSPECIFIED
 from mmaudio_model.media.picture_size import limit_decoder
 
-VP8_MATRIX = 5
-"""BT.601 with 625 lines, which VP8 always has (RFC 6386, 9.2) and libvpx does not say."""
 _DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
@@ -67,7 +64,4 @@ class _Packet:
 
     def decode(self) -> list[VideoFrame]:
         frames: list[VideoFrame] = self._context.decode(self._packet)
-        for frame in frames:
-            if self._context.name == _DECODERS["vp8"] and frame.colorspace == UNSPECIFIED:
-                frame.colorspace = VP8_MATRIX
         return frames
