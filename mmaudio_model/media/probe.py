@@ -36,8 +36,8 @@ from mmaudio_model.media.picture_size import (
 from mmaudio_model.media.stream_choice import check_stream_count, chosen_video
 
 SMALLEST_SIDE = 8
-# Frames per second beyond which an average is an error of FFmpeg.
-ABSURD_RATE = 10_000
+FASTEST_RATE = 1000
+"""Frames per second; a header that declares more says something else with it."""
 MAX_ATTACHMENTS = 192
 """With more streams and attachments than are allowed together, FFmpeg stops reading the header."""
 # Of these FFmpeg learns the streams while it decodes them already, and takes no limit for their decoders.
@@ -221,11 +221,10 @@ def time_base(stream: VideoStream) -> Fraction:
 
 
 def frame_rate(stream: VideoStream) -> Fraction:
-    """Return the average frame rate; 25 if the file declares none."""
-    average = stream.average_rate
-    if average is None or average > ABSURD_RATE:  # that of raw DV
-        average = stream.guessed_rate or average
-    return Fraction(average or 25)
+    """Return the average frame rate, at most FASTEST_RATE; 25 if the file declares none."""
+    # FFmpeg declares the time base of DV as its average rate: 60000.
+    rates = (Fraction(rate or 0) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate))
+    return next((rate for rate in rates if 0 < rate <= FASTEST_RATE), Fraction(25))
 
 
 def _opened(
