@@ -36,6 +36,8 @@ from mmaudio_model.media.picture_size import (
 from mmaudio_model.media.stream_choice import check_stream_count, chosen_video
 
 SMALLEST_SIDE = 8
+FASTEST_RATE = 1000
+"""Frames per second; a header that declares more says something else with it."""
 MAX_ATTACHMENTS = 192
 """With more streams and attachments than are allowed together, FFmpeg stops reading the header."""
 # Of these FFmpeg learns the streams while it decodes them already, and takes no limit for their decoders.
@@ -219,8 +221,10 @@ def time_base(stream: VideoStream) -> Fraction:
 
 
 def frame_rate(stream: VideoStream) -> Fraction:
-    """Return the average frame rate; 25 if the file declares none."""
-    return Fraction(stream.average_rate or stream.guessed_rate or 25)
+    """Return the average frame rate, at most FASTEST_RATE; 25 if the file declares none."""
+    # FFmpeg declares the time base of DV as its average rate: 60000.
+    rates = (Fraction(rate or 0) for rate in (stream.average_rate, stream.guessed_rate, stream.base_rate))
+    return next((rate for rate in rates if 0 < rate <= FASTEST_RATE), Fraction(25))
 
 
 def _opened(

@@ -15,12 +15,11 @@ from mmaudio_model.media.mixing import OriginalSound
 from mmaudio_model.media.mux.plan import MuxOptions, MuxPlan
 from mmaudio_model.media.mux.result_container import CONTAINERS, ResultContainer
 from mmaudio_model.media.mux.writing import MuxResult
-from mmaudio_model.media.probe import MediaLimits
+from mmaudio_model.media.probe import FASTEST_RATE, MediaLimits
 from mmaudio_model.media.source_facts import SourceFacts
 from mmaudio_model.variants import CLIP_FPS, SYNC_FPS
 from workers.media.sandbox_actions import OUTPUT
 from workers.media.sandbox_answers import (
-    FASTEST_RATE,
     checked_pixels,
     checked_plan,
     checked_sound,

@@ -20,11 +20,11 @@ from mmaudio_model.media.audio import Sound
 from mmaudio_model.media.channel_layout import positions
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
 from mmaudio_model.media.mux.plan import MuxPlan
+from mmaudio_model.media.probe import FASTEST_RATE
 from workers.media.shared_memory import mapped
 
 LONGEST_TEXT = 2000
 MOST_WARNINGS = 64
-FASTEST_RATE = 1000.0
 HIGHEST_SAMPLE_RATE_HZ = 768_000
 # A decoder may round the end of a section up to its packet.
 LONGER_S = 1.0

@@ -29,7 +29,7 @@ from mmaudio_model.media.mux.result_container import CONTAINERS, QUICKTIME, Resu
 from mmaudio_model.media.mux.sound_track import add_sound, encoded_sound
 from mmaudio_model.media.mux.tags import chapters_of_section, kept_tags, track_tags
 from mmaudio_model.media.mux.tracks import add_tracks, track_packets
-from mmaudio_model.media.probe import MediaLimits, opened, time_base
+from mmaudio_model.media.probe import MediaLimits, frame_rate, opened, time_base
 from mmaudio_model.media.section import exact_seconds
 
 # FFmpeg writes Dolby Vision and spherical video into MP4 only on this word. With it, it chooses no tags by itself for
@@ -158,7 +158,7 @@ def _copied_stream(out: OutputContainer, stream: VideoStream, plan: MuxPlan) -> 
     if aspect:
         context.sample_aspect_ratio = aspect
     if stream.average_rate:
-        context.framerate = stream.average_rate
+        context.framerate = frame_rate(stream)
     if plan.tag is not None:
         context.codec_tag = plan.tag
     return copied
