@@ -32,6 +32,7 @@ def test_each_kind_passes_every_action(kind: SourceKind, box: MediaSandbox, tmp_
     plan = box.plan(path, owner="plan", options=options, source=source)
     result = box.mux(path, sound, tmp_path / "out.video", owner="mux", options=options, plan=plan, source=source)
 
-    assert source is not None and source.frame_rate <= 50
+    assert source is not None
+    assert source.frame_rate <= 50
     assert frames.sync.shape[0] == 10
     assert result.reencoded == plan.reencoded
