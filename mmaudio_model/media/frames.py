@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.lengths import frame_counts
-from mmaudio_model.media.media_warning import MediaWarning, WarningCode
+from mmaudio_model.media.media_warning import MediaWarning, skipped_parts
 from mmaudio_model.media.orientation import Orientation, orientation
 from mmaudio_model.media.plane_scaling import Planes, PlaneScaler, is_large
 from mmaudio_model.media.probe import MediaLimits, opened, time_base
@@ -145,7 +145,7 @@ class _Section:
             clip=clip.stacked()[:wanted_clip],
             sync=sync.stacked()[:wanted_sync],
             duration_s=float(end_s),
-            warnings=(MediaWarning(WarningCode.VIDEO_DAMAGED, _damage(damaged)),) if damaged else (),
+            warnings=(skipped_parts(len(damaged)),) if damaged else (),
         )
 
 
@@ -204,10 +204,6 @@ def _upright(frame: VideoFrame) -> np.ndarray:
 
 def has_alpha(frame: VideoFrame) -> bool:
     return any(component.is_alpha for component in frame.format.components)
-
-
-def _damage(damaged: list[str]) -> str:
-    return f"{len(damaged)} parts of the video are damaged and were skipped."
 
 
 def _nothing_there(start_s: float, damaged: bool) -> str:

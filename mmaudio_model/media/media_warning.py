@@ -55,3 +55,11 @@ class MediaWarning:
 
     code: WarningCode
     text: str
+
+
+def skipped_parts(count: int) -> MediaWarning:
+    """Return the warning of parts that could not be decoded; the same for whoever decodes the video."""
+    text = f"{count} parts of the video are damaged and were skipped."
+    if count == 1:
+        text = "1 part of the video is damaged and was skipped."
+    return MediaWarning(WarningCode.VIDEO_DAMAGED, text)

@@ -17,7 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from mmaudio_model.errors import MediaInvalidError, MediaTooLargeError
-from mmaudio_model.media.media_warning import MediaWarning, WarningCode
+from mmaudio_model.media.media_warning import MediaWarning, skipped_parts
 from mmaudio_model.media.mux.alpha_decoding import with_alpha
 from mmaudio_model.media.mux.conversion import Conversion
 from mmaudio_model.media.mux.encoder_choice import (
@@ -102,16 +102,7 @@ class Reencoding:
                 f"{conversion.interlaced_as_progressive} frames are interlaced and the first one is not; "
                 "all are stored as whole frames"
             )
-        damaged = (
-            (
-                MediaWarning(
-                    WarningCode.VIDEO_DAMAGED,
-                    f"{len(self._damaged)} parts of the picture are damaged and were skipped.",
-                ),
-            )
-            if self._damaged
-            else ()
-        )
+        damaged = (skipped_parts(len(self._damaged)),) if self._damaged else ()
         return (*damaged, *changed_picture(tuple(changes)))
 
     def packets(self) -> Iterator[Packet[VideoStream]]:

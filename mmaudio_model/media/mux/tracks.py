@@ -198,9 +198,14 @@ def _kind(stream: Any) -> str:
 
 
 def _is_told_otherwise(stream: Any) -> bool:
-    """Return whether the muxer writes a track anew from what is known: chapters as text, timecodes."""
-    chapters = stream.type == "data" and stream.discard == Discard.all
-    return chapters or (stream.type == "data" and "timecode" in stream.metadata)
+    """Return whether the muxer writes a track anew from what is known, or players of a file need none of it.
+
+    Those are chapters as text and timecodes, and the navigation of a DVD's menus.
+    """
+    if stream.type != "data":
+        return False
+    chapters = stream.discard == Discard.all
+    return chapters or "timecode" in stream.metadata or codec_name(stream) == "dvd_nav_packet"
 
 
 def _codec_in(stream: Any, kind: str, target: ResultContainer) -> tuple[str | None, str]:

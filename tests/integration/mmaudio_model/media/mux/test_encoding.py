@@ -249,7 +249,7 @@ def test_damaged_frames_are_skipped_and_counted(tmp_path: Path) -> None:
     source.write_bytes(content)
     result = reencode(source, "mp4")
 
-    assert "2 parts of the picture are damaged and were skipped" in result.warnings[0]
+    assert "2 parts of the video are damaged and were skipped" in result.warnings[0]
     assert len(result.pts) == 8
 
 
