@@ -1,4 +1,4 @@
-"""In whatever order things happen, an accepted job ends once and is published once: 1,500 random steps of
+"""In whatever order things happen, an accepted job ends once and is published once: 2,500 random steps of
 submit, publish, deliver (twice), claim, heartbeat, cancel, crash, maintenance and late results, with SQLite, a clock
 that the state machine moves and a queue in memory; the same steps in every run."""
 
@@ -48,7 +48,7 @@ from tests.databases import migrated_sqlite
 from tests.maintenance import run_maintenance
 from tests.queue_counts import recount, stored_counts
 
-STEPS = int(os.environ.get("MMAUDIO_TEST_STEPS", "1500"))
+STEPS = int(os.environ.get("MMAUDIO_TEST_STEPS", "2500"))
 """Set MMAUDIO_TEST_STEPS for a longer search."""
 STEPS_A_RUN = 50
 LEASE_S = 12.0
