@@ -15,10 +15,15 @@ from mmaudio_model.media.picture_size import limit_decoder
 _DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
+def is_declared_transparent(stream: VideoStream) -> bool:
+    """Return whether a Matroska or WebM file says that its packets have transparency beside them."""
+    # The element and the tag of that name differ in case.
+    return any(name.lower() == "alpha_mode" and value == "1" for name, value in stream.metadata.items())
+
+
 def with_alpha(container: Any, stream: VideoStream, max_pixels: int) -> Any:
     """Return the container, or one like it whose packets of this stream are decoded with their transparency."""
-    declared = {name.lower(): value for name, value in stream.metadata.items()}
-    if declared.get("alpha_mode") != "1" or stream.codec_context.name not in _DECODERS:
+    if not is_declared_transparent(stream) or stream.codec_context.name not in _DECODERS:
         return container
     context: Any = av.CodecContext.create(_DECODERS[stream.codec_context.name], "r")
     context.thread_count = stream.thread_count

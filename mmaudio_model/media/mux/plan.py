@@ -17,6 +17,7 @@ from av.stream import Disposition
 from mmaudio_model.errors import MediaInvalidError
 from mmaudio_model.media.audio import Sound
 from mmaudio_model.media.media_warning import MediaWarning, WarningCode
+from mmaudio_model.media.mux.alpha_decoding import is_declared_transparent
 from mmaudio_model.media.mux.assembling import Assembled, assemble
 from mmaudio_model.media.mux.copying import RESTARTED, RESTARTED_WITHIN, Section, section_to_copy
 from mmaudio_model.media.mux.decisions import MuxOptions, MuxPlan
@@ -25,6 +26,7 @@ from mmaudio_model.media.mux.file_view import view_of
 from mmaudio_model.media.mux.records import records_of
 from mmaudio_model.media.mux.result_container import (
     CONTAINERS,
+    QUICKTIME,
     ResultContainer,
     codec_name,
     container_for_copy,
@@ -95,17 +97,20 @@ def _copy_plan(source: BinaryIO, options: MuxOptions, limits: MediaLimits) -> tu
         if timecode is not None:
             timecode = timecode.advanced(_frames_before(section, first, stream, options.start_s, rate))
         reencoded = isinstance(section, str)
+        transparent = is_declared_transparent(stream)
         if reencoded or target is None:
-            transparent = stream.metadata.get("alpha_mode") == "1"
             target = container_for_encoding(kind, options.container, transparent=transparent)
         records = records_of(view_of(source)) if kind in QUICKTIME_SOURCES else ()
+        lost = [f"{name}: encoding does not keep it" for name in records] if reencoded else []
+        if transparent and not reencoded and target in QUICKTIME:
+            lost.append(f"transparency: {target.name} does not take it beside {codec}")
         plan = MuxPlan(
             container=target,
             content_type=CONTAINERS[target].content_type,
             reencoded=reencoded,
             reason=section if isinstance(section, str) else "",
             codec=codec,
-            lost=tuple(f"{name}: encoding does not keep it" for name in records) if reencoded else (),
+            lost=tuple(lost),
             first_stamp=first,
             tag=copied_tag(stream, kind, target),
             timecode=None if timecode is None else str(timecode),

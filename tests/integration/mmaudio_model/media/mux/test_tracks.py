@@ -14,6 +14,7 @@ from mmaudio_model.media.audio import Sound
 from mmaudio_model.media.media_warning import WarningCode
 from mmaudio_model.media.mux.plan import MuxOptions, MuxPlan, plan_mux
 from mmaudio_model.media.mux.writing import mux_video
+from tests.unit.mmaudio_model.media.pictures import Source
 from tests.unit.mmaudio_model.media.rich_videos import FONT, TITLE, write_rich
 from tests.unit.mmaudio_model.media.videos import LIMITS, SOURCE_HZ, sine
 
@@ -265,3 +266,15 @@ def test_a_track_that_fails_at_the_write_is_left_out_with_a_word(
     (warning,) = result.warnings
     assert warning.code is WarningCode.TRACKS_DROPPED
     assert "audio track 2 (flac, fra)" in warning.text
+
+
+@pytest.mark.parametrize(("target", "named"), [("mp4", True), ("auto", False), ("mkv", False)])
+def test_transparency_that_a_copy_cannot_take_is_named(tmp_path: Path, target: str, named: bool) -> None:
+    source = Source(
+        "webm", "libvpx-vp9", "yuva420p", frames=25, transparent=True, metadata={"alpha_mode": "1"},
+        options={"auto-alt-ref": "0", "deadline": "realtime"},
+    ).written(tmp_path / "source")  # fmt: skip
+    plan, lost = mux(source, tmp_path / "out", 0.0, target)
+
+    assert not plan.reencoded
+    assert ["transparency" in text for text in lost] == [True] * named
