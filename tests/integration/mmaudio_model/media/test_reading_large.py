@@ -119,7 +119,7 @@ def test_frames_that_no_sample_shows_are_left_out_and_the_others_are_the_same(
     decided: list[str] = []
     decide = skipping.Skipping._decided
 
-    def recording(self: skipping.Skipping, packet: Any, otherwise: str) -> tuple[Any, str]:
+    def recording(self: skipping.Skipping, packet: Any, otherwise: skipping.How) -> tuple[Any, skipping.How]:
         found = decide(self, packet, otherwise)
         decided.append(found[1])
         return found
