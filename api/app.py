@@ -75,7 +75,7 @@ def create_app(
     proof = Proof(lambda: check_identity(database, quick))
     app.extensions[EXTENSION] = AppContext(
         settings=settings,
-        db=database,
+        database=database,
         store=bounded_store(quick, bulk, StoreGate(breaker, Places(shares.store), proof)),
         broker=broker or Broker(settings.resolved_broker_url(), connect_timeout_s=1, timeout_s=2),
         signer=LinkSigner(load_secret_key(settings)),

@@ -11,6 +11,7 @@ from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.allowed_hosts import AllowedHosts
+from api.auth import current_tenant
 from api.circuit_breaker import CircuitBreaker
 from api.links import LinkBuilder
 from api.publishing import Publishing
@@ -44,7 +45,7 @@ class AppContext:
     """Settings, database, object store, broker, link signer, and readers of buckets and SNS messages."""
 
     settings: Settings
-    db: Database
+    database: Database
     store: ObjectStore
     broker: Broker | Publisher
     signer: LinkSigner
@@ -55,6 +56,16 @@ class AppContext:
     publishing: Publishing = field(default_factory=Publishing)
     readiness: ReadinessChecks = field(default_factory=ReadinessChecks)
     upload_checks: UploadChecks = field(default_factory=UploadChecks)
+
+    @property
+    def db(self) -> Database:
+        """The database, bound to the tenant of the request."""
+        return self.database.of_tenant(current_tenant())
+
+    @cached_property
+    def platform_db(self) -> Database:
+        """The database, bound to the platform: for what concerns all tenants, such as dispatch."""
+        return self.database.of_platform()
 
     def publish(self, variant: str) -> None:
         """Dispatch the variant's jobs. Never fails a request: maintenance publishes what was not published.
@@ -68,7 +79,7 @@ class AppContext:
             return
         answered = True
         try:
-            answered = dispatch(self.db, self.broker, variants=variants, policy=self.dispatch_policy).broker_ok
+            answered = dispatch(self.platform_db, self.broker, variants=variants, policy=self.dispatch_policy).broker_ok
         except SQLAlchemyError as exc:
             if self.log_limit.allows("dispatch"):
                 log.warning("jobs wait for maintenance (said once a minute): the database: %s", reason(exc))
@@ -131,13 +142,15 @@ class AppContext:
 
     def policy(self) -> SubmitPolicy:
         """Return the policy for submits at this moment."""
-        with self.db.reading() as tx:
+        with self.platform_db.reading() as tx:
             return current_policy(tx, self.settings)
 
     @property
     def ingestion(self) -> EventIngestion:
         """The ingestion of bucket events."""
-        return EventIngestion(self.db, self.buckets, self.policy, jobs_per_hour=self.settings.trigger_jobs_per_hour)
+        return EventIngestion(
+            self.platform_db, self.buckets, self.policy, jobs_per_hour=self.settings.trigger_jobs_per_hour
+        )
 
 
 def current_context() -> AppContext:

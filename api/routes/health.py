@@ -30,7 +30,7 @@ def healthz() -> Response:
 def readyz() -> Response:
     """Checks database, broker and storage; 503 when one does not answer. Answers within two seconds."""
     ctx = current_context()
-    checks: dict[str, Callable[[], None]] = {"database": ctx.db.check, "storage": ctx.store.check}
+    checks: dict[str, Callable[[], None]] = {"database": ctx.database.check, "storage": ctx.store.check}
     if isinstance(ctx.broker, Broker):
         checks["broker"] = ctx.broker.check
     failures = ctx.readiness.failures(checks)

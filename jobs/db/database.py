@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import random
 import time
@@ -19,6 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from jobs.clock import Clock, DatabaseClock
 from jobs.db.faults import is_transient, reason, sqlstate, was_rolled_back
+from jobs.db.tenant_scope import PLATFORM, UNBOUND, TenantScope
 from jobs.db.time_limits import CONNECT_S, TimeLimits, limit_waiting, through
 from jobs.log_limit import LogLimit
 
@@ -50,10 +52,21 @@ class Transaction:
 
     session: Session
     now: datetime
+    scope: TenantScope = UNBOUND
+    """Whose rows it sees and writes."""
     before_commit: list[Callable[[], None]] = field(default_factory=list)
     """Steps that run last, because other transactions wait for their locks."""
     after_commit: list[Callable[[], None]] = field(default_factory=list)
     """Steps that run once the commit succeeded, such as log lines; they must not raise."""
+
+    @property
+    def tenant(self) -> str:
+        """The tenant that the transaction is bound to.
+
+        Raises:
+            TenantUnboundError: it is bound to none, or to the platform, which sees the rows of all.
+        """
+        return self.scope.require_tenant()
 
 
 class Database:
@@ -108,6 +121,20 @@ class Database:
         # SQLite: a write transaction takes the write lock when it begins. One that reads first and then writes fails
         # with "database is locked" as soon as another writer was faster, whatever the busy timeout is.
         self._writer = self.engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        self._scope = UNBOUND
+
+    def of_tenant(self, tenant: str) -> Database:
+        """Return this database, with every transaction bound to one tenant; it shares the connections."""
+        return self._scoped(TenantScope.of(tenant))
+
+    def of_platform(self) -> Database:
+        """Return this database for the platform itself, which sees the rows of all tenants: workers, maintenance."""
+        return self._scoped(PLATFORM)
+
+    def _scoped(self, scope: TenantScope) -> Database:
+        scoped = copy.copy(self)
+        scoped._scope = scope
+        return scoped
 
     @property
     def is_sqlite(self) -> bool:
@@ -118,7 +145,7 @@ class Database:
         """Open a unit of work that writes: commits when the block ends, rolls back when it raises."""
         with through(self._limits), Session(self._writer, expire_on_commit=False) as session:
             with session.begin():
-                tx = Transaction(session, self._clock.now(session))
+                tx = Transaction(session, self._clock.now(session), self._scope)
                 yield tx
                 session.flush()
                 for step in tx.before_commit:
@@ -185,7 +212,7 @@ class Database:
     def reading(self) -> Iterator[Transaction]:
         """Open a unit of work that only reads; it takes no lock that a writer waits for."""
         with through(self._limits), Session(self.engine, expire_on_commit=False) as session:
-            yield Transaction(session, self._clock.now(session))
+            yield Transaction(session, self._clock.now(session), self._scope)
 
     def check(self) -> None:
         """Run a trivial query.

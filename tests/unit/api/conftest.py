@@ -147,7 +147,7 @@ def harness(tmp_path: Path, clock: FakeClock) -> Iterator[Harness]:
     app = shared_app()
     app.extensions[EXTENSION] = AppContext(
         settings=settings,
-        db=db,
+        database=db,
         store=store,
         broker=queue,
         signer=LinkSigner(load_secret_key(settings)),

@@ -233,7 +233,7 @@ def test_any_failure_of_a_check_is_told(harness: Harness, monkeypatch: pytest.Mo
 
 def test_liveness_needs_no_dependency(harness: Harness) -> None:
     context = context_of(harness)
-    context.db = context.store = context.broker = None  # type: ignore[assignment]
+    context.database = context.store = context.broker = None  # type: ignore[assignment]
     assert harness.client.get("/healthz").status_code == 200
 
 
@@ -334,7 +334,7 @@ def test_a_read_only_database_is_named_so(harness: Harness, monkeypatch: pytest.
 def test_a_database_that_did_not_answer_is_not_called_for_a_while(harness: Harness) -> None:
     breaker = CircuitBreaker(harness.monotonic)
     limited = Database(str(harness.db.url), limits=TimeLimits(5, breaker))
-    context_of(harness).db = limited
+    context_of(harness).database = limited
     assert harness.client.get("/v1/jobs").status_code == 200
     breaker.record_failure()
     assert harness.client.get("/v1/jobs").status_code == 503
