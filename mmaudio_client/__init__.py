@@ -1,9 +1,7 @@
 """The Python client of the platform, and the `mmaudio` command.
 
-Depends on httpx, click and rich, and on no other package of this project.
+Depends on httpx, httpx-sse, click and tqdm, and on no other package of this project (docs/adr/0015).
 """
-
-from importlib.metadata import version
 
 from mmaudio_client.bulk_retry import BulkRetry, RetriedJob, SkippedJob
 from mmaudio_client.client import Client
@@ -29,8 +27,7 @@ from mmaudio_client.errors import (
 )
 from mmaudio_client.models import Artifact, Attempt, Job, JobError, JobRequest, JobWarning, Page
 from mmaudio_client.submit_fields import SubmitFields
-
-__version__ = version("mmaudio-platform")
+from mmaudio_client.version import __version__
 
 __all__ = [
     "AmbiguousJobIdError",
