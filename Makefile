@@ -23,7 +23,7 @@ help: ## show this list
 
 setup: $(STAMP) ## make the virtual environment and install the project into it
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml mmaudio_client/pyproject.toml hatch_build.py constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "python3 (3.11 or newer) is needed"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[worker,demo,dev]'

@@ -1,11 +1,11 @@
 """The Python client of the platform, and the `mmaudio` command.
 
-Depends on httpx, click and rich, and on no other package of this project.
+Depends on httpx, httpx-sse, click and tqdm, and on no other package of this project (docs/adr/0015).
 """
 
-from importlib.metadata import version
-
+from mmaudio_client.async_client import AsyncClient
 from mmaudio_client.bulk_retry import BulkRetry, RetriedJob, SkippedJob
+from mmaudio_client.calls.submission import Generated
 from mmaudio_client.client import Client
 from mmaudio_client.errors import (
     AmbiguousJobIdError,
@@ -19,6 +19,7 @@ from mmaudio_client.errors import (
     InvalidJobIdError,
     InvalidKeyError,
     InvalidRequestError,
+    InvalidWebhookError,
     JobCanceledError,
     JobFailedError,
     NotFoundError,
@@ -27,15 +28,16 @@ from mmaudio_client.errors import (
     WaitTimeoutError,
     WrongServerError,
 )
-from mmaudio_client.models import Artifact, Attempt, Job, JobError, JobRequest, JobWarning, Page
+from mmaudio_client.models import Artifact, Attempt, Event, Job, JobError, JobRequest, JobWarning, Page
 from mmaudio_client.submit_fields import SubmitFields
-
-__version__ = version("mmaudio-platform")
+from mmaudio_client.version import __version__
+from mmaudio_client.webhook_signatures import verify_webhook
 
 __all__ = [
     "AmbiguousJobIdError",
     "ApiError",
     "Artifact",
+    "AsyncClient",
     "Attempt",
     "BulkRetry",
     "Client",
@@ -43,11 +45,14 @@ __all__ = [
     "ClientError",
     "ConflictError",
     "DownloadError",
+    "Event",
+    "Generated",
     "InvalidAddressError",
     "InvalidInputError",
     "InvalidJobIdError",
     "InvalidKeyError",
     "InvalidRequestError",
+    "InvalidWebhookError",
     "Job",
     "JobCanceledError",
     "JobError",
@@ -64,4 +69,5 @@ __all__ = [
     "WaitTimeoutError",
     "WrongServerError",
     "__version__",
+    "verify_webhook",
 ]

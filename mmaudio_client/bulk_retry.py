@@ -85,7 +85,7 @@ class RetryFilter:
         }
 
 
-def retry_matching(
+async def retry_matching(
     calls: Transport,
     wanted: RetryFilter,
     *,
@@ -102,7 +102,7 @@ def retry_matching(
         body = {**wanted.body(), "dry_run": dry_run, "limit": left, **({"cursor": cursor} if cursor else {})}
         try:
             # Sent again after a lost answer, it finds the jobs of that answer retried already.
-            answer = calls.call("POST", PATH, json=body, again=True, busy_tries=BUSY_TRIES)
+            answer = await calls.call("POST", PATH, json=body, again=True, busy_tries=BUSY_TRIES)
         except ApiError as exc:
             if exc.status != TOO_MANY_REQUESTS:
                 raise

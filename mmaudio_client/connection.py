@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Generator
+import os
+from collections.abc import Callable, Generator, Mapping
+from typing import TypeVar
 
 import httpx
 
@@ -11,6 +13,7 @@ from mmaudio_client.errors import InvalidAddressError, InvalidKeyError
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_TIMEOUT_S = 10.0
+Http = TypeVar("Http", httpx.Client, httpx.AsyncClient)
 
 
 class KeyAuth(httpx.Auth):
@@ -29,17 +32,39 @@ class KeyAuth(httpx.Auth):
         yield request
 
 
+def address_and_key(
+    base_url: str | None, api_key: str | None, environment: Mapping[str, str] = os.environ
+) -> tuple[str, str | None]:
+    """Return the server's address and its key, where they are not given from the environment."""
+    if base_url is None:
+        base_url = environment.get("MMAUDIO_API_URL") or DEFAULT_URL
+    return base_url, environment.get("MMAUDIO_API_KEY") if api_key is None else api_key
+
+
 def open_http(
     base_url: str, *, api_key: str | None, timeout_s: float, transport: httpx.BaseTransport | None = None
 ) -> httpx.Client:
     """Return an HTTP client for one server.
 
-    Proxies are those of the environment (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`), but a loopback address
-    is always called directly: a proxy could only reach its own loopback interface.
-
     Raises:
         InvalidAddressError: `base_url` is not an http(s) URL, or a proxy in the environment cannot be used.
         InvalidKeyError: `api_key` is not printable ASCII.
+    """
+    return _opened(httpx.Client, base_url, api_key, timeout_s, transport)
+
+
+def open_async_http(
+    base_url: str, *, api_key: str | None, timeout_s: float, transport: httpx.AsyncBaseTransport | None = None
+) -> httpx.AsyncClient:
+    """As `open_http`, for an event loop."""
+    return _opened(httpx.AsyncClient, base_url, api_key, timeout_s, transport)
+
+
+def _opened(kind: Callable[..., Http], base_url: str, api_key: str | None, timeout_s: float, transport: object) -> Http:
+    """Return a client of httpx.
+
+    Proxies are those of the environment (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`), but a loopback address
+    is always called directly: a proxy could only reach its own loopback interface.
     """
     server = parse_address(base_url)
     key = (api_key or "").strip()  # a line break at the end of a secret's file is not part of the key
@@ -53,8 +78,8 @@ def open_http(
     if loopback:
         direct[f"all://{_bracketed(server.host)}"] = None
 
-    def opened(*, trust_env: bool) -> httpx.Client:
-        return httpx.Client(
+    def opened(*, trust_env: bool) -> Http:
+        return kind(
             base_url=server,
             auth=KeyAuth(key, server) if key else None,
             timeout=httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S),

@@ -20,7 +20,7 @@ from mmaudio_client.uploads import CHUNK_BYTES, Progress
 _PART = re.compile(r"bytes (\d+)-")
 
 
-def save_artifacts(
+async def save_artifacts(
     calls: Transport, job: Job, folder: Path, stem: str, on_progress: Progress | None
 ) -> tuple[Path, ...]:
     """Save all files of a job in `folder`; a file that is there already with the same bytes is not fetched again.
@@ -34,8 +34,10 @@ def save_artifacts(
     """
     folder.mkdir(parents=True, exist_ok=True)
     saved: list[Path] = []
-    for target, artifact in zip(_choose_targets(folder, stem, job.artifacts), job.artifacts, strict=True):
-        if _holds(target, artifact):
+    run = calls.driver.run  # for work that reads whole files
+    targets = await run(_choose_targets, folder, stem, job.artifacts)
+    for target, artifact in zip(targets, job.artifacts, strict=True):
+        if await run(_holds, target, artifact):
             if on_progress is not None:
                 on_progress(artifact.size_bytes, artifact.size_bytes)
             saved.append(target)
@@ -44,9 +46,10 @@ def save_artifacts(
             raise DownloadError(f"{artifact.name} of job {job.id} has expired on the server.")
         draft = folder / f".{uuid.uuid4().hex}.part"
         try:
-            _fetch(calls, artifact, draft, on_progress)
-            while not _publish(draft, target) and not _holds(target, artifact):  # the name was taken meanwhile
-                (target,) = _choose_targets(folder, stem, (artifact,))
+            await _fetch(calls, artifact, draft, on_progress)
+            # Otherwise the name was taken meanwhile.
+            while not _publish(draft, target) and not await run(_holds, target, artifact):
+                (target,) = await run(_choose_targets, folder, stem, (artifact,))
         finally:
             draft.unlink(missing_ok=True)
         saved.append(target)
@@ -75,16 +78,17 @@ def _holds(target: Path, artifact: Artifact) -> bool:
         return False
 
 
-def _fetch(calls: Transport, artifact: Artifact, draft: Path, on_progress: Progress | None) -> None:
+async def _fetch(calls: Transport, artifact: Artifact, draft: Path, on_progress: Progress | None) -> None:
     with draft.open("w+b") as file:
         try:
-            resumed = calls.patiently(lambda: _receive(calls, artifact, file, on_progress), again=True)
-            if resumed and not _is_intact(file, artifact):  # whatever went wrong in between: once from the start
+            resumed = await calls.patiently(lambda: _receive(calls, artifact, file, on_progress), again=True)
+            # Whatever went wrong in between: once from the start.
+            if resumed and not await calls.driver.run(_is_intact, file, artifact):
                 file.truncate(0)
-                calls.patiently(lambda: _receive(calls, artifact, file, on_progress), again=True)
+                await calls.patiently(lambda: _receive(calls, artifact, file, on_progress), again=True)
         except UnavailableError as exc:
             raise DownloadError(f"The download of {artifact.name} was interrupted: {exc}.") from exc
-        if not _is_intact(file, artifact):
+        if not await calls.driver.run(_is_intact, file, artifact):
             have = file.seek(0, os.SEEK_END)
             raise DownloadError(
                 f"{artifact.name} arrived damaged ({have} of {artifact.size_bytes} bytes); download it again."
@@ -96,7 +100,7 @@ def _is_intact(file: BufferedRandom, artifact: Artifact) -> bool:
     return hashlib.file_digest(file, "sha256").hexdigest() == artifact.sha256
 
 
-def _receive(calls: Transport, artifact: Artifact, file: BufferedRandom, on_progress: Progress | None) -> bool:
+async def _receive(calls: Transport, artifact: Artifact, file: BufferedRandom, on_progress: Progress | None) -> bool:
     """Receive what is missing of a file, which keeps what came when the connection breaks.
 
     Returns:
@@ -110,9 +114,9 @@ def _receive(calls: Transport, artifact: Artifact, file: BufferedRandom, on_prog
         have = file.truncate(0)
     # Not compressed on the way: a range would count other bytes.
     headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
-    with calls.http.stream("GET", artifact.url, headers=headers, follow_redirects=True) as answer:
+    async with calls.driver.stream("GET", artifact.url, headers=headers, follow_redirects=True) as answer:
         if not answer.is_success:
-            answer.read()
+            await calls.driver.read(answer)
             if have and answer.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                 file.truncate(0)
                 raise PassingError(UnavailableError("the server has fewer bytes than it sent before"))
@@ -121,7 +125,7 @@ def _receive(calls: Transport, artifact: Artifact, file: BufferedRandom, on_prog
         start = _first_byte(answer)
         file.seek(start if start <= have else 0)
         file.truncate()
-        for received in answer.iter_bytes():  # as it comes: a chunk that is being collected would be lost
+        async for received in calls.driver.chunks(answer):  # as it comes: a chunk that is being collected would be lost
             for offset in range(0, len(received), CHUNK_BYTES):
                 file.write(received[offset : offset + CHUNK_BYTES])
                 if on_progress is not None:

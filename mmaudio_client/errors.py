@@ -76,6 +76,12 @@ class AmbiguousJobIdError(ClientError):
         self.candidates = candidates
 
 
+class InvalidWebhookError(ClientError):
+    """Raised when a request that looks like a webhook was not signed by the server, or is too old."""
+
+    code = "invalid_webhook"
+
+
 class DownloadError(ClientError):
     """Raised when a result has expired or did not arrive intact; no partial file is kept."""
 

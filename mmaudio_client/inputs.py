@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
+from urllib.parse import urlsplit
 
 from mmaudio_client.errors import InvalidInputError
 
 Source = str | os.PathLike[str] | bytes | IO[bytes]
 """A path, S3 address, web address or upload id; or the bytes of a file; or a file opened for reading bytes."""
 
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"})
 UPLOAD_ID = re.compile(r"upl_\w+")
 SPOOL_BYTES = 16 * 1024 * 1024
 LONGEST_FILENAME = 255
@@ -40,6 +42,15 @@ def is_remote(source: Source) -> bool:
     return isinstance(source, str) and (
         source.startswith(("s3://", "https://", "http://")) or UPLOAD_ID.fullmatch(source) is not None
     )
+
+
+def is_image(source: Source) -> bool:
+    """Return whether a path or an address has the suffix of an image."""
+    if not isinstance(source, str | os.PathLike):
+        return False
+    text = os.fsdecode(os.fspath(source))
+    name = urlsplit(text).path if text.startswith(("https://", "http://")) else text
+    return name.lower().endswith(tuple(IMAGE_SUFFIXES))
 
 
 def check_file(path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from urllib.parse import quote
 
 from mmaudio_client.errors import AmbiguousJobIdError, InvalidJobIdError, NotFoundError
@@ -56,7 +56,7 @@ def is_whole(job_id: str) -> bool:
     return len(job_id) == len(PREFIX) + ID_DIGITS
 
 
-def find_by_prefix(prefix: str, newest_first: Iterable[Job]) -> Job:
+async def find_by_prefix(prefix: str, newest_first: AsyncIterator[Job]) -> Job:
     """Return the only job whose id begins with `prefix`.
 
     Ids begin with the time at which the job was created, so the search ends where older jobs begin.
@@ -68,7 +68,7 @@ def find_by_prefix(prefix: str, newest_first: Iterable[Job]) -> Job:
     matches: list[Job] = []
     newer = older = ""
     searched = 0
-    for job in newest_first:
+    async for job in newest_first:
         searched += 1
         if job.id.startswith(prefix):
             matches.append(job)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
 JobState = Literal["queued", "running", "succeeded", "failed", "canceled"]
@@ -191,6 +191,45 @@ class Job:
     def link(self, name: str) -> str | None:
         """Return a link of the job (`self`, `cancel`, `retry`); None when its state does not allow that call."""
         return self.links.get(name)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A change of a job, or its progress.
+
+    Attributes:
+        id: its place in the order of all events, to go on after; None: progress, which is not repeated.
+        kind: `queued`, `running`, `stage`, `progress`, `cancel_requested`, `succeeded`, `failed` or `canceled`.
+        state: that of the job after it.
+        data: what belongs to the kind, such as the `stage`.
+    """
+
+    id: int | None
+    job_id: str
+    kind: str
+    state: JobState
+    attempt: int
+    data: Mapping[str, Any]
+    created_at: datetime
+    raw: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """Return the event that a document describes.
+
+        Raises:
+            KeyError, TypeError, ValueError: the document is not an event.
+        """
+        created_at = datetime.fromisoformat(document["created_at"])
+        return cls(**{**_known(cls, document), "created_at": created_at, "raw": document})
+
+    @classmethod
+    def of_job(cls, job: Job, kind: str) -> Self:
+        """Return what is known of a change where only the job is."""
+        data = {"stage": job.stage, "progress": job.progress, "step": job.step, "eta_s": job.eta_s}
+        if job.error is not None:
+            data["error"] = job.raw["error"]
+        return cls(None, job.id, kind, job.state, job.attempt, data, datetime.now(UTC), job.raw)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import httpx
 
 from mmaudio_client.connection import CONNECT_TIMEOUT_S
+from mmaudio_client.driver import Driver
 from mmaudio_client.errors import (
     ApiError,
     ClientClosedError,
@@ -62,8 +65,8 @@ class Transport:
     """Sends requests to one server.
 
     Args:
-        http: the client that sends; its base URL is the server's.
-        sleep, clock, rng: injected for tests.
+        driver: sends the requests; its base URL is the server's.
+        clock, rng: injected for tests.
         patience_s: longest outage to wait out; None: the default, and only `TRIES` tries as long as the server has
             never answered.
         wait_for_server: False: it is an error at once when no connection can be made, until the server has answered
@@ -76,22 +79,21 @@ class Transport:
 
     def __init__(
         self,
-        http: httpx.Client,
+        driver: Driver,
         *,
-        sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
         rng: Callable[[], float] = random.random,
         patience_s: float | None = None,
         wait_for_server: bool = True,
         on_outage: Callable[[str], None] | None = None,
     ) -> None:
-        self.http, self._sleep, self._clock, self._rng = http, sleep, clock, rng
+        self.driver, self.clock, self._rng = driver, clock, rng
         self.patience_s = checked_patience(DEFAULT_PATIENCE_S if patience_s is None else patience_s)
         self._patient_from_the_start = patience_s is not None
         self._wait_for_server = wait_for_server
         self.contact = ServerContact(on_outage)
 
-    def call(
+    async def call(
         self,
         method: str,
         url: str,
@@ -124,17 +126,22 @@ class Transport:
             check_body(json)
         timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else httpx.Timeout(timeout_s, connect=CONNECT_TIMEOUT_S)
 
-        def step() -> httpx.Response:
-            answer = self.http.request(method, url, json=json, params=params, headers=headers, timeout=timeout)
-            return self._checked(self.present(answer, again=again), again=again)
+        async def step() -> httpx.Response:
+            answer = await self.driver.request(method, url, json=json, params=params, headers=headers, timeout=timeout)
+            return self.check(self.present(answer, again=again), again=again)
 
         try:
-            return self.patiently(step, again=again, within_s=within_s, busy_tries=busy_tries)
+            return await self.patiently(step, again=again, within_s=within_s, busy_tries=busy_tries)
         except UnicodeEncodeError as exc:
             raise InvalidInputError(f"The request contains text that is not valid Unicode: {exc.object!r}.") from exc
 
-    def patiently(
-        self, step: Callable[[], Result], *, again: bool, within_s: float | None = None, busy_tries: int = TRIES
+    async def patiently(
+        self,
+        step: Callable[[], Awaitable[Result]],
+        *,
+        again: bool,
+        within_s: float | None = None,
+        busy_tries: int = TRIES,
     ) -> Result:
         """Run a step that sends a request; run it again while the server is away or busy.
 
@@ -152,9 +159,9 @@ class Transport:
         tries = 0
         while True:
             tries += 1
-            began = self._clock()
+            began = self.clock()
             try:
-                result = step()
+                result = await step()
             except httpx.InvalidURL as exc:  # a link of an answer
                 raise WrongServerError(f"The server gave a link that is not a URL: {exc}.") from exc
             except httpx.RequestError as exc:
@@ -168,7 +175,7 @@ class Transport:
             else:
                 self.contact.heard()
                 return result
-            took_s = self._clock() - began
+            took_s = self.clock() - began
             spent_s += took_s
             if tries > 1:  # the first one began before the outage
                 outage_s += min(took_s, LONGEST_COUNTED_TRY_S)
@@ -182,7 +189,7 @@ class Transport:
             if not passing.busy:
                 self.contact.lost(str(passing.error), left_s)
             pause = min(self._pause(passing, tries), left_s)
-            self._sleep(pause)
+            await self.driver.sleep(pause)
             spent_s += pause
             outage_s += pause
 
@@ -207,7 +214,7 @@ class Transport:
         Raises:
             ClientClosedError: it cannot.
         """
-        if self.http.is_closed:
+        if self.driver.is_closed:
             raise ClientClosedError("The client is closed; make a new one.")
 
     def members(self, answer: httpx.Response, kind: str, *names: str) -> tuple[Any, ...]:
@@ -231,9 +238,16 @@ class Transport:
 
     @property
     def _advice(self) -> str:
-        return f"{self.http.base_url} is not an mmaudio server; check --api-url or MMAUDIO_API_URL."
+        return f"{self.driver.base_url} is not an mmaudio server; check --api-url or MMAUDIO_API_URL."
 
-    def _checked(self, answer: httpx.Response, *, again: bool) -> httpx.Response:
+    def check(self, answer: httpx.Response, *, again: bool) -> httpx.Response:
+        """Return an answer if it is one of an mmaudio server, and no refusal.
+
+        Raises:
+            ApiError: the server refused the request.
+            WrongServerError: another server gave it.
+            PassingError: a gateway may have given it while the server was away.
+        """
         error = self._foreign(answer)
         if error is None:
             return answer
@@ -270,8 +284,8 @@ class Transport:
             UnavailableError: another try would meet the same, or may not be made.
         """
         url = exc.request.url
-        same = url.host == self.http.base_url.host
-        server = self.http.base_url if same else f"{url.scheme}://{url.netloc.decode('ascii')}"
+        same = url.host == self.driver.base_url.host
+        server = self.driver.base_url if same else f"{url.scheme}://{url.netloc.decode('ascii')}"
         if isinstance(exc, httpx.ConnectError | httpx.ConnectTimeout):
             passing = PassingError(UnreachableError(f"Cannot connect to {server}: {_reason(exc)}"))
         else:
@@ -326,6 +340,21 @@ def api_error(answer: httpx.Response) -> ApiError:
 
 
 def retry_after_s(answer: httpx.Response) -> float | None:
-    """Return the pause that an answer asks for, at most `LONGEST_RETRY_AFTER_S`; None: none, or not in seconds."""
-    value = answer.headers.get("Retry-After", "")
-    return min(float(value), LONGEST_RETRY_AFTER_S) if value.isdecimal() else None
+    """Return the pause in seconds that an answer asks for, at most `LONGEST_RETRY_AFTER_S`; None: none."""
+    value = answer.headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdecimal():
+        return min(float(value), LONGEST_RETRY_AFTER_S)
+    until = _date(value)
+    if until is None:
+        return None
+    # By the clock of whoever wrote the date, where the answer tells it.
+    left = until - (_date(answer.headers.get("Date", "")) or datetime.now(UTC))
+    return min(max(left.total_seconds(), 0.0), LONGEST_RETRY_AFTER_S)
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        found = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
 
+from mmaudio_client.blocking import blocking, blocking_iterator
 from mmaudio_client.errors import NotFoundError
 from mmaudio_client.transport import Transport
 
@@ -21,8 +22,8 @@ HTTP_NOT_FOUND = 404
 _ID_SHAPE = re.compile(r"[A-Za-z0-9_-]+")
 
 
-class Triggers:
-    """The triggers of one platform; `Client.triggers`.
+class AsyncTriggers:
+    """The triggers of one platform; `AsyncClient.triggers`.
 
     Raises (all methods):
         NotFoundError: there is no trigger of that id.
@@ -30,21 +31,21 @@ class Triggers:
         UnavailableError: the server cannot be reached.
     """
 
-    def __init__(self, calls: Transport) -> None:
-        self._calls = calls
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
 
-    def list(self) -> tuple[Document, ...]:
+    async def list(self) -> tuple[Document, ...]:
         """Return all triggers, newest first; reads page by page."""
         found: list[Document] = []
-        answer = self._calls.call("GET", PATH, params={"limit": MAX_PAGE}, again=True)
+        answer = await self._transport.call("GET", PATH, params={"limit": MAX_PAGE}, again=True)
         while True:
-            found += self._calls.members(answer, "a list of triggers", "data")[0]
+            found += self._transport.members(answer, "a list of triggers", "data")[0]
             following = (answer.json().get("links") or {}).get("next")
             if following is None:
                 return tuple(found)
-            answer = self._calls.call("GET", following, again=True)
+            answer = await self._transport.call("GET", following, again=True)
 
-    def add(
+    async def add(
         self,
         bucket: str,
         *,
@@ -79,24 +80,24 @@ class Triggers:
         }
         body = {key: value for key, value in fields.items() if value is not None}
         # Not sent twice: each trigger would create jobs of its own.
-        return self._trigger(self._calls.call("POST", PATH, json=body, again=False))
+        return self._trigger(await self._transport.call("POST", PATH, json=body, again=False))
 
-    def get(self, trigger_id: str) -> Document:
+    async def get(self, trigger_id: str) -> Document:
         """Return a trigger with its latest events."""
-        return self._trigger(self._calls.call("GET", _path(trigger_id), again=True))
+        return self._trigger(await self._transport.call("GET", _path(trigger_id), again=True))
 
-    def remove(self, trigger_id: str) -> None:
+    async def remove(self, trigger_id: str) -> None:
         """Remove a trigger. Jobs that it created continue."""
-        self._calls.call("DELETE", _path(trigger_id), again=True)
+        await self._transport.call("DELETE", _path(trigger_id), again=True)
 
-    def dry_run(self, trigger_id: str, key: str) -> tuple[Document, ...]:
+    async def dry_run(self, trigger_id: str, key: str) -> tuple[Document, ...]:
         """Return what the trigger would do with an object of its bucket, without doing it."""
-        answer = self._calls.call("POST", f"{_path(trigger_id)}/dry-run", json={"key": key}, again=True)
-        return tuple(self._calls.members(answer, "a list of objects", "data")[0])
+        answer = await self._transport.call("POST", f"{_path(trigger_id)}/dry-run", json={"key": key}, again=True)
+        return tuple(self._transport.members(answer, "a list of objects", "data")[0])
 
-    def backfill(
+    async def backfill(
         self, trigger_id: str, *, prefix: str | None = None, max_jobs: int | None = None, dry_run: bool = False
-    ) -> Iterator[Document]:
+    ) -> AsyncIterator[Document]:
         """Create jobs for objects that are already in the trigger's bucket; yield what was done, page by page.
 
         An object that the trigger has processed before creates no second job.
@@ -114,16 +115,30 @@ class Triggers:
             fields = {"prefix": prefix, "cursor": cursor, "max_jobs": left, "dry_run": dry_run or None}
             body = {name: value for name, value in fields.items() if value is not None}
             # Sent again where its answer is lost: an object creates one job, however often it is processed.
-            answer = self._calls.call("POST", path, json=body, again=True, timeout_s=BACKFILL_TIMEOUT_S)
-            cursor, submitted = self._calls.members(answer, "a page of a backfill", "next_cursor", "submitted")
+            answer = await self._transport.call("POST", path, json=body, again=True, timeout_s=BACKFILL_TIMEOUT_S)
+            cursor, submitted = self._transport.members(answer, "a page of a backfill", "next_cursor", "submitted")
             yield dict(answer.json())
             left = None if left is None else left - submitted
             if cursor is None or (left is not None and left <= 0):
                 return
 
     def _trigger(self, answer: httpx.Response) -> Document:
-        self._calls.members(answer, "a trigger", "id")
+        self._transport.members(answer, "a trigger", "id")
         return dict(answer.json())
+
+
+class Triggers:
+    """The triggers of one platform; `Client.triggers`. Errors as `AsyncTriggers`."""
+
+    def __init__(self, calls: AsyncTriggers) -> None:
+        self._calls = calls
+
+    list = blocking(AsyncTriggers.list)
+    add = blocking(AsyncTriggers.add)
+    get = blocking(AsyncTriggers.get)
+    remove = blocking(AsyncTriggers.remove)
+    dry_run = blocking(AsyncTriggers.dry_run)
+    backfill = blocking_iterator(AsyncTriggers.backfill)
 
 
 def _path(trigger_id: str) -> str:

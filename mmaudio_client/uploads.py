@@ -18,31 +18,29 @@ Progress = Callable[[int, int], None]
 """Called with (bytes done, bytes in total)."""
 
 
-def send_upload(calls: Transport, opened: OpenInput, on_progress: Progress | None) -> str:
+async def send_upload(calls: Transport, opened: OpenInput, on_progress: Progress | None) -> str:
     """Upload a file and return its upload id.
 
     Raises:
         ApiError: the server or the object store refused it.
         UnavailableError: the server cannot be reached, or the connection broke.
     """
-    digest = hashlib.sha256()
-    while chunk := opened.file.read(CHUNK_BYTES):
-        digest.update(chunk)
-    announcement = {"filename": opened.filename, "size_bytes": opened.size_bytes, "sha256": digest.hexdigest()}
+    digest = await calls.driver.run(_sha256, opened)
+    announcement = {"filename": opened.filename, "size_bytes": opened.size_bytes, "sha256": digest}
     # A second announcement leaves an empty upload behind, which expires.
-    answer = calls.call("POST", "/v1/uploads", json=announcement, again=True)
+    answer = await calls.call("POST", "/v1/uploads", json=announcement, again=True)
     upload_id, how = calls.members(answer, "an upload", "id", "upload")
     if not isinstance(how, dict) or not {"method", "url", "headers", "fields"} <= how.keys():
         raise calls.wrong_document(answer, "an upload")
     upload_id = str(upload_id)
     try:
-        calls.patiently(lambda: _send(calls, upload_id, opened, how, on_progress), again=True)
+        await calls.patiently(lambda: _send(calls, upload_id, opened, how, on_progress), again=True)
     except UnavailableError as exc:
         raise UnavailableError(f"The upload was interrupted: {exc}. Try again.") from exc
     return upload_id
 
 
-def _send(
+async def _send(
     calls: Transport, upload_id: str, opened: OpenInput, how: Mapping[str, Any], on_progress: Progress | None
 ) -> None:
     """Send the whole file; sending it again changes nothing."""
@@ -50,21 +48,29 @@ def _send(
     reader = _ProgressReader(opened, on_progress)
     if how["method"] == "PUT":
         headers = {**how["headers"], "Content-Length": str(opened.size_bytes)}
-        answer = calls.http.put(how["url"], content=reader.chunks(), headers=headers)
+        answer = await calls.driver.request("PUT", how["url"], content=reader.chunks(), headers=headers)
     else:
         form_file = cast("IO[bytes]", reader)
-        answer = calls.http.post(how["url"], data=dict(how["fields"]), files={"file": form_file}, follow_redirects=True)
+        fields, files = dict(how["fields"]), {"file": form_file}
+        answer = await calls.driver.request("POST", how["url"], data=fields, files=files, follow_redirects=True)
     if calls.present(answer, again=True).is_success:
         return
     refusal = api_error(answer)
     # The answer to an earlier try was lost, on its way here or between a gateway and the server.
-    if refusal.code != COMPLETE or not _is_ready(calls, upload_id):
+    if refusal.code != COMPLETE or not await _is_ready(calls, upload_id):
         raise refusal
 
 
-def _is_ready(calls: Transport, upload_id: str) -> bool:
-    answer = calls.call("GET", f"/v1/uploads/{quote(upload_id, safe='')}", again=True)
+async def _is_ready(calls: Transport, upload_id: str) -> bool:
+    answer = await calls.call("GET", f"/v1/uploads/{quote(upload_id, safe='')}", again=True)
     return bool(calls.members(answer, "an upload", "state") == ("ready",))
+
+
+def _sha256(opened: OpenInput) -> str:
+    digest = hashlib.sha256()
+    while chunk := opened.file.read(CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 class _ProgressReader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from mmaudio_client.errors import UnavailableError, WaitTimeoutError
@@ -16,10 +16,10 @@ POLL_GAP_S = 1.0
 class Look(Protocol):
     """Asks for a job once; returns it, and the pause in seconds that the server asks for."""
 
-    def __call__(self, job: Job, *, wait_s: float, within_s: float | None) -> tuple[Job, float | None]: ...
+    async def __call__(self, job: Job, *, wait_s: float, within_s: float | None) -> tuple[Job, float | None]: ...
 
 
-def wait_for_end(
+async def wait_for_end(
     look: Look,
     job: Job,
     *,
@@ -27,7 +27,7 @@ def wait_for_end(
     began: float,
     patience_s: float,
     clock: Callable[[], float],
-    sleep: Callable[[float], None],
+    sleep: Callable[[float], Awaitable[None]],
 ) -> Job:
     """Return a job once it has ended.
 
@@ -45,7 +45,7 @@ def wait_for_end(
         if left is not None and left <= 0:
             raise WaitTimeoutError(f"Job {job.id} is still {job.state} after {timeout_s:g} s; it continues.")
         try:
-            job, pause = look(job, wait_s=LONG_POLL_S if left is None else min(LONG_POLL_S, left), within_s=left)
+            job, pause = await look(job, wait_s=LONG_POLL_S if left is None else min(LONG_POLL_S, left), within_s=left)
         except UnavailableError as exc:
             if left is None or left > patience_s:
                 raise
@@ -55,5 +55,5 @@ def wait_for_end(
         if deadline is not None:
             pause = min(pause, deadline - clock())
         if not job.ended and pause > 0:
-            sleep(pause)
+            await sleep(pause)
     return job

@@ -2,7 +2,7 @@
 # driver.
 FROM python:3.12-slim AS build
 WORKDIR /src
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml hatch_build.py constraints.txt README.md LICENSE ./
 COPY api ./api
 COPY jobs ./jobs
 COPY migrations ./migrations
@@ -10,7 +10,7 @@ COPY mmaudio_client ./mmaudio_client
 COPY mmaudio_model ./mmaudio_model
 COPY workers ./workers
 RUN python -m venv /opt/mmaudio \
- && /opt/mmaudio/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt '.[worker]'
+ && /opt/mmaudio/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ./mmaudio_client '.[worker]'
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/mmaudio mmaudio

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmaudio_client.cli.error_output import InterruptedWaitError, print_error, print_notice
 from mmaudio_client.cli.exit_codes import ExitCode, exit_code_of, worst
 from mmaudio_client.cli.job_inputs import JobInput
 from mmaudio_client.cli.job_view import conclude, describe
+from mmaudio_client.cli.progress_bar import ProgressBar
 from mmaudio_client.cli.session import print_json
 from mmaudio_client.client import Client
 from mmaudio_client.errors import ClientError, InvalidRequestError, UnavailableError, WrongServerError
@@ -48,7 +47,7 @@ class Batch:
         self._client, self._fields, self._output, self._as_json = client, fields, output, as_json
         self._items = [_Item(one) for one in inputs]
         self._warned: set[str] = set()
-        self._bar = _Bar(None)
+        self._bar = _no_bar()
         client.on_outage = self._tell_outage
 
     def run(self, *, no_wait: bool) -> ExitCode:
@@ -152,56 +151,16 @@ class Batch:
 
     @contextmanager
     def _progress(self, what: str) -> Iterator[None]:
-        console = Console(stderr=True)
-        if self._as_json or not console.file.isatty():
-            yield
-            return
-        columns = (
-            TextColumn(what),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}", markup=False),
-        )
-        # Redirected, the standard output would go to the bar's console: to the standard error output.
-        with Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False) as bar:
-            bar.add_task("", total=len(self._items))
-            self._bar = _Bar(bar)
+        with ProgressBar(what, len(self._items), hidden=self._as_json) as bar:
+            self._bar = bar
             try:
                 yield
             finally:
-                self._bar = _Bar(None)
+                self._bar = _no_bar()
 
 
-class _Bar:
-    """The progress bar of a batch, where there is one."""
-
-    def __init__(self, bar: Progress | None) -> None:
-        self._bar = bar
-
-    @property
-    def visible(self) -> bool:
-        return self._bar is not None
-
-    def advance(self) -> None:
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], advance=1, description="")
-
-    def describe(self, description: str) -> None:
-        if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], description=description)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Take the bar off the terminal while something else is printed."""
-        if self._bar is None:
-            yield
-            return
-        self._bar.stop()
-        try:
-            yield
-        finally:
-            self._bar.start()
+def _no_bar() -> ProgressBar:
+    return ProgressBar("", hidden=True)
 
 
 def _summary(outcomes: Sequence[ExitCode | None], *, no_wait: bool) -> str:

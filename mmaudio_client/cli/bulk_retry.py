@@ -9,14 +9,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmaudio_client.bulk_retry import BulkRetry, RetryFilter
 from mmaudio_client.cli.error_output import InterruptedWaitError
 from mmaudio_client.cli.exit_codes import ExitCode
-from mmaudio_client.cli.job_view import one_line
+from mmaudio_client.cli.progress_bar import ProgressBar
 from mmaudio_client.cli.session import print_json
+from mmaudio_client.cli.text_width import one_line
 from mmaudio_client.client import Client
 from mmaudio_client.errors import ClientError
 
@@ -105,18 +104,13 @@ def _with_progress(
     as_json: bool,
     done: list[BulkRetry],
 ) -> None:
-    console = Console(stderr=True)
-    columns = (TextColumn("retry"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    shown = not as_json and console.file.isatty()
-    with Progress(*columns, console=console, transient=True, disable=not shown, redirect_stdout=False) as bar:
-        task = bar.add_task("", total=total)
+    with ProgressBar("retry", total, hidden=as_json) as bar:
 
         def on_page(page: BulkRetry) -> None:
             done.append(page)
-            bar.update(task, advance=len(page.retried))
-            bar.stop()  # what is printed must not run into it
-            _print_page(page, as_json=as_json, dry_run=dry_run)
-            bar.start()
+            bar.advance(len(page.retried))
+            with bar.paused():
+                _print_page(page, as_json=as_json, dry_run=dry_run)
 
         client.retry_all(**asdict(wanted), dry_run=dry_run, limit=limit, on_page=on_page)
 

@@ -81,7 +81,7 @@ def _code_of(error: BaseException) -> str:
         case ClientError():
             return error.code
         case click.UsageError():
-            return "usage"
+            return str(getattr(error, "code", "usage"))
         case KeyboardInterrupt():
             return "interrupted"
         case _:

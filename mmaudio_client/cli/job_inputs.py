@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import click
 
 from mmaudio_client.errors import InvalidInputError
-from mmaudio_client.inputs import check_file, is_remote
+from mmaudio_client.inputs import IMAGE_SUFFIXES, check_file, is_image, is_remote
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -35,7 +34,6 @@ VIDEO_SUFFIXES = frozenset(
         *(".vob", ".mxf", ".flv", ".ogv", ".wmv", ".asf", ".dv", ".gif", ".apng"),
     }
 )
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"})
 _EARLIER_RESULT = re.compile(r"(?P<stem>.+?)(-\d+)?-sound")
 
 
@@ -92,8 +90,7 @@ def _inputs_of(text: str) -> list[JobInput]:
     if not text:
         raise InvalidInputError("INPUT is empty; give a file, a folder, an address or an upload id.")
     if is_remote(text):
-        name = text if text.startswith("s3://") else urlsplit(text).path
-        return [JobInput(_field_of(name), address=text)]
+        return [JobInput(_field_of(text), address=text)]
     path = Path(text)
     files = _media_files(path) if path.is_dir() else [path]
     for file in files:
@@ -122,4 +119,4 @@ def _is_earlier_result(stem: str, stems: set[str]) -> bool:
 
 
 def _field_of(name: str) -> Literal["video", "image"]:
-    return "image" if name.lower().endswith(tuple(IMAGE_SUFFIXES)) else "video"
+    return "image" if is_image(name) else "video"

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mmaudio_client.cli.error_output import InterruptedWaitError
+from mmaudio_client.cli.progress_bar import ALL_DONE, ProgressBar
 from mmaudio_client.client import Client
 from mmaudio_client.errors import JobCanceledError, JobFailedError, UnavailableError
 from mmaudio_client.models import Job
@@ -49,14 +48,11 @@ def follow(client: Client, job: Job, *, quiet: bool = False) -> Job:
         InterruptedWaitError: Ctrl-C.
         UnavailableError: the server was away for too long.
     """
-    console = Console(stderr=True)
     try:
         if quiet:
             return [*client.watch(job)][-1]
-        # Not `is_terminal`: that is also true where FORCE_COLOR asks for colours in a file.
-        if not console.file.isatty():
-            return _follow_in_lines(client, job)
-        return _follow_with_bar(client, job, console)
+        with ProgressBar("", ALL_DONE) as bar:
+            return _follow_with_bar(client, job, bar) if bar.visible else _follow_in_lines(client, job)
     except KeyboardInterrupt:
         raise InterruptedWaitError(
             f"Interrupted. The job continues. Follow it: mmaudio watch {job.id}  Cancel it: mmaudio cancel {job.id}"
@@ -80,23 +76,10 @@ def conclude(job: Job, *, quiet: bool = False) -> None:
         raise JobCanceledError(job)
 
 
-def one_line(text: str) -> str:
-    """Return text without line breaks and control characters, which a terminal might obey."""
-    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
-
-
-def _follow_with_bar(client: Client, job: Job, console: Console) -> Job:
-    columns = (
-        TextColumn("{task.description:<26}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-        for current in client.watch(job, every_s=0.3):
-            job = current
-            bar.update(task, completed=job.progress, description=describe(job))
+def _follow_with_bar(client: Client, job: Job, bar: ProgressBar) -> Job:
+    for current in client.watch(job, every_s=0.3):
+        job = current
+        bar.show(job.progress, describe(job))
     return job
 
 

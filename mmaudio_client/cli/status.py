@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from mmaudio_client.cli.exit_codes import ASKING
-from mmaudio_client.cli.job_view import describe, one_line
+from mmaudio_client.cli.job_view import describe
 from mmaudio_client.cli.session import ServerCommand, print_json, with_server
+from mmaudio_client.cli.text_width import one_line
 from mmaudio_client.client import Client
 
 

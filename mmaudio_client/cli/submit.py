@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from mmaudio_client.cli.batch import Batch
 from mmaudio_client.cli.error_output import InterruptedWaitError
 from mmaudio_client.cli.job_inputs import JobInput, collect_inputs
 from mmaudio_client.cli.metadata import metadata_pairs
 from mmaudio_client.cli.output_folder import output_option
+from mmaudio_client.cli.progress_bar import ProgressBar
 from mmaudio_client.cli.session import ServerCommand, with_server
 from mmaudio_client.cli.single_job import check_output, finish, no_wait_option
 from mmaudio_client.client import Client
@@ -150,13 +149,7 @@ def _submit_with_progress(client: Client, one: JobInput | None, fields: SubmitFi
     if one is None:
         return client.submit(**fields)
     video, image = (one.source, None) if one.field == "video" else (None, one.source)
-    console = Console(stderr=True)
-    if quiet or not console.file.isatty() or one.path is None:
+    if one.path is None:
         return client.submit(video=video, image=image, **fields)
-    with Progress(TextColumn("upload"), BarColumn(), DownloadColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def on_upload(done: int, size: int) -> None:
-            bar.update(task, completed=done, total=size)
-
-        return client.submit(video=video, image=image, on_upload=on_upload, **fields)
+    with ProgressBar("upload", one.path.stat().st_size, counts_bytes=True, hidden=quiet) as bar:
+        return client.submit(video=video, image=image, on_upload=lambda done, _: bar.show(done), **fields)

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 
 import click
-from rich.cells import cell_len, set_cell_size
 
-from mmaudio_client.cli.job_view import one_line
+from mmaudio_client.cli.text_width import one_line, shortened, width_of
 
 GAP = "  "
 ALIGNED_TOGETHER = 100
@@ -25,14 +24,8 @@ def print_rows(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
             click.echo("\t".join(line))
         return
     first = list(islice(lines, ALIGNED_TOGETHER))
-    widths = [max(map(cell_len, column)) for column in zip(header, *first, strict=True)][:-1]
+    widths = [max(map(width_of, column)) for column in zip(header, *first, strict=True)][:-1]
     columns_left = shutil.get_terminal_size().columns - sum(widths) - len(GAP) * len(widths)
     for line in chain([[*header]], first, lines):
-        padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=False)]
-        click.echo(GAP.join([*padded, _shortened(line[-1], columns_left)]).rstrip())
-
-
-def _shortened(text: str, width: int) -> str:
-    if cell_len(text) <= width:
-        return text
-    return set_cell_size(text, width - 1) + "…" if width > 1 else ""
+        padded = [cell + " " * (width - width_of(cell)) for cell, width in zip(line, widths, strict=False)]
+        click.echo(GAP.join([*padded, shortened(line[-1], columns_left)]).rstrip())

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from mmaudio_client.cli.exit_codes import ASKING
-from mmaudio_client.cli.job_view import one_line
+from mmaudio_client.cli.progress_bar import ProgressBar
 from mmaudio_client.cli.session import ServerCommand, json_usage_errors, print_json, with_server
 from mmaudio_client.cli.table import print_rows
+from mmaudio_client.cli.text_width import one_line
 from mmaudio_client.client import Client
 
 COUNTS = ("listed", "submitted", "duplicates", "skipped", "held")
@@ -132,15 +131,11 @@ def backfill(client: Client, trigger: str, prefix: str | None, limit: int | None
     An object that the trigger has processed before creates no second job, so the command may be repeated.
     """
     total = dict.fromkeys(COUNTS, 0)
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), TimeElapsedColumn())
-    hidden = as_json or dry_run or not console.file.isatty()
     try:
-        with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-            task = bar.add_task("listing", total=None)
+        with ProgressBar("listing", hidden=as_json or dry_run) as bar:
             for page in client.triggers.backfill(trigger, prefix=prefix, max_jobs=limit, dry_run=dry_run):
                 total = {name: total[name] + page[name] for name in COUNTS}
-                bar.update(task, description=_sentence(total, dry_run=dry_run))
+                bar.show(total["listed"], _sentence(total, dry_run=dry_run))
                 if as_json:
                     print_json(page)
                     continue

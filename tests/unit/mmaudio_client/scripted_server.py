@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from mmaudio_client import Client, Job
+from mmaudio_client import AsyncClient, Client, Job
 
 URL = "http://platform.example"
 JOB_ID = "job_" + "1" * 32
@@ -40,6 +40,14 @@ class ScriptedServer:
     def client(self, base_url: str = URL, **options: Any) -> Client:
         transport = httpx.MockTransport(self)
         return self.open_clients.enter_context(Client(base_url, transport=transport, sleep=self.naps.append, **options))
+
+    def async_client(self, base_url: str = URL, **options: Any) -> AsyncClient:
+        """A client for an event loop, which whoever asks for it closes."""
+
+        async def sleep(seconds: float) -> None:
+            self.naps.append(seconds)
+
+        return AsyncClient(base_url, transport=httpx.MockTransport(self), sleep=sleep, **options)
 
     @property
     def asked(self) -> list[str]:

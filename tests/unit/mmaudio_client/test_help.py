@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 
 import click
 import pytest
 
-from mmaudio_client.cli import GROUP, SUMMARIES
+from mmaudio_client.cli.commands import CLIENT_COMMANDS, EXTRAS, GROUP, SERVER_COMMANDS
 from mmaudio_client.cli.exit_codes import ExitCode
 from tests.unit.mmaudio_client.command_runner import run
 
@@ -20,18 +19,20 @@ POINTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["p
 
 def commands() -> Iterator[tuple[str, click.Command]]:
     """Every command of this package, those of groups included."""
-    for name, target in sorted(POINTS.items()):
-        module, _, attribute = target.partition(":")
-        if module.startswith("mmaudio_client."):
-            command = getattr(import_module(module), attribute)
-            yield name, command
-            if isinstance(command, click.Group):
-                yield from ((f"{name} {inner}", found) for inner, found in command.commands.items())
+    for name, one in sorted(CLIENT_COMMANDS.items()):
+        command = one.load()
+        assert isinstance(command, click.Command)
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", found) for inner, found in command.commands.items())
 
 
 def test_every_command_has_a_summary_and_no_other_has() -> None:
-    assert set(SUMMARIES) == set(POINTS)
-    assert all(summary.endswith(".") and len(summary) < 80 for summary in SUMMARIES.values())
+    assert set(SERVER_COMMANDS) == set(POINTS)
+    assert not set(CLIENT_COMMANDS) & set(POINTS)
+    assert set(EXTRAS) <= set(CLIENT_COMMANDS) | set(POINTS) | {"mcp"}
+    summaries = [*SERVER_COMMANDS.values(), *(one.summary for one in CLIENT_COMMANDS.values())]
+    assert all(summary.endswith(".") and len(summary) < 80 for summary in summaries)
 
 
 @pytest.mark.parametrize(("name", "command"), [*commands()])

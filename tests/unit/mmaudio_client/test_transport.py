@@ -8,6 +8,8 @@ import httpx
 import pytest
 
 from mmaudio_client import ApiError, UnavailableError, UnreachableError
+from mmaudio_client.blocking import run_blocking
+from mmaudio_client.driver import BlockingDriver
 from mmaudio_client.outage import DEFAULT_PATIENCE_S
 from mmaudio_client.transport import LONGEST_RETRY_AFTER_S, TRIES, Transport
 from tests.unit.mmaudio_client.scripted_server import (
@@ -151,15 +153,32 @@ def test_a_server_that_was_never_reached_is_named(server: ScriptedServer, troubl
 def test_pauses_grow_and_are_shortened_by_chance_to_no_less_than_half(luck: float, pauses: list[float]) -> None:
     naps: list[float] = []
     with httpx.Client(base_url=URL, transport=httpx.MockTransport(lambda _: passing(503))) as http:
-        calls = Transport(http, sleep=naps.append, clock=lambda: 0.0, rng=lambda: luck, patience_s=40)
+        driver = BlockingDriver(http, sleep=naps.append)
+        calls = Transport(driver, clock=lambda: 0.0, rng=lambda: luck, patience_s=40)
         with pytest.raises(UnavailableError):
-            calls.call("GET", "/v1/queue", again=True)
+            run_blocking(calls.call("GET", "/v1/queue", again=True))
     assert naps == pauses
 
 
 @pytest.mark.parametrize(("given", "pause"), [("7", 7.0), ("0", 0.0), ("86400", LONGEST_RETRY_AFTER_S)])
 def test_the_servers_own_pause_is_kept_up_to_a_limit(server: ScriptedServer, given: str, pause: float) -> None:
     server.answers = [problem(429, headers={"Retry-After": given}), job_answer()]
+    server.client().submit(prompt="rain")
+    assert server.naps == [pause]
+
+
+@pytest.mark.parametrize(
+    ("date", "given", "pause"),
+    [
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:40 GMT", 40.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 09:28:40 GMT", LONGEST_RETRY_AFTER_S),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:27:00 GMT", 0.0),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", "Wed, 21 Oct 2026 07:28:05 -0000", 5.0),
+        ("no date", "Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+    ],
+)
+def test_a_pause_may_be_a_date(server: ScriptedServer, date: str, given: str, pause: float) -> None:
+    server.answers = [problem(429, headers={"Date": date, "Retry-After": given}), job_answer()]
     server.client().submit(prompt="rain")
     assert server.naps == [pause]
 
