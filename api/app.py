@@ -72,7 +72,7 @@ def create_app(
     breaker = CircuitBreaker()
     shares = ThreadShares.of(settings.api_threads)
     database = db or _database(settings)
-    proof = Proof(lambda: check_identity(database, quick))
+    proof = Proof(lambda: check_identity(database.of_platform(), quick))
     app.extensions[EXTENSION] = AppContext(
         settings=settings,
         database=database,

@@ -68,7 +68,7 @@ class Queue:
     """One database with queued jobs, and the measured calls."""
 
     def __init__(self, db: Database) -> None:
-        self.db, self.queue = db, FakeBroker()
+        self.db, self.own_db, self.queue = db, db.of_tenant("tenant_1"), FakeBroker()
         self.policy = SubmitPolicy(variants=(VARIANT, "small_16k"), max_queued_per_tenant=10**9)
         self.seconds: dict[str, list[float]] = defaultdict(list)
         with db.reading() as tx:
@@ -81,7 +81,7 @@ class Queue:
         with self.db.transaction() as tx:
             record_heartbeat(tx, "w1", state=WorkerState.READY, variants_loaded=[VARIANT], memory_bytes=None)
         with self._timed("submit"):
-            submit_and_commit(self.db, JobRequest(prompt="rain"), tenant="tenant_1", policy=self.policy)
+            submit_and_commit(self.own_db, JobRequest(prompt="rain"), policy=self.policy)
         with self._timed(f"dispatch of a window ({SLOTS} jobs)"):
             dispatch(self.db, self.queue)
         assert len(self.queue.messages) == SLOTS, self.queue.messages
@@ -92,14 +92,13 @@ class Queue:
         with self._timed("dispatch while all slots are busy"):
             dispatch(self.db, self.queue)
         with self._timed("get"), self.db.reading() as tx:
-            job = tx.session.get_one(Job, job_id)
-            get_job(tx, job_id, tenant=job.tenant)
+            get_job(tx, job_id)
         with self._timed("queue position"), self.db.reading() as tx:
             queue_position(tx, tx.session.get_one(Job, job_id))
-        with self._timed("list page of 50"), self.db.reading() as tx:
-            list_jobs(tx, tenant="tenant_1", wanted=JobFilter(), cursor=None, limit=50)
-        with self._timed("list page of 50, failed ones"), self.db.reading() as tx:
-            list_jobs(tx, tenant="tenant_1", wanted=JobFilter(state=State.FAILED), cursor=None, limit=50)
+        with self._timed("list page of 50"), self.own_db.reading() as tx:
+            list_jobs(tx, wanted=JobFilter(), cursor=None, limit=50)
+        with self._timed("list page of 50, failed ones"), self.own_db.reading() as tx:
+            list_jobs(tx, wanted=JobFilter(state=State.FAILED), cursor=None, limit=50)
         with self._timed("queue statistics"), self.db.reading() as tx:
             queue_stats(tx, (VARIANT,))
         with self._timed("maintenance: rescue"):
@@ -140,7 +139,7 @@ def main() -> None:
 def _queue(server: str, rows: int) -> Iterator[Queue]:
     with postgres_database(server) as url:
         upgrade(url)
-        db = Database(url)
+        db = Database(url).of_platform()
         with db.transaction() as tx:
             tx.session.execute(text(FILL), {"rows": rows})
             tx.session.execute(text(COUNT))

@@ -36,7 +36,7 @@ def main() -> None:
         )
         upgrade(settings.database_url)
         worker = WorkerProcess(settings, device="cpu:0", torch_device="cpu")
-        db = Database(settings.database_url)
+        db = Database(settings.database_url).of_platform()
         harness = PlatformHarness(settings, db, Broker(settings.broker_url), open_store(settings))
         # Submitted before a worker is registered: nothing is published, so no broker is needed.
         ids = [

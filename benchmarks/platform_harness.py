@@ -53,15 +53,15 @@ class PlatformHarness:
     def submit(self, **fields: Any) -> str:
         """Submit and dispatch a job, as the API does; return its id."""
         policy = SubmitPolicy.from_settings(self.settings, (VARIANT,))
-        with self.db.transaction() as tx:
-            job_id = submit(tx, JobRequest(**fields), tenant=TENANT, policy=policy).job.id
+        with self.db.of_tenant(TENANT).transaction() as tx:
+            job_id = submit(tx, JobRequest(**fields), policy=policy).job.id
         dispatch(self.db, self.broker)
         return job_id
 
     def job(self, job_id: str) -> Job:
         """Return a job as it is now."""
         with self.db.reading() as tx:
-            return get_job(tx, job_id, tenant=TENANT)
+            return get_job(tx, job_id)
 
     def wait(self, ids: list[str]) -> list[Job]:
         """Wait for jobs, which must all succeed; polls one at a time, since polling takes CPU from the workers."""
@@ -94,9 +94,8 @@ class PlatformHarness:
         """Upload a video, a different file for each seed; return the upload's id."""
         # Appends a box that players skip.
         data = _demo_video(seconds) + (8 + seed).to_bytes(4, "big") + b"free" + bytes(seed)
-        return store_upload(
-            self.db, self.store, data, tenant=TENANT, filename="v.mp4", content_type="video/mp4", ttl_s=3600
-        )
+        own = self.db.of_tenant(TENANT)
+        return store_upload(own, self.store, data, filename="v.mp4", content_type="video/mp4", ttl_s=3600)
 
 
 @functools.cache
@@ -136,7 +135,7 @@ def run_platform(devices: str, **settings: str) -> Iterator[PlatformHarness]:
         values: dict[str, Any] = {key.removeprefix("MMAUDIO_").lower(): value for key, value in environment.items()}
         chosen = Settings(**values)
         upgrade(chosen.database_url)
-        db, broker = Database(chosen.database_url), Broker(chosen.resolved_broker_url())
+        db, broker = Database(chosen.database_url).of_platform(), Broker(chosen.resolved_broker_url())
         command = [sys.executable, "-m", "mmaudio_client", "worker", "--devices", devices]
         worker = subprocess.Popen(command, env={**os.environ, **environment})
         try:

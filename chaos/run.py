@@ -99,7 +99,7 @@ def run(plan: Plan, folder: Path, log: Callable[[str], None]) -> Result:
         stack.enter_context(_environ(environment))
         settings = Settings()
         upgrade(settings.database_url)
-        db = Database(settings.database_url)
+        db = Database(settings.database_url).of_platform()
         stack.callback(db.close)
         (folder / "logs").mkdir()
         processes = Processes(environment, folder / "logs")

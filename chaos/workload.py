@@ -206,7 +206,7 @@ class Workload:
             entry.tries += 1
             try:
                 return submit_and_commit(
-                    self.db, request, tenant=entry.tenant, policy=self.policy, idempotency=idempotency
+                    self.db.of_tenant(entry.tenant), request, policy=self.policy, idempotency=idempotency
                 ).job.id
             except SQLAlchemyError:
                 time.sleep(RETRY_S)
@@ -218,8 +218,8 @@ class Workload:
         assert entry.job_id is not None
         while time.monotonic() < self.give_up_at:
             try:
-                with self.db.transaction() as tx:
-                    cancel(tx, entry.job_id, tenant=entry.tenant)
+                with self.db.of_tenant(entry.tenant).transaction() as tx:
+                    cancel(tx, entry.job_id)
                 return True
             except JobEndedError:
                 return False

@@ -10,11 +10,15 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
+from psycopg import errors
 
 # As root the wheel runs the server as another user, which must be able to enter the folder: not below a home.
 FOLDERS = Path("/var/tmp")
+OWNER = "mmaudio"
+"""The role of the databases: no superuser, for whom row-level security would not apply."""
 
 
 @contextlib.contextmanager
@@ -63,15 +67,21 @@ def _shared_folder(share: str) -> Path:
 def postgres_database(server_uri: str, *, template: str = "template1") -> Iterator[str]:
     """Make a database on the server, a copy of `template`; yield its SQLAlchemy URL; drop it afterwards."""
     name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(server_uri, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    create_database(server_uri, name, template=template)
     yield database_url(server_uri, name)
     with psycopg.connect(server_uri, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
+def create_database(server_uri: str, name: str, *, template: str = "template1") -> None:
+    """Make a database that belongs to `OWNER`."""
+    with psycopg.connect(server_uri, autocommit=True) as connection:
+        with contextlib.suppress(errors.DuplicateObject, errors.UniqueViolation):  # another process may be as fast
+            connection.execute(f"CREATE ROLE {OWNER} LOGIN")
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" OWNER {OWNER}')
+
+
 def database_url(server_uri: str, name: str) -> str:
-    """Return the SQLAlchemy URL of a database on a server."""
-    base, _, query = server_uri.partition("?")
-    head = base.rpartition("/")[0]
-    return f"{head.replace('postgresql://', 'postgresql+psycopg://', 1)}/{name}?{query}"
+    """Return the SQLAlchemy URL of a database on a server, for its owner."""
+    query = urlsplit(server_uri).query
+    return f"postgresql+psycopg://{OWNER}@/{name}?{query}"

@@ -7,6 +7,7 @@ from sqlalchemy import text
 
 from jobs.db.database import Database
 from jobs.db.tables import Job
+from migrations.row_security import SETTING
 
 # An arbitrary constant that identifies this project's migrations among PostgreSQL's advisory locks.
 ADVISORY_LOCK = 0x6D6D6175
@@ -31,6 +32,8 @@ def run() -> None:
                 # Without a limit, a migration that waits for a long query would block every query after it.
                 connection.execute(text("SET LOCAL lock_timeout = '10s'"))
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})"))
+                # Revisions read and change the rows of all tenants; to the end of the one transaction of them all.
+                connection.execute(text(f"SELECT set_config('{SETTING}', '*', true)"))
             context.run_migrations()
     database.close()
 

@@ -144,7 +144,7 @@ def migrated_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 @pytest.fixture
 def db(migrated_url: str, clock: FakeClock) -> Iterator[Database]:
-    """A migrated database of each kind, with a clock that the test moves."""
-    database = Database(migrated_url, clock=clock)
+    """A migrated database of each kind, bound to the platform, with a clock that the test moves."""
+    database = Database(migrated_url, clock=clock).of_platform()
     yield database
     database.close()

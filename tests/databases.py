@@ -9,9 +9,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
-
-from local_services.postgres import database_url, postgres_database
+from local_services.postgres import create_database, database_url, postgres_database
 from migrations.upgrade import upgrade
 
 
@@ -40,7 +38,6 @@ def migrated_postgres(server_uri: str) -> Iterator[str]:
 @functools.cache
 def _postgres_template(server_uri: str) -> str:
     name = f"template_{uuid.uuid4().hex}"
-    with psycopg.connect(server_uri, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
+    create_database(server_uri, name)
     upgrade(database_url(server_uri, name))
     return name

@@ -82,7 +82,7 @@ class WorkerProcess:
             stack.callback(scratch.close)
             self._settings = settings = settings.model_copy(update={"scratch_dir": scratch.path})
             self._disk_full = DiskFullLog.from_settings(settings)
-            self._db = Database(settings.database_url)
+            self._db = Database(settings.database_url).of_platform()
             stack.callback(self._db.close)
             self._broker = Broker(settings.resolved_broker_url())
             stack.callback(self._broker.close)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
-from api.auth import current_tenant
 from api.context import current_context
 from api.presentation import answer
 from api.schemas.bulk_retry import BulkRetryBody, BulkRetryView
@@ -31,7 +30,6 @@ def retry_by_filter(body: BulkRetryBody) -> Response:
     ctx = current_context()
     page = retry_matching(
         ctx.db,
-        tenant=current_tenant(),
         wanted=body.wanted,
         policy=ctx.policy(),
         cursor=body.cursor,

@@ -11,7 +11,6 @@ from urllib.parse import urlencode
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 
-from api.auth import current_tenant
 from api.context import AppContext, current_context
 from api.presentation import answer, conditional_answer, job_view, job_views
 from api.schemas.jobs import GetJobQuery, JobPage, JobPath, JobView, ListJobsQuery, PageLinks, SubmitHeader
@@ -37,13 +36,12 @@ _ERRORS = problems(403, 404, 409, 411, 415, 422, 503)
 )
 def submit_job(header: SubmitHeader, body: JobRequest) -> Response:
     """Queues a job and returns it at once. 200: an earlier request with the same `Idempotency-Key` created it."""
-    ctx, tenant = current_context(), current_tenant()
-    check_upload(ctx.db, ctx.store, body, tenant=tenant, run=ctx.upload_checks.run)
+    ctx = current_context()
+    check_upload(ctx.db, ctx.store, body, run=ctx.upload_checks.run)
     key = header.idempotency_key
     submitted = submit_and_commit(
         ctx.db,
         body,
-        tenant=tenant,
         policy=ctx.policy(),
         idempotency=Idempotency.of("POST /v1/jobs", key, body) if key else None,
     )
@@ -58,7 +56,7 @@ def list_all(query: ListJobsQuery) -> Response:
     )
     ctx = current_context()
     with ctx.db.reading() as tx:
-        page = list_jobs(tx, tenant=current_tenant(), wanted=wanted, cursor=query.cursor, limit=query.limit)
+        page = list_jobs(tx, wanted=wanted, cursor=query.cursor, limit=query.limit)
         data, links = job_views(ctx, tx, page.jobs), ctx.links(tx)
     following = None
     if page.next_cursor is not None:
@@ -86,10 +84,10 @@ def get_one(path: JobPath, query: GetJobQuery) -> Response:
 
 def _job_after(ctx: AppContext, job_id: str, wait_s: float) -> tuple[JobView, bool]:
     """Return the job once it has ended, or as it is after `wait_s` seconds; and whether it has ended."""
-    deadline, tenant = time.monotonic() + wait_s, current_tenant()
+    deadline = time.monotonic() + wait_s
     while True:
         with ctx.db.reading() as tx:
-            job = get_job(tx, job_id, tenant=tenant)
+            job = get_job(tx, job_id)
             if job.state.is_terminal or time.monotonic() >= deadline:
                 return job_view(ctx, tx, job), job.state.is_terminal
         time.sleep(max(0.0, min(WAIT_POLL_S, deadline - time.monotonic())))
@@ -102,7 +100,7 @@ def cancel_job(path: JobPath) -> Response:
     409: it has already succeeded or failed.
     """
     ctx = current_context()
-    job = ctx.db.run(lambda tx: cancellation.cancel(tx, path.job_id, tenant=current_tenant()), repeatable=True)
+    job = ctx.db.run(lambda tx: cancellation.cancel(tx, path.job_id), repeatable=True)
     ctx.publish(job.variant)
     return _job_answer(job.id, HTTPStatus.OK if job.state.is_terminal else HTTPStatus.ACCEPTED)
 
@@ -122,7 +120,6 @@ def retry_job(path: JobPath, header: SubmitHeader) -> Response:
     submitted = cancellation.retry_and_commit(
         ctx.db,
         path.job_id,
-        tenant=current_tenant(),
         policy=ctx.policy(),
         idempotency=Idempotency(f"POST /v1/jobs/{path.job_id}/retry", key, body_sha256) if key else None,
     )
@@ -141,7 +138,7 @@ def _submitted(ctx: AppContext, submitted: Submitted) -> Response:
 def _job_answer(job_id: str, status: HTTPStatus) -> Response:
     ctx = current_context()
     with ctx.db.reading() as tx:
-        view = job_view(ctx, tx, get_job(tx, job_id, tenant=current_tenant()))
+        view = job_view(ctx, tx, get_job(tx, job_id))
     response = answer(view, status)
     response.headers["Location"] = view.links.self_
     return response

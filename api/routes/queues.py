@@ -18,5 +18,5 @@ queues_api = APIBlueprint("queues", __name__, abp_tags=[Tag(name="queues")])
 def list_queues() -> Response:
     """Returns the queue of each variant, over all tenants; for autoscalers."""
     ctx = current_context()
-    with ctx.db.reading() as tx:
+    with ctx.platform_db.reading() as tx:
         return answer(QueueList.from_stats(queue_stats(tx, ctx.offered_variants(tx))))

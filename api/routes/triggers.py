@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
-from api.auth import current_tenant
 from api.context import current_context
 from api.presentation import answer
 from api.schemas.jobs import PageLinks
@@ -52,7 +51,7 @@ triggers_api = APIBlueprint("triggers", __name__, url_prefix="/v1/triggers", abp
 )
 def create(body: NewTrigger) -> Response:
     """From now on each new object that matches makes a job. 422: the jobs' own outputs would match."""
-    ctx, tenant = current_context(), current_tenant()
+    ctx = current_context()
     check_rule(
         body,
         input_buckets=frozenset(ctx.settings.input_buckets),
@@ -61,7 +60,7 @@ def create(body: NewTrigger) -> Response:
     )
     ctx.check_disk()
     with ctx.db.transaction() as tx:
-        trigger = create_trigger(tx, body, tenant=tenant)
+        trigger = create_trigger(tx, body)
         view = TriggerView.from_row(trigger, counts=EventCounts(), latest=[], links=ctx.links(tx))
     response = answer(view, HTTPStatus.CREATED)
     response.headers["Location"] = view.links.self_
@@ -76,7 +75,7 @@ def list_all(query: ListTriggersQuery) -> Response:
     """
     ctx = current_context()
     with ctx.db.reading() as tx:
-        page = list_triggers(tx, tenant=current_tenant(), cursor=query.cursor, limit=query.limit)
+        page = list_triggers(tx, cursor=query.cursor, limit=query.limit)
         counts, links = count_events(tx, [trigger.id for trigger in page.triggers]), ctx.links(tx)
     data = [TriggerView.from_row(one, counts=counts[one.id], latest=None, links=links) for one in page.triggers]
     following = None
@@ -99,7 +98,7 @@ def get_one(path: TriggerPath) -> Response:
 def switch(path: TriggerPath, body: TriggerUpdate) -> Response:
     """Disabled: events are ignored. Enabling also ends a pause and retries held events."""
     with current_context().db.transaction() as tx:
-        set_trigger_enabled(tx, path.trigger_id, tenant=current_tenant(), enabled=body.enabled)
+        set_trigger_enabled(tx, path.trigger_id, enabled=body.enabled)
     return _answer(path.trigger_id)
 
 
@@ -107,7 +106,7 @@ def switch(path: TriggerPath, body: TriggerUpdate) -> Response:
 def delete(path: TriggerPath) -> Response:
     """Deletes the trigger and its stored events. Its jobs continue."""
     with current_context().db.transaction() as tx:
-        delete_trigger(tx, path.trigger_id, tenant=current_tenant())
+        delete_trigger(tx, path.trigger_id)
     return Response(status=HTTPStatus.NO_CONTENT)
 
 
@@ -120,7 +119,7 @@ def dry_run(path: TriggerPath, body: DryRunBody) -> Response:
     """Returns what the trigger would do with an event. Looks up the object as for a real event; makes no job."""
     ctx = current_context()
     with ctx.db.reading() as tx:
-        trigger = get_trigger(tx, path.trigger_id, tenant=current_tenant())
+        trigger = get_trigger(tx, path.trigger_id)
     if body.key is not None:
         events = [ObjectCreated("dry-run", trigger.bucket, (body.key,))]
     else:
@@ -144,7 +143,7 @@ def backfill_objects(path: TriggerPath, body: BackfillBody) -> Response:
     """
     ctx = current_context()
     with ctx.db.reading() as tx:
-        trigger = get_trigger(tx, path.trigger_id, tenant=current_tenant())
+        trigger = get_trigger(tx, path.trigger_id)
     page = backfill(
         ctx.db,
         ctx.buckets,
@@ -164,7 +163,7 @@ def backfill_objects(path: TriggerPath, body: BackfillBody) -> Response:
 def _answer(trigger_id: str) -> Response:
     ctx = current_context()
     with ctx.db.reading() as tx:
-        trigger = get_trigger(tx, trigger_id, tenant=current_tenant())
+        trigger = get_trigger(tx, trigger_id)
         counts = count_events(tx, [trigger_id])[trigger_id]
         latest = latest_events(tx, trigger_id, SHOWN_EVENTS)
         return answer(TriggerView.from_row(trigger, counts=counts, latest=latest, links=ctx.links(tx)))

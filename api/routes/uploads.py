@@ -10,7 +10,6 @@ from typing import Any, cast
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 
-from api.auth import current_tenant
 from api.context import current_context
 from api.errors import too_many
 from api.links import upload_content_path
@@ -48,7 +47,6 @@ def create_upload(body: NewUpload) -> Response:
     with ctx.db.transaction() as tx:
         upload = announce_upload(
             tx,
-            tenant=current_tenant(),
             filename=body.filename,
             content_type=body.content_type,
             size_bytes=body.size_bytes,
@@ -75,7 +73,7 @@ def get_one(path: UploadPath) -> Response:
     """Returns the upload's state: whether its content has arrived and matches the announcement."""
     ctx = current_context()
     with ctx.db.reading() as tx:
-        upload, now = get_upload(tx, path.upload_id, tenant=current_tenant()), tx.now
+        upload, now = get_upload(tx, path.upload_id), tx.now
     # While the check goes on, the upload is pending.
     with contextlib.suppress(UploadCheckPendingError):
         ctx.upload_checks.run(upload.id, lambda: refresh_upload(ctx.db, ctx.store, upload, now))
@@ -97,7 +95,7 @@ def put_content(path: UploadPath) -> Response:
         expires, signature = request.args.get("expires", ""), request.args.get("signature", "")
         if not ctx.signer.is_valid("PUT", upload_content_path(path.upload_id), expires, signature, now=tx.now):
             raise LinkRefusedError("This upload URL is not valid or has expired; announce the file again.")
-        upload, now = get_upload(tx, path.upload_id, tenant=current_tenant()), tx.now
+        upload, now = get_upload(tx, path.upload_id), tx.now
     try:
         check_accepts_content(upload, now, request.content_length)
     except UploadCompleteError:

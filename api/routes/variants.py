@@ -18,7 +18,7 @@ variants_api = APIBlueprint("variants", __name__, abp_tags=[Tag(name="variants")
 def list_variants() -> Response:
     """Returns the variants that requests may name, the default first, and the limits of all requests."""
     ctx = current_context()
-    with ctx.db.reading() as tx:
+    with ctx.platform_db.reading() as tx:
         offered, served = ctx.offered_variants(tx), set(ctx.served_variants(tx))
     known = [VARIANTS[name] for name in offered if name in VARIANTS]
     data = [

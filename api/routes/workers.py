@@ -7,7 +7,6 @@ from http import HTTPStatus
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
-from api.auth import current_tenant
 from api.context import AppContext, current_context
 from api.presentation import answer
 from api.schemas.responses import problems
@@ -25,8 +24,7 @@ workers_api = APIBlueprint("workers", __name__, abp_tags=[Tag(name="workers")])
 def list_all() -> Response:
     """Returns every worker process with its device, running jobs, memory and last heartbeat."""
     ctx = current_context()
-    current_tenant()
-    with ctx.db.reading() as tx:
+    with ctx.platform_db.reading() as tx:
         running = running_jobs(tx)
         return answer(WorkerList(data=[_view(ctx, tx, row, running) for row in list_workers(tx)]))
 
@@ -42,8 +40,7 @@ def drain_worker(path: WorkerPath) -> Response:
     Idempotent. 202: requested; the worker learns of it with its next heartbeat. 200: it has already stopped.
     """
     ctx = current_context()
-    current_tenant()
-    with ctx.db.transaction() as tx:
+    with ctx.platform_db.transaction() as tx:
         worker = request_drain(tx, path.worker_id)
         view = _view(ctx, tx, worker, running_jobs(tx))
     stopped = view.state is DisplayedWorkerState.STOPPED

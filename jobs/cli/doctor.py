@@ -98,7 +98,7 @@ def _run(settings: Settings, mode: Mode, survey: Survey, as_json: bool) -> Repor
             return stack.enter_context(contextlib.closing(Broker(settings.resolved_broker_url())))
 
         run = DoctorRun(
-            stack.enter_context(contextlib.closing(Database(settings.database_url))),
+            stack.enter_context(contextlib.closing(Database(settings.database_url).of_platform())),
             _open_store(settings),
             open_broker,
             mode=mode,

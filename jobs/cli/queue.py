@@ -22,7 +22,7 @@ def queue() -> None:
 
 @contextmanager
 def _transaction() -> Iterator[Transaction]:
-    db = Database(load_settings_or_exit().database_url)
+    db = Database(load_settings_or_exit().database_url).of_platform()
     try:
         with db.transaction() as tx:
             yield tx

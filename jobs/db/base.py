@@ -7,9 +7,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, Index, Integer, MetaData, text
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy import BigInteger, Index, Integer, MetaData, String, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from jobs.db.tenant_scope import MAX_TENANT
 from jobs.db.types import JsonDocument, UtcDateTime
 
 # SQLite makes an alias of the rowid only of INTEGER; PostgreSQL needs a bigint for that many events.
@@ -29,6 +30,16 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JsonDocument, list[Any]: JsonDocument}  # noqa: RUF012
+
+
+class TenantOwned:
+    """A table whose rows belong to one tenant each.
+
+    A transaction that is bound to a tenant sees and writes only its rows; one that is bound to nothing, none
+    (`jobs.db.bound_session`). On PostgreSQL the migration of such a table calls `migrations.row_security.protect`.
+    """
+
+    tenant: Mapped[str] = mapped_column(String(MAX_TENANT))
 
 
 def one_of(column: str, values: Iterable[StrEnum]) -> str:

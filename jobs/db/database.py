@@ -7,18 +7,18 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, create_engine, event, make_url
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.orm import Session
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jobs.clock import Clock, DatabaseClock
+from jobs.db.bound_session import BoundSession, watch
 from jobs.db.faults import is_transient, reason, sqlstate, was_rolled_back
 from jobs.db.tenant_scope import PLATFORM, UNBOUND, TenantScope
 from jobs.db.time_limits import CONNECT_S, TimeLimits, limit_waiting, through
@@ -50,7 +50,7 @@ FIRST_PAUSE_S = 0.2
 class Transaction:
     """A running unit of work: the session, and the one time that all its rows get."""
 
-    session: Session
+    session: BoundSession
     now: datetime
     scope: TenantScope = UNBOUND
     """Whose rows it sees and writes."""
@@ -67,6 +67,56 @@ class Transaction:
             TenantUnboundError: it is bound to none, or to the platform, which sees the rows of all.
         """
         return self.scope.require_tenant()
+
+    def require_platform(self) -> None:
+        """Check that the transaction sees the rows of all tenants.
+
+        Raises:
+            TenantUnboundError: it is bound to one tenant, or to nothing.
+        """
+        self.scope.require_platform()
+
+    @contextmanager
+    def as_tenant(self, tenant: str) -> Iterator[Transaction]:
+        """Act for one tenant within a transaction of the platform; the same transaction, bound to the tenant.
+
+        Raises:
+            TenantUnboundError: this one is bound to another tenant, or to nothing.
+        """
+        if self.scope.tenant != tenant:
+            self.require_platform()
+        with self._bound_to(TenantScope.of(tenant)) as bound:
+            yield bound
+
+    @contextmanager
+    def over_all_tenants(self) -> Iterator[Transaction]:
+        """Read numbers over all tenants within a transaction of one of them, such as a queue position.
+
+        What is read must leave as numbers only. `tests/contract/domain/test_tenant_binding.py` lists who may do this.
+
+        Raises:
+            TenantUnboundError: this one is bound to nothing.
+        """
+        self.scope.require_any()
+        with self._bound_to(PLATFORM) as bound:
+            yield bound
+
+    @contextmanager
+    def _bound_to(self, scope: TenantScope) -> Iterator[Transaction]:
+        before = self.session.scope
+        if scope == before:
+            yield replace(self, scope=scope)
+            return
+        self.session.flush()  # rows are checked against the scope that they were made in
+        self.session.bind_to(scope)
+        try:
+            yield replace(self, scope=scope)
+            self.session.flush()
+        except BaseException:
+            with suppress(SQLAlchemyError):  # a transaction that has failed takes no statement, and none is needed
+                self.session.bind_to(before)
+            raise
+        self.session.bind_to(before)
 
 
 class Database:
@@ -118,6 +168,7 @@ class Database:
             _prepare_postgres(self.engine, limits)
             if limits is not None:
                 limit_waiting(self.engine, limits)
+        watch(self.engine)
         # SQLite: a write transaction takes the write lock when it begins. One that reads first and then writes fails
         # with "database is locked" as soon as another writer was faster, whatever the busy timeout is.
         self._writer = self.engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
@@ -143,9 +194,9 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """Open a unit of work that writes: commits when the block ends, rolls back when it raises."""
-        with through(self._limits), Session(self._writer, expire_on_commit=False) as session:
+        with through(self._limits), BoundSession(self._writer, self._scope) as session:
             with session.begin():
-                tx = Transaction(session, self._clock.now(session), self._scope)
+                tx = Transaction(session, self._begin(session), self._scope)
                 yield tx
                 session.flush()
                 for step in tx.before_commit:
@@ -211,8 +262,16 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         """Open a unit of work that only reads; it takes no lock that a writer waits for."""
-        with through(self._limits), Session(self.engine, expire_on_commit=False) as session:
-            yield Transaction(session, self._clock.now(session), self._scope)
+        with through(self._limits), BoundSession(self.engine, self._scope) as session:
+            yield Transaction(session, self._begin(session), self._scope)
+
+    def _begin(self, session: BoundSession) -> datetime:
+        """Tell PostgreSQL whose rows the transaction sees; return the transaction's time."""
+        if self.is_sqlite:
+            return self._clock.now(session)
+        # The same statement reads the server's clock, so that a transaction begins with one round trip.
+        bound_at = session.bind_to(self._scope)
+        return bound_at if isinstance(self._clock, DatabaseClock) else self._clock.now(session)
 
     def check(self) -> None:
         """Run a trivial query.

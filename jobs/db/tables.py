@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from jobs.db.base import SERIAL, Base, one_of, partial_index
+from jobs.db.base import SERIAL, Base, TenantOwned, one_of, partial_index
 from jobs.db.types import enum_column
 from jobs.lifecycle import (
     TERMINAL_STATES,
@@ -40,7 +40,7 @@ from jobs.lifecycle import (
 _ENDED = one_of("state", TERMINAL_STATES)
 
 
-class Job(Base):
+class Job(TenantOwned, Base):
     """One job: its request and its state. `attempt` is the fencing token: every write of a worker names it."""
 
     __tablename__ = "jobs"
@@ -80,7 +80,6 @@ class Job(Base):
     )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    tenant: Mapped[str] = mapped_column(String(64))
     state: Mapped[State] = mapped_column(enum_column(State))
     variant: Mapped[str] = mapped_column(String(64))
     priority: Mapped[int]
@@ -131,7 +130,7 @@ RUNNING = Job.state == literal(State.RUNNING, Job.__table__.c.state.type, litera
 IN_LANE = and_(QUEUED, Job.published_at.is_(None), Job.retry_at.is_(None))
 
 
-class JobEvent(Base):
+class JobEvent(TenantOwned, Base):
     """One change of a job, written in the transaction of the change; ordered by `id`."""
 
     __tablename__ = "job_events"
@@ -148,7 +147,7 @@ class JobEvent(Base):
     created_at: Mapped[datetime]
 
 
-class JobAttempt(Base):
+class JobAttempt(TenantOwned, Base):
     """One attempt at a job: its worker, its times and its outcome."""
 
     __tablename__ = "job_attempts"
@@ -171,13 +170,14 @@ class JobAttempt(Base):
     """When the objects of an unsuccessful attempt were removed; NULL: not yet, or it succeeded."""
 
 
-class Artifact(Base):
+class Artifact(TenantOwned, Base):
     """A file that a job made. Its row is inserted in the transaction that ends the job as `succeeded`."""
 
     __tablename__ = "artifacts"
     __table_args__ = (
         CheckConstraint(one_of("kind", ArtifactKind), name="kind_known"),
         partial_index("ix_artifacts_expires_at", "expires_at", where="deleted_at IS NULL"),
+        Index("ix_artifacts_tenant", "tenant"),
     )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
@@ -197,7 +197,7 @@ class Artifact(Base):
     """`s3://bucket/key` of the copy in the caller's own bucket; the platform never expires or deletes it."""
 
 
-class Upload(Base):
+class Upload(TenantOwned, Base):
     """An input file. `checked_at` is set when the stored object was found to match the announcement."""
 
     __tablename__ = "uploads"
@@ -207,7 +207,6 @@ class Upload(Base):
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    tenant: Mapped[str] = mapped_column(String(64))
     filename: Mapped[str] = mapped_column(String(255))
     content_type: Mapped[str] = mapped_column(String(120))
     size_bytes: Mapped[int] = mapped_column(BigInteger)
@@ -249,7 +248,7 @@ class Worker(Base):
     stopped_at: Mapped[datetime | None]
 
 
-class IdempotencyKey(Base):
+class IdempotencyKey(TenantOwned, Base):
     """A used `Idempotency-Key` with the job that it created and the hash of its body."""
 
     __tablename__ = "idempotency_keys"
@@ -264,7 +263,7 @@ class IdempotencyKey(Base):
     created_at: Mapped[datetime]
 
 
-class Trigger(Base):
+class Trigger(TenantOwned, Base):
     """A rule that turns bucket events into jobs."""
 
     __tablename__ = "triggers"
@@ -274,7 +273,6 @@ class Trigger(Base):
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    tenant: Mapped[str] = mapped_column(String(64))
     name: Mapped[str | None] = mapped_column(String(120))
     bucket: Mapped[str] = mapped_column(String(255))
     prefix: Mapped[str] = mapped_column(Text)
@@ -292,7 +290,7 @@ class Trigger(Base):
     created_at: Mapped[datetime]
 
 
-class TriggerEvent(Base):
+class TriggerEvent(TenantOwned, Base):
     """The outcome of one object version at one trigger. The unique index makes redelivered events harmless."""
 
     __tablename__ = "trigger_events"
@@ -326,7 +324,7 @@ class TriggerEvent(Base):
     received_at: Mapped[datetime]
 
 
-class InboxFile(Base):
+class InboxFile(TenantOwned, Base):
     """A file of a watched folder and the job that it became."""
 
     __tablename__ = "inbox_files"

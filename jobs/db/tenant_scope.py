@@ -5,9 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+MAX_TENANT = 64
+ALL_TENANTS = "*"
+"""What the platform has in place of a tenant in PostgreSQL's setting (`migrations.row_security`)."""
+
 
 class TenantUnboundError(RuntimeError):
-    """Raised where a transaction needs a tenant and is bound to none. A programming error, never retried."""
+    """Raised where a transaction needs another binding than it has. A programming error, never retried."""
+
+
+class ForeignRowError(RuntimeError):
+    """Raised where a transaction that is bound to one tenant would write another's row. A programming error."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +30,20 @@ class TenantScope:
     tenant: str | None = None
     platform: bool = False
 
+    def __post_init__(self) -> None:
+        if self.tenant is not None and (not 0 < len(self.tenant) <= MAX_TENANT or self.tenant == ALL_TENANTS):
+            raise ValueError(
+                f"Got the tenant {self.tenant[: MAX_TENANT + 1]!r}; a tenant has 1 to {MAX_TENANT} characters and is not "
+                f"{ALL_TENANTS!r}, which stands for all tenants."
+            )
+
     @classmethod
     def of(cls, tenant: str) -> Self:
-        """Return the scope of one tenant."""
+        """Return the scope of one tenant.
+
+        Raises:
+            ValueError: it cannot be the name of one.
+        """
         return cls(tenant=tenant)
 
     def require_tenant(self) -> str:
@@ -34,9 +53,33 @@ class TenantScope:
             TenantUnboundError: there is no single one.
         """
         if self.tenant is None:
-            bound = "the platform" if self.platform else "nothing"
-            raise TenantUnboundError(f"Got a transaction bound to {bound}; open it with Database.of_tenant(...).")
+            raise TenantUnboundError(f"Got a transaction bound to {self}; open it with Database.of_tenant(...).")
         return self.tenant
+
+    def require_platform(self) -> None:
+        """Check that the rows of all tenants are seen.
+
+        Raises:
+            TenantUnboundError: they are not.
+        """
+        if not self.platform:
+            raise TenantUnboundError(f"Got a transaction bound to {self}; open it with Database.of_platform().")
+
+    def require_any(self) -> None:
+        """Check that there is a tenant, or the platform.
+
+        Raises:
+            TenantUnboundError: there is neither.
+        """
+        if self.tenant is None and not self.platform:
+            raise TenantUnboundError(
+                f"Got a transaction bound to {self}; open it with Database.of_tenant(...) or Database.of_platform()."
+            )
+
+    def __str__(self) -> str:
+        if self.tenant is not None:
+            return f"tenant {self.tenant!r}"
+        return "the platform" if self.platform else "nothing"
 
 
 UNBOUND = TenantScope()

@@ -59,6 +59,7 @@ def artifact_from_object(job: Job, found: ObjectMetadata) -> Artifact:
     assert job.finished_at is not None
     try:
         return Artifact(
+            tenant=job.tenant,
             job_id=job.id,
             name=name,
             kind=ArtifactKind(fields["kind"]),

@@ -50,7 +50,7 @@ def download_name(tx: Transaction, job: Job, artifact: Artifact) -> str:
     if match := OBJECT_URL.fullmatch(source):
         return result_name(safe_stem(match["key"]), artifact.name)
     upload = tx.session.get(Upload, source) if source else None
-    if upload is None or upload.tenant != job.tenant:
+    if upload is None or upload.tenant != job.tenant:  # of another tenant, where the platform asks
         return artifact.name
     return result_name(safe_stem(upload.filename), artifact.name)
 

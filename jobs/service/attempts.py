@@ -99,7 +99,9 @@ def claim(
     )
     if not taken:
         return None
-    tx.session.add(JobAttempt(job_id=job_id, attempt=job.attempt + 1, worker_id=worker_id, started_at=tx.now))
+    tx.session.add(
+        JobAttempt(tenant=job.tenant, job_id=job_id, attempt=job.attempt + 1, worker_id=worker_id, started_at=tx.now)
+    )
     return Claim(
         job_id=job.id,
         attempt=job.attempt + 1,
@@ -174,7 +176,10 @@ def complete(
         acknowledge_cancel(tx, claim)
         return False
     expires_at = tx.now + timedelta(seconds=artifact_ttl_s)
-    tx.session.add_all(Artifact(job_id=claim.job_id, expires_at=expires_at, **vars(artifact)) for artifact in artifacts)
+    tx.session.add_all(
+        Artifact(tenant=claim.tenant, job_id=claim.job_id, expires_at=expires_at, **vars(artifact))
+        for artifact in artifacts
+    )
     _end_attempt(tx, claim.job_id, claim.attempt, AttemptOutcome.SUCCEEDED, None)
     return True
 

@@ -67,7 +67,6 @@ class RetryPage:
 def retry_matching(
     db: Database,
     *,
-    tenant: str,
     wanted: JobFilter,
     policy: SubmitPolicy,
     cursor: str | None,
@@ -88,14 +87,13 @@ def retry_matching(
     assert wanted.state.is_terminal, wanted
 
     def step(tx: Transaction) -> RetryPage:
-        return _retry_page(tx, tenant, wanted, policy, cursor, min(max(limit, 1), MAX_PAGE), dry_run=dry_run)
+        return _retry_page(tx, wanted, policy, cursor, min(max(limit, 1), MAX_PAGE), dry_run=dry_run)
 
     return db.run_reading(step) if dry_run else db.run(step, repeatable=True)
 
 
 def _retry_page(
     tx: Transaction,
-    tenant: str,
     wanted: JobFilter,
     policy: SubmitPolicy,
     cursor: str | None,
@@ -107,8 +105,8 @@ def _retry_page(
         last_id, end_id = decode_cursor(cursor, _PLACE).split(":")
     else:
         # Jobs that come later, such as retries that fail at once, are not of this bulk retry: it would never end.
-        last_id, end_id = "", tx.session.scalar(select(func.max(Job.id)).where(Job.tenant == tenant)) or ""
-    jobs, last_scanned_id = _next_jobs(tx, tenant, wanted, last_id, end_id, limit, lock=not dry_run)
+        last_id, end_id = "", tx.session.scalar(select(func.max(Job.id))) or ""
+    jobs, last_scanned_id = _next_jobs(tx, wanted, last_id, end_id, limit, lock=not dry_run)
     retried_before = _retried_before(tx, [job.id for job in jobs])
     page = RetryPage()
     for job in jobs:
@@ -116,8 +114,8 @@ def _retry_page(
             if job.id in retried_before:
                 page.already_retried += 1
             elif dry_run:
-                check_backlog(tx, tenant, policy, more=len(page.retried))
-                check_request(tx, stored_request(job), tenant=tenant, policy=policy)
+                check_backlog(tx, policy, more=len(page.retried))
+                check_request(tx, stored_request(job), policy=policy)
                 page.retried.append(Retried(job.id, None, job.variant))
             else:
                 made = submit_again(tx, job, policy=policy).job
@@ -136,10 +134,10 @@ def _retry_page(
 
 
 def _next_jobs(
-    tx: Transaction, tenant: str, wanted: JobFilter, last_id: str, end_id: str, limit: int, *, lock: bool
+    tx: Transaction, wanted: JobFilter, last_id: str, end_id: str, limit: int, *, lock: bool
 ) -> tuple[list[Job], str | None]:
     """Return the next matching jobs after `last_id`, and up to which id all were looked at (None: to the end)."""
-    indexed = (*indexed_conditions(tenant, wanted), Job.id > last_id, Job.id <= end_id)
+    indexed = (*indexed_conditions(wanted), Job.id > last_id, Job.id <= end_id)
     edge_id = tx.session.scalar(select(Job.id).where(*indexed).order_by(Job.id).offset(SCANNED_JOBS - 1).limit(1))
     query = select(Job).where(*indexed, *other_conditions(tx, wanted)).order_by(Job.id).limit(limit + 1)
     if edge_id is not None:

@@ -19,14 +19,14 @@ LOCK_ROW = {"key_share": True}
 MAX_PROBLEMS = 20
 
 
-def cancel(tx: Transaction, job_id: str, *, tenant: str) -> Job:
+def cancel(tx: Transaction, job_id: str) -> Job:
     """Cancel a job. A queued job ends at once, a running one when its worker has stopped it. Idempotent.
 
     Raises:
         JobNotFoundError: the tenant has no such job.
         JobEndedError: it has already succeeded or failed.
     """
-    job = get_job(tx, job_id, tenant=tenant)
+    job = get_job(tx, job_id)
     if job.state is State.QUEUED and change_state(
         tx, job_id, current=State.QUEUED, following=State.CANCELED, attempt=job.attempt,
         values={"cancel_requested_at": tx.now},
@@ -43,13 +43,11 @@ def cancel(tx: Transaction, job_id: str, *, tenant: str) -> Job:
         tx, job_id, Job.state == State.RUNNING, Job.attempt == job.attempt, Job.cancel_requested_at.is_(None),
         values={"cancel_requested_at": tx.now, "version": Job.version + 1},
     ):  # fmt: skip
-        append_event(tx, job_id, EventKind.CANCEL_REQUESTED, job.attempt, {})
+        append_event(tx, job_id, EventKind.CANCEL_REQUESTED, job.attempt, {}, tenant=job.tenant)
     return _fresh(tx, job)
 
 
-def retry(
-    tx: Transaction, job_id: str, *, tenant: str, policy: SubmitPolicy, idempotency: Idempotency | None = None
-) -> Submitted:
+def retry(tx: Transaction, job_id: str, *, policy: SubmitPolicy, idempotency: Idempotency | None = None) -> Submitted:
     """Queue a new job with the request of an ended one (same seed), linked to it.
 
     Raises:
@@ -58,7 +56,7 @@ def retry(
         RequestInvalidError: its input has expired, or its request is no longer allowed.
         IdempotencyMismatchError, QueueFullError: as `submit`.
     """
-    job = get_job(tx, job_id, tenant=tenant)
+    job = get_job(tx, job_id)
     if not job.state.is_terminal:
         raise JobNotEndedError(f"Job {job_id} is {job.state}; only an ended job can be retried.", job_id)
     tx.session.refresh(job, with_for_update=LOCK_ROW)  # a bulk retry looks, under this lock, for retries
@@ -73,7 +71,6 @@ def submit_again(
     return submit(
         tx,
         stored_request(job),
-        tenant=job.tenant,
         policy=policy,
         idempotency=idempotency,
         retry_of=job.id,
@@ -98,12 +95,12 @@ def stored_request(job: Job) -> JobRequest:
 
 
 def retry_and_commit(
-    db: Database, job_id: str, *, tenant: str, policy: SubmitPolicy, idempotency: Idempotency | None = None
+    db: Database, job_id: str, *, policy: SubmitPolicy, idempotency: Idempotency | None = None
 ) -> Submitted:
     """Retry a job in a transaction of its own; raises what `retry` raises."""
     return commit_once(
         db,
-        lambda tx: retry(tx, job_id, tenant=tenant, policy=policy, idempotency=idempotency),
+        lambda tx: retry(tx, job_id, policy=policy, idempotency=idempotency),
         repeatable=idempotency is not None,
     )
 

@@ -19,14 +19,14 @@ MAX_PAGE = 200
 ID_CLOCK_SKEW_MS = 3600 * 1000
 
 
-def get_job(tx: Transaction, job_id: str, *, tenant: str) -> Job:
+def get_job(tx: Transaction, job_id: str) -> Job:
     """Return the tenant's job.
 
     Raises:
         JobNotFoundError: the tenant has none of this id.
     """
     job = tx.session.get(Job, job_id, populate_existing=True)
-    if job is None or job.tenant != tenant:
+    if job is None:
         raise JobNotFoundError(f"There is no job {job_id}.")
     return job
 
@@ -51,13 +51,13 @@ class Page:
     next_cursor: str | None
 
 
-def list_jobs(tx: Transaction, *, tenant: str, wanted: JobFilter, cursor: str | None, limit: int) -> Page:
+def list_jobs(tx: Transaction, *, wanted: JobFilter, cursor: str | None, limit: int) -> Page:
     """Return one page, by keyset: ids are UUIDv7, so their order is the order of creation.
 
     Raises:
         InvalidCursorError: the cursor was not issued by this function.
     """
-    query: Select[Job] = select(Job).where(*indexed_conditions(tenant, wanted), *other_conditions(tx, wanted))
+    query: Select[Job] = select(Job).where(*indexed_conditions(wanted), *other_conditions(tx, wanted))
     if cursor is not None:
         query = query.where(Job.id < decode_cursor(cursor, JOB_ID))
     limit = min(max(limit, 1), MAX_PAGE)
@@ -66,11 +66,12 @@ def list_jobs(tx: Transaction, *, tenant: str, wanted: JobFilter, cursor: str | 
     return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if more else None)
 
 
-def indexed_conditions(tenant: str, wanted: JobFilter) -> list[ColumnElement[bool]]:
-    """Return the conditions of a filter that an index answers, in the order of the ids."""
+def indexed_conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions of a filter that an index answers, with the tenant's, in the order of the ids."""
     # State and code are literals in the statement: PostgreSQL plans a statement that it has seen often for a value of
     # average frequency, and with a rare one scans the whole table.
-    table, conditions = Job.__table__.c, [Job.tenant == tenant]
+    table = Job.__table__.c
+    conditions: list[ColumnElement[bool]] = []
     if wanted.state is not None:
         conditions.append(Job.state == literal(wanted.state, table.state.type, literal_execute=True))
     if wanted.error_code is not None:
@@ -154,7 +155,12 @@ def displayed_worker_state(worker: Worker, *, busy: bool, lost: bool) -> Display
 
 
 def running_jobs(tx: Transaction) -> dict[str, list[str]]:
-    """Return the ids of the running jobs by worker, in order of start."""
+    """Return the ids of the running jobs of all tenants by worker, in order of start.
+
+    Raises:
+        TenantUnboundError: the transaction is not the platform's.
+    """
+    tx.require_platform()
     found: dict[str, list[str]] = {}
     query = select(Job.worker_id, Job.id).where(RUNNING).order_by(Job.started_at)
     for row in tx.session.execute(query):

@@ -81,8 +81,10 @@ def record_progress(tx: Transaction, reports: Iterable[Progress]) -> None:
     for report in reports:
         progress = overall_progress(report.stage, report.fraction)
         before = tx.session.execute(
-            select(Job.stage).where(Job.id == report.job_id, Job.state == State.RUNNING, Job.attempt == report.attempt)
-        ).scalar_one_or_none()
+            select(Job.stage, Job.tenant).where(
+                Job.id == report.job_id, Job.state == State.RUNNING, Job.attempt == report.attempt
+            )
+        ).one_or_none()
         changed = update_where(
             tx,
             report.job_id,
@@ -97,5 +99,6 @@ def record_progress(tx: Transaction, reports: Iterable[Progress]) -> None:
                 "version": Job.version + 1,
             },
         )
-        if changed and before != report.stage:
-            append_event(tx, report.job_id, EventKind.STAGE, report.attempt, {"stage": str(report.stage)})
+        if changed and before is not None and before.stage != report.stage:
+            data = {"stage": str(report.stage)}
+            append_event(tx, report.job_id, EventKind.STAGE, report.attempt, data, tenant=before.tenant)

@@ -93,13 +93,12 @@ def submit(
     tx: Transaction,
     request: JobRequest,
     *,
-    tenant: str,
     policy: SubmitPolicy,
     idempotency: Idempotency | None = None,
     retry_of: str | None = None,
     input_pin: ObjectPin | None = None,
 ) -> Submitted:
-    """Queue a job; logs one line once the transaction is committed.
+    """Queue a job of the transaction's tenant; logs one line once the transaction is committed.
 
     Args:
         input_pin: the version of an input that is an object in a bucket.
@@ -110,14 +109,14 @@ def submit(
         QueueFullError: the tenant has too many queued jobs.
         DiskReserveError: a disk of the platform has no more than its reserve.
     """
-    if idempotency is not None and (earlier := _earlier_answer(tx, tenant, idempotency)) is not None:
+    if idempotency is not None and (earlier := _earlier_answer(tx, idempotency)) is not None:
         return Submitted(earlier, replayed=True)
     policy.disk.check()
-    check_backlog(tx, tenant, policy)
-    resolved, input_key = check_request(tx, request, tenant=tenant, policy=policy)
+    check_backlog(tx, policy)
+    resolved, input_key = check_request(tx, request, policy=policy)
     job = Job(
         id=new_id("job"),
-        tenant=tenant,
+        tenant=tx.tenant,
         state=State.QUEUED,
         variant=resolved["variant"],
         priority=request.priority.rank,
@@ -136,13 +135,13 @@ def submit(
     )
     tx.session.add(job)
     tx.session.flush()  # the rows below refer to it
-    append_event(tx, job.id, EventKind.QUEUED, 0, {"retry_of": retry_of} if retry_of else {})
+    append_event(tx, job.id, EventKind.QUEUED, 0, {"retry_of": retry_of} if retry_of else {}, tenant=job.tenant)
     adjust_count(tx, Lane(job.variant, job.priority, job.tenant), job.id, 1)
     tx.after_commit.append(lambda: _log_submitted(job, request))
     if idempotency is not None:
         tx.session.add(
             IdempotencyKey(
-                tenant=tenant,
+                tenant=job.tenant,
                 scope=idempotency.scope,
                 key=idempotency.key,
                 body_sha256=idempotency.body_sha256,
@@ -154,16 +153,14 @@ def submit(
     return Submitted(job, replayed=False)
 
 
-def check_request(
-    tx: Transaction, request: JobRequest, *, tenant: str, policy: SubmitPolicy
-) -> tuple[dict[str, Any], str | None]:
+def check_request(tx: Transaction, request: JobRequest, *, policy: SubmitPolicy) -> tuple[dict[str, Any], str | None]:
     """Return the request with its defaults filled in, and the location of its input.
 
     Raises:
         RequestInvalidError: as `submit`.
     """
     resolved, problems = _resolve(request, policy)
-    input_key = _input_key(tx, request, tenant, policy, problems)
+    input_key = _input_key(tx, request, policy, problems)
     _check_delivery(request, policy, problems)
     if problems:
         raise RequestInvalidError(problems)
@@ -183,8 +180,8 @@ def _input_kind(request: JobRequest) -> InputKind:
     return InputKind.TEXT if request.image is None else InputKind.IMAGE
 
 
-def _earlier_answer(tx: Transaction, tenant: str, idempotency: Idempotency) -> Job | None:
-    row = tx.session.get(IdempotencyKey, (tenant, idempotency.scope, idempotency.key))
+def _earlier_answer(tx: Transaction, idempotency: Idempotency) -> Job | None:
+    row = tx.session.get(IdempotencyKey, (tx.tenant, idempotency.scope, idempotency.key))
     if row is None:
         return None
     if row.body_sha256 != idempotency.body_sha256:
@@ -194,13 +191,13 @@ def _earlier_answer(tx: Transaction, tenant: str, idempotency: Idempotency) -> J
     return tx.session.get_one(Job, row.job_id)
 
 
-def check_backlog(tx: Transaction, tenant: str, policy: SubmitPolicy, *, more: int = 0) -> None:
-    """Check that a tenant may queue one more job, besides `more` that are not counted yet.
+def check_backlog(tx: Transaction, policy: SubmitPolicy, *, more: int = 0) -> None:
+    """Check that the tenant may queue one more job, besides `more` that are not counted yet.
 
     Raises:
         QueueFullError: it has too many queued jobs.
     """
-    queued = queued_of_tenant(tx, tenant) + more
+    queued = queued_of_tenant(tx, tx.tenant) + more
     if queued >= policy.max_queued_per_tenant:
         raise QueueFullError(
             f"{queued} jobs are queued, at most {policy.max_queued_per_tenant} are allowed; try again later.",
@@ -239,9 +236,7 @@ def _resolve(request: JobRequest, policy: SubmitPolicy) -> tuple[dict[str, Any],
     return resolved, problems
 
 
-def _input_key(
-    tx: Transaction, request: JobRequest, tenant: str, policy: SubmitPolicy, problems: list[FieldProblem]
-) -> str | None:
+def _input_key(tx: Transaction, request: JobRequest, policy: SubmitPolicy, problems: list[FieldProblem]) -> str | None:
     source = request.source
     if source is None:
         return None
@@ -253,7 +248,7 @@ def _input_key(
             )
         return source
     upload = tx.session.get(Upload, source)
-    if upload is None or upload.tenant != tenant:
+    if upload is None:
         problems.append(FieldProblem(field_name, f"there is no upload {source}"))
         return None
     gone = gone_since(expires_at=upload.expires_at, deleted_at=upload.deleted_at, now=tx.now)
@@ -281,14 +276,13 @@ def submit_and_commit(
     db: Database,
     request: JobRequest,
     *,
-    tenant: str,
     policy: SubmitPolicy,
     idempotency: Idempotency | None = None,
 ) -> Submitted:
     """Submit in a transaction of its own; raises what `submit` raises."""
     return commit_once(
         db,
-        lambda tx: submit(tx, request, tenant=tenant, policy=policy, idempotency=idempotency),
+        lambda tx: submit(tx, request, policy=policy, idempotency=idempotency),
         repeatable=idempotency is not None,
     )
 

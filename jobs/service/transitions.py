@@ -55,7 +55,7 @@ def change_state(
         adjust_count(tx, Lane(*row), job_id, 1 if following is State.QUEUED else -1)
     # A claim begins the next attempt: its event belongs to that one.
     event_attempt = attempt + 1 if following is State.RUNNING else attempt
-    append_event(tx, job_id, EventKind.entered(following), event_attempt, event or {})
+    append_event(tx, job_id, EventKind.entered(following), event_attempt, event or {}, tenant=row.tenant)
     return True
 
 
@@ -66,6 +66,13 @@ def update_where(tx: Transaction, job_id: str, *where: Any, values: dict[str, An
     return cast("CursorResult[Any]", result).rowcount == 1
 
 
-def append_event(tx: Transaction, job_id: str, kind: EventKind, attempt: int, data: dict[str, Any]) -> None:
-    """Add an event to a job, in the transaction of the change that it records."""
-    tx.session.add(JobEvent(job_id=job_id, kind=kind, attempt=attempt, data=data, created_at=tx.now))
+def append_event(
+    tx: Transaction, job_id: str, kind: EventKind, attempt: int, data: dict[str, Any], *, tenant: str
+) -> None:
+    """Add an event to a job, in the transaction of the change that it records.
+
+    Args:
+        tenant: the job's.
+    """
+    event = JobEvent(tenant=tenant, job_id=job_id, kind=kind, attempt=attempt, data=data, created_at=tx.now)
+    tx.session.add(event)

@@ -40,7 +40,6 @@ RunCheck = Callable[[str, Callable[[], None]], None]
 def announce_upload(
     tx: Transaction,
     *,
-    tenant: str,
     filename: str,
     content_type: str,
     size_bytes: int,
@@ -58,7 +57,7 @@ def announce_upload(
     upload_id = new_id("upl")
     upload = Upload(
         id=upload_id,
-        tenant=tenant,
+        tenant=tx.tenant,
         filename=filename,
         content_type=content_type,
         size_bytes=size_bytes,
@@ -72,14 +71,14 @@ def announce_upload(
     return upload
 
 
-def get_upload(tx: Transaction, upload_id: str, *, tenant: str) -> Upload:
+def get_upload(tx: Transaction, upload_id: str) -> Upload:
     """Return the tenant's upload.
 
     Raises:
         UploadNotFoundError: the tenant has none of this id.
     """
     upload = tx.session.get(Upload, upload_id)
-    if upload is None or upload.tenant != tenant:
+    if upload is None:
         raise UploadNotFoundError(f"There is no upload {upload_id}.")
     return upload
 
@@ -96,7 +95,6 @@ def store_upload(
     store: ObjectStore,
     source: Path | bytes,
     *,
-    tenant: str,
     filename: str,
     content_type: str,
     ttl_s: int,
@@ -111,7 +109,6 @@ def store_upload(
     with db.transaction() as tx:
         upload = announce_upload(
             tx,
-            tenant=tenant,
             filename=filename,
             content_type=content_type,
             size_bytes=size_bytes,
@@ -181,9 +178,7 @@ def refresh_upload(db: Database, store: ObjectStore, upload: Upload, now: dateti
             upload.checked_at = now
 
 
-def check_upload(
-    db: Database, store: ObjectStore, request: JobRequest, *, tenant: str, run: RunCheck | None = None
-) -> None:
+def check_upload(db: Database, store: ObjectStore, request: JobRequest, *, run: RunCheck | None = None) -> None:
     """Check that the upload a request names, if any, is complete.
 
     Args:
@@ -198,7 +193,7 @@ def check_upload(
     field = "video" if request.video is not None else "image"
     try:
         with db.reading() as tx:
-            upload, now = get_upload(tx, source, tenant=tenant), tx.now
+            upload, now = get_upload(tx, source), tx.now
         if upload_state(upload, now) is UploadState.PENDING:
             check = partial(accept_direct_content, db, store, upload)
             check() if run is None else run(upload.id, check)

@@ -90,7 +90,9 @@ def request_drain(tx: Transaction, worker_id: str) -> Worker:
 
     Raises:
         WorkerNotFoundError: there is none of this id.
+        TenantUnboundError: the transaction is not the platform's.
     """
+    tx.require_platform()
     worker = tx.session.get(Worker, worker_id, with_for_update=True)
     if worker is None:
         raise WorkerNotFoundError(f"There is no worker {worker_id}.")

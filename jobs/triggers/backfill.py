@@ -141,4 +141,4 @@ def _check_active(trigger: Trigger) -> None:
 
 def _is_active(db: Database, trigger: Trigger) -> bool:
     with db.reading() as tx:
-        return trigger_state(get_trigger(tx, trigger.id, tenant=trigger.tenant)) is TriggerState.ENABLED
+        return trigger_state(get_trigger(tx, trigger.id)) is TriggerState.ENABLED

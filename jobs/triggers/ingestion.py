@@ -216,6 +216,7 @@ class EventIngestion:
                 return
             fields = {
                 "id": new_id("tev"),
+                "tenant": trigger.tenant,
                 "trigger_id": trigger.id,
                 "bucket": trigger.bucket,
                 "object_key": printable(key),

@@ -96,6 +96,7 @@ class DecisionRecorder:
         event_id = new_id("tev")
         row = {
             "id": event_id,
+            "tenant": trigger.tenant,
             "trigger_id": trigger.id,
             "bucket": decision.event.bucket,
             "object_key": decision.key,
@@ -131,7 +132,8 @@ class DecisionRecorder:
         request = request_for(
             trigger.request, trigger.source_field, trigger.deliver_to, bucket=decision.event.bucket, key=decision.key
         )
-        return submit(tx, request, tenant=trigger.tenant, policy=self.policy, input_pin=decision.pin).job
+        with tx.as_tenant(trigger.tenant) as bound:
+            return submit(bound, request, policy=self.policy, input_pin=decision.pin).job
 
     def _change(self, tx: Transaction, event_id: str, outcome: TriggerOutcome, reason: str) -> RecordedDecision:
         """Change the outcome of the inserted row because no job could be submitted."""

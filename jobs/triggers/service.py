@@ -30,11 +30,11 @@ class EventCounts:
     held: int = 0
 
 
-def create_trigger(tx: Transaction, rule: NewTrigger, *, tenant: str) -> Trigger:
+def create_trigger(tx: Transaction, rule: NewTrigger) -> Trigger:
     """Store a rule that `jobs.triggers.rule.check_rule` has accepted."""
     trigger = Trigger(
         id=new_id("trg"),
-        tenant=tenant,
+        tenant=tx.tenant,
         name=rule.name,
         bucket=rule.bucket,
         prefix=rule.prefix,
@@ -58,13 +58,13 @@ class TriggerPage:
     next_cursor: str | None
 
 
-def list_triggers(tx: Transaction, *, tenant: str, cursor: str | None = None, limit: int = MAX_PAGE) -> TriggerPage:
+def list_triggers(tx: Transaction, *, cursor: str | None = None, limit: int = MAX_PAGE) -> TriggerPage:
     """Return one page of the tenant's triggers, by keyset.
 
     Raises:
         InvalidCursorError: the cursor was not issued by this function.
     """
-    query = select(Trigger).where(Trigger.tenant == tenant)
+    query = select(Trigger)
     if cursor is not None:
         query = query.where(Trigger.id < decode_cursor(cursor, TRIGGER_ID))
     limit = min(max(limit, 1), MAX_PAGE)
@@ -73,14 +73,14 @@ def list_triggers(tx: Transaction, *, tenant: str, cursor: str | None = None, li
     return TriggerPage(rows[:limit], encode_cursor(rows[limit - 1].id) if more else None)
 
 
-def get_trigger(tx: Transaction, trigger_id: str, *, tenant: str) -> Trigger:
+def get_trigger(tx: Transaction, trigger_id: str) -> Trigger:
     """Return the tenant's trigger.
 
     Raises:
         TriggerNotFoundError: the tenant has none of this id.
     """
     trigger = tx.session.get(Trigger, trigger_id)
-    if trigger is None or trigger.tenant != tenant:
+    if trigger is None:
         raise TriggerNotFoundError(f"There is no trigger {trigger_id}.")
     return trigger
 
@@ -92,13 +92,13 @@ def trigger_state(trigger: Trigger) -> TriggerState:
     return TriggerState.ENABLED if trigger.paused_at is None else TriggerState.PAUSED
 
 
-def set_trigger_enabled(tx: Transaction, trigger_id: str, *, tenant: str, enabled: bool) -> Trigger:
+def set_trigger_enabled(tx: Transaction, trigger_id: str, *, enabled: bool) -> Trigger:
     """Enable or disable a trigger. Enabling also ends a pause by the rate breaker and retries held events at once.
 
     Raises:
         TriggerNotFoundError: the tenant has none of this id.
     """
-    trigger = get_trigger(tx, trigger_id, tenant=tenant)
+    trigger = get_trigger(tx, trigger_id)
     trigger.enabled = enabled
     if enabled:
         trigger.paused_at, trigger.pause_reason, trigger.resumed_at = None, None, tx.now
@@ -108,13 +108,13 @@ def set_trigger_enabled(tx: Transaction, trigger_id: str, *, tenant: str, enable
     return trigger
 
 
-def delete_trigger(tx: Transaction, trigger_id: str, *, tenant: str) -> None:
+def delete_trigger(tx: Transaction, trigger_id: str) -> None:
     """Delete a trigger and its stored events. Jobs that it made continue.
 
     Raises:
         TriggerNotFoundError: the tenant has none of this id.
     """
-    trigger = get_trigger(tx, trigger_id, tenant=tenant)
+    trigger = get_trigger(tx, trigger_id)
     tx.session.execute(delete(Trigger).where(Trigger.id == trigger.id))
 
 

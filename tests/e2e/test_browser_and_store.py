@@ -99,7 +99,7 @@ def site(s3_endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             s3_addressing_style="path",
             variants=["tiny_16k"],
         )
-        db, store = Database(migrated_sqlite(folder / "mmaudio.db")), open_store(settings)
+        db, store = Database(migrated_sqlite(folder / "mmaudio.db")).of_platform(), open_store(settings)
         with db.transaction() as tx:
             register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu:0", slots=4, variants=["tiny_16k"])
         app = create_app(settings, db=db, store=store, broker=NoBroker())

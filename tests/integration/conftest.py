@@ -60,19 +60,19 @@ class PlatformHarness:
         """Queue jobs and publish them, as the API does."""
         request = JobRequest(**{"prompt": "rain", "duration_s": 0.64, "num_steps": 2, **fields})
         policy = SubmitPolicy.from_settings(self.settings, ("tiny_16k",))
-        with self.db.transaction() as tx:
-            ids = [submit(tx, request, tenant=TENANT, policy=policy).job.id for _ in range(count)]
+        with self.db.of_tenant(TENANT).transaction() as tx:
+            ids = [submit(tx, request, policy=policy).job.id for _ in range(count)]
         dispatch(self.db, self.broker)
         return ids
 
     def upload(self, data: bytes) -> str:
         return store_upload(
-            self.db, self.store, data, tenant=TENANT, filename="v", content_type="video/mp4", ttl_s=3600
+            self.db.of_tenant(TENANT), self.store, data, filename="v", content_type="video/mp4", ttl_s=3600
         )
 
     def job(self, job_id: str) -> Job:
         with self.db.reading() as tx:
-            return get_job(tx, job_id, tenant=TENANT)
+            return get_job(tx, job_id)
 
     def ended(self, ids: list[str]) -> bool:
         return all(self.job(job_id).state.is_terminal for job_id in ids)
@@ -145,8 +145,8 @@ class PlatformHarness:
             return sorted(artifact.storage_key for artifact in artifacts_by_job(tx, [job_id])[job_id])
 
     def states(self) -> Counter[str]:
-        with self.db.reading() as tx:
-            page = list_jobs(tx, tenant=TENANT, wanted=JobFilter(), cursor=None, limit=200)
+        with self.db.of_tenant(TENANT).reading() as tx:
+            page = list_jobs(tx, wanted=JobFilter(), cursor=None, limit=200)
             return Counter(str(job.state) for job in page.jobs)
 
 
@@ -201,7 +201,7 @@ def _platform(request: pytest.FixtureRequest, folder: Path) -> Iterator[Platform
             for name, value in environment.items():
                 patch.setenv(name, value)
             settings = Settings()
-        db = Database(settings.database_url)
+        db = Database(settings.database_url).of_platform()
         stack.callback(db.close)
         broker = Broker(settings.broker_url)
         stack.callback(broker.close)
@@ -232,7 +232,7 @@ def worker_harness(folder: Path, s3_endpoint: str, bucket: str, **more: Any) -> 
             "output_buckets": [bucket, "no-such-bucket"],
         }
         settings = Settings(**(values | more))
-        db = Database(migrated_sqlite(folder / "mmaudio.db"))
+        db = Database(migrated_sqlite(folder / "mmaudio.db")).of_platform()
         store = S3Store(f"s3://{bucket}", ClientOptions(s3_endpoint, addressing_style="path"))
         worker = WorkerHarness(settings, db, schedule, store)
         try:

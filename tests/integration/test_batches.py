@@ -10,7 +10,7 @@ from jobs.service.cancellation import cancel
 from jobs.shared_features import PREFIX
 from local_services.commands import wait_until
 from mmaudio_model.demo_video import render_demo_video
-from tests.integration.conftest import ON_SQLITE, PATIENCE_S, TENANT, PlatformHarness
+from tests.integration.conftest import ON_SQLITE, PATIENCE_S, PlatformHarness
 
 
 def sounds(platform: PlatformHarness, job_id: str) -> list[str]:
@@ -70,7 +70,7 @@ def test_good_jobs_that_share_a_batch_with_canceled_and_late_ones_sound_as_they_
 
 def ask_to_cancel(platform: PlatformHarness, job_id: str) -> None:
     with platform.db.transaction() as tx:
-        cancel(tx, job_id, tenant=TENANT)
+        cancel(tx, job_id)
 
 
 def test_a_second_prompt_finds_what_the_first_has_encoded_and_sounds_as_without_the_cache(

@@ -69,7 +69,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "MMAUDIO_S3_EVENTS_TOKEN": TOKEN,
     }
     (folder / "logs").mkdir()
-    commands, db = Commands(environment, folder / "logs"), Database(url)
+    commands, db = Commands(environment, folder / "logs"), Database(url).of_platform()
     commands.start("api")
     found = Server(port, db, LocalStore(folder / "objects"))
     try:

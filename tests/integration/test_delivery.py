@@ -103,7 +103,7 @@ def test_what_a_killed_worker_delivered_for_a_job_that_is_canceled_is_removed(
         worker.runner.run(job_id)
     assert len(worker.delivered()) == 2
     with worker.db.transaction() as tx:
-        cancel(tx, job_id, tenant="t")
+        cancel(tx, job_id)
         tx.session.get_one(Job, job_id).lease_expires_at = tx.now - timedelta(seconds=1)
     rescue_expired_leases(worker.db)
     assert worker.job(job_id).state is State.CANCELED

@@ -230,7 +230,7 @@ def frozen(postgres_uri: str) -> Iterator[tuple[Database, StallingProxy, Circuit
                 parts.set(host="127.0.0.1", port=proxy.port, query={}).render_as_string(hide_password=False),
                 limits=limits,
                 sleep=lambda _: None,
-            )
+            ).of_platform()
             yield db, proxy, breaker
             db.close()
 

@@ -45,7 +45,12 @@ class SmallPlatform:
 
     def add_expired_upload(self, size_bytes: int) -> None:
         upload_id = store_upload(
-            self.db, self.store, bytes(size_bytes), tenant="default", filename="v", content_type="video/mp4", ttl_s=60
+            self.db.of_tenant("default"),
+            self.store,
+            bytes(size_bytes),
+            filename="v",
+            content_type="video/mp4",
+            ttl_s=60,
         )
         with self.db.transaction() as tx:
             past = tx.now - timedelta(seconds=UPLOAD_GRACE_S + 1)
@@ -69,7 +74,7 @@ def small(tmp_path: Path) -> Iterator[SmallPlatform]:
             "MMAUDIO_DISK_RESERVE_BYTES": str(RESERVE),
         }
         commands = Commands(environment, logs)
-        db = Database(environment["MMAUDIO_DATABASE_URL"])
+        db = Database(environment["MMAUDIO_DATABASE_URL"]).of_platform()
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as http:
             commands.start("api")
             try:

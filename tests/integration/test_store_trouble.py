@@ -20,11 +20,11 @@ PATIENCE_S = 60.0
 
 def submit_with_upload(worker: WorkerHarness) -> str:
     upload = store_upload(
-        worker.db, worker.store, b"no video", tenant="t", filename="a.mp4", content_type="video/mp4", ttl_s=3600
+        worker.db.of_tenant("t"), worker.store, b"no video", filename="a.mp4", content_type="video/mp4", ttl_s=3600
     )
-    with worker.db.transaction() as tx:
+    with worker.db.of_tenant("t").transaction() as tx:
         request = JobRequest(video=upload, seed=1, num_steps=2, audio_format="wav")
-        return submit(tx, request, tenant="t", policy=SubmitPolicy.from_settings(worker.settings, ("tiny_16k",))).job.id
+        return submit(tx, request, policy=SubmitPolicy.from_settings(worker.settings, ("tiny_16k",))).job.id
 
 
 def outcomes(worker: WorkerHarness, job_id: str) -> list[tuple[AttemptOutcome | None, str | None]]:

@@ -13,7 +13,7 @@ from jobs.queue import queue_name
 from jobs.service.cancellation import cancel
 from local_services.commands import children_of, wait_until
 from mmaudio_model.demo_video import render_demo_video
-from tests.integration.conftest import ON_SQLITE, PATIENCE_S, TENANT, PlatformHarness
+from tests.integration.conftest import ON_SQLITE, PATIENCE_S, PlatformHarness
 
 
 def test_two_workers_finish_many_jobs_each_once(serving: PlatformHarness) -> None:
@@ -52,7 +52,7 @@ def test_cancel_of_a_running_job_frees_the_engine(serving: PlatformHarness) -> N
     (long,) = serving.submit(duration_s=30, num_steps=100, num_samples=2)
     wait_until(lambda: serving.job(long).stage is Stage.SAMPLE, within_s=PATIENCE_S, what="sampling")
     with serving.db.transaction() as tx:
-        cancel(tx, long, tenant=TENANT)
+        cancel(tx, long)
     (short,) = serving.submit()
     (job,) = serving.wait_for([long])
     assert job.state is State.CANCELED

@@ -76,21 +76,21 @@ class WorkerHarness:
     def cancel(self, job_id: str) -> None:
         """Cancel a running job, as the reporter does when it hears of it."""
         with self.db.transaction() as tx:
-            cancel(tx, job_id, tenant="t")
+            cancel(tx, job_id)
         for active_job in self.active_jobs.all():
             active_job.stop(StopReason.CANCELED)
 
     def report(self, active_job: ActiveJob, stage: Stage, fraction: float, *_: Any) -> None:
         if stage is self.cancel_in and fraction > 0:
             with self.db.transaction() as tx:
-                cancel(tx, active_job.claim.job_id, tenant="t")
+                cancel(tx, active_job.claim.job_id)
             active_job.stop(StopReason.CANCELED)
 
     def submit(self, output: str | None = None) -> str:
         request = JobRequest(prompt="rain", seed=1, num_steps=2, audio_format="wav", num_samples=2, deliver_to=output)
         policy = SubmitPolicy.from_settings(self.settings, ("tiny_16k",))
-        with self.db.transaction() as tx:
-            return submit(tx, request, tenant="t", policy=policy).job.id
+        with self.db.of_tenant("t").transaction() as tx:
+            return submit(tx, request, policy=policy).job.id
 
     def run(self, output: str | None = None) -> Job:
         job_id = self.submit(output)
@@ -99,7 +99,7 @@ class WorkerHarness:
 
     def job(self, job_id: str) -> Job:
         with self.db.reading() as tx:
-            return get_job(tx, job_id, tenant="t")
+            return get_job(tx, job_id)
 
     def failures(self, job_id: str) -> list[tuple[str, str | None]]:
         """Return how the attempts ended badly: code and stage."""

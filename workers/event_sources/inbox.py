@@ -117,7 +117,9 @@ class InboxSource:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder, self._settings = folder, settings
-        self._db, self._store, self._policy, self._submitted = db, store, policy, submitted
+        # Another tenant in the settings must not lose the files that were taken for the one before.
+        self._db, self._own_db = db.of_platform(), db.of_tenant(TENANT)
+        self._store, self._policy, self._submitted = store, policy, submitted
         self._monotonic = monotonic
         self._inbox_id: str | None = None
         self._unchanged: dict[str, _Unchanged] = {}
@@ -126,7 +128,7 @@ class InboxSource:
         self._resume_after = ""
         self._untaken = UntakenFiles(folder)
         self._limit = LogLimit(monotonic)
-        self._results = InboxResults(folder, settings.outbox, db, store, monotonic=monotonic)
+        self._results = InboxResults(folder, settings.outbox, self._db, store, monotonic=monotonic)
 
     def step(self, stop: threading.Event) -> None:
         """Scan the folder once, then wait."""
@@ -281,8 +283,8 @@ class InboxSource:
         policy = self._policy()
         try:
             request = JobRequest.model_validate({**self._request_fields(entry), field: upload_id})
-            with self._db.transaction() as tx:
-                job = submit(tx, request, tenant=TENANT, policy=policy).job
+            with self._own_db.transaction() as tx:
+                job = submit(tx, request, policy=policy).job
                 tx.session.add(
                     InboxFile(
                         id=entry.id,
@@ -326,10 +328,9 @@ class InboxSource:
             self._uploads.clear()
             with opened(self._folder, entry) as path:
                 upload_id = store_upload(
-                    self._db,
+                    self._own_db,
                     self._store,
                     path,
-                    tenant=TENANT,
                     filename=os.fsencode(entry.name).decode(errors="replace"),
                     content_type=content_type,
                     ttl_s=self._settings.upload_ttl_s,

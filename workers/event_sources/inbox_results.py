@@ -58,7 +58,7 @@ class InboxResults:
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._folder, self._db, self._monotonic = folder, db, monotonic
+        self._folder, self._db, self._monotonic = folder, db.of_platform(), monotonic
         self._outbox = Outbox(outbox, store) if outbox is not None else None
         self._waits: dict[str, _Wait] = {}
         self._limit = LogLimit(monotonic)

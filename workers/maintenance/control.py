@@ -71,7 +71,7 @@ class Control:
         self._disk_full = DiskFullLog.from_settings(settings)
         self._log_limit = LogLimit()
         with contextlib.ExitStack() as stack:
-            self._db = Database(settings.database_url)
+            self._db = Database(settings.database_url).of_platform()
             stack.callback(self._db.close)
             self._broker = Broker(settings.resolved_broker_url())
             stack.callback(self._broker.close)

@@ -31,6 +31,11 @@ def queue_position(tx: Transaction, job: Job) -> int | None:
     """
     if job.state is not State.QUEUED:
         return None
+    with tx.over_all_tenants() as numbers:
+        return _position(numbers, job)
+
+
+def _position(tx: Transaction, job: Job) -> int:
     enqueued = _enqueued(tx, job.variant)
     if job.published_at is not None:
         before = select(func.count()).select_from(Job)
@@ -111,7 +116,12 @@ class QueueStats:
 
 
 def queue_stats(tx: Transaction, variants: tuple[str, ...]) -> list[QueueStats]:
-    """Return the statistics of `variants` and of all variants with queued or running jobs."""
+    """Return the statistics of `variants` and of all variants with queued or running jobs, over all tenants.
+
+    Raises:
+        TenantUnboundError: the transaction is not the platform's.
+    """
+    tx.require_platform()
     queued = queued_by_variant(tx)
     running = _counts(tx, select(Job.variant, func.count()).where(RUNNING).group_by(Job.variant))
     paused = paused_variants(tx)

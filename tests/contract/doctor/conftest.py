@@ -46,8 +46,8 @@ class Harness:
 
     def submit(self, **fields: Any) -> str:
         policy = SubmitPolicy(variants=("tiny_16k",), output_buckets=frozenset({"theirs"}))
-        with self.db.transaction() as tx:
-            return submit(tx, JobRequest(**{"prompt": "rain", **fields}), tenant="t", policy=policy).job.id
+        with self.db.of_tenant("t").transaction() as tx:
+            return submit(tx, JobRequest(**{"prompt": "rain", **fields}), policy=policy).job.id
 
     def claim(self, job_id: str) -> Claim:
         with self.db.transaction() as tx:
@@ -116,10 +116,8 @@ class Harness:
             return [(event.action, event.subject, event.detail["outcome"]) for event in events]
 
     def upload(self) -> Upload:
-        with self.db.transaction() as tx:
-            upload = announce_upload(
-                tx, tenant="t", filename="v", content_type="video/mp4", size_bytes=5, sha256=None, ttl_s=3600
-            )
+        with self.db.of_tenant("t").transaction() as tx:
+            upload = announce_upload(tx, filename="v", content_type="video/mp4", size_bytes=5, sha256=None, ttl_s=3600)
             mark_upload_checked(tx, upload.id)
         self.put(upload.storage_key)
         return upload
@@ -162,7 +160,7 @@ def harness(
 def _harness(broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     monkeypatch.setenv("MMAUDIO_BROKER_URL", broker_url)
     settings = Settings()
-    db, broker = Database(settings.database_url), Broker(broker_url)
+    db, broker = Database(settings.database_url).of_platform(), Broker(broker_url)
     broker._redis.flushall()
     with db.transaction() as tx:  # only variants with a live worker are published
         register_worker(tx, worker_id="w", hostname="h", pid=1, device="cpu:0", slots=8, variants=["tiny_16k"])

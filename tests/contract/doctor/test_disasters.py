@@ -63,7 +63,7 @@ def test_a_store_of_another_platform_is_refused_and_left_alone(
     harness: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     before = platform(harness, tied=True)
-    other = Database(migrated_sqlite(tmp_path / "other" / "mmaudio.db"))
+    other = Database(migrated_sqlite(tmp_path / "other" / "mmaudio.db")).of_platform()
     monkeypatch.setenv("MMAUDIO_DATABASE_URL", f"sqlite:///{tmp_path}/other/mmaudio.db")
     for options in ALL_OPTIONS:
         done = harness.doctor(*options)

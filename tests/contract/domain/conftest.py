@@ -57,13 +57,14 @@ class Steps:
     policy: SubmitPolicy
 
     def submit(self, tenant: str = TENANT, **fields: Any) -> Job:
-        with self.db.transaction() as tx:
-            return submit(tx, JobRequest(**{"prompt": "rain", **fields}), tenant=tenant, policy=self.policy).job
+        with self.db.of_tenant(tenant).transaction() as tx:
+            return submit(tx, JobRequest(**{"prompt": "rain", **fields}), policy=self.policy).job
 
     def submit_many(self, tx: Transaction, count: int, *, tenant: str) -> None:
         """Queue many jobs in one transaction."""
-        for _ in range(count):
-            submit(tx, JobRequest(prompt="rain"), tenant=tenant, policy=self.policy)
+        with tx.as_tenant(tenant) as own:
+            for _ in range(count):
+                submit(own, JobRequest(prompt="rain"), policy=self.policy)
 
     def add_worker(self, worker_id: str = "worker-1", *, slots: int = 4, variants: tuple[str, ...] = ()) -> None:
         """Register a worker with free slots: jobs are published only for these."""
@@ -87,8 +88,8 @@ class Steps:
             return attempts.complete(tx, claim, [], warnings=[], timings={}, artifact_ttl_s=60)
 
     def job(self, job_id: str, tenant: str = TENANT) -> Job:
-        with self.db.reading() as tx:
-            return get_job(tx, job_id, tenant=tenant)
+        with self.db.of_tenant(tenant).reading() as tx:
+            return get_job(tx, job_id)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ HICCUP = Failure("storage_unavailable", "The object store did not answer.", "fet
 
 def ask_cancel(steps: Steps, job_id: str) -> Job:
     with steps.db.transaction() as tx:
-        return cancel(tx, job_id, tenant=TENANT)
+        return cancel(tx, job_id)
 
 
 def failed(steps: Steps, claim: Claim, failure: Failure) -> State:
@@ -312,17 +312,17 @@ def test_an_ended_job_cannot_be_canceled(steps: Steps) -> None:
 
 def test_another_tenants_job_is_not_found(steps: Steps) -> None:
     job_id = steps.submit(tenant="somebody_else").id
-    with pytest.raises(JobNotFoundError):
-        ask_cancel(steps, job_id)
+    with pytest.raises(JobNotFoundError), steps.db.of_tenant(TENANT).transaction() as tx:
+        cancel(tx, job_id)
 
 
 def test_a_retry_is_a_new_job_with_the_same_seed_and_a_link(steps: Steps) -> None:
     old = steps.submit(seed=42, metadata={"a": "b"})
-    with pytest.raises(JobNotEndedError), steps.db.transaction() as tx:
-        retry(tx, old.id, tenant=TENANT, policy=steps.policy)
+    with pytest.raises(JobNotEndedError), steps.db.of_tenant(TENANT).transaction() as tx:
+        retry(tx, old.id, policy=steps.policy)
     ask_cancel(steps, old.id)
-    with steps.db.transaction() as tx:
-        new = retry(tx, old.id, tenant=TENANT, policy=steps.policy).job
+    with steps.db.of_tenant(TENANT).transaction() as tx:
+        new = retry(tx, old.id, policy=steps.policy).job
     assert (new.retry_of, new.state, new.request) == (old.id, State.QUEUED, old.request)
 
 

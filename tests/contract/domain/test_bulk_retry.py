@@ -43,7 +43,7 @@ def fail(steps: Steps, job_id: str, failure: Failure = AWAY) -> None:
 
 def retried(steps: Steps, wanted: JobFilter = FAILED, **options: Any) -> RetryPage:
     options = {"policy": steps.policy, "cursor": None, "limit": 100, **options}
-    return retry_matching(steps.db, tenant=TENANT, wanted=wanted, **options)
+    return retry_matching(steps.db.of_tenant(TENANT), wanted=wanted, **options)
 
 
 def sources(page: RetryPage) -> list[str]:
@@ -51,10 +51,8 @@ def sources(page: RetryPage) -> list[str]:
 
 
 def upload(steps: Steps, ttl_s: int) -> str:
-    with steps.db.transaction() as tx:
-        made = announce_upload(
-            tx, tenant=TENANT, filename="v", content_type="video/mp4", size_bytes=1, sha256=None, ttl_s=ttl_s
-        )
+    with steps.db.of_tenant(TENANT).transaction() as tx:
+        made = announce_upload(tx, filename="v", content_type="video/mp4", size_bytes=1, sha256=None, ttl_s=ttl_s)
         mark_upload_checked(tx, made.id)
     return made.id
 
@@ -75,8 +73,8 @@ def test_each_matching_job_gets_one_new_job_with_its_request_and_seed(steps: Ste
 def test_the_same_filter_twice_makes_nothing_twice_but_a_retry_that_failed_is_a_job_of_its_own(steps: Steps) -> None:
     old = failed(steps)
     by_hand = failed(steps)
-    with steps.db.transaction() as tx:
-        retry(tx, by_hand, tenant=TENANT, policy=steps.policy)
+    with steps.db.of_tenant(TENANT).transaction() as tx:
+        retry(tx, by_hand, policy=steps.policy)
     (one,) = retried(steps).retried
     assert one.retry_of == old
     again = retried(steps)
@@ -98,7 +96,7 @@ def test_only_jobs_that_meet_every_condition_are_retried(steps: Steps, clock: Fa
     failed(steps, tenant="somebody_else", metadata={"batch": "7"})
     canceled = steps.submit(metadata={"batch": "7"}).id
     with steps.db.transaction() as tx:
-        cancel(tx, canceled, tenant=TENANT)
+        cancel(tx, canceled)
     steps.complete(steps.claimed(steps.submit(metadata={"batch": "7"}).id))
     clock.advance(10)
     before = clock.time
@@ -106,8 +104,8 @@ def test_only_jobs_that_meet_every_condition_are_retried(steps: Steps, clock: Fa
     conditions = JobFilter(State.FAILED, "tiny_16k", after, (("batch", "7"),), "storage_unavailable", before)
     assert sources(retried(steps, conditions)) == [wanted]
     assert sources(retried(steps, JobFilter(State.CANCELED))) == [canceled]
-    with steps.db.reading() as tx:
-        listed = list_jobs(tx, tenant=TENANT, wanted=JobFilter(error_code="media_invalid"), cursor=None, limit=10)
+    with steps.db.of_tenant(TENANT).reading() as tx:
+        listed = list_jobs(tx, wanted=JobFilter(error_code="media_invalid"), cursor=None, limit=10)
     assert [job.error_code for job in listed.jobs] == ["media_invalid"]
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from jobs.db.database import Database, Transaction
 from jobs.db.faults import is_disk_full
 from jobs.db.tables import Job
+from jobs.db.tenant_scope import PLATFORM
 from jobs.request import JobRequest
 from jobs.service.attempts import claim
 from jobs.service.submission import Idempotency, SubmitPolicy, submit, submit_and_commit
@@ -25,7 +26,8 @@ RAIN = JobRequest(prompt="rain")
 
 
 def submit_rain(tx: Transaction) -> str:
-    return submit(tx, RAIN, tenant="default", policy=POLICY).job.id
+    with tx.as_tenant("default") as own:
+        return submit(own, RAIN, policy=POLICY).job.id
 
 
 def count(db: Database) -> int:
@@ -56,6 +58,7 @@ class ForgetfulDatabase(Database):
 @pytest.fixture
 def forgetful(migrated_url: str) -> Iterator[ForgetfulDatabase]:
     db = ForgetfulDatabase(migrated_url)
+    db._scope = PLATFORM
     db._sleep = lambda seconds: None
     yield db
     db.close()
@@ -118,14 +121,14 @@ def test_what_never_passes_is_raised_at_once(db: Database) -> None:
 def test_a_submit_without_a_key_is_never_doubled_by_a_lost_answer(forgetful: ForgetfulDatabase) -> None:
     forgetful.forget = 1
     with pytest.raises(DBAPIError):
-        submit_and_commit(forgetful, RAIN, tenant="default", policy=POLICY)
+        submit_and_commit(forgetful.of_tenant("default"), RAIN, policy=POLICY)
     assert count(forgetful) == 1
 
 
 def test_a_submit_with_a_key_gets_its_answer_although_it_was_lost(forgetful: ForgetfulDatabase) -> None:
     forgetful.forget = 2
     key = Idempotency.of("POST /v1/jobs", "k", RAIN)
-    submitted = submit_and_commit(forgetful, RAIN, tenant="default", policy=POLICY, idempotency=key)
+    submitted = submit_and_commit(forgetful.of_tenant("default"), RAIN, policy=POLICY, idempotency=key)
     assert submitted.replayed
     assert count(forgetful) == 1
 
@@ -133,7 +136,7 @@ def test_a_submit_with_a_key_gets_its_answer_although_it_was_lost(forgetful: For
 @pytest.fixture
 def postgres_db(postgres_uri: str) -> Iterator[Database]:
     with migrated_postgres(postgres_uri) as url:
-        database = Database(url, sleep=lambda seconds: None)
+        database = Database(url, sleep=lambda seconds: None).of_platform()
         yield database
         database.close()
 
@@ -173,7 +176,7 @@ def test_a_frozen_process_cannot_hold_its_row_locks_for_ever(postgres_db: Databa
 
 def test_a_full_sqlite_disk_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:
     url = migrated_sqlite(tmp_path / "mmaudio.db")
-    db = Database(url)
+    db = Database(url).of_platform()
     with db.transaction() as tx:
         kept = submit_rain(tx)
     with db.engine.connect() as connection:
@@ -181,7 +184,7 @@ def test_a_full_sqlite_disk_refuses_and_keeps_what_it_has(tmp_path: Path) -> Non
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     big = JobRequest(prompt="x" * 20_000)
     with pytest.raises(OperationalError) as caught:
-        db.run(lambda tx: [submit(tx, big, tenant="t", policy=POLICY) for _ in range(9)], repeatable=True)
+        db.of_tenant("t").run(lambda tx: [submit(tx, big, policy=POLICY) for _ in range(9)], repeatable=True)
     assert is_disk_full(caught.value)
     assert "xxx" not in str(caught.value), "prompts are not for logs"
     with db.reading() as tx:

@@ -195,8 +195,8 @@ def test_pages_hold_every_job_once_newest_first_while_jobs_arrive(steps: Steps, 
     listed: list[str] = []
     cursor = None
     while True:
-        with db.reading() as tx:
-            page = list_jobs(tx, tenant=TENANT, wanted=JobFilter(), cursor=cursor, limit=3)
+        with db.of_tenant(TENANT).reading() as tx:
+            page = list_jobs(tx, wanted=JobFilter(), cursor=cursor, limit=3)
         listed += [job.id for job in page.jobs]
         steps.submit()  # arrives while somebody turns the pages
         cursor = page.next_cursor
@@ -218,8 +218,8 @@ def test_lists_filter_by_state_variant_time_and_metadata(steps: Steps, db: Datab
         (JobFilter(metadata=(("album", 'quo"te'), ("n", "1"))), [old]),
         (JobFilter(metadata=(("missing", "x"),)), []),
     ]:
-        with db.reading() as tx:
-            page = list_jobs(tx, tenant=TENANT, wanted=wanted, cursor=None, limit=10)
+        with db.of_tenant(TENANT).reading() as tx:
+            page = list_jobs(tx, wanted=wanted, cursor=None, limit=10)
         assert [job.id for job in page.jobs] == expected, wanted
 
 
@@ -231,16 +231,16 @@ def test_a_list_filters_by_any_metadata_key(steps: Steps, db: Database, key: str
     wanted = steps.submit(metadata={key: "ü\"'x", "other": "y"}).id
     steps.submit(metadata={"other": "ü\"'x"})
     steps.submit(metadata={key: "z"})
-    with db.reading() as tx:
+    with db.of_tenant(TENANT).reading() as tx:
         metadata = ((key, "ü\"'x"),)
-        page = list_jobs(tx, tenant=TENANT, wanted=JobFilter(metadata=metadata), cursor=None, limit=10)
+        page = list_jobs(tx, wanted=JobFilter(metadata=metadata), cursor=None, limit=10)
     assert [job.id for job in page.jobs] == [wanted]
 
 
 @pytest.mark.parametrize("cursor", ["", "!!!", "bm90IGFuIGlk", "é", "am9iXwA"])
 def test_a_cursor_that_is_not_ours_is_refused(db: Database, cursor: str) -> None:
-    with db.reading() as tx, pytest.raises(InvalidCursorError):
-        list_jobs(tx, tenant=TENANT, wanted=JobFilter(), cursor=cursor, limit=10)
+    with db.of_tenant(TENANT).reading() as tx, pytest.raises(InvalidCursorError):
+        list_jobs(tx, wanted=JobFilter(), cursor=cursor, limit=10)
 
 
 def test_queue_positions_and_sums(steps: Steps, db: Database, clock: FakeClock) -> None:

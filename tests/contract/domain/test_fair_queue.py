@@ -226,7 +226,7 @@ def test_the_counts_are_right_after_all_that_can_happen_to_a_waiting_job(
 ) -> None:
     jobs = [steps.submit(queue_ttl_s=5 if number == 0 else None).id for number in range(4)]
     with db.transaction() as tx:
-        cancel(tx, jobs[1], tenant="default")
+        cancel(tx, jobs[1])
     claim = steps.claimed(jobs[2])
     clock.advance(6)
     run_maintenance(db, queue)
@@ -234,7 +234,7 @@ def test_the_counts_are_right_after_all_that_can_happen_to_a_waiting_job(
         assert stored_counts(tx) == recount(tx)
         assert queued_of_tenant(tx, "default") == 1
         with pytest.raises(RuntimeError), db.transaction() as failing:
-            cancel(failing, jobs[3], tenant="default")
+            cancel(failing, jobs[3])
             raise RuntimeError("whatever")
     clock.advance(7)
     run_maintenance(db, queue)  # the lease of the claim is over

@@ -107,8 +107,8 @@ class LifeOfJobs(RuleBasedStateMachine):
     )
     def submit(self, tenant: str, priority: str, queue_ttl_s: int | None) -> str:
         request = JobRequest(prompt="rain", priority=priority, queue_ttl_s=queue_ttl_s)  # type: ignore[arg-type]
-        with self.db.transaction() as tx:
-            job_id = submit(tx, request, tenant=tenant, policy=POLICY).job.id
+        with self.db.of_tenant(tenant).transaction() as tx:
+            job_id = submit(tx, request, policy=POLICY).job.id
         self.accepted.add(job_id)
         return job_id
 
@@ -121,7 +121,7 @@ class LifeOfJobs(RuleBasedStateMachine):
             job = tx.session.get_one(Job, job_id)
             ended = job.state.is_terminal and job.state is not State.CANCELED
             try:
-                cancel(tx, job_id, tenant=job.tenant)
+                cancel(tx, job_id)
             except JobEndedError:
                 assert ended
 
@@ -324,7 +324,7 @@ def life_of_jobs() -> Any:
     folder = Path(tempfile.mkdtemp(prefix="mmaudio-life-", dir=memory if memory.is_dir() else None))
     url = migrated_sqlite(folder / "life.db")
     LifeOfJobs.clock = FakeClock()
-    LifeOfJobs.db = Database(url, clock=LifeOfJobs.clock)
+    LifeOfJobs.db = Database(url, clock=LifeOfJobs.clock).of_platform()
     LifeOfJobs.steps_taken = 0
     LifeOfJobs.outcomes = Counter()
     yield LifeOfJobs

@@ -94,7 +94,7 @@ ROWS: list[tuple[str, dict[str, Any]]] = [
 def old(database_url: str) -> Iterator[Database]:
     """A database of revision 0003 with a row of everything."""
     upgrade(database_url, "0003")
-    database = Database(database_url)
+    database = Database(database_url).of_platform()
     tables = _reflected(database)
     with database.engine.begin() as connection:
         for table, row in ROWS:

@@ -47,7 +47,7 @@ SELECT variant, priority, tenant, 0, count(*) FROM jobs WHERE state = 'queued' G
 @pytest.fixture
 def db(postgres_uri: str) -> Iterator[Database]:
     with migrated_postgres(postgres_uri) as url:
-        database = Database(url)
+        database = Database(url).of_platform()
         with database.transaction() as tx:
             tx.session.execute(text(FILL), {"ended": ENDED, "waiting": WAITING, "tenants": TENANTS})
             tx.session.execute(text(COUNT))
@@ -97,7 +97,7 @@ def test_what_is_looked_at_does_not_grow_with_the_rows(db: Database) -> None:
         ).one()
     event.listen(db.engine, "before_cursor_execute", explain)
     queue, policy = FakeQueue(), SubmitPolicy(variants=("tiny_16k",))
-    submit_and_commit(db, JobRequest(prompt="rain"), tenant="tenant_1", policy=policy)
+    submit_and_commit(db.of_tenant("tenant_1"), JobRequest(prompt="rain"), policy=policy)
     assert dispatch(db, queue).published == 8
     assert dispatch(db, queue).published == 0
     claims = []
@@ -109,11 +109,12 @@ def test_what_is_looked_at_does_not_grow_with_the_rows(db: Database) -> None:
     republish_lost(db, queue)
     with db.transaction() as tx:
         renew_leases(tx, [(claim.job_id, 1) for claim in claims if claim], worker_id="w1", lease_s=60)
-    with db.reading() as tx:
+    with db.of_tenant("tenant_1").reading() as tx:
         queue_position(tx, in_the_middle)
-        queue_stats(tx, ("tiny_16k",))
         for wanted in (JobFilter(), JobFilter(state=State.FAILED), JobFilter(state=State.QUEUED)):
-            list_jobs(tx, tenant="tenant_1", wanted=wanted, cursor=None, limit=50)
+            list_jobs(tx, wanted=wanted, cursor=None, limit=50)
+    with db.reading() as tx:
+        queue_stats(tx, ("tiny_16k",))
     rescue(db)
     for claim in claims:
         assert claim is not None

@@ -38,7 +38,7 @@ def nowhere(output: str, job_id: str, attempt: int) -> int:
 
 
 def upload(steps: Steps, store: LocalStore) -> str:
-    return store_upload(steps.db, store, b"video", tenant=TENANT, filename="v", content_type="video/mp4", ttl_s=60)
+    return store_upload(steps.db.of_tenant(TENANT), store, b"video", filename="v", content_type="video/mp4", ttl_s=60)
 
 
 def test_artifacts_go_when_their_time_is_over_and_the_rows_say_so(
@@ -66,8 +66,8 @@ def test_an_upload_that_a_job_still_needs_outlives_its_time(steps: Steps, store:
     clock.advance(2)
     assert prune(steps.db, store, nowhere).uploads == 1
     with steps.db.reading() as tx:
-        assert get_upload(tx, other, tenant=TENANT).deleted_at is not None
-        assert get_upload(tx, needed, tenant=TENANT).deleted_at is None
+        assert get_upload(tx, other).deleted_at is not None
+        assert get_upload(tx, needed).deleted_at is None
     steps.complete(steps.claimed(job_id))
     assert prune(steps.db, store, nowhere).uploads == 1
     assert list(store.list_keys("uploads/")) == []
@@ -122,7 +122,7 @@ def test_what_dead_attempts_delivered_is_withdrawn_when_the_job_has_ended(
     job_id = canceled_behind_a_delivery(steps, clock)
     assert prune(steps.db, store, theirs.withdraw).attempts == 0  # a third attempt would write to the same names
     with steps.db.transaction() as tx:
-        cancel(tx, job_id, tenant=TENANT)
+        cancel(tx, job_id)
     clock.advance(ATTEMPT_GRACE_S + 1)
     assert prune(steps.db, store, theirs.withdraw).attempts == 2
     assert prune(steps.db, store, theirs.withdraw).attempts == 0
@@ -135,7 +135,7 @@ def test_a_callers_bucket_that_is_away_is_asked_again_and_one_that_refuses_is_no
     theirs = TheirBucket(StorageUnavailableError("No answer.", "s3"), WriteRefusedError("403.", "s3"))
     job_id = canceled_behind_a_delivery(steps, clock)
     with steps.db.transaction() as tx:
-        cancel(tx, job_id, tenant=TENANT)
+        cancel(tx, job_id)
     clock.advance(ATTEMPT_GRACE_S + 1)
     assert [prune(steps.db, store, theirs.withdraw).attempts for _ in range(3)] == [1, 1, 0]
     assert [attempt for _, _, attempt in theirs.asked] == [1, 2, 1]
@@ -149,7 +149,7 @@ def test_a_worker_that_renews_its_lease_but_never_stops_loses_the_job(
     claim = steps.claimed(job_id)
     if why == "cancel":
         with steps.db.transaction() as tx:
-            cancel(tx, job_id, tenant=TENANT)
+            cancel(tx, job_id)
     late_s = 35 if why == "cancel" else 135
     for elapsed_s in range(5, late_s + 5, 5):
         clock.advance(5)

@@ -45,10 +45,8 @@ def test_a_duration_beyond_the_variant_is_refused_with_the_limits(steps: Steps) 
 
 
 def _upload(steps: Steps, *, tenant: str = TENANT, checked: bool = True, ttl_s: int = 60) -> str:
-    with steps.db.transaction() as tx:
-        upload = announce_upload(
-            tx, tenant=tenant, filename="a.mp4", content_type="video/mp4", size_bytes=3, sha256=None, ttl_s=ttl_s
-        )
+    with steps.db.of_tenant(tenant).transaction() as tx:
+        upload = announce_upload(tx, filename="a.mp4", content_type="video/mp4", size_bytes=3, sha256=None, ttl_s=ttl_s)
         if checked:
             mark_upload_checked(tx, upload.id)
     return upload.id
@@ -102,9 +100,9 @@ def test_a_refused_submit_leaves_nothing_behind(steps: Steps) -> None:
 def test_the_same_key_and_body_give_the_same_job(db: Database, policy: SubmitPolicy) -> None:
     request = JobRequest(prompt="rain")
     key = Idempotency.of("POST /v1/jobs", "key-1", request)
-    first = submit_and_commit(db, request, tenant=TENANT, policy=policy, idempotency=key)
-    again = submit_and_commit(db, request, tenant=TENANT, policy=policy, idempotency=key)
-    other_tenant = submit_and_commit(db, request, tenant="somebody_else", policy=policy, idempotency=key)
+    first = submit_and_commit(db.of_tenant(TENANT), request, policy=policy, idempotency=key)
+    again = submit_and_commit(db.of_tenant(TENANT), request, policy=policy, idempotency=key)
+    other_tenant = submit_and_commit(db.of_tenant("somebody_else"), request, policy=policy, idempotency=key)
     assert (first.replayed, again.replayed, other_tenant.replayed) == (False, True, False)
     assert first.job.id == again.job.id != other_tenant.job.id
 
@@ -114,10 +112,10 @@ def test_the_same_key_with_another_body_is_refused(db: Database, policy: SubmitP
         request = JobRequest(prompt=prompt)
         key = Idempotency.of("POST /v1/jobs", "key-1", request)
         if prompt == "rain":
-            submit_and_commit(db, request, tenant=TENANT, policy=policy, idempotency=key)
+            submit_and_commit(db.of_tenant(TENANT), request, policy=policy, idempotency=key)
         else:
             with pytest.raises(IdempotencyMismatchError):
-                submit_and_commit(db, request, tenant=TENANT, policy=policy, idempotency=key)
+                submit_and_commit(db.of_tenant(TENANT), request, policy=policy, idempotency=key)
 
 
 def test_racing_submits_with_one_key_make_one_job(db: Database, policy: SubmitPolicy) -> None:
@@ -125,7 +123,7 @@ def test_racing_submits_with_one_key_make_one_job(db: Database, policy: SubmitPo
     key = Idempotency.of("POST /v1/jobs", "key-1", request)
 
     def send(_: int) -> str:
-        return submit_and_commit(db, request, tenant=TENANT, policy=policy, idempotency=key).job.id
+        return submit_and_commit(db.of_tenant(TENANT), request, policy=policy, idempotency=key).job.id
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(send, range(16)))) == 1
@@ -134,7 +132,7 @@ def test_racing_submits_with_one_key_make_one_job(db: Database, policy: SubmitPo
 def test_a_rolled_back_submit_leaves_no_key(db: Database, policy: SubmitPolicy) -> None:
     request = JobRequest(prompt="rain")
     key = Idempotency.of("POST /v1/jobs", "key-1", request)
-    with pytest.raises(RuntimeError), db.transaction() as tx:
-        submit(tx, request, tenant=TENANT, policy=policy, idempotency=key)
+    with pytest.raises(RuntimeError), db.of_tenant(TENANT).transaction() as tx:
+        submit(tx, request, policy=policy, idempotency=key)
         raise RuntimeError("the process fails before the commit")
-    assert not submit_and_commit(db, request, tenant=TENANT, policy=policy, idempotency=key).replayed
+    assert not submit_and_commit(db.of_tenant(TENANT), request, policy=policy, idempotency=key).replayed

@@ -15,6 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job, JobAttempt
+from jobs.db.tenant_scope import PLATFORM
 from jobs.lifecycle import Stage
 from jobs.service.cancellation import cancel
 from jobs.service.maintenance import rescue
@@ -41,6 +42,7 @@ class BreakingDatabase(Database):
 
     def __init__(self, url: str, clock: FakeClock) -> None:
         super().__init__(url, clock=clock, sleep=lambda seconds: None)
+        self._scope = PLATFORM
         self.break_at_statement = self.break_behind_commit = 0
         self.cause: Exception = SERIALIZATION_FAILURE
         self.statements = self.commits = 0
@@ -84,7 +86,7 @@ class Scene:
         for claim in claims:
             self.active_jobs.add(ActiveJob(claim, on_stop=lambda job_id: None))
         with self.db.transaction() as tx:
-            cancel(tx, jobs[1], tenant="a")
+            cancel(tx, jobs[1])
         self.reporter = Reporter(
             self.db, self.active_jobs, worker_id="worker-1", lease_s=12, heartbeat_s=4,
             state=lambda: "ready", loaded=lambda: ["tiny_16k"], memory=lambda: 1, monotonic=lambda: 1000.0,

@@ -64,16 +64,16 @@ def bucket_store(endpoint: str) -> S3Store:
 
 
 def announce(db: Database, *, content: bytes = GOOD, with_hash: bool = True) -> Upload:
-    with db.transaction() as tx:
+    with db.of_tenant(TENANT).transaction() as tx:
         return announce_upload(
-            tx, tenant=TENANT, filename="a.mp4", content_type="video/mp4", size_bytes=len(content),
+            tx, filename="a.mp4", content_type="video/mp4", size_bytes=len(content),
             sha256=hashlib.sha256(content).hexdigest() if with_hash else None, ttl_s=60,
         )  # fmt: skip
 
 
 def row(db: Database, upload_id: str) -> tuple[UploadState, str]:
     with db.reading() as tx:
-        upload = get_upload(tx, upload_id, tenant=TENANT)
+        upload = get_upload(tx, upload_id)
         return upload_state(upload, tx.now), upload.storage_key
 
 
@@ -185,7 +185,7 @@ def test_the_same_bytes_once_more_are_accepted_and_others_are_not(db: Database, 
     announced = announce(db)
     receive_content(db, store, announced, io.BytesIO(GOOD))
     with db.reading() as tx:
-        upload = get_upload(tx, announced.id, tenant=TENANT)
+        upload = get_upload(tx, announced.id)
     receive_content(db, store, upload, io.BytesIO(GOOD))
     for other in (bytes(SIZE), GOOD[:-1], GOOD + b"x"):
         with pytest.raises(UploadCompleteError):
@@ -269,10 +269,10 @@ def test_a_form_that_is_used_again_changes_nothing_that_a_job_reads(
     upload = announce(db)
     form = form_of(s3_store, upload, clock)
     post(form, GOOD)
-    check_upload(db, s3_store, JobRequest(video=upload.id), tenant=TENANT)
+    check_upload(db.of_tenant(TENANT), s3_store, JobRequest(video=upload.id))
     state = row(db, upload.id)
     post(form, bytes(SIZE))
-    check_upload(db, s3_store, JobRequest(video=upload.id), tenant=TENANT)
+    check_upload(db.of_tenant(TENANT), s3_store, JobRequest(video=upload.id))
     refresh_upload(db, s3_store, upload, clock.time)
     assert row(db, upload.id) == state
     assert content_of(db, s3_store, upload) == GOOD
@@ -299,11 +299,11 @@ def test_other_bytes_of_the_announced_size_are_refused(
     post(form, bytes(SIZE))
     for _ in range(2):
         with pytest.raises(RequestInvalidError):
-            check_upload(db, s3_store, JobRequest(video=upload.id), tenant=TENANT)
+            check_upload(db.of_tenant(TENANT), s3_store, JobRequest(video=upload.id))
     assert row(db, upload.id)[0] is UploadState.PENDING
     assert keys(s3_store) == []
     post(form, GOOD)
-    check_upload(db, s3_store, JobRequest(video=upload.id), tenant=TENANT)
+    check_upload(db.of_tenant(TENANT), s3_store, JobRequest(video=upload.id))
     assert content_of(db, s3_store, upload) == GOOD
 
 
@@ -335,7 +335,7 @@ def test_of_many_checks_at_once_all_find_it_ready_and_one_object_stays(db: Datab
 
     def check(_: int) -> None:
         begin.wait(PATIENCE_S)
-        check_upload(db, store, JobRequest(video=upload.id), tenant=TENANT)
+        check_upload(db.of_tenant(TENANT), store, JobRequest(video=upload.id))
 
     with ThreadPoolExecutor(WRITERS) as pool:
         list(pool.map(check, range(WRITERS)))

@@ -34,16 +34,16 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 def announce(db: Database, *, size_bytes: int = 5, sha256: str | None = None) -> Upload:
-    with db.transaction() as tx:
+    with db.of_tenant(TENANT).transaction() as tx:
         return announce_upload(
-            tx, tenant=TENANT, filename="a.mp4", content_type="video/mp4", size_bytes=size_bytes, sha256=sha256,
+            tx, filename="a.mp4", content_type="video/mp4", size_bytes=size_bytes, sha256=sha256,
             ttl_s=60, max_bytes=100,
         )  # fmt: skip
 
 
 def state(db: Database, upload_id: str) -> UploadState:
     with db.reading() as tx:
-        return upload_state(get_upload(tx, upload_id, tenant=TENANT), tx.now)
+        return upload_state(get_upload(tx, upload_id), tx.now)
 
 
 @pytest.mark.parametrize("kind", ["bytes", "file"])
@@ -53,7 +53,7 @@ def test_a_stored_upload_can_be_a_jobs_input_at_once(
     path = tmp_path / "a.mp4"
     path.write_bytes(b"video")
     upload_id = store_upload(
-        steps.db, store, path if kind == "file" else b"video", tenant=TENANT, filename="a.mp4",
+        steps.db.of_tenant(TENANT), store, path if kind == "file" else b"video", filename="a.mp4",
         content_type="video/mp4", ttl_s=60,
     )  # fmt: skip
     job = steps.submit(video=upload_id)
@@ -99,7 +99,7 @@ def test_content_is_accepted_until_it_is_complete_or_the_upload_expires(
         check_accepts_content(upload, clock.time, 6)
     receive_content(db, store, upload, io.BytesIO(b"video"))
     with db.reading() as tx:
-        complete = get_upload(tx, upload.id, tenant=TENANT)
+        complete = get_upload(tx, upload.id)
     with pytest.raises(UploadCompleteError):
         check_accepts_content(complete, clock.time, 5)
     clock.advance(60)
@@ -113,16 +113,16 @@ def test_content_sent_directly_to_the_store_is_found(db: Database, store: LocalS
     request = JobRequest(video=upload.id)
     refresh_upload(db, store, upload, clock.time)
     with pytest.raises(RequestInvalidError, match="no content yet"):
-        check_upload(db, store, request, tenant=TENANT)
+        check_upload(db.of_tenant(TENANT), store, request)
     store.put_stream(upload.storage_key, io.BytesIO(b"vid"), content_type="video/mp4", max_bytes=3)
     with pytest.raises(RequestInvalidError, match="3 bytes, announced were 5"):
-        check_upload(db, store, request, tenant=TENANT)
+        check_upload(db.of_tenant(TENANT), store, request)
     assert list(store.list_keys("uploads/")) == []
     store.put_stream(upload.storage_key, io.BytesIO(b"video"), content_type="video/mp4", max_bytes=5)
-    check_upload(db, store, request, tenant=TENANT)
+    check_upload(db.of_tenant(TENANT), store, request)
     assert state(db, upload.id) is UploadState.READY
 
 
 def test_an_upload_of_another_tenant_is_not_found(db: Database, store: LocalStore) -> None:
     with pytest.raises(RequestInvalidError, match="there is no upload"):
-        check_upload(db, store, JobRequest(video=announce(db).id), tenant="another")
+        check_upload(db.of_tenant("another"), store, JobRequest(video=announce(db).id))

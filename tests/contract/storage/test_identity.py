@@ -30,7 +30,7 @@ from workers.maintenance.control import Control
 @pytest.fixture
 def databases(tmp_path: Path) -> Iterator[tuple[Database, Database]]:
     """Two platforms' databases."""
-    pair = tuple(Database(migrated_sqlite(tmp_path / name / "mmaudio.db")) for name in ("ours", "theirs"))
+    pair = tuple(Database(migrated_sqlite(tmp_path / name / "mmaudio.db")).of_platform() for name in ("ours", "theirs"))
     yield pair[0], pair[1]
     for database in pair:
         database.close()
@@ -42,10 +42,8 @@ def put(store: ObjectStore, key: str, content: bytes = b"sound") -> None:
 
 def upload(db: Database, store: ObjectStore | None, *, ttl_s: int = 3600) -> str:
     """Make the row of a checked upload, and its object if there is a store; return its key."""
-    with db.transaction() as tx:
-        row = announce_upload(
-            tx, tenant="t", filename="v", content_type="video/mp4", size_bytes=5, sha256=None, ttl_s=ttl_s
-        )
+    with db.of_tenant("t").transaction() as tx:
+        row = announce_upload(tx, filename="v", content_type="video/mp4", size_bytes=5, sha256=None, ttl_s=ttl_s)
         mark_upload_checked(tx, row.id)
     if store is not None:
         put(store, row.storage_key)
@@ -172,7 +170,7 @@ def test_maintenance_deletes_and_marks_nothing_in_another_store(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = Settings(data_dir=tmp_path / "data", broker_url="redis://127.0.0.1:1/0", feature_ttl_s=3600)
-    db = Database(migrated_sqlite(tmp_path / "data" / "mmaudio.db"))
+    db = Database(migrated_sqlite(tmp_path / "data" / "mmaudio.db")).of_platform()
     right = LocalStore(tmp_path / "data" / "objects")
     key = upload(db, right)
     check_identity(db, right)

@@ -41,8 +41,8 @@ class Harness:
 
     def trigger(self, tenant: str = "default", **fields: Any) -> Trigger:
         rule = NewTrigger(**{"bucket": BUCKET, **fields})
-        with self.db.transaction() as tx:
-            return create_trigger(tx, rule, tenant=tenant)
+        with self.db.of_tenant(tenant).transaction() as tx:
+            return create_trigger(tx, rule)
 
     def event(self, stored: BucketObject, form: str = "aws", sequencer: str | None = None) -> list[ObjectCreated]:
         chosen = sequencer or f"{int(stored.last_modified.timestamp()):016X}"

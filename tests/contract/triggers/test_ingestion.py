@@ -303,13 +303,13 @@ def test_the_breaker_pauses_the_trigger_and_loses_no_event(harness: Harness) -> 
         harness.take([event])
     assert (len(harness.videos()), len(harness.rows("held"))) == (3, 5)
     with harness.db.reading() as tx:
-        paused = service.get_trigger(tx, trigger.id, tenant="default")
+        paused = service.get_trigger(tx, trigger.id)
     assert paused.paused_at is not None
     assert "3 jobs within an hour" in str(paused.pause_reason)
     harness.clock.advance(7200)
     assert harness.ingestion.retry_held_events().submitted == 0, "it waits for a person"
     with harness.db.transaction() as tx:
-        service.set_trigger_enabled(tx, trigger.id, tenant="default", enabled=True)
+        service.set_trigger_enabled(tx, trigger.id, enabled=True)
     harness.ingestion.retry_held_events()
     assert len(set(harness.videos())) == 8
 
@@ -328,7 +328,7 @@ def test_a_trigger_that_is_switched_off_lets_events_go(harness: Harness) -> None
     harness.take(harness.event(harness.bucket_contents.put("a.mp4")))
     assert harness.rows() == []
     with harness.db.transaction() as tx:
-        service.set_trigger_enabled(tx, trigger.id, tenant="default", enabled=True)
+        service.set_trigger_enabled(tx, trigger.id, enabled=True)
     harness.take(harness.event(harness.bucket_contents.put("b.mp4")))
     assert harness.videos() == ["b.mp4"]
 
@@ -337,7 +337,7 @@ def test_a_deleted_trigger_takes_its_events_along_and_leaves_its_jobs(harness: H
     trigger = harness.trigger()
     harness.take(harness.event(harness.bucket_contents.put("a.mp4")))
     with harness.db.transaction() as tx:
-        service.delete_trigger(tx, trigger.id, tenant="default")
+        service.delete_trigger(tx, trigger.id)
     assert (harness.rows(), harness.videos()) == ([], ["a.mp4"])
 
 

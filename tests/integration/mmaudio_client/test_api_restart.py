@@ -61,8 +61,8 @@ class RestartedApi:
         self.process.wait()
 
     def job_ids(self) -> list[str]:
-        with self.db.reading() as tx:
-            return [job.id for job in list_jobs(tx, tenant="default", wanted=JobFilter(), cursor=None, limit=10).jobs]
+        with self.db.of_tenant("default").reading() as tx:
+            return [job.id for job in list_jobs(tx, wanted=JobFilter(), cursor=None, limit=10).jobs]
 
     def complete(self, job_id: str) -> None:
         """Complete a job as a worker does, with one audio file."""
@@ -112,7 +112,7 @@ def api(tmp_path: Path) -> Iterator[RestartedApi]:
     (tmp_path / "logs").mkdir()
     (tmp_path / "sounds").mkdir()
     commands = Commands(environment, tmp_path / "logs", tmp_path / "sounds")
-    db = Database(environment["MMAUDIO_DATABASE_URL"])
+    db = Database(environment["MMAUDIO_DATABASE_URL"]).of_platform()
     restarted = RestartedApi(url, commands, db, LocalStore(data / "objects"))
     try:
         restarted.start()

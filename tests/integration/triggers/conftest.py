@@ -57,8 +57,8 @@ class Harness:
         self.ingestion.take(events)
 
     def trigger(self, **fields: Any) -> None:
-        with self.db.transaction() as tx:
-            create_trigger(tx, NewTrigger(bucket=self.bucket, **fields), tenant="default")
+        with self.db.of_tenant("default").transaction() as tx:
+            create_trigger(tx, NewTrigger(bucket=self.bucket, **fields))
 
     def put(self, key: str, data: bytes = b"video", **fields: Any) -> str:
         return str(self.s3.put_object(Bucket=self.bucket, Key=key, Body=data, **fields)["ETag"]).strip('"')
@@ -79,7 +79,7 @@ def make_platform(tmp_path: Path, s3_endpoint: str) -> Iterator[Callable[[], Har
 
     def make() -> Harness:
         url = migrated_sqlite(tmp_path / "mmaudio.db")
-        platform = Harness(Database(url), s3_endpoint, f"bucket-{uuid.uuid4().hex}")
+        platform = Harness(Database(url).of_platform(), s3_endpoint, f"bucket-{uuid.uuid4().hex}")
         platform.s3.create_bucket(Bucket=platform.bucket)
         made.append(platform)
         return platform

@@ -141,7 +141,7 @@ def harness(tmp_path: Path, clock: FakeClock) -> Iterator[Harness]:
         output_buckets=["videos", "sounds"],
         s3_events_token=SecretStr(EVENTS_TOKEN),
     )
-    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"), clock=clock)
+    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"), clock=clock).of_platform()
     store, queue = LocalStore(tmp_path / "objects"), FakeBroker()
     bucket_contents, monotonic = InMemoryBucket(), MonotonicClock()
     app = shared_app()

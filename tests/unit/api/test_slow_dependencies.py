@@ -333,7 +333,7 @@ def test_a_read_only_database_is_named_so(harness: Harness, monkeypatch: pytest.
 
 def test_a_database_that_did_not_answer_is_not_called_for_a_while(harness: Harness) -> None:
     breaker = CircuitBreaker(harness.monotonic)
-    limited = Database(str(harness.db.url), limits=TimeLimits(5, breaker))
+    limited = Database(str(harness.db.url), limits=TimeLimits(5, breaker)).of_platform()
     context_of(harness).database = limited
     assert harness.client.get("/v1/jobs").status_code == 200
     breaker.record_failure()
@@ -350,7 +350,7 @@ def test_a_repeated_transaction_ends_with_its_time(harness: Harness) -> None:
         limits=TimeLimits(5, CircuitBreaker(clock)),
         sleep=lambda _: None,
         monotonic=clock,
-    )
+    ).of_platform()
 
     def step(_: Any) -> None:
         tries.append(1)

@@ -54,8 +54,8 @@ class Run:
         return self.submit_fields({**entry.fields, **fields}, entry)
 
     def submit_fields(self, fields: dict[str, Any], entry: Entry | None = None) -> str:
-        with self.db.transaction() as tx:
-            job_id = submit(tx, JobRequest(**fields), tenant="default", policy=self.policy).job.id
+        with self.db.of_tenant("default").transaction() as tx:
+            job_id = submit(tx, JobRequest(**fields), policy=self.policy).job.id
         if entry is not None and not entry.from_inbox:
             entry.job_id = job_id
         return job_id
@@ -64,7 +64,7 @@ class Run:
         path = self.folder / "content.mp4"
         path.write_bytes(b"video")
         return store_upload(
-            self.db, self.store, path, tenant="default", filename=name, content_type="video/mp4", ttl_s=60
+            self.db.of_tenant("default"), self.store, path, filename=name, content_type="video/mp4", ttl_s=60
         )
 
     def claim(self, job_id: str, worker: str = "other") -> Claim:
@@ -113,7 +113,7 @@ class Run:
 
 @pytest.fixture
 def run(tmp_path: Path, clock: FakeClock) -> Iterator[Run]:
-    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"), clock=clock)
+    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"), clock=clock).of_platform()
     yield Run(db, clock, tmp_path)
     db.close()
 

@@ -34,7 +34,7 @@ BIG_TABLES = ("jobs", "job_events", "job_attempts", "artifacts", "uploads")
 @pytest.fixture
 def db(tmp_path: Path, clock: FakeClock) -> Iterator[Database]:
     url = migrated_sqlite(tmp_path / "mmaudio.db")
-    database = Database(url, clock=clock)
+    database = Database(url, clock=clock).of_platform()
     yield database
     database.close()
 
@@ -60,7 +60,7 @@ def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
     with db.transaction() as tx:
         register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu", slots=2, variants=["tiny_16k"])
     request = JobRequest(prompt="rain", queue_ttl_s=5)
-    jobs = [submit_and_commit(db, request, tenant="a", policy=policy).job for _ in range(6)]
+    jobs = [submit_and_commit(db.of_tenant("a"), request, policy=policy).job for _ in range(6)]
     dispatch(db, queue)
     clock.advance(3)
     republish_lost(db, queue)
@@ -70,20 +70,21 @@ def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
         renew_leases(tx, [(claims[0].job_id, 1)], worker_id="w1", lease_s=12)
     with db.transaction() as tx:
         attempts.complete(tx, claims[0], [], warnings=[], timings={}, artifact_ttl_s=60)
-        cancel(tx, jobs[5].id, tenant="a")
-    with db.reading() as tx:
-        queue_position(tx, get_job(tx, jobs[4].id, tenant="a"))
-        queue_stats(tx, ("tiny_16k",))
-        running_jobs(tx)
+        cancel(tx, jobs[5].id)
+    with db.of_tenant("a").reading() as tx:
+        queue_position(tx, get_job(tx, jobs[4].id))
         for wanted in (
             JobFilter(),
             JobFilter(state=State.FAILED),
             JobFilter(created_after=clock.time),
             JobFilter(error_code="storage_unavailable"),
         ):
-            list_jobs(tx, tenant="a", wanted=wanted, cursor=None, limit=10)
+            list_jobs(tx, wanted=wanted, cursor=None, limit=10)
+    with db.reading() as tx:
+        queue_stats(tx, ("tiny_16k",))
+        running_jobs(tx)
     for wanted in (JobFilter(State.CANCELED), JobFilter(State.FAILED, error_code="storage_unavailable")):
-        retry_matching(db, tenant="a", wanted=wanted, policy=policy, cursor=None, limit=10)
+        retry_matching(db.of_tenant("a"), wanted=wanted, policy=policy, cursor=None, limit=10)
     clock.advance(20)
     rescue(db)
     clock.advance(7200)

@@ -65,6 +65,9 @@ class Parts:
             def run(self, step: Any, **_: Any) -> None:
                 step(None)
 
+            def of_platform(self) -> Any:
+                return self
+
             def preload(self, variant: str) -> None:
                 parts.called(f"preload {variant}")
 

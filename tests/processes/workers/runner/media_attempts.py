@@ -66,7 +66,7 @@ class MediaAttempts:
 
     def __post_init__(self) -> None:
         self.settings = Settings(data_dir=self.folder, scratch_dir=self.folder / "scratch", max_batch=8)
-        self.db = Database(migrated_sqlite(self.folder / "mmaudio.db"))
+        self.db = Database(migrated_sqlite(self.folder / "mmaudio.db")).of_platform()
         with self.db.transaction() as tx:
             register_worker(tx, worker_id="w", hostname="h", pid=1, device="cpu:0", slots=9, variants=["tiny_16k"])
         self.store = open_store(self.settings)
@@ -91,12 +91,12 @@ class MediaAttempts:
     def attempt(self, source: Path, *, kind: str = "video", **fields: Any) -> AttemptPipeline:
         """Return the attempt at a new job."""
         upload_id = store_upload(
-            self.db, self.store, source, tenant="t", filename=source.name, content_type="video/mp4", ttl_s=3600
+            self.db.of_tenant("t"), self.store, source, filename=source.name, content_type="video/mp4", ttl_s=3600
         )
         request = JobRequest(**{kind: upload_id, "prompt": "rain", "seed": 1, "num_steps": 2, **fields})
         policy = SubmitPolicy.from_settings(self.settings, ("tiny_16k",))
-        with self.db.transaction() as tx:
-            job = submit(tx, request, tenant="t", policy=policy).job
+        with self.db.of_tenant("t").transaction() as tx:
+            job = submit(tx, request, policy=policy).job
             claim = attempts.claim(tx, job.id, worker_id="w", lease_s=600)
         assert claim is not None
         context = WorkerContext(

@@ -31,8 +31,8 @@ def run(*arguments: str, status: int = 0) -> str:
 def test_queues_are_shown_paused_and_resumed(url: str) -> None:
     upgrade(url)
     assert run("show") == "No jobs are queued or running.\n"
-    db = Database(url)
-    submit_and_commit(db, JobRequest(prompt="rain"), tenant="a", policy=SubmitPolicy(variants=("tiny_16k",)))
+    db = Database(url).of_platform()
+    submit_and_commit(db.of_tenant("a"), JobRequest(prompt="rain"), policy=SubmitPolicy(variants=("tiny_16k",)))
     db.close()
     run("pause", "tiny_16k")
     run("pause", "small_16k")

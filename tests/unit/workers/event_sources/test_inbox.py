@@ -63,7 +63,7 @@ class Harness:
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[Harness]:
-    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"))
+    db = Database(migrated_sqlite(tmp_path / "mmaudio.db")).of_platform()
     yield Harness(tmp_path, db)
     db.close()
 

@@ -32,7 +32,7 @@ ESCAPES = b"\x1b[2Jred\r\n.mp4"
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[Harness]:
-    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"))
+    db = Database(migrated_sqlite(tmp_path / "mmaudio.db")).of_platform()
     yield Harness(tmp_path, db)
     db.close()
 

@@ -89,7 +89,7 @@ def outbox(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def harness(tmp_path: Path, outbox: Path) -> Iterator[ResultHarness]:
-    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"))
+    db = Database(migrated_sqlite(tmp_path / "mmaudio.db")).of_platform()
     yield ResultHarness(tmp_path, db, outbox)
     db.close()
 
@@ -307,7 +307,7 @@ def test_a_result_that_expires_before_it_can_be_placed_is_said(
 
 
 def test_an_outbox_inside_the_inbox_is_not_taken_for_input(tmp_path: Path) -> None:
-    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"))
+    db = Database(migrated_sqlite(tmp_path / "mmaudio.db")).of_platform()
     harness = ResultHarness(tmp_path, db, tmp_path / "inbox" / "results")
     put(harness, b"clip.mp4")
     harness.scan(3)
@@ -325,7 +325,7 @@ def test_an_outbox_whose_files_would_be_inputs_is_refused(tmp_path: Path, outbox
 
 
 def test_without_an_outbox_results_stay_in_the_store(tmp_path: Path) -> None:
-    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"))
+    db = Database(migrated_sqlite(tmp_path / "mmaudio.db")).of_platform()
     harness = ResultHarness(tmp_path, db, None)
     put(harness, b"clip.mp4")
     harness.scan(3)

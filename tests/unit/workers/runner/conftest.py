@@ -21,7 +21,7 @@ from workers.disk_full import DiskFullLog
 @pytest.fixture
 def platform(tmp_path: Path, clock: FakeClock) -> Iterator[ExecutorHarness]:
     settings = Settings(data_dir=tmp_path, scratch_dir=tmp_path / "scratch", max_batch=1, result_wait_s=0)
-    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"), clock=clock)
+    db = Database(migrated_sqlite(tmp_path / "mmaudio.db"), clock=clock).of_platform()
     with db.transaction() as tx:
         register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu:0", slots=2, variants=["tiny_16k"])
     model = CountingModel()

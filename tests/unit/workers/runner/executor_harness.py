@@ -50,7 +50,7 @@ class ExecutorHarness:
             **{"prompt": "rain", "num_samples": 2, "num_steps": 2, "audio_format": "wav", **fields}  # type: ignore[arg-type]
         )
         policy = SubmitPolicy(variants=("tiny_16k",))
-        return submit_and_commit(self.db, request, tenant=TENANT, policy=policy).job.id
+        return submit_and_commit(self.db.of_tenant(TENANT), request, policy=policy).job.id
 
     def executor(self) -> JobExecutor:
         sandbox = MediaSandbox(MediaLimits(), SandboxLimits(), self.settings.data_dir / "scratch")

@@ -83,7 +83,7 @@ def test_the_line_of_a_stopped_attempt_says_why(
         if stage is Stage.SAMPLE:
             if reason is StopReason.CANCELED:
                 with platform.db.transaction() as tx:
-                    cancel(tx, active_job.claim.job_id, tenant=TENANT)
+                    cancel(tx, active_job.claim.job_id)
             active_job.stop(reason)
 
     platform.report = stop

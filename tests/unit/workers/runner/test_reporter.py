@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job, Worker
+from jobs.db.tenant_scope import PLATFORM
 from jobs.lifecycle import EventKind, Stage, State, WorkerState, overall_progress
 from jobs.request import JobRequest
 from jobs.service import attempts
@@ -39,6 +40,7 @@ class UnsteadyDatabase(Database):
 
     def __init__(self, url: str, clock: FakeClock) -> None:
         super().__init__(url, clock=clock)
+        self._scope = PLATFORM
         self.away = self.writes_away = False
         self.refused = threading.Event()
         self.when_refused: Callable[[], None] = lambda: None
@@ -101,8 +103,8 @@ class ReporterHarness:
     def hold(self) -> ActiveJob:
         """Submit a job, claim it, and register it as running."""
         policy = SubmitPolicy(variants=("tiny_16k",))
-        with self.db.transaction() as tx:
-            job_id = submit(tx, JobRequest(prompt="rain", run_timeout_s=60), tenant=TENANT, policy=policy).job.id
+        with self.db.of_tenant(TENANT).transaction() as tx:
+            job_id = submit(tx, JobRequest(prompt="rain", run_timeout_s=60), policy=policy).job.id
             claim = attempts.claim(tx, job_id, worker_id=WORKER, lease_s=LEASE_S)
         assert claim is not None
         active_job = ActiveJob(claim, on_stop=lambda job_id: None)
@@ -111,7 +113,7 @@ class ReporterHarness:
 
     def job(self, active_job: ActiveJob) -> Job:
         with self.db.reading() as tx:
-            return get_job(tx, active_job.claim.job_id, tenant=TENANT)
+            return get_job(tx, active_job.claim.job_id)
 
     def worker(self) -> Worker:
         with self.db.reading() as tx:
@@ -172,7 +174,7 @@ def test_between_heartbeats_no_lease_is_written(harness: ReporterHarness) -> Non
 def test_a_cancel_is_heard_at_the_next_tick_and_by_its_own_job_alone(harness: ReporterHarness) -> None:
     active_job, other = harness.hold(), harness.hold()
     with harness.db.transaction() as tx:
-        cancel(tx, active_job.claim.job_id, tenant=TENANT)
+        cancel(tx, active_job.claim.job_id)
     harness.later(0.05)
 
     assert (active_job.reason, other.reason) == (StopReason.CANCELED, None)
