@@ -74,6 +74,6 @@ def server_sent_event(document: dict[str, Any], *, event: str | None = None, pos
         lines.append(f"id: {position}")
     if event is not None:
         lines.append(f"event: {event}")
-    # JSON has no line breaks outside strings, and inside them they are escaped.
-    lines.append(f"data: {json.dumps(document, ensure_ascii=False, separators=(',', ':'))}")
+    # ASCII: some clients take U+2028 and others for the end of a line.
+    lines.append(f"data: {json.dumps(document, separators=(',', ':'))}")
     return ("\n".join(lines) + "\n\n").encode()
