@@ -15,7 +15,10 @@ from flask import Flask
 
 from api.app import create_app
 from api.bridge.asgi import Bridge
+from api.bridge.held import HeldRequests, HoldingTimes
 from api.bridge.limits import BridgeLimits
+from api.context import EXTENSION
+from api.events.reader import EventReader
 from api.routes.uploads import is_upload_content
 from jobs.listen_address import listen_addresses
 from jobs.private_files import keep_files_private
@@ -39,7 +42,10 @@ def app_from_environment() -> Flask:
 def _load_app(settings: Settings) -> Bridge:
     """Return the app in the server's own process, behind the bridge to its threads."""
     _exit_with_parent(os.getppid())
-    return Bridge(create_app(settings), BridgeLimits.from_settings(settings), is_streamed=is_upload_content)
+    app, limits = create_app(settings), BridgeLimits.from_settings(settings)
+    reader = EventReader(app.extensions[EXTENSION].database)
+    held = HeldRequests(reader, limit=limits.held, times=HoldingTimes(stall_s=limits.stall_s))
+    return Bridge(app, limits, is_streamed=is_upload_content, held=held)
 
 
 def _exit_with_parent(parent_pid: int) -> None:

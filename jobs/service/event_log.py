@@ -8,6 +8,7 @@ sees a position sees all earlier ones.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from sqlalchemy import func, select, update
 
@@ -16,6 +17,22 @@ from jobs.db.tables import EventLog, JobEvent
 from jobs.lifecycle import EventKind
 
 BATCH = 500
+# Events that one page with a filter of kinds looks at, so that a rare kind does not read a whole table at once.
+SCANNED = 5000
+
+
+@dataclass(frozen=True)
+class EventsPage:
+    """A page of events.
+
+    Attributes:
+        next_after: `after` of the next page.
+        has_more: the next page may have events already.
+    """
+
+    events: list[JobEvent]
+    next_after: int
+    has_more: bool
 
 
 def sequence_events(db: Database, *, wait: bool = False) -> int:
@@ -71,16 +88,46 @@ def last_position(tx: Transaction) -> int:
 
 
 def read_events(
-    tx: Transaction, *, after: int, job_id: str | None = None, kinds: Iterable[str] | None = None, limit: int = BATCH
+    tx: Transaction,
+    *,
+    after: int,
+    job_id: str | None = None,
+    kinds: Iterable[str] | None = None,
+    up_to: int | None = None,
+    limit: int = BATCH,
 ) -> list[JobEvent]:
     """Return the events after a position that the transaction may see, in order.
 
     Args:
         kinds: of the events that are wanted; None: all.
+        up_to: position of the last one; None: any.
     """
     query = select(JobEvent).where(JobEvent.position > after)
     if job_id is not None:
         query = query.where(JobEvent.job_id == job_id)
     if kinds is not None:
         query = query.where(JobEvent.kind.in_([EventKind(kind) for kind in kinds]))
+    if up_to is not None:
+        query = query.where(JobEvent.position <= up_to)
     return list(tx.session.scalars(query.order_by(JobEvent.position).limit(limit)))
+
+
+def read_page(
+    tx: Transaction, *, after: int, job_id: str | None = None, kinds: Iterable[str] | None = None, limit: int
+) -> EventsPage:
+    """Return a page of the events that the transaction may see; `kinds` that name no event find none."""
+    up_to, scanned = None, 0
+    if kinds is not None:
+        kinds = [kind for kind in kinds if kind in set(EventKind)]
+        look = select(JobEvent.position).where(JobEvent.position > after)
+        if job_id is not None:
+            look = look.where(JobEvent.job_id == job_id)
+        found = look.order_by(JobEvent.position).limit(SCANNED).subquery()
+        up_to, scanned = tx.session.execute(select(func.max(found.c.position), func.count())).one()
+        if up_to is None:
+            return EventsPage([], after, False)
+    events = read_events(tx, after=after, job_id=job_id, kinds=kinds, up_to=up_to, limit=limit + 1)
+    if len(events) > limit:
+        return EventsPage(events[:limit], events[limit - 1].position or after, True)
+    last = events[-1].position if events else None
+    return EventsPage(events, max(after, up_to or last or 0), scanned == SCANNED)
