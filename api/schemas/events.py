@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from flask_openapi3.models import MediaType, Schema
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from api.bridge.waiting import EVENT_STREAM
 from api.events.updates import PROGRESS
 from api.schemas.view import Timestamp, View
 from jobs.lifecycle import EventKind, State
@@ -42,7 +44,7 @@ class JobEventsQuery(BaseModel):
     kinds: str | None = Field(
         None,
         description="Only events of these kinds, separated by commas, such as `succeeded,failed`.",
-        examples=["succeeded,failed"],
+        json_schema_extra={"example": "succeeded,failed"},
     )
     limit: int = Field(100, ge=1, le=500, description="Maximum number of events on a page of JSON.")
 
@@ -78,7 +80,20 @@ class EventView(View):
     created_at: Timestamp
 
 
+_STREAM_EXAMPLE = (
+    'retry: 2000\nid: 41\nevent: running\ndata: {"id":41,"job_id":"job_0197f3a0c4d87a3c8e8f2b1d5c6e7f80","kind":'
+    '"running","state":"running","attempt":1,"data":{},"created_at":"2026-01-31T12:00:00.000Z"}\n\n'
+)
+
+
 class EventPage(View):
+    model_config = ConfigDict(
+        openapi_extra={  # type: ignore[typeddict-unknown-key]
+            "description": "A page of events, or a stream of them where `Accept` asks for `text/event-stream`.",
+            "content": {EVENT_STREAM: MediaType(schema=Schema(type="string"), example=_STREAM_EXAMPLE)},
+        }
+    )
+
     data: list[EventView] = Field(description="Events, oldest first.")
     next_after: int = Field(description="`after` of the next page; also when there is nothing more yet.")
     has_more: bool = Field(description="Whether the next page may have events already.")
