@@ -28,7 +28,7 @@ from benchmarks.serving import api_server, percentile, postgres_environment
 WANTED_MS = 100
 JOBS = 200
 REQUEST = {"prompt": "rain"}
-OPENED_PER_S = 100
+OPENED_PER_S = 200
 
 
 async def _request(target: Target, path: str, accept: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

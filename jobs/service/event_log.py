@@ -2,7 +2,8 @@
 
 Ids of rows cannot serve as cursor: a transaction that began first may commit last, and a reader that has seen a later
 id never asks for the earlier one. So positions are given to committed events only, by one transaction at a time. Who
-sees a position sees all earlier ones.
+sees a position sees all earlier ones. SQLite has one writer at a time, so there each transaction gives its own events
+their positions, and nobody has to write once more.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from jobs.db.tables import EventLog, JobEvent
 from jobs.lifecycle import EventKind
 
 BATCH = 500
+_AT_COMMIT = "events_sequenced_at_commit"
 # Events that one page with a filter of kinds looks at, so that a rare kind does not read a whole table at once.
 SCANNED = 5000
 
@@ -80,6 +82,20 @@ def _sequence_some(tx: Transaction, *, wait: bool) -> int:
             execution_options={"synchronize_session": False},
         )
     return given
+
+
+def sequence_at_commit(tx: Transaction) -> None:
+    """Let a transaction that adds events give them their positions itself, where it is the only writer."""
+    is_only_writer = tx.session.get_bind().dialect.name == "sqlite"
+    if is_only_writer and not tx.session.info.get(_AT_COMMIT):
+        tx.session.info[_AT_COMMIT] = True
+        tx.before_commit.append(lambda: _sequence_all(tx))
+
+
+def _sequence_all(tx: Transaction) -> None:
+    del tx.session.info[_AT_COMMIT]
+    while _sequence_some(tx, wait=True) == BATCH:
+        pass
 
 
 def last_position(tx: Transaction) -> int:

@@ -89,7 +89,8 @@ def test_writers_and_readers_side_by_side_lose_nothing(steps: Steps) -> None:
 def test_positions_have_no_gaps_and_are_not_given_again(steps: Steps) -> None:
     platform = steps.db.of_platform()
     jobs = [steps.submit().id for _ in range(3)]
-    assert sequence_events(platform) == 3
+    # SQLite's transactions have done it themselves.
+    assert sequence_events(platform) == (0 if steps.db.is_sqlite else 3)
     assert sequence_events(platform) == 0
     with platform.transaction() as tx:
         assert [event.position for event in read_events(tx, after=0)] == [1, 2, 3]
@@ -112,7 +113,7 @@ def test_many_events_are_sequenced_in_batches(steps: Steps) -> None:
             append_event(tx, job_id, EventKind.STAGE, 1, {})
 
     platform.run(add, repeatable=True)
-    assert sequence_events(platform) == 1101
+    assert sequence_events(platform) == (0 if steps.db.is_sqlite else 1101)
     with platform.reading() as tx:
         assert not has_unsequenced(tx)
         events = read_events(tx, after=0, limit=2000)
