@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.bridge.waiting import EventStream, JobWait, WaitEnd
+from api.bridge.waiting import COMMENT, RETRY_HINT, EventStream, JobWait, WaitEnd
 from api.events.notifier import Notifier
 from api.events.reader import PAGE, EventReader
 from api.events.subscriptions import Subscription, Subscriptions
@@ -21,11 +21,6 @@ from jobs.log_limit import LogLimit
 log = logging.getLogger(__name__)
 
 SendBytes = Callable[[bytes], Awaitable[None]]
-
-# A comment: clients ignore it, and proxies see that the connection is alive. Without a blank line, or some clients
-# take it for an event.
-COMMENT = b":\n"
-RETRY_HINT = b"retry: 2000\n"
 
 
 @dataclass(frozen=True)

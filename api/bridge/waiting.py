@@ -32,6 +32,10 @@ HELD = "mmaudio.held"
 """Set by a server that holds such requests itself."""
 
 EVENT_STREAM = "text/event-stream"
+# A comment: clients ignore it, and proxies see that the connection is alive. Without a blank line, or some clients
+# take it for an event.
+COMMENT = b":\n"
+RETRY_HINT = b"retry: 2000\n"
 
 
 def _nothing() -> None:
@@ -139,12 +143,14 @@ def stream_events(
             thread, once for all of them; when it returns False they end.
         on_end: as for `wait_for`.
     """
-    response = _asking(
-        EventStream(
-            tenant, job_id, after, kinds, render, first, progress and job_id is not None, allowed_key, still_allowed,
-            on_end,
-        )
-    )  # fmt: skip
+    asked = EventStream(
+        tenant, job_id, after, kinds, render, first, progress and job_id is not None, allowed_key, still_allowed, on_end
+    )
+    if request.method == "HEAD":
+        on_end()
+        response = Response()
+    else:
+        response = _asking(asked)
     response.mimetype = EVENT_STREAM
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would keep events until its buffer is full

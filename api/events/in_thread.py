@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.bridge.waiting import ASKED, HELD, EventStream, JobWait, Waited, WaitEnd, second_environ
+from api.bridge.waiting import ASKED, COMMENT, HELD, RETRY_HINT, EventStream, JobWait, Waited, WaitEnd, second_environ
 from api.context import AppContext
 from api.events.reader import PAGE, EventReader
 from api.events.subscriptions import JobWaiter, Subscription
@@ -93,13 +93,13 @@ class ThreadWaiting:
         with contextlib.ExitStack() as stack:
             stack.callback(asked.on_end)
             context = self._context()
-            yield asked.first
+            yield RETRY_HINT + asked.first
             if stack.enter_context(context.waiting_places.place()):
                 yield from self._follow(asked, EventReader(context.database), context)
 
     def _follow(self, asked: EventStream, reader: EventReader, context: AppContext) -> Iterator[bytes]:
         stream, until = Subscription(asked), self._monotonic() + LONGEST_STREAM_S
-        comment_at, progress = self._monotonic() + COMMENT_S, 0
+        comment_at, progress = self._monotonic() + COMMENT_S, None
         while asked.still_allowed():
             with contextlib.suppress(SQLAlchemyError):
                 sequence_events(context.platform_db)
@@ -109,10 +109,10 @@ class ThreadWaiting:
                     stream.position = page[-1].position or stream.position
                 ended = asked.job_id is not None and any(update.is_last for update in page)
                 if asked.progress and asked.job_id is not None and not ended:
-                    for version, update in reader.progress([asked.job_id]):
-                        if version != progress and stream.wants(update):
+                    for update in reader.progress([asked.job_id]):
+                        if update.data != progress and stream.wants(update):
                             frames.append(asked.render(update))
-                        progress = version
+                        progress = update.data
                 if frames:
                     comment_at = self._monotonic() + COMMENT_S
                     yield b"".join(frames)
@@ -125,5 +125,5 @@ class ThreadWaiting:
                 return
             if now >= comment_at:
                 comment_at = now + COMMENT_S
-                yield b":\n"
+                yield COMMENT
             self._sleep(POLL_S)

@@ -12,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.events.reader import PAGE, EventReader
 from api.events.subscriptions import Batch, Subscriptions
-from api.events.updates import JobUpdate
 from jobs.db.faults import reason
 from jobs.log_limit import LogLimit
 
@@ -49,7 +48,6 @@ class Notifier:
         self._log_limit, self._interval_s = log_limit or LogLimit(), interval_s
         self._position: int | None = None
         self._progress_at = self._checked_at = float("-inf")
-        self._versions: dict[str, int] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = threading.Event()
 
@@ -111,7 +109,7 @@ class Notifier:
         try:
             if now - self._progress_at >= PROGRESS_S:
                 self._progress_at = now
-                batch.progress = self._new_progress(wanted.progress)
+                batch.progress = self._reader.progress(wanted.progress)
             while True:
                 events = self._reader.new_events(position)
                 if events:
@@ -122,8 +120,3 @@ class Notifier:
         except SQLAlchemyError:
             self._pass_on(batch)  # what was read is not read again
             raise
-
-    def _new_progress(self, job_ids: frozenset[str]) -> list[JobUpdate]:
-        found = self._reader.progress(job_ids)
-        before, self._versions = self._versions, {update.job_id: version for version, update in found}
-        return [update for version, update in found if before.get(update.job_id) != version]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from sqlalchemy import select
 
@@ -75,33 +77,22 @@ class EventReader:
             self._platform.run_reading(read, tries=1)
         return found
 
-    def progress(self, job_ids: Iterable[str]) -> list[tuple[int, JobUpdate]]:
-        """Return the progress of those of the jobs that run, each with the version of its row."""
+    def progress(self, job_ids: Iterable[str]) -> list[JobUpdate]:
+        """Return the progress of those of the jobs that run."""
         wanted = set(job_ids)
-        query = select(
-            Job.id, Job.tenant, Job.attempt, Job.version, Job.stage, Job.progress, Job.step, Job.eta_s
-        ).where(RUNNING)  # fmt: skip
+        query = select(Job.id, Job.tenant, Job.attempt, Job.stage, Job.progress, Job.step, Job.eta_s).where(RUNNING)
         if len(wanted) <= LISTED_JOBS:
             query = query.where(Job.id.in_(wanted))
 
-        def read(tx: Transaction) -> list[tuple[int, JobUpdate]]:
-            return [
-                (
-                    row.version,
-                    JobUpdate(
-                        None, row.tenant, row.id, PROGRESS, row.attempt,
-                        {
-                            "stage": str(row.stage), "progress": round(row.progress, 4), "step": row.step,
-                            "eta_s": row.eta_s,
-                        },
-                        tx.now,
-                    ),
-                )
-                for row in tx.session.execute(query)
-                if row.id in wanted
-            ]  # fmt: skip
+        def read(tx: Transaction) -> list[JobUpdate]:
+            return [_progress(row, tx.now) for row in tx.session.execute(query) if row.id in wanted]
 
         return self._platform.run_reading(read, tries=1) if wanted else []
+
+
+def _progress(row: Any, now: datetime) -> JobUpdate:
+    data = {"stage": str(row.stage), "progress": round(row.progress, 4), "step": row.step, "eta_s": row.eta_s}
+    return JobUpdate(None, row.tenant, row.id, PROGRESS, row.attempt, data, now)
 
 
 def _update(event: JobEvent) -> JobUpdate:

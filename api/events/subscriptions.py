@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from api.bridge.waiting import EventStream, JobWait
 from api.events.reader import JobVersion
@@ -78,6 +78,7 @@ class Subscription:
         self.pending: deque[JobUpdate] = deque()
         self.wakes = asyncio.Event()
         self.queued = False
+        self._progress: dict[str, Any] | None = None
 
     def wants(self, update: JobUpdate) -> bool:
         """Return whether the client wants an update. A job's last one is always sent, or the client would come back."""
@@ -88,15 +89,24 @@ class Subscription:
         is_last = update.is_last and self.asked.job_id is not None
         return is_last or self.asked.kinds is None or update.kind in self.asked.kinds
 
-    def push(self, update: JobUpdate) -> None:
-        """Keep an update until it is sent; when there are too many, let them be read again later."""
-        if self.lagging:
-            return
+    def push(self, update: JobUpdate) -> bool:
+        """Keep an update until it is sent; when there are too many, let events be read again later.
+
+        Returns:
+            False: there is nothing to do for it.
+        """
+        if self.lagging or not self.wants(update):
+            return False
+        if update.position is None:
+            if update.data == self._progress:
+                return False
+            self._progress = update.data
         if len(self.pending) >= MAX_PENDING:
             self.pending.clear()
             self.lagging = True
         else:
             self.pending.append(update)
+        return True
 
 
 @dataclass
@@ -262,8 +272,7 @@ class Subscriptions:
 
     def _push(self, update: JobUpdate, streams: Iterable[Subscription]) -> None:
         for stream in streams:
-            if stream.wants(update):
-                stream.push(update)
+            if stream.push(update):
                 self._wake(stream)
 
     def _wake(self, stream: Subscription) -> None:

@@ -11,7 +11,6 @@ from flask_openapi3.types import ResponseDict
 from api.auth import current_principal
 from api.bridge.waiting import EVENT_STREAM, stream_events
 from api.context import AppContext, current_context
-from api.events.updates import server_sent_event
 from api.presentation import answer
 from api.schemas.events import EventPage, EventsHeader, EventsQuery, EventView, JobEventsQuery
 from api.schemas.jobs import JobPath
@@ -23,7 +22,6 @@ from jobs.service.queries import get_job
 
 events_api = APIBlueprint("events", __name__, url_prefix="/v1", abp_tags=[Tag(name="events")])
 
-START = "start"
 _ANSWERS: ResponseDict = {
     "200": EventPage,
     "204": {"description": "As a stream: the job has ended and the client has its last event; it need not come back."},
@@ -46,8 +44,8 @@ def events_of_job(path: JobPath, query: JobEventsQuery, header: EventsHeader) ->
 def events_of_all(query: EventsQuery, header: EventsHeader) -> Response:
     """Returns the events of all jobs, oldest first, as JSON; or, with `Accept: text/event-stream`, as a stream.
 
-    The events of deleted jobs are not listed. With `after=latest` a stream begins with an event `start`, whose id
-    serves a reconnect. See the events of a job for the rest.
+    The events of deleted jobs are not listed. With `after=latest` a stream begins with an id alone, which serves
+    a reconnect before the first event. See the events of a job for the rest.
     """
     return _events(query, header, query.job_id, progress=False)
 
@@ -64,7 +62,7 @@ def _events(query: JobEventsQuery, header: EventsHeader, job_id: str | None, *, 
         if streams:
             over = job is not None and job.state.is_terminal and position > 0
             if over and not read_events(tx, after=position, job_id=job_id, limit=1):
-                return Response(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-store"})
+                return _nothing_more()
         else:
             page = read_page(tx, after=position, job_id=job_id, kinds=query.wanted_kinds, limit=query.limit)
     if streams:
@@ -79,9 +77,8 @@ def _events(query: JobEventsQuery, header: EventsHeader, job_id: str | None, *, 
 
 def _stream(ctx: AppContext, query: JobEventsQuery, job: Job | None, position: int, *, progress: bool) -> Response:
     principal = current_principal()
-    first = b""
-    if query.after == "latest":
-        first = server_sent_event({"after": position}, event=START, position=position)
+    # Clients keep the id for their reconnect, also before the first event.
+    first = f"id: {position}\n\n".encode() if query.after == "latest" else b""
     response = stream_events(
         principal.tenant,
         job_id=None if job is None else job.id,
@@ -94,6 +91,13 @@ def _stream(ctx: AppContext, query: JobEventsQuery, job: Job | None, position: i
         on_end=ctx.hold_place(),
     )
     response.vary.add("Accept")
+    return response
+
+
+def _nothing_more() -> Response:
+    """Return the answer after which browsers do not connect again."""
+    response = Response(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-store"})
+    del response.headers["Content-Type"]
     return response
 
 
