@@ -48,6 +48,7 @@ class Bridge:
     ) -> None:
         self._app, self._limits, self._is_streamed = app, limits, is_streamed
         self._held = held
+        self._loop: asyncio.AbstractEventLoop | None = None
         # Thousands of jobs may end at once; those who waited for them take turns and leave threads to others.
         self._turns = asyncio.Semaphore(max(1, limits.threads // 2))
         self._log_limit = log_limit or LogLimit()
@@ -62,6 +63,7 @@ class Bridge:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        self._loop = asyncio.get_running_loop()
         body = RequestBody(receive, scope["headers"])
         try:
             if self._is_streamed(scope["method"], scope["path"]) and not body.ended:
@@ -122,6 +124,11 @@ class Bridge:
         finally:
             gone.cancel()
             body.forget()
+
+    def stop_holding(self) -> None:
+        """End the requests that wait or stream, because the server stops; may be called from any thread."""
+        if self._held is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._held.close)
 
     async def _answer_buffered(self, scope: dict[str, Any], body: RequestBody) -> Answer:
         """Read the body and call the app. When it takes long to arrive, ask the app first whether it wants it."""

@@ -63,6 +63,7 @@ class HeldRequests:
         self._subscriptions = Subscriptions()
         self._notifier = notifier(reader, self._subscriptions)
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="replay")
+        self._closed = False
         self._checking: asyncio.Task[None] | None = None
 
     @property
@@ -73,12 +74,12 @@ class HeldRequests:
     @property
     def is_full(self) -> bool:
         """Whether no more requests are held."""
-        return self._subscriptions.count >= self._limit
+        return self._closed or self._subscriptions.count >= self._limit
 
     def close(self) -> None:
-        """End all streams, and let the threads end."""
-        for stream in self._subscriptions.streams():
-            self._subscriptions.stop(stream)
+        """End all waits and streams, accept no more, and let the threads end; called in the event loop."""
+        self._closed = True
+        self._subscriptions.end_all()
         self._notifier.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -93,7 +94,7 @@ class HeldRequests:
         try:
             await asyncio.wait({done, gone}, timeout=asked.wait_s, return_when=asyncio.FIRST_COMPLETED)
             if done.done():
-                return WaitEnd.CHANGED
+                return WaitEnd.TIME_UP if self._closed else WaitEnd.CHANGED
             return None if gone.done() else WaitEnd.TIME_UP
         finally:
             self._subscriptions.remove_waiter(waiter)
@@ -175,7 +176,7 @@ class HeldRequests:
     async def _check_keys(self) -> None:
         """End the streams whose key is not valid any more, for as long as there are streams."""
         loop = asyncio.get_running_loop()
-        while streams := self._subscriptions.streams():
+        while not self._closed and (streams := self._subscriptions.streams()):
             await asyncio.sleep(self._times.allowed_s)
             checks = {stream.asked.allowed_key: stream.asked.still_allowed for stream in streams}
             checks.pop(None, None)

@@ -36,26 +36,27 @@ class JobWaiter:
     def note_update(self, update: JobUpdate) -> None:
         """Note an event of one of its jobs."""
         if self._seen is not None:
-            self._end()
+            self.end()
         elif update.is_last:
             self._ended(update.job_id)
 
     def note_version(self, job_id: str, version: JobVersion | None) -> None:
         """Note what the row of one of its jobs says."""
         if version is None:
-            self._end()
+            self.end()
         elif self._seen is not None:
             if version.version != self._seen.get(job_id):
-                self._end()
+                self.end()
         elif version.state.is_terminal:
             self._ended(job_id)
 
     def _ended(self, job_id: str) -> None:
         self._left.discard(job_id)
         if not self._left:
-            self._end()
+            self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the wait."""
         self.is_done = True
         if self.done is not None and not self.done.done():
             self.done.set_result(None)
@@ -269,6 +270,14 @@ class Subscriptions:
         """Let a stream end."""
         stream.stopped = True
         stream.wakes.set()
+
+    def end_all(self) -> None:
+        """Let every wait and stream end."""
+        for waiters in list(self._waiters.values()):
+            for waiter in list(waiters):
+                waiter.end()
+        for stream in self.streams():
+            self.stop(stream)
 
     def _push(self, update: JobUpdate, streams: Iterable[Subscription]) -> None:
         for stream in streams:
