@@ -12,7 +12,7 @@ from jobs.db.tables import Job, JobEvent
 from jobs.lifecycle import EventKind
 from jobs.service.event_log import has_unsequenced, last_position, read_events, sequence_events
 from jobs.service.transitions import append_event
-from tests.contract.domain.conftest import Steps
+from tests.contract.domain.conftest import TENANT, Steps
 
 
 class Reader:
@@ -43,15 +43,15 @@ def test_an_event_that_is_committed_late_is_not_missed(steps: Steps) -> None:
     if steps.db.is_sqlite:  # it has one writer at a time, so ids are in the order of the commits
         for job_id in (first, second):
             with platform.transaction() as tx:
-                append_event(tx, job_id, EventKind.STAGE, 1, {})
+                append_event(tx, job_id, EventKind.STAGE, 1, {}, tenant=TENANT)
             reader.read()
     else:
         with ExitStack() as stack:
             early = stack.enter_context(platform.transaction())
-            append_event(early, first, EventKind.STAGE, 1, {})
+            append_event(early, first, EventKind.STAGE, 1, {}, tenant=TENANT)
             early.session.flush()
             with platform.transaction() as late:
-                append_event(late, second, EventKind.STAGE, 1, {})
+                append_event(late, second, EventKind.STAGE, 1, {}, tenant=TENANT)
             assert len(reader.read()) == 1
             assert not reader.read()
         assert reader.read() < reader.found[-2:-1]  # its id is lower than that of an event which was read before
@@ -65,7 +65,7 @@ def test_writers_and_readers_side_by_side_lose_nothing(steps: Steps) -> None:
 
     def write(job_id: str) -> None:
         for _ in range(15):
-            platform.run(lambda tx: append_event(tx, job_id, EventKind.STAGE, 1, {}), repeatable=True)
+            platform.run(lambda tx: append_event(tx, job_id, EventKind.STAGE, 1, {}, tenant=TENANT), repeatable=True)
 
     def follow(reader: Reader) -> None:
         while not done.is_set():
@@ -110,7 +110,7 @@ def test_many_events_are_sequenced_in_batches(steps: Steps) -> None:
 
     def add(tx: Transaction) -> None:
         for _ in range(1100):
-            append_event(tx, job_id, EventKind.STAGE, 1, {})
+            append_event(tx, job_id, EventKind.STAGE, 1, {}, tenant=TENANT)
 
     platform.run(add, repeatable=True)
     assert sequence_events(platform) == (0 if steps.db.is_sqlite else 1101)
