@@ -7,6 +7,8 @@ import time
 
 from flask import Flask, Response, g, request
 
+from api.bridge.waiting import ASKED, JobWait
+
 log = logging.getLogger(__name__)
 
 
@@ -21,6 +23,8 @@ def _start() -> None:
 
 
 def _log_request(response: Response) -> Response:
+    if isinstance(request.environ.get(ASKED), JobWait):
+        return response  # it waits; its answer is logged
     duration_ms = (time.perf_counter() - g.started) * 1000
     log.info("%s %s %d %.1f ms", request.method, ascii(request.path)[1:-1], response.status_code, duration_ms)
     return response

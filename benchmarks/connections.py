@@ -28,12 +28,13 @@ REQUEST = {"prompt": "rain"}
 
 @dataclass
 class Target:
-    """The server, one of its jobs and uploads that are announced and not sent."""
+    """The server, one or more of its jobs, and uploads that are announced and not sent."""
 
     url: str
     job_path: str
     upload_ids: list[str] = field(default_factory=list)
     upload_urls: list[str] = field(default_factory=list)
+    job_paths: list[str] = field(default_factory=list)
 
     @property
     def address(self) -> tuple[str, int]:

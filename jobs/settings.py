@@ -110,10 +110,17 @@ class Settings(BaseSettings):
 
     api_bind: str = Field("127.0.0.1:8000", description="Address and port that the API listens on.")
     api_threads: int = Field(
-        32, ge=2, le=512, description="Request threads of the API. Each waiting `?wait=` request occupies one."
+        32, ge=2, le=512, description="Request threads of the API. Requests that wait or stream events need none."
+    )
+    api_waiting: int = Field(
+        6000,
+        ge=1,
+        le=65_536,
+        description="Requests that wait for jobs or stream events at once in one process. Further waits return at once "
+        "with Retry-After; further streams get 503.",
     )
     api_connections: int = Field(
-        4096,
+        8192,
         ge=64,
         le=65_536,
         description="Connections that the API holds at once, idle ones included; further ones wait. Lowered where the "

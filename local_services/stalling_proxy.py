@@ -34,6 +34,14 @@ class StallingProxy:
         """Pass on what was held, and all that follows."""
         self._flowing.set()
 
+    def cut(self) -> None:
+        """Break the connections there are; new ones are accepted."""
+        cut, self._sockets[:] = list(self._sockets), []
+        for one in cut:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
     def _serve(self, server: socket.socket) -> None:
         while True:
             try:

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 from api.bridge.body import BodyWanted
+from api.bridge.waiting import ASKED, EventStream, JobWait
 from api.problem_document import PROBLEM_TYPE, problem_document
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class Answer:
         body: the first bytes.
         rest: returns the blocks that follow; None: there are none.
         close: ends the app's answer; called once, also when the client has gone.
+        asked: what the request waits for; this is not its answer then, or only the head of it.
     """
 
     status: int
@@ -33,6 +35,7 @@ class Answer:
     body: bytes
     rest: Iterator[bytes] | None = None
     close: Callable[[], None] = field(default=lambda: None)
+    asked: JobWait | EventStream | None = None
 
 
 def problem_answer(status: HTTPStatus, code: str, detail: str, *, retry_after_s: int | None = None) -> Answer:
@@ -72,6 +75,7 @@ def call_app(app: WsgiApp, environ: dict[str, Any]) -> Answer | None:
         int(status.split(" ", 1)[0]),
         [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers],
         body,
+        asked=environ.get(ASKED),
     )
     if len(body) < BLOCK_BYTES:
         close()

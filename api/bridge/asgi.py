@@ -13,7 +13,9 @@ from typing import Any, BinaryIO, cast
 from api.bridge.answer import Answer, WsgiApp, call_app, problem_answer
 from api.bridge.body import CUT_SHORT, TOO_SLOW, BodyCutError, Receive, RequestBody, StreamedBody, UnreadBody
 from api.bridge.environ import wsgi_environ
+from api.bridge.held import HeldRequests
 from api.bridge.limits import BridgeLimits
+from api.bridge.waiting import HELD, WAITED, EventStream, JobWait, Waited
 from jobs.log_limit import LogLimit
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class Bridge:
 
     Args:
         is_streamed: whether the app reads the body of this method and path while it arrives.
+        held: holds what waits or streams; None: such requests keep their threads (`api.events.in_thread`).
     """
 
     def __init__(
@@ -40,9 +43,14 @@ class Bridge:
         limits: BridgeLimits,
         *,
         is_streamed: Callable[[str, str], bool],
+        held: HeldRequests | None = None,
         log_limit: LogLimit | None = None,
     ) -> None:
         self._app, self._limits, self._is_streamed = app, limits, is_streamed
+        self._held = held
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # Thousands of jobs may end at once; those who waited for them take turns and leave threads to others.
+        self._turns = asyncio.Semaphore(max(1, limits.threads // 2))
         self._log_limit = log_limit or LogLimit()
         self._threads = ThreadPoolExecutor(limits.threads, thread_name_prefix="request")
         self._reserved = {
@@ -55,6 +63,7 @@ class Bridge:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        self._loop = asyncio.get_running_loop()
         body = RequestBody(receive, scope["headers"])
         try:
             if self._is_streamed(scope["method"], scope["path"]) and not body.ended:
@@ -65,7 +74,61 @@ class Bridge:
         except BodyCutError:
             answer = problem_answer(HTTPStatus.BAD_REQUEST, "incomplete_body", CUT_SHORT)
         assert answer is not None
+        held, asked = self._held, answer.asked
+        if held is None or asked is None:
+            await self._send(answer, body, send)
+        elif isinstance(asked, JobWait):
+            await self._answer_after(held, asked, scope, body, send)
+        elif held.is_full:
+            asked.on_end()
+            await self._send(self._busy("too many requests wait or stream"), body, send)
+        else:
+            await self._send_stream(held, asked, answer, body, send)
+
+    async def _answer_after(
+        self, held: HeldRequests, asked: JobWait, scope: dict[str, Any], body: RequestBody, send: Send
+    ) -> None:
+        """Wait for jobs without a thread, then let the app answer."""
+        gone = asyncio.ensure_future(body.disconnected())
+        try:
+            end = await held.wait(asked, gone)
+        finally:
+            gone.cancel()
+            body.forget()
+        if end is None:
+            return
+        environ = {**wsgi_environ(scope, io.BytesIO(), None), HELD: True, WAITED: Waited(end, asked.again)}
+        async with self._turns:
+            answer = await asyncio.get_running_loop().run_in_executor(self._threads, call_app, self._app, environ)
+        assert answer is not None, "this body has arrived"
         await self._send(answer, body, send)
+
+    async def _send_stream(
+        self, held: HeldRequests, asked: EventStream, answer: Answer, body: RequestBody, send: Send
+    ) -> None:
+        """Send the head of an answer and then events, until the stream ends or the client has gone."""
+        headers = [(name, value) for name, value in answer.headers if name != b"content-length"]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        gone = asyncio.ensure_future(body.disconnected())
+
+        async def send_bytes(data: bytes) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        try:
+            await held.stream(asked, send_bytes, gone)
+            if not gone.done():
+                last = {"type": "http.response.body", "body": b"", "more_body": False}
+                await asyncio.wait_for(send(last), self._limits.stall_s)
+        except TimeoutError:
+            self._log("a client that did not take its events")
+        finally:
+            gone.cancel()
+            body.forget()
+
+    def stop_holding(self) -> None:
+        """End the requests that wait or stream, because the server stops; may be called from any thread."""
+        if self._held is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._held.close)
 
     async def _answer_buffered(self, scope: dict[str, Any], body: RequestBody) -> Answer:
         """Read the body and call the app. When it takes long to arrive, ask the app first whether it wants it."""
@@ -118,6 +181,8 @@ class Bridge:
     async def _call(self, scope: dict[str, Any], stream: BinaryIO, length: int | None) -> Answer | None:
         """Call the app in a thread; None: it wants a body that has not arrived."""
         environ = wsgi_environ(scope, stream, length)
+        if self._held is not None:
+            environ[HELD] = True
         loop = asyncio.get_running_loop()
         reserved = self._reserved.get(scope["path"])
         if reserved is not None:

@@ -90,6 +90,7 @@ class RequestBody:
         """Stop waiting for more."""
         if self._pending is not None:
             self._pending.cancel()
+            self._pending = None
 
 
 class UnreadBody(io.RawIOBase):

@@ -21,6 +21,7 @@ class BridgeLimits:
         stall_s: longest time between two pieces of an upload, and between two that a client takes of an answer.
         upload_bytes_per_s: slowest upload, on average since its first `stall_s` seconds.
         prompt_s: a body that has not arrived after this time is waited for only if the app wants to read it.
+        held: requests that wait for jobs or stream events at once, without a thread.
         drain_bytes, drain_s: how much of an unread body is read and dropped, so that the connection can be kept.
     """
 
@@ -34,12 +35,14 @@ class BridgeLimits:
     prompt_s: float = 0.2
     drain_bytes: int = MIB
     drain_s: float = 0.5
+    held: int = 6000
 
     @classmethod
     def from_settings(cls, settings: Settings) -> BridgeLimits:
         """Return the limits that the settings name."""
         return cls(
             threads=ThreadShares.of(settings.api_threads).threads_needed(settings.api_threads),
+            held=settings.api_waiting,
             queued=settings.api_threads * 16,
             body_s=settings.api_body_timeout_s,
             stall_s=settings.api_stall_s,

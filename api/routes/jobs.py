@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from contextlib import nullcontext
 from http import HTTPStatus
 from urllib.parse import urlencode
 
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 
+from api.bridge.waiting import WaitEnd, wait_for, waited
 from api.context import AppContext, current_context
 from api.presentation import answer, conditional_answer, job_view, job_views
 from api.schemas.jobs import GetJobQuery, JobPage, JobPath, JobView, ListJobsQuery, PageLinks, SubmitHeader
@@ -21,7 +20,6 @@ from jobs.service.queries import JobFilter, get_job, list_jobs
 from jobs.service.submission import Idempotency, Submitted, submit_and_commit
 from jobs.service.uploads import check_upload
 
-WAIT_POLL_S = 0.1
 MAX_WAIT_S = 60.0
 WAIT_AGAIN_S = 5
 
@@ -70,27 +68,21 @@ def get_one(path: JobPath, query: GetJobQuery) -> Response:
 
     While too many requests wait, it returns the job at once, with `Retry-After`.
     """
-    wait_s = query.wait or _preferred_wait()
+    wait_s, end = query.wait or _preferred_wait(), waited()
     ctx = current_context()
-    with ctx.waiting_places.place() if wait_s else nullcontext(False) as waits:
-        view, ended = _job_after(ctx, path.job_id, wait_s if waits else 0.0)
+    with ctx.db.reading() as tx:
+        job = get_job(tx, path.job_id)
+        waits = wait_s > 0 and end is None and not job.state.is_terminal
+        view = job_view(ctx, tx, job) if not waits else None
+    if view is None:
+        return wait_for([job.id], wait_s, on_end=ctx.hold_place())
     response = conditional_answer(view)
-    if waits and not query.wait:
+    refused = end is not None and end.end is WaitEnd.NO_PLACE
+    if wait_s and not query.wait and not refused:
         response.headers["Preference-Applied"] = f"wait={wait_s:g}"
-    if wait_s and not waits and not ended:
+    if refused:
         response.headers["Retry-After"] = str(WAIT_AGAIN_S)
     return response
-
-
-def _job_after(ctx: AppContext, job_id: str, wait_s: float) -> tuple[JobView, bool]:
-    """Return the job once it has ended, or as it is after `wait_s` seconds; and whether it has ended."""
-    deadline = time.monotonic() + wait_s
-    while True:
-        with ctx.db.reading() as tx:
-            job = get_job(tx, job_id)
-            if job.state.is_terminal or time.monotonic() >= deadline:
-                return job_view(ctx, tx, job), job.state.is_terminal
-        time.sleep(max(0.0, min(WAIT_POLL_S, deadline - time.monotonic())))
 
 
 @jobs_api.post("/<job_id>/cancel", summary="Cancel a job", responses={"200": JobView, "202": JobView, **_ERRORS})

@@ -140,7 +140,7 @@ class JobLinks(View):
     """URLs of the job; null: not possible in its present state, or not supported by this version."""
 
     self_: str = Field(alias="self", description="The job itself.")
-    events: str | None = Field(description="Event stream; not supported by this version.")
+    events: str | None = Field(description="Events of the job, as JSON pages or as server-sent events.")
     cancel: str | None = Field(description="POST cancels the job.")
     retry: str | None = Field(description="POST submits the same request again.")
 
@@ -150,7 +150,7 @@ class JobLinks(View):
         url, ended = links.job(row.id), row.state.is_terminal
         return cls(
             self_=url,
-            events=None,
+            events=f"{url}/events",
             cancel=None if ended else f"{url}/cancel",
             retry=f"{url}/retry" if ended else None,
         )

@@ -131,12 +131,15 @@ IN_LANE = and_(QUEUED, Job.published_at.is_(None), Job.retry_at.is_(None))
 
 
 class JobEvent(TenantOwned, Base):
-    """One change of a job, written in the transaction of the change; ordered by `id`."""
+    """One change of a job, written in the transaction of the change; within a job ordered by `id`."""
 
     __tablename__ = "job_events"
     __table_args__ = (
         CheckConstraint(one_of("kind", EventKind), name="kind_known"),
         Index("ix_job_events_job", "job_id", "id"),
+        Index("ix_job_events_position", "position", unique=True),
+        Index("ix_job_events_tenant_position", "tenant", "position"),
+        partial_index("ix_job_events_unsequenced", "id", where="position IS NULL"),
     )
 
     id: Mapped[int] = mapped_column(SERIAL, primary_key=True, autoincrement=True)
@@ -145,6 +148,18 @@ class JobEvent(TenantOwned, Base):
     attempt: Mapped[int]
     data: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+    position: Mapped[int | None] = mapped_column(BigInteger)
+    """Its place in the order of all events, the public id; NULL until `jobs.service.event_log` has set it."""
+
+
+class EventLog(Base):
+    """The last position that an event got, in one row; positions of deleted events are not given again."""
+
+    __tablename__ = "event_log"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    last_position: Mapped[int] = mapped_column(BigInteger)
 
 
 class JobAttempt(TenantOwned, Base):

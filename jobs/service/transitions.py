@@ -9,6 +9,7 @@ from sqlalchemy import CursorResult, update
 from jobs.db.database import Transaction
 from jobs.db.tables import Job, JobEvent
 from jobs.lifecycle import EventKind, State, check_transition
+from jobs.service.event_log import sequence_at_commit
 from jobs.service.scheduling.queue_counters import Lane, adjust_count
 
 
@@ -76,3 +77,4 @@ def append_event(
     """
     event = JobEvent(tenant=tenant, job_id=job_id, kind=kind, attempt=attempt, data=data, created_at=tx.now)
     tx.session.add(event)
+    sequence_at_commit(tx)
