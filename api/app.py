@@ -10,14 +10,17 @@ from flask_openapi3 import Info, OpenAPI
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
 from api.access_log import register_access_log
-from api.auth import current_tenant
+from api.auth import open_to_all
 from api.bounded_store import BoundedBucketReader, Proof, StoreGate, bounded_store
 from api.circuit_breaker import CircuitBreaker
 from api.context import EXTENSION, AppContext, current_context
 from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
+from api.key_check import register_key_check
 from api.request_body import register_body_checks
+from api.routes.api_keys import api_keys_api
 from api.routes.artifacts import artifacts_api
+from api.routes.audit import audit_api
 from api.routes.bulk_retry import bulk_retry_api
 from api.routes.health import health_api
 from api.routes.jobs import jobs_api
@@ -33,7 +36,7 @@ from api.shares import Places, ThreadShares
 from jobs.db.database import Database
 from jobs.db.time_limits import TimeLimits
 from jobs.queue import Broker
-from jobs.secret_key import load_secret_key
+from jobs.secret_key import load_secret_keys
 from jobs.service.scheduling.dispatch import Publisher
 from jobs.settings import Settings
 from jobs.storage.bucket_reader import BucketReader, LazyBucketReader
@@ -46,6 +49,7 @@ log = logging.getLogger(__name__)
 
 MAX_JSON_BYTES = 1024 * 1024
 MAX_PATH_CHARS = 200
+BODY_OPTIONAL = frozenset({"jobs.cancel_job", "jobs.retry_job", "workers.drain_worker", "api_keys.rotate"})
 # A caller waits, and holds a thread.
 QUICK = CallLimits(connect_s=1, read_s=2, tries=1)
 
@@ -78,7 +82,7 @@ def create_app(
         database=database,
         store=bounded_store(quick, bulk, StoreGate(breaker, Places(shares.store), proof)),
         broker=broker or Broker(settings.resolved_broker_url(), connect_timeout_s=1, timeout_s=2),
-        signer=LinkSigner(load_secret_key(settings)),
+        signer=LinkSigner(*load_secret_keys(settings)),
         buckets=BoundedBucketReader(
             buckets or LazyBucketReader(settings, QUICK), StoreGate(breaker, Places(shares.uploads))
         ),
@@ -124,6 +128,7 @@ def new_app(*, access_log: bool) -> Flask:
         register_access_log(app)
     register_error_handlers(app)
     app.before_request(_refuse_foreign_host)
+    register_key_check(app)  # before anything reads the body: who has no key must not make the server receive one
     register_body_checks(app)
     app.before_request(_refuse_nul)
     app.before_request(_expect_json)
@@ -139,10 +144,12 @@ def new_app(*, access_log: bool) -> Flask:
         queues_api,
         workers_api,
         health_api,
+        api_keys_api,
+        audit_api,
     ):
         app.register_api(blueprint)
     app.register_blueprint(dashboard)
-    app.add_url_rule("/openapi.json", "openapi_document", lambda: app.api_doc)
+    app.add_url_rule("/openapi.json", "openapi_document", open_to_all(lambda: app.api_doc))
     return app
 
 
@@ -175,12 +182,11 @@ def _refuse_nul() -> Response | None:
 
 def _expect_json() -> Response | None:
     """Refuse bodies that are not a JSON object before they are parsed; so no form can post from another site."""
-    current_tenant()
     if request.method != "POST" or not request.path.startswith("/v1/") or request.routing_exception is not None:
         return None
     if request.endpoint == EVENTS_ENDPOINT:
         return None  # object stores send other types; the shared token keeps other sites out
-    if not request.content_length and request.endpoint in {"jobs.cancel_job", "jobs.retry_job", "workers.drain_worker"}:
+    if not request.content_length and request.endpoint in BODY_OPTIONAL:
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
             return problem(403, "cross_site", "Calls from other sites are not allowed.")
         return None
