@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 MAX_JSON_BYTES = 1024 * 1024
 MAX_PATH_CHARS = 200
-BODY_OPTIONAL = frozenset({"jobs.cancel_job", "jobs.retry_job", "workers.drain_worker", "api_keys.rotate"})
+BODY_OPTIONAL = frozenset({"jobs.cancel_job", "jobs.retry_job", "workers.drain_worker"})
 # A caller waits, and holds a thread.
 QUICK = CallLimits(connect_s=1, read_s=2, tries=1)
 

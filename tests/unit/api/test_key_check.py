@@ -196,7 +196,7 @@ def test_a_key_is_made_shown_once_rotated_and_revoked(harness: Harness) -> None:
     assert (harness.client.get("/v1/api-keys?tenant=studio").json or {})["data"] == [shown]
     assert harness.client.get(f"/v1/api-keys/{key['id']}").status_code == 404
     assert get(harness.client, f"Bearer {key['key']}").status_code == 200
-    rotated = harness.client.post(f"/v1/api-keys/{key['id']}/rotate?tenant=studio")
+    rotated = harness.client.post(f"/v1/api-keys/{key['id']}/rotate?tenant=studio", json={})
     assert rotated.status_code == 201
     new = rotated.json or {}
     assert get(harness.client, f"Bearer {key['key']}").status_code == 401
