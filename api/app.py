@@ -10,16 +10,22 @@ from flask_openapi3 import Info, OpenAPI
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
 from api.access_log import register_access_log
-from api.auth import current_tenant
+from api.auth import open_to_all
 from api.bounded_store import BoundedBucketReader, Proof, StoreGate, bounded_store
 from api.bridge.waiting import answer_again, waited
 from api.circuit_breaker import CircuitBreaker
 from api.context import EXTENSION, AppContext, current_context
 from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
+<<<<<<< HEAD
 from api.events.in_thread import ThreadWaiting
+=======
+from api.key_check import register_key_check
+>>>>>>> 4353379
 from api.request_body import register_body_checks
+from api.routes.api_keys import api_keys_api
 from api.routes.artifacts import artifacts_api
+from api.routes.audit import audit_api
 from api.routes.bulk_retry import bulk_retry_api
 from api.routes.events import events_api
 from api.routes.health import health_api
@@ -36,7 +42,7 @@ from api.shares import Places, ThreadShares
 from jobs.db.database import Database
 from jobs.db.time_limits import TimeLimits
 from jobs.queue import Broker
-from jobs.secret_key import load_secret_key
+from jobs.secret_key import load_secret_keys
 from jobs.service.scheduling.dispatch import Publisher
 from jobs.settings import Settings
 from jobs.storage.bucket_reader import BucketReader, LazyBucketReader
@@ -49,6 +55,7 @@ log = logging.getLogger(__name__)
 
 MAX_JSON_BYTES = 1024 * 1024
 MAX_PATH_CHARS = 200
+BODY_OPTIONAL = frozenset({"jobs.cancel_job", "jobs.retry_job", "workers.drain_worker"})
 # A caller waits, and holds a thread.
 QUICK = CallLimits(connect_s=1, read_s=2, tries=1)
 
@@ -81,7 +88,7 @@ def create_app(
         database=database,
         store=bounded_store(quick, bulk, StoreGate(breaker, Places(shares.store), proof)),
         broker=broker or Broker(settings.resolved_broker_url(), connect_timeout_s=1, timeout_s=2),
-        signer=LinkSigner(load_secret_key(settings)),
+        signer=LinkSigner(*load_secret_keys(settings)),
         buckets=BoundedBucketReader(
             buckets or LazyBucketReader(settings, QUICK), StoreGate(breaker, Places(shares.uploads))
         ),
@@ -127,6 +134,7 @@ def new_app(*, access_log: bool) -> Flask:
         register_access_log(app)
     register_error_handlers(app)
     app.before_request(_refuse_foreign_host)
+    register_key_check(app)  # before anything reads the body: who has no key must not make the server receive one
     register_body_checks(app)
     app.before_request(_refuse_nul)
     app.before_request(_expect_json)
@@ -144,11 +152,17 @@ def new_app(*, access_log: bool) -> Flask:
         queues_api,
         workers_api,
         health_api,
+        api_keys_api,
+        audit_api,
     ):
         app.register_api(blueprint)
     app.register_blueprint(dashboard)
+<<<<<<< HEAD
     app.add_url_rule("/openapi.json", "openapi_document", lambda: app.api_doc)
     app.wsgi_app = ThreadWaiting(app.wsgi_app, lambda: app.extensions[EXTENSION])  # type: ignore[method-assign]
+=======
+    app.add_url_rule("/openapi.json", "openapi_document", open_to_all(lambda: app.api_doc))
+>>>>>>> 4353379
     return app
 
 
@@ -181,14 +195,17 @@ def _refuse_nul() -> Response | None:
 
 def _expect_json() -> Response | None:
     """Refuse bodies that are not a JSON object before they are parsed; so no form can post from another site."""
+<<<<<<< HEAD
     current_tenant()
     if waited() is not None:
         return None  # its body was checked the first time
+=======
+>>>>>>> 4353379
     if request.method != "POST" or not request.path.startswith("/v1/") or request.routing_exception is not None:
         return None
     if request.endpoint == EVENTS_ENDPOINT:
         return None  # object stores send other types; the shared token keeps other sites out
-    if not request.content_length and request.endpoint in {"jobs.cancel_job", "jobs.retry_job", "workers.drain_worker"}:
+    if not request.content_length and request.endpoint in BODY_OPTIONAL:
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
             return problem(403, "cross_site", "Calls from other sites are not allowed.")
         return None

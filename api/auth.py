@@ -1,19 +1,30 @@
-"""Who sends a request. There are no API keys yet: every request belongs to the tenant `default`, with all scopes."""
+"""Who sends a request, and what each route demands of the sender. `api.key_check` finds the sender."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum
+from typing import Any, TypeVar
 
-DEFAULT_TENANT = "default"
+from flask import g
+
+from jobs.api_keys.scope import ALL_SCOPES
+from jobs.api_keys.scope import DEFAULT_TENANT as DEFAULT_TENANT
+from jobs.api_keys.scope import KeyScope as KeyScope
+
+View = TypeVar("View", bound=Callable[..., Any])
+_ATTRIBUTE = "__mmaudio_access__"
+_READING = frozenset({"GET", "HEAD"})
 
 
-class KeyScope(StrEnum):
-    """What a key allows."""
+class Access(Enum):
+    """What a route demands instead of a scope."""
 
-    JOBS_READ = "jobs:read"
-    JOBS_WRITE = "jobs:write"
-    ADMIN = "admin"
+    OPEN = "open"
+    """Nothing: it shows nothing of a tenant, or checks a token of its own."""
+    SIGNED_LINK = "signed_link"
+    """A signed link; a key with the usual scope where the URL has no signature and the view allows it."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +41,76 @@ class Principal:
     scopes: frozenset[KeyScope]
     key_id: str | None = None
 
+    @property
+    def is_admin(self) -> bool:
+        """Whether it operates the platform and may see the numbers of all tenants."""
+        return KeyScope.ADMIN in self.scopes
+
+    @property
+    def actor(self) -> str:
+        """How the audit names it."""
+        return f"key:{self.key_id}" if self.key_id is not None else "local"
+
+
+WITHOUT_KEYS = Principal(DEFAULT_TENANT, ALL_SCOPES)
+"""The sender of a request without a key, where none is required."""
+
+
+def requires(scope: KeyScope) -> Callable[[View], View]:
+    """Declare the scope that a view demands; it stands below the route's decorator.
+
+    Without it a view demands `jobs:read` for GET and HEAD and `jobs:write` for other methods.
+    """
+    return _marked(scope)
+
+
+def open_to_all(view: View) -> View:
+    """Declare that a view needs no key; it stands below the route's decorator."""
+    return _marked(Access.OPEN)(view)
+
+
+def by_signed_link(view: View) -> View:
+    """Declare that a view is called by signed links; it stands below the route's decorator.
+
+    A URL with a valid signature acts for the tenant that it names; without a signature a key is needed.
+    """
+    return _marked(Access.SIGNED_LINK)(view)
+
+
+def _marked(access: Access | KeyScope) -> Callable[[View], View]:
+    def mark(view: View) -> View:
+        setattr(view, _ATTRIBUTE, access)
+        return view
+
+    return mark
+
+
+def declared_access(view: Callable[..., Any]) -> Access | KeyScope | None:
+    """Return what a view declares; None: the default rule holds."""
+    found: Access | KeyScope | None = getattr(view, _ATTRIBUTE, None)
+    return found
+
+
+def default_scope(method: str) -> KeyScope:
+    """Return the scope that a view without a declaration demands."""
+    return KeyScope.JOBS_READ if method in _READING else KeyScope.JOBS_WRITE
+
+
+def set_principal(principal: Principal) -> None:
+    """Set the sender of the current request."""
+    g.mmaudio_principal = principal
+
 
 def current_principal() -> Principal:
-    """Return the sender of the current request."""
-    return Principal(DEFAULT_TENANT, frozenset(KeyScope))
+    """Return the sender of the current request.
+
+    Raises:
+        RuntimeError: the route is open to all, so nobody was asked who they are.
+    """
+    principal: Principal | None = g.get("mmaudio_principal")
+    if principal is None:
+        raise RuntimeError("This route is open to all; its view must not act for a tenant.")
+    return principal
 
 
 def current_tenant() -> str:

@@ -11,7 +11,7 @@ from jobs.cli.configuration import configuration_errors
 from jobs.cli.options import bind_option, data_dir_option, load_with_port, port_option
 from jobs.listen_address import PortTakenError, refuse_open_network, reserved_port
 from jobs.log_lines import start_logging
-from jobs.secret_key import load_secret_key
+from jobs.secret_key import load_secret_keys
 from jobs.writable_folders import check_folders
 
 
@@ -29,7 +29,7 @@ def api(api_bind: str | None, port: int | None, data_dir: str | None, under_up: 
         settings.resolved_broker_url()
         refuse_open_network(settings)
         check_folders(settings, "api")
-        load_secret_key(settings)  # a damaged one ends the command here, not the server's process again and again
+        load_secret_keys(settings)  # a damaged one ends the command here, not the server's process again and again
         try:
             with contextlib.nullcontext() if under_up else reserved_port(settings):
                 from api.server import serve

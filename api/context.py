@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.allowed_hosts import AllowedHosts
 from api.auth import Principal, current_tenant
 from api.circuit_breaker import CircuitBreaker
+from api.key_use import KeyUse
 from api.links import LinkBuilder
 from api.publishing import Publishing
 from api.readiness import ReadinessChecks
@@ -91,6 +92,11 @@ class AppContext:
                 self.breaker.record_failure()
 
     @cached_property
+    def key_use(self) -> KeyUse:
+        """Writes when API keys were last used."""
+        return KeyUse.in_database(self.platform_db)
+
+    @cached_property
     def shares(self) -> ThreadShares:
         """How many threads each kind of slow work may hold."""
         return ThreadShares.of(self.settings.api_threads)
@@ -115,7 +121,7 @@ class AppContext:
 
     def links(self, tx: Transaction) -> LinkBuilder:
         """Return the builder of URLs for a transaction's documents."""
-        return LinkBuilder.from_settings(self.settings, self.signer, tx.now)
+        return LinkBuilder.from_settings(self.settings, self.signer, tx.now, tx.tenant)
 
     def check_disk(self, upload_bytes: int = 0) -> None:
         """Check that the platform's disks on this host have room for new rows, and for an upload.

@@ -30,6 +30,10 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     BodyIncompleteError: HTTPStatus.BAD_REQUEST,
     LengthRequiredError: HTTPStatus.LENGTH_REQUIRED,
     UploadCheckPendingError: HTTPStatus.SERVICE_UNAVAILABLE,
+    domain.KeyRefusedError: HTTPStatus.UNAUTHORIZED,
+    domain.ScopeMissingError: HTTPStatus.FORBIDDEN,
+    domain.ApiKeyNotFoundError: HTTPStatus.NOT_FOUND,
+    domain.ApiKeyInactiveError: HTTPStatus.CONFLICT,
     domain.RequestInvalidError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.InvalidCursorError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.IdempotencyMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -59,6 +63,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
 }
 QUEUE_FULL_RETRY_S = 30
 UNAVAILABLE_RETRY_S = 5
+CHALLENGE = 'Bearer realm="mmaudio"'
 CHECK_PENDING_RETRY_S = 2
 DISK_FULL_RETRY_S = 30
 
@@ -150,6 +155,8 @@ def _domain_error(exc: domain.DomainError) -> Response:
         response.headers["RateLimit-Limit"] = str(exc.limit)
         response.headers["RateLimit-Remaining"] = "0"
         response.headers["RateLimit-Reset"] = str(QUEUE_FULL_RETRY_S)
+    if isinstance(exc, domain.KeyRefusedError):
+        response.headers["WWW-Authenticate"] = CHALLENGE
     if isinstance(exc, UploadCheckPendingError):
         response.headers["Retry-After"] = str(CHECK_PENDING_RETRY_S)
     return response

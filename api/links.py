@@ -26,16 +26,18 @@ class LinkBuilder:
         base: `public_url` without a slash at the end.
         ttl: how long signed URLs are valid, at least.
         now: time of the transaction whose rows are shown.
+        tenant: whose content signed URLs open.
     """
 
     base: str
     signer: LinkSigner
     ttl: timedelta
     now: datetime
+    tenant: str
 
     @classmethod
-    def from_settings(cls, settings: Settings, signer: LinkSigner, now: datetime) -> LinkBuilder:
-        return cls(settings.public_url.rstrip("/"), signer, timedelta(seconds=settings.signed_url_ttl_s), now)
+    def from_settings(cls, settings: Settings, signer: LinkSigner, now: datetime, tenant: str) -> LinkBuilder:
+        return cls(settings.public_url.rstrip("/"), signer, timedelta(seconds=settings.signed_url_ttl_s), now, tenant)
 
     def job(self, job_id: str) -> str:
         """Return the URL of a job."""
@@ -65,4 +67,4 @@ class LinkBuilder:
         return f"{self.base}/v1/jobs?{query}"
 
     def _signed(self, method: str, path: str, expires_at: datetime) -> str:
-        return f"{self.base}{path}?{self.signer.query(method, path, expires_at)}"
+        return f"{self.base}{path}?{self.signer.query(method, path, expires_at, tenant=self.tenant)}"

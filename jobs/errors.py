@@ -188,6 +188,30 @@ class JobNotEndedError(DomainError):
         self.job_id = job_id
 
 
+class KeyRefusedError(DomainError):
+    """Raised for a request without a key that is valid now."""
+
+    code = "unauthorized"
+
+
+class ScopeMissingError(DomainError):
+    """Raised for a request whose key does not allow it."""
+
+    code = "insufficient_scope"
+
+
+class ApiKeyNotFoundError(DomainError):
+    """Raised when the tenant has no API key of this id."""
+
+    code = "api_key_not_found"
+
+
+class ApiKeyInactiveError(DomainError):
+    """Raised when a key is rotated that is revoked or has expired."""
+
+    code = "api_key_inactive"
+
+
 class IdempotencyMismatchError(DomainError):
     """Raised when an idempotency key is reused with another body."""
 

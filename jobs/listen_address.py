@@ -20,14 +20,14 @@ def refuse_open_network(settings: Settings) -> None:
     """Refuse an address that other machines reach while nothing authenticates them.
 
     Raises:
-        SettingsError: the address is not loopback and `trust_network` is not set.
+        SettingsError: the address is not loopback, no API keys are required, and `trust_network` is not set.
     """
-    if settings.listens_on_loopback or settings.trust_network:
+    if settings.listens_on_loopback or settings.require_api_key or settings.trust_network:
         return
     raise SettingsError(
-        f"MMAUDIO_API_BIND is {settings.api_bind!r}, which other machines can reach, and there are no API keys yet; "
-        "give a loopback address such as 127.0.0.1:8000, or set MMAUDIO_TRUST_NETWORK=true if a gateway authenticates "
-        "every request."
+        f"MMAUDIO_API_BIND is {settings.api_bind!r}, which other machines can reach, and MMAUDIO_REQUIRE_API_KEY is "
+        "false; leave it unset so that requests need an API key, give a loopback address such as 127.0.0.1:8000, or "
+        "set MMAUDIO_TRUST_NETWORK=true if a gateway authenticates every request."
     )
 
 

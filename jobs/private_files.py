@@ -14,9 +14,21 @@ _OF_OTHERS = 0o077
 # What the platform makes in its data folder. A folder with other entries is not its own alone.
 _DATABASE = "mmaudio.db"
 _ENTRIES = frozenset(
-    {"broker.url", "features", "inbox", "objects", "outbox", "secret.key", "spool", "up.lock", "valkey", _DATABASE}
+    {
+        "admin.key",
+        "broker.url",
+        "features",
+        "inbox",
+        "objects",
+        "outbox",
+        "secret.key",
+        "spool",
+        "up.lock",
+        "valkey",
+        _DATABASE,
+    }
 )
-_PREFIXES = (f"{_DATABASE}-", ".secret-")
+_PREFIXES = (f"{_DATABASE}-", ".admin-", ".secret-")
 
 
 def keep_files_private() -> None:

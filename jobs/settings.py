@@ -50,8 +50,12 @@ _CHECKS: dict[str, Callable[[str], object]] = {
 }
 # Characters that a secret has at least: the key signs offline, where guesses cost nothing.
 _SECRETS = {"secret_key": 32, "s3_events_token": 16}
+MAX_SECRET_KEYS = 3
 
 _FOLDERS = ("data_dir", "weights_dir", "scratch_dir", "feature_cache_dir", "inbox_dir", "outbox")
+
+# What pydantic reads as true.
+_TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
 
 # Read from the environment as `a,b`, not as JSON.
 CommaList = Annotated[list[str], NoDecode]
@@ -154,12 +158,14 @@ class Settings(BaseSettings):
         "database; then 503.",
     )
     require_api_key: bool = Field(
-        True, description="Refuse requests without an API key. Default: false on a loopback address, else true."
+        True,
+        description="Refuse requests without an API key. Default: false on a loopback address and with "
+        "`trust_network`, else true.",
     )
     trust_network: bool = Field(
         False,
-        description="Listen on other than loopback addresses without API keys, because a gateway authenticates every "
-        "request. The check of `allowed_hosts` stays on.",
+        description="Allow to listen on other than loopback addresses without API keys, because a gateway "
+        "authenticates every request. The check of `allowed_hosts` stays on.",
     )
     allowed_hosts: CommaList = Field(
         default_factory=list,
@@ -174,8 +180,9 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr = Field(
         SecretStr(""),
-        description="Key that signs links, at least 32 characters; all API hosts must share it. Default: generated "
-        "once and kept in the data folder.",
+        description="Key that signs links, at least 32 characters; all API hosts must share it. Up to three, separated "
+        "by commas: the first signs, the others are still accepted. Default: generated once and kept in the data "
+        "folder.",
     )
 
     variants: CommaList = Field(
@@ -464,8 +471,11 @@ class Settings(BaseSettings):
     @field_validator(*_SECRETS)
     @classmethod
     def _long_enough(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        if value.get_secret_value():
-            values_of.check_secret(value.get_secret_value(), min_chars=_SECRETS[str(info.field_name)])
+        name, text = str(info.field_name), value.get_secret_value()
+        if name == "secret_key":
+            values_of.check_secrets(text, min_chars=_SECRETS[name], at_most=MAX_SECRET_KEYS)
+        elif text:
+            values_of.check_secret(text, min_chars=_SECRETS[name])
         return value
 
     @field_validator("variants", "preload")
@@ -486,7 +496,8 @@ class Settings(BaseSettings):
             values["storage_url"] = (data / "objects").as_uri()
         if "require_api_key" not in values:
             host = str(values.get("api_bind") or "127.0.0.1:8000").rpartition(":")[0]
-            values["require_api_key"] = not values_of.is_loopback(host)
+            trusted = str(values.get("trust_network", "")).strip().lower() in _TRUE
+            values["require_api_key"] = not values_of.is_loopback(host) and not trusted
         return values
 
     @model_validator(mode="after")
@@ -541,6 +552,11 @@ class Settings(BaseSettings):
     @property
     def listens_on_loopback(self) -> bool:
         return values_of.is_loopback(self.api_host)
+
+    @property
+    def secret_keys(self) -> list[str]:
+        """The keys that sign links, the one that signs first; none: they are in the data folder."""
+        return values_of.split_secrets(self.secret_key.get_secret_value())
 
     @property
     def broker_url_file(self) -> Path:

@@ -128,6 +128,21 @@ def check_secret(value: str, *, min_chars: int) -> str:
     return value
 
 
+def split_secrets(value: str) -> list[str]:
+    """Return the secrets of a list separated by commas."""
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def check_secrets(value: str, *, min_chars: int, at_most: int) -> str:
+    """Return a list of secrets, separated by commas, when each is one that `check_secret` accepts."""
+    secrets = split_secrets(value)
+    if len(secrets) > at_most:
+        raise ValueError(f"it has {len(secrets)} keys, give at most {at_most}")
+    for secret in secrets:
+        check_secret(secret, min_chars=min_chars)
+    return value
+
+
 def check_devices(value: str) -> str:
     """Return a list of devices as it was written, when each name is one that could exist."""
     names = [part.strip() for part in value.split(",") if part.strip()]

@@ -55,7 +55,7 @@ def check_folders(settings: Settings, role: Role) -> None:
 def _folders(settings: Settings, role: Role) -> Iterator[tuple[str, Path]]:
     """Yield each folder with the setting that chooses it; a folder inside another comes after it."""
     in_data_dir = {"up": True, "worker": settings.feature_cache_dir is None}.get(role, False)
-    if in_data_dir or (role == "api" and not settings.secret_key.get_secret_value()):
+    if in_data_dir or (role == "api" and not settings.secret_keys):
         yield "data_dir", settings.data_dir
     database = _sqlite_folder(settings.database_url)
     if database is not None:

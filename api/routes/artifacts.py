@@ -9,12 +9,12 @@ from flask_openapi3 import APIBlueprint, Tag
 from werkzeug.datastructures import Range
 from werkzeug.http import parse_range_header
 
+from api.auth import by_signed_link
 from api.context import AppContext, current_context
 from api.errors import problem
 from api.schemas.jobs import ArtifactPath
 from api.schemas.responses import files, problems
 from jobs.db.tables import Artifact
-from jobs.errors import LinkRefusedError
 from jobs.file_names import content_disposition
 from jobs.service.artifacts import download_name, get_artifact, missing_artifact
 from jobs.service.queries import get_job
@@ -29,6 +29,7 @@ PRESIGNED_S = 600
     summary="Download an artifact",
     responses={**files(200, 206), "302": None, "304": None, **problems(403, 404, 410, 416, 422, 503)},
 )
+@by_signed_link
 def download(path: ArtifactPath) -> Response:
     """Returns the content (ranges are supported), or a redirect to the object store.
 
@@ -36,11 +37,6 @@ def download(path: ArtifactPath) -> Response:
     """
     ctx = current_context()
     with ctx.db.reading() as tx:
-        expires, signature = request.args.get("expires"), request.args.get("signature")
-        if (expires or signature) and not ctx.signer.is_valid(
-            "GET", request.path, expires or "", signature or "", now=tx.now
-        ):
-            raise LinkRefusedError("This URL is not valid or has expired; get the job again for a new one.")
         job = get_job(tx, path.job_id)
         artifact = get_artifact(tx, path.job_id, path.name)
         filename = download_name(tx, job, artifact)

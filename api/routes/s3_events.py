@@ -11,10 +11,11 @@ from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from api.auth import open_to_all
 from api.context import current_context
 from api.presentation import answer
 from api.schemas.health import HealthView
-from api.schemas.responses import problems
+from api.schemas.responses import open_problems
 from api.schemas.triggers import IngestionView
 from jobs.errors import EventsRefusedError, EventUnreadableError
 from jobs.log_lines import printable
@@ -31,15 +32,19 @@ s3_events_api = APIBlueprint("s3_events", __name__, url_prefix="/v1/s3-events", 
 EVENTS_ENDPOINT = "s3_events.receive"
 
 
-@s3_events_api.get("", summary="Check the event endpoint", responses={"200": HealthView, **problems(422)})
+@s3_events_api.get("", summary="Check the event endpoint", responses={"200": HealthView, **open_problems(422)})
+@open_to_all
 def probe() -> Response:
     """MinIO calls it (also by HEAD) before it accepts the URL. Needs no token."""
     return answer(HealthView(status="ok"))
 
 
 @s3_events_api.post(
-    "", summary="Receive bucket events", responses={"200": IngestionView, **problems(400, 403, 411, 413, 422, 503, 507)}
+    "",
+    summary="Receive bucket events",
+    responses={"200": IngestionView, **open_problems(400, 403, 411, 413, 422, 503, 507)},
 )
+@open_to_all
 def receive() -> Response:
     """Accepts S3 records, SNS messages, EventBridge events, and events of MinIO and Ceph RGW.
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 
+from api.auth import by_signed_link
 from api.context import current_context
 from api.errors import too_many
-from api.links import upload_content_path
 from api.presentation import answer
 from api.schemas.responses import problems
 from api.schemas.uploads import NewUpload, UploadInstruction, UploadPath, UploadView
@@ -72,11 +72,12 @@ def create_upload(body: NewUpload) -> Response:
 def get_one(path: UploadPath) -> Response:
     """Returns the upload's state: whether its content has arrived and matches the announcement."""
     ctx = current_context()
-    with ctx.db.reading() as tx:
+    db = ctx.db  # the check runs in another thread, which has no request
+    with db.reading() as tx:
         upload, now = get_upload(tx, path.upload_id), tx.now
     # While the check goes on, the upload is pending.
     with contextlib.suppress(UploadCheckPendingError):
-        ctx.upload_checks.run(upload.id, lambda: refresh_upload(ctx.db, ctx.store, upload, now))
+        ctx.upload_checks.run(upload.id, lambda: refresh_upload(db, ctx.store, upload, now))
     return answer(UploadView.from_row(upload, now))
 
 
@@ -85,16 +86,16 @@ def get_one(path: UploadPath) -> Response:
     summary="Send the content of an upload",
     responses={"204": None, **problems(400, 403, 404, 408, 409, 410, 411, 413, 422, 503, 507)},
 )
+@by_signed_link
 def put_content(path: UploadPath) -> Response:
     """Takes the raw bytes at the signed URL of the announcement, with their Content-Length, once.
 
     A call that breaks off changes nothing. 204 also for the same bytes once more; 409: the upload has others.
     """
     ctx = current_context()
+    if "signature" not in request.args:
+        raise LinkRefusedError("Send the content to the signed URL that `POST /v1/uploads` returned.")
     with ctx.db.reading() as tx:
-        expires, signature = request.args.get("expires", ""), request.args.get("signature", "")
-        if not ctx.signer.is_valid("PUT", upload_content_path(path.upload_id), expires, signature, now=tx.now):
-            raise LinkRefusedError("This upload URL is not valid or has expired; announce the file again.")
         upload, now = get_upload(tx, path.upload_id), tx.now
     try:
         check_accepts_content(upload, now, request.content_length)

@@ -26,8 +26,17 @@ class Problem(BaseModel):
     errors: list[FieldError] | None = None
 
 
+# What the check of the sender answers: no valid key, no right to it, too many requests.
+_OF_SENDER = (401, 403, 429)
+
+
 def problems(*statuses: int) -> ResponseDict:
-    """Return the error responses of a call for the OpenAPI document."""
+    """Return the error responses of a call that needs a key, for the OpenAPI document."""
+    return open_problems(*sorted({*statuses, *_OF_SENDER}))
+
+
+def open_problems(*statuses: int) -> ResponseDict:
+    """Return the error responses of a call that needs no key, for the OpenAPI document."""
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {str(status): {"content": content} for status in statuses}
 

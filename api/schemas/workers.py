@@ -81,4 +81,5 @@ class WorkerView(View):
 
 
 class WorkerList(View):
-    data: list[WorkerView]
+    data: list[WorkerView] = Field(description="The workers; empty for keys that are no admin's.")
+    counts: dict[DisplayedWorkerState, int] = Field(description="Number of workers by state.")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import click
-from sqlalchemy.exc import SQLAlchemyError
 
-from jobs.cli.configuration import load_settings_or_exit
-from jobs.db.database import Database, Transaction
+from jobs.cli.database import cli_actor, platform_transaction
+from jobs.service.audit import record_action
 from jobs.service.scheduling import quotas
 from jobs.service.scheduling.queue_stats import queue_stats
 from jobs.variants import VARIANTS
@@ -20,25 +16,10 @@ def queue() -> None:
     """Show the queues, pause variants, limit tenants."""
 
 
-@contextmanager
-def _transaction() -> Iterator[Transaction]:
-    db = Database(load_settings_or_exit().database_url).of_platform()
-    try:
-        with db.transaction() as tx:
-            yield tx
-    except SQLAlchemyError as exc:
-        reason = str(getattr(exc, "orig", exc)).strip()
-        raise click.ClickException(
-            f"The database did not answer: {reason}. Is it running, and migrated (`mmaudio migrate`)?"
-        ) from exc
-    finally:
-        db.close()
-
-
 @queue.command()
 def show() -> None:
     """Show each variant's queue and the limits of tenants."""
-    with _transaction() as tx:
+    with platform_transaction() as tx:
         stats = queue_stats(tx, tuple(sorted(quotas.paused_variants(tx))))
         for row in stats:
             age = "-" if row.oldest_queued_age_s is None else f"{row.oldest_queued_age_s:.0f} s"
@@ -58,8 +39,9 @@ def show() -> None:
 @click.argument("variant", metavar="VARIANT", type=click.Choice(list(VARIANTS)))
 def pause(variant: str) -> None:
     """Start no more jobs of VARIANT; running jobs continue, submitted jobs stay queued."""
-    with _transaction() as tx:
+    with platform_transaction() as tx:
         quotas.pause(tx, variant)
+        record_action(tx, cli_actor(), "queue.pause", variant)
     click.echo(f"Paused {variant}; `mmaudio queue resume {variant}` resumes it.")
 
 
@@ -67,8 +49,9 @@ def pause(variant: str) -> None:
 @click.argument("variant", metavar="VARIANT", type=click.Choice(list(VARIANTS)))
 def resume(variant: str) -> None:
     """Start jobs of VARIANT again, within MMAUDIO_MAINTENANCE_INTERVAL_S."""
-    with _transaction() as tx:
+    with platform_transaction() as tx:
         quotas.resume(tx, variant)
+        record_action(tx, cli_actor(), "queue.resume", variant)
     click.echo(f"Resumed {variant}.")
 
 
@@ -82,11 +65,12 @@ def limit(tenant: str, running: int | None, weight: float | None, clear: bool) -
     if clear == (running is not None or weight is not None):
         raise click.UsageError("Give --running, --weight or both; or --clear.")
     try:
-        with _transaction() as tx:
+        with platform_transaction() as tx:
             if clear:
                 quotas.clear_quota(tx, tenant)
             else:
                 quotas.set_quota(tx, tenant, weight=weight, max_running=running)
+            record_action(tx, cli_actor(), "tenant.quota", tenant, weight=weight, max_running=running, cleared=clear)
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
     click.echo(f"{'Restored the defaults of' if clear else 'Changed the limits of'} tenant {tenant}.")

@@ -6,18 +6,18 @@ import copy
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy import Connection, Row, Select, create_engine, event, func, make_url
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from jobs.clock import Clock, DatabaseClock
+from jobs.clock import Clock, DatabaseClock, utc_now
 from jobs.db.bound_session import BoundSession, watch
 from jobs.db.faults import is_transient, reason, sqlstate, was_rolled_back
 from jobs.db.tenant_scope import PLATFORM, UNBOUND, TenantScope
@@ -172,6 +172,8 @@ class Database:
         # SQLite: a write transaction takes the write lock when it begins. One that reads first and then writes fails
         # with "database is locked" as soon as another writer was faster, whatever the busy timeout is.
         self._writer = self.engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        # One statement alone: PostgreSQL needs no BEGIN and no ROLLBACK around it.
+        self._single = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._scope = UNBOUND
 
     def of_tenant(self, tenant: str) -> Database:
@@ -272,6 +274,25 @@ class Database:
         # The same statement reads the server's clock, so that a transaction begins with one round trip.
         bound_at = session.bind_to(self._scope)
         return bound_at if isinstance(self._clock, DatabaseClock) else self._clock.now(session)
+
+    def first_row(self, statement: Select[Any], parameters: Mapping[str, object]) -> tuple[Row[Any], datetime] | None:
+        """Run one statement that reads a table owned by no tenant; return its first row and the database's time.
+
+        It is the cheapest way to ask for a row: one round trip, without a transaction.
+
+        Raises:
+            DBAPIError: the database does not answer.
+        """
+        if not self.is_sqlite:
+            statement = statement.add_columns(func.clock_timestamp())
+        with through(self._limits), self._single.connect() as connection:
+            row = connection.execute(statement, parameters).first()
+        if row is None:
+            return None
+        if isinstance(self._clock, DatabaseClock):
+            return row, utc_now() if self.is_sqlite else row[-1].astimezone(UTC)
+        with BoundSession(self.engine, UNBOUND) as session:
+            return row, self._clock.now(session)
 
     def check(self) -> None:
         """Run a trivial query.

@@ -453,3 +453,7 @@ class AuditEvent(Base):
     """What was changed: an id, an id and a name, or a key of the store."""
     detail: Mapped[dict[str, Any]]
     """`kind` and `reason` of the inconsistency; `outcome`: `started`, `fixed`, `unneeded` or `failed`."""
+
+
+# All tables share one metadata, which migrations and their tests read from here.
+import jobs.db.key_tables  # noqa: E402, F401

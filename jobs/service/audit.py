@@ -1,13 +1,58 @@
-"""The audit of repairs: what was changed outside of the normal life of jobs, by whom, why, and how it ended."""
+"""The audit: repairs and what operators did, outside of the normal life of jobs; by whom, why, and how it ended."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
 
+from jobs.cursor import decode_cursor, encode_cursor
 from jobs.db.database import Transaction
 from jobs.db.tables import AuditEvent
+
+MAX_PAGE = 200
+_PLACE = re.compile(r"\d{1,18}")
+
+
+def record_action(tx: Transaction, actor: str, action: str, subject: str, **detail: Any) -> None:
+    """Record what an operator does, in the transaction that does it.
+
+    Args:
+        actor: `key:ID`, `cli:USER`, or `local` for a request without a key.
+        action: such as `key.revoke`.
+        subject: id or name of what is changed.
+    """
+    tx.session.add(
+        AuditEvent(at=tx.now, actor=actor[:64], action=action, subject=subject, detail={**detail, "outcome": "done"})
+    )
+
+
+@dataclass(frozen=True)
+class AuditPage:
+    """Recorded changes, newest first, and the cursor of the next page (None: this is the last page)."""
+
+    events: list[AuditEvent]
+    next_cursor: str | None
+
+
+def list_audit(
+    tx: Transaction, *, action: str | None = None, cursor: str | None = None, limit: int = MAX_PAGE
+) -> AuditPage:
+    """Return a page of recorded changes.
+
+    Raises:
+        InvalidCursorError: the cursor was not issued by this function.
+    """
+    query = select(AuditEvent)
+    if action is not None:
+        query = query.where(AuditEvent.action == action)
+    if cursor is not None:
+        query = query.where(AuditEvent.id < int(decode_cursor(cursor, _PLACE)))
+    limit = min(max(limit, 1), MAX_PAGE)
+    rows = list(tx.session.scalars(query.order_by(AuditEvent.id.desc()).limit(limit + 1)))
+    return AuditPage(rows[:limit], encode_cursor(str(rows[limit - 1].id)) if len(rows) > limit else None)
 
 
 def begin_audited(tx: Transaction, *, actor: str, action: str, subject: str, detail: dict[str, Any]) -> int:

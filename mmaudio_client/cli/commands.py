@@ -54,6 +54,7 @@ SERVER_COMMANDS = {
     "eval": "Measure the quality of a model.",
     "generate": "Make a sound on this machine, without the platform.",
     "gradio": "Serve a web page for the model, without the platform.",
+    "keys": "Make, list, rotate and revoke API keys, in the database.",
     "migrate": "Migrate the database to the current schema.",
     "queue": "Show the queues, pause a variant, limit a tenant.",
     "settings": "Show every setting.",

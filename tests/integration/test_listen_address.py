@@ -100,7 +100,8 @@ def test_a_port_that_only_root_may_use_is_refused_to_others(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("bind", ["0.0.0.0:1", "[::]:8000", "192.0.2.1:8000"])
-def test_an_open_network_is_refused_unless_the_operator_trusts_it(bind: str) -> None:
-    with pytest.raises(SettingsError, match="MMAUDIO_TRUST_NETWORK"):
-        refuse_open_network(Settings(api_bind=bind))
+def test_an_open_network_is_refused_without_keys_unless_the_operator_trusts_it(bind: str) -> None:
+    with pytest.raises(SettingsError, match=r"MMAUDIO_REQUIRE_API_KEY is false.*MMAUDIO_TRUST_NETWORK"):
+        refuse_open_network(Settings(api_bind=bind, require_api_key=False))
+    refuse_open_network(Settings(api_bind=bind))
     refuse_open_network(Settings(api_bind=bind, trust_network=True))

@@ -26,8 +26,10 @@ class LocalApi:
 
     def __init__(self, settings: Settings, *, transport: httpx.BaseTransport | None = None) -> None:
         import httpx  # only here, because it takes long: `mmaudio up` must first say what it is doing
+        from sqlalchemy.exc import SQLAlchemyError
 
-        self._failures = (httpx.HTTPError, ValueError, KeyError)
+        self._settings = settings
+        self._failures = (httpx.HTTPError, ValueError, KeyError, SQLAlchemyError)
         self._client = httpx.Client(
             base_url=base_url(settings), timeout=TIMEOUT_S, trust_env=False, transport=transport
         )
@@ -71,7 +73,40 @@ class LocalApi:
         try:
             if self._client.get("/readyz").status_code != 200:
                 return None
+            if self._settings.require_api_key:
+                return workers_in_database(self._settings)
             workers: list[dict[str, Any]] = self._client.get("/v1/workers").json()["data"]
         except self._failures:
             return None
         return workers
+
+
+def workers_in_database(settings: Settings) -> list[dict[str, Any]]:
+    """Return of each worker what `/v1/workers` says of it; where requests need a key, `mmaudio up` has none.
+
+    Raises:
+        SQLAlchemyError: the database does not answer.
+    """
+    # Imported only here, as httpx is.
+    from jobs.db.database import Database
+    from jobs.service.queries import displayed_worker_state, is_lost, list_workers, running_jobs
+    from jobs.service.variant_availability import LOST_AFTER_LEASES
+
+    db = Database(settings.database_url).of_platform()
+    try:
+        with db.reading() as tx:
+            running = running_jobs(tx)
+            lost_after_s = settings.lease_s * LOST_AFTER_LEASES
+            return [
+                {
+                    "state": displayed_worker_state(
+                        row, busy=row.id in running, lost=is_lost(row, tx.now, lost_after_s)
+                    ),
+                    "device": row.device,
+                    "variants": row.variants,
+                    "running_jobs": running.get(row.id, []),
+                }
+                for row in list_workers(tx)
+            ]
+    finally:
+        db.close()

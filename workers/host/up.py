@@ -88,7 +88,13 @@ class _Startup:
         cleanup.callback(self._supervisor.stop)
 
     def run(self, devices: list[str]) -> None:
-        steps = (self._start_broker, self._migrate, lambda: self._start_parts(devices), self._wait_until_ready)
+        steps = (
+            self._start_broker,
+            self._migrate,
+            self._make_first_key,
+            lambda: self._start_parts(devices),
+            self._wait_until_ready,
+        )
         for step in steps:
             step()
             if self._supervisor.stopping:
@@ -163,6 +169,27 @@ class _Startup:
             return
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise UpRefusedError(lines[-1].removeprefix("Error: "))
+
+    def _make_first_key(self) -> None:
+        """Make and show the first admin key where requests need one and there is none."""
+        if not self._settings.require_api_key:
+            return
+        # Imported only here, as in `_wait_for_broker`.
+        from jobs.api_keys.first_key import FILE_NAME, make_first_key
+        from jobs.db.database import Database
+
+        db = Database(self._settings.database_url)
+        try:
+            key = make_first_key(db, self._settings.data_dir, actor="mmaudio up")
+        except OSError as exc:
+            raise UpRefusedError(
+                f"The first admin key cannot be kept in {self._settings.data_dir / FILE_NAME} ({exc.strerror})."
+            ) from exc
+        finally:
+            db.close()
+        if key is not None:
+            path = self._settings.data_dir / FILE_NAME
+            self._tell(f"requests need an API key; the first admin key, shown only now and kept in {path}: {key}")
 
     def _start_parts(self, devices: list[str]) -> None:
         self._tell(f"starting the API, the control worker and a worker on {', '.join(devices)}")

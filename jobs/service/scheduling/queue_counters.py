@@ -66,9 +66,11 @@ def queued_by_lane(tx: Transaction, variant: str, *, up_to_priority: int) -> dic
     return {(row[0], row[1]): int(row[2]) for row in tx.session.execute(query)}
 
 
-def queued_by_variant(tx: Transaction) -> dict[str, int]:
-    """Return how many jobs are queued, by variant, for variants that have some."""
+def queued_by_variant(tx: Transaction, *, of_tenant: str | None = None) -> dict[str, int]:
+    """Return how many jobs are queued, of all tenants or of one, by variant, for variants that have some."""
     query = select(QueuedCount.variant, func.sum(QueuedCount.queued)).group_by(QueuedCount.variant)
+    if of_tenant is not None:
+        query = query.where(QueuedCount.tenant == of_tenant)
     return {row[0]: int(row[1]) for row in tx.session.execute(query) if row[1] > 0}
 
 

@@ -115,31 +115,40 @@ class QueueStats:
     """Seconds until all queued jobs are done at this throughput; None without throughput, or while paused."""
 
 
-def queue_stats(tx: Transaction, variants: tuple[str, ...]) -> list[QueueStats]:
-    """Return the statistics of `variants` and of all variants with queued or running jobs, over all tenants.
+def queue_stats(tx: Transaction, variants: tuple[str, ...], *, of_tenant: str | None = None) -> list[QueueStats]:
+    """Return the statistics of `variants` and of all variants with queued or running jobs.
+
+    Args:
+        of_tenant: count its jobs alone; None: those of all tenants.
 
     Raises:
         TenantUnboundError: the transaction is not the platform's.
     """
     tx.require_platform()
-    queued = queued_by_variant(tx)
-    running = _counts(tx, select(Job.variant, func.count()).where(RUNNING).group_by(Job.variant))
+    own = () if of_tenant is None else (Job.tenant == of_tenant,)
+    queued = queued_by_variant(tx, of_tenant=of_tenant)
+    running = _counts(tx, select(Job.variant, func.count()).where(RUNNING, *own).group_by(Job.variant))
     paused = paused_variants(tx)
     return [
-        _stats(tx, variant, queued.get(variant, 0), running.get(variant, 0), variant in paused)
+        _stats(tx, variant, queued.get(variant, 0), running.get(variant, 0), variant in paused, of_tenant)
         for variant in dict.fromkeys([*variants, *sorted(queued), *sorted(running)])
     ]
 
 
-def _stats(tx: Transaction, variant: str, queued: int, running: int, paused: bool) -> QueueStats:
+def _stats(tx: Transaction, variant: str, queued: int, running: int, paused: bool, of_tenant: str | None) -> QueueStats:
     since = tx.now - timedelta(seconds=THROUGHPUT_WINDOW_S)
     done = select(func.count()).where(
         Job.variant == variant, Job.finished_at.is_not(None), Job.finished_at > since, Job.state == State.SUCCEEDED
     )
+    first = select(Job.created_at).where(Job.variant == variant, QUEUED).limit(1)
+    if of_tenant is None:
+        first = first.order_by(Job.created_at)
+    else:
+        done = done.where(Job.tenant == of_tenant)
+        # In the order of the index of a tenant's jobs by state: ids sort by the time of creation.
+        first = first.where(Job.tenant == of_tenant).order_by(Job.id)
     per_min = (tx.session.scalar(done) or 0) / (THROUGHPUT_WINDOW_S / 60)
-    oldest = tx.session.scalar(
-        select(Job.created_at).where(Job.variant == variant, QUEUED).order_by(Job.created_at).limit(1)
-    )
+    oldest = tx.session.scalar(first)
     return QueueStats(
         variant=variant,
         paused=paused,

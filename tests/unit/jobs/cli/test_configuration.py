@@ -79,6 +79,7 @@ def test_what_this_machine_cannot_do_ends_the_command(
     (tmp_path / "file").touch()
     (tmp_path / "weights").mkdir()
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("MMAUDIO_REQUIRE_API_KEY", "false")
     monkeypatch.setattr("workers.host.devices.cuda_uuids", list)
     status, output = run(arguments)
 

@@ -1,0 +1,1 @@
+"""API keys: what they allow, how they are made, found, rotated and revoked."""

@@ -1,0 +1,65 @@
+"""API keys, and what operators set for a tenant
+
+Revision: 0013
+Revises: 0011
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0013"
+down_revision = "0011"
+branch_labels = None
+depends_on = None
+
+JSON_DOCUMENT = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
+TIME = sa.DateTime(timezone=True)
+LIMITS: dict[str, sa.types.TypeEngine[int]] = {
+    "requests_per_minute": sa.Integer(),
+    "max_queued": sa.Integer(),
+    "max_upload_bytes": sa.BigInteger(),
+    "max_result_bytes": sa.BigInteger(),
+    "max_triggers": sa.Integer(),
+    "max_waiting": sa.Integer(),
+}
+
+
+def upgrade() -> None:
+    op.create_table(
+        "api_keys",
+        sa.Column("id", sa.String(40), nullable=False),
+        sa.Column("tenant", sa.String(64), nullable=False),
+        sa.Column("name", sa.String(120), nullable=False),
+        sa.Column("prefix", sa.String(16), nullable=False),
+        sa.Column("sha256", sa.String(64), nullable=False),
+        sa.Column("scopes", JSON_DOCUMENT, nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.Column("expires_at", TIME, nullable=True),
+        sa.Column("last_used_at", TIME, nullable=True),
+        sa.Column("revoked_at", TIME, nullable=True),
+        sa.Column("replaced_by", sa.String(40), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
+    )
+    op.create_index("uq_api_keys_sha256", "api_keys", ["sha256"], unique=True)
+    op.create_index("ix_api_keys_tenant_page", "api_keys", ["tenant", "id"])
+    op.create_table(
+        "tenant_settings",
+        sa.Column("tenant", sa.String(64), nullable=False),
+        sa.Column("input_prefixes", JSON_DOCUMENT, nullable=True),
+        sa.Column("output_prefixes", JSON_DOCUMENT, nullable=True),
+        *(sa.Column(name, kind, nullable=True) for name, kind in LIMITS.items()),
+        sa.Column("updated_at", TIME, nullable=False),
+        *(
+            sa.CheckConstraint(f"{name} IS NULL OR {name} >= 0", name=op.f(f"ck_tenant_settings_{name}_in_range"))
+            for name in LIMITS
+        ),
+        sa.PrimaryKeyConstraint("tenant", name=op.f("pk_tenant_settings")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("tenant_settings")
+    op.drop_table("api_keys")
