@@ -11,20 +11,24 @@ from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
 from api.access_log import register_access_log
 from api.auth import current_tenant
+from api.body_limits import body_limit, register_body_limits
 from api.bounded_store import BoundedBucketReader, Proof, StoreGate, bounded_store
 from api.circuit_breaker import CircuitBreaker
 from api.context import EXTENSION, AppContext, current_context
 from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
 from api.request_body import register_body_checks
+from api.routes.archives import archives_api
 from api.routes.artifacts import artifacts_api
+from api.routes.batches import BATCHES_ENDPOINT, batches_api
 from api.routes.bulk_retry import bulk_retry_api
 from api.routes.health import health_api
 from api.routes.jobs import jobs_api
+from api.routes.presets import presets_api
 from api.routes.queues import queues_api
 from api.routes.s3_events import EVENTS_ENDPOINT, s3_events_api
 from api.routes.triggers import triggers_api
-from api.routes.uploads import uploads_api
+from api.routes.uploads import is_upload_content, uploads_api
 from api.routes.variants import variants_api
 from api.routes.workers import workers_api
 from api.schemas.responses import Problem
@@ -44,8 +48,8 @@ from jobs.storage.signing import LinkSigner
 
 log = logging.getLogger(__name__)
 
-MAX_JSON_BYTES = 1024 * 1024
 MAX_PATH_CHARS = 200
+EMPTY_BODY_ENDPOINTS = {"batches.cancel", "jobs.cancel_job", "jobs.retry_job", "workers.drain_worker"}
 # A caller waits, and holds a thread.
 QUICK = CallLimits(connect_s=1, read_s=2, tries=1)
 
@@ -117,13 +121,13 @@ def new_app(*, access_log: bool) -> Flask:
         validation_error_callback=invalid_fields,
         static_folder=None,
     )
-    app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False  # its redirects are HTML pages
     if access_log:
         register_access_log(app)
     register_error_handlers(app)
     app.before_request(_refuse_foreign_host)
+    register_body_limits(app)
     register_body_checks(app)
     app.before_request(_refuse_nul)
     app.before_request(_expect_json)
@@ -131,7 +135,10 @@ def new_app(*, access_log: bool) -> Flask:
     for blueprint in (
         jobs_api,
         bulk_retry_api,
+        batches_api,
+        presets_api,
         artifacts_api,
+        archives_api,
         uploads_api,
         triggers_api,
         s3_events_api,
@@ -176,17 +183,21 @@ def _refuse_nul() -> Response | None:
 def _expect_json() -> Response | None:
     """Refuse bodies that are not a JSON object before they are parsed; so no form can post from another site."""
     current_tenant()
-    if request.method != "POST" or not request.path.startswith("/v1/") or request.routing_exception is not None:
+    if request.method not in {"POST", "PUT"} or not request.path.startswith("/v1/"):
+        return None
+    if request.routing_exception is not None or is_upload_content(request.method, request.path):
         return None
     if request.endpoint == EVENTS_ENDPOINT:
         return None  # object stores send other types; the shared token keeps other sites out
-    if not request.content_length and request.endpoint in {"jobs.cancel_job", "jobs.retry_job", "workers.drain_worker"}:
+    if request.endpoint == BATCHES_ENDPOINT:
+        return None  # an array or lines are allowed too; it refuses the types that forms have
+    if not request.content_length and request.endpoint in EMPTY_BODY_ENDPOINTS:
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
             return problem(403, "cross_site", "Calls from other sites are not allowed.")
         return None
     if request.mimetype != "application/json":
         return problem(415, "wrong_media_type", f"Got {request.mimetype or 'no content type'}; send application/json.")
-    if request.content_length is None and len(request.get_data()) >= MAX_JSON_BYTES:
+    if request.content_length is None and len(request.get_data()) >= body_limit("POST", request.path):
         raise RequestEntityTooLarge  # a chunked body was read up to the limit only
     try:
         body: Any = request.get_json()

@@ -38,6 +38,8 @@ from jobs.triggers.ingestion import EventIngestion
 log = logging.getLogger(__name__)
 
 EXTENSION = "mmaudio"
+# Each needs several hundred MiB for the largest body.
+BATCHES_AT_ONCE = 2
 
 
 @dataclass
@@ -103,6 +105,11 @@ class AppContext:
     def upload_places(self) -> Places:
         """Places of the requests that receive an upload."""
         return Places(self.shares.uploads)
+
+    @cached_property
+    def batch_places(self) -> Places:
+        """Places of the requests that create a batch."""
+        return Places(BATCHES_AT_ONCE)
 
     def links(self, tx: Transaction) -> LinkBuilder:
         """Return the builder of URLs for a transaction's documents."""

@@ -14,6 +14,7 @@ import threading
 from flask import Flask
 
 from api.app import create_app
+from api.body_limits import body_limit
 from api.bridge.asgi import Bridge
 from api.bridge.limits import BridgeLimits
 from api.routes.uploads import is_upload_content
@@ -39,7 +40,9 @@ def app_from_environment() -> Flask:
 def _load_app(settings: Settings) -> Bridge:
     """Return the app in the server's own process, behind the bridge to its threads."""
     _exit_with_parent(os.getppid())
-    return Bridge(create_app(settings), BridgeLimits.from_settings(settings), is_streamed=is_upload_content)
+    return Bridge(
+        create_app(settings), BridgeLimits.from_settings(settings), is_streamed=is_upload_content, body_limit=body_limit
+    )
 
 
 def _exit_with_parent(parent_pid: int) -> None:

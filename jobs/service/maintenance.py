@@ -15,6 +15,7 @@ from jobs.db.tables import QUEUED, RUNNING, IdempotencyKey, Job
 from jobs.errors import Failure
 from jobs.lifecycle import State
 from jobs.service.attempts import fail_overdue, rescue_expired
+from jobs.service.batches import finish_batches
 from jobs.service.scheduling.dispatch import DEFAULT_DISPATCH_POLICY, Publisher, dispatch, republish_lost
 from jobs.service.scheduling.queue_counters import prune_empty_lanes
 from jobs.service.scheduling.selection import DispatchPolicy
@@ -70,6 +71,7 @@ def rescue(
     lost = rescue_expired_leases(db, may_judge)
     overdue = fail_overdue_jobs(db, policy.overdue_grace_s, may_judge)
     timeouts = fail_expired_queued(db)
+    finish_batches(db)
     silent = db.run(lambda tx: _tidy(tx, policy.lost_after_s if may_judge(tx) else None), repeatable=True)
     for worker_id in silent:
         log.warning("worker %s is lost: it sends no heartbeats", worker_id)
