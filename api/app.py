@@ -11,29 +11,30 @@ from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
 from api.access_log import register_access_log
 from api.auth import open_to_all
+from api.body_limits import body_limit, register_body_limits
 from api.bounded_store import BoundedBucketReader, Proof, StoreGate, bounded_store
 from api.bridge.waiting import answer_again, waited
 from api.circuit_breaker import CircuitBreaker
 from api.context import EXTENSION, AppContext, current_context
 from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
-<<<<<<< HEAD
 from api.events.in_thread import ThreadWaiting
-=======
 from api.key_check import register_key_check
->>>>>>> 4353379
 from api.request_body import register_body_checks
 from api.routes.api_keys import api_keys_api
+from api.routes.archives import archives_api
 from api.routes.artifacts import artifacts_api
 from api.routes.audit import audit_api
+from api.routes.batches import BATCHES_ENDPOINT, batches_api
 from api.routes.bulk_retry import bulk_retry_api
 from api.routes.events import events_api
 from api.routes.health import health_api
 from api.routes.jobs import jobs_api
+from api.routes.presets import presets_api
 from api.routes.queues import queues_api
 from api.routes.s3_events import EVENTS_ENDPOINT, s3_events_api
 from api.routes.triggers import triggers_api
-from api.routes.uploads import uploads_api
+from api.routes.uploads import is_upload_content, uploads_api
 from api.routes.variants import variants_api
 from api.routes.workers import workers_api
 from api.schemas.responses import Problem
@@ -53,9 +54,8 @@ from jobs.storage.signing import LinkSigner
 
 log = logging.getLogger(__name__)
 
-MAX_JSON_BYTES = 1024 * 1024
 MAX_PATH_CHARS = 200
-BODY_OPTIONAL = frozenset({"jobs.cancel_job", "jobs.retry_job", "workers.drain_worker"})
+BODY_OPTIONAL = frozenset({"batches.cancel", "jobs.cancel_job", "jobs.retry_job", "workers.drain_worker"})
 # A caller waits, and holds a thread.
 QUICK = CallLimits(connect_s=1, read_s=2, tries=1)
 
@@ -127,7 +127,6 @@ def new_app(*, access_log: bool) -> Flask:
         validation_error_callback=invalid_fields,
         static_folder=None,
     )
-    app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.url_map.merge_slashes = False  # its redirects are HTML pages
     if access_log:
@@ -135,6 +134,7 @@ def new_app(*, access_log: bool) -> Flask:
     register_error_handlers(app)
     app.before_request(_refuse_foreign_host)
     register_key_check(app)  # before anything reads the body: who has no key must not make the server receive one
+    register_body_limits(app)
     register_body_checks(app)
     app.before_request(_refuse_nul)
     app.before_request(_expect_json)
@@ -144,7 +144,10 @@ def new_app(*, access_log: bool) -> Flask:
         jobs_api,
         bulk_retry_api,
         events_api,
+        batches_api,
+        presets_api,
         artifacts_api,
+        archives_api,
         uploads_api,
         triggers_api,
         s3_events_api,
@@ -157,12 +160,8 @@ def new_app(*, access_log: bool) -> Flask:
     ):
         app.register_api(blueprint)
     app.register_blueprint(dashboard)
-<<<<<<< HEAD
-    app.add_url_rule("/openapi.json", "openapi_document", lambda: app.api_doc)
-    app.wsgi_app = ThreadWaiting(app.wsgi_app, lambda: app.extensions[EXTENSION])  # type: ignore[method-assign]
-=======
     app.add_url_rule("/openapi.json", "openapi_document", open_to_all(lambda: app.api_doc))
->>>>>>> 4353379
+    app.wsgi_app = ThreadWaiting(app.wsgi_app, lambda: app.extensions[EXTENSION])  # type: ignore[method-assign]
     return app
 
 
@@ -195,23 +194,23 @@ def _refuse_nul() -> Response | None:
 
 def _expect_json() -> Response | None:
     """Refuse bodies that are not a JSON object before they are parsed; so no form can post from another site."""
-<<<<<<< HEAD
-    current_tenant()
     if waited() is not None:
         return None  # its body was checked the first time
-=======
->>>>>>> 4353379
-    if request.method != "POST" or not request.path.startswith("/v1/") or request.routing_exception is not None:
+    if request.method not in {"POST", "PUT"} or not request.path.startswith("/v1/"):
+        return None
+    if request.routing_exception is not None or is_upload_content(request.method, request.path):
         return None
     if request.endpoint == EVENTS_ENDPOINT:
         return None  # object stores send other types; the shared token keeps other sites out
+    if request.endpoint == BATCHES_ENDPOINT:
+        return None  # an array or lines are allowed too; it refuses the types that forms have
     if not request.content_length and request.endpoint in BODY_OPTIONAL:
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
             return problem(403, "cross_site", "Calls from other sites are not allowed.")
         return None
     if request.mimetype != "application/json":
         return problem(415, "wrong_media_type", f"Got {request.mimetype or 'no content type'}; send application/json.")
-    if request.content_length is None and len(request.get_data()) >= MAX_JSON_BYTES:
+    if request.content_length is None and len(request.get_data()) >= body_limit("POST", request.path):
         raise RequestEntityTooLarge  # a chunked body was read up to the limit only
     try:
         body: Any = request.get_json()

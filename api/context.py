@@ -40,6 +40,8 @@ from jobs.triggers.ingestion import EventIngestion
 log = logging.getLogger(__name__)
 
 EXTENSION = "mmaudio"
+# Each needs several hundred MiB for the largest body.
+BATCHES_AT_ONCE = 2
 
 
 @dataclass
@@ -118,6 +120,11 @@ class AppContext:
     def still_allowed(self, principal: Principal) -> bool:  # noqa: ARG002
         """Return whether the key of a request that has begun is still valid."""
         return True
+
+    @cached_property
+    def batch_places(self) -> Places:
+        """Places of the requests that create a batch."""
+        return Places(BATCHES_AT_ONCE)
 
     def links(self, tx: Transaction) -> LinkBuilder:
         """Return the builder of URLs for a transaction's documents."""

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
+from api.batch_body import MalformedJsonError, MediaTypeError
 from api.context import current_context
 from api.presentation import job_document
 from api.problem_document import PROBLEM_TYPE, problem_document
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 
 STATUS: dict[type[Exception], HTTPStatus] = {
     BodyIncompleteError: HTTPStatus.BAD_REQUEST,
+    MalformedJsonError: HTTPStatus.BAD_REQUEST,
+    MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     LengthRequiredError: HTTPStatus.LENGTH_REQUIRED,
     UploadCheckPendingError: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.KeyRefusedError: HTTPStatus.UNAUTHORIZED,
@@ -38,6 +41,11 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     domain.InvalidCursorError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.IdempotencyMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.JobNotFoundError: HTTPStatus.NOT_FOUND,
+    domain.BatchNotFoundError: HTTPStatus.NOT_FOUND,
+    domain.BatchEndedError: HTTPStatus.CONFLICT,
+    domain.PresetNotFoundError: HTTPStatus.NOT_FOUND,
+    domain.PresetLimitError: HTTPStatus.CONFLICT,
+    domain.UploadInUseError: HTTPStatus.CONFLICT,
     domain.UploadNotFoundError: HTTPStatus.NOT_FOUND,
     domain.TriggerNotFoundError: HTTPStatus.NOT_FOUND,
     domain.TriggerInactiveError: HTTPStatus.CONFLICT,
@@ -73,7 +81,7 @@ MAX_LISTED_ERRORS = 20
 
 
 def problem(
-    status: int, code: str, detail: str, *, fields: list[dict[str, str]] | None = None, **members: Any
+    status: int, code: str, detail: str, *, fields: list[dict[str, Any]] | None = None, **members: Any
 ) -> Response:
     """Return a response with a problem document."""
     response = jsonify(problem_document(status, code, detail, fields=fields, **members))

@@ -45,14 +45,32 @@ class LinkBuilder:
 
     def artifact(self, job_id: str, name: str) -> str:
         """Return the signed URL of an artifact's content."""
-        expires_at = self.now + self.ttl
-        expires_at += LINK_STEP - (expires_at - datetime.min.replace(tzinfo=expires_at.tzinfo)) % LINK_STEP
-        return self._signed("GET", f"/v1/jobs/{job_id}/artifacts/{quote(name)}", expires_at)
+        return self._signed("GET", f"/v1/jobs/{job_id}/artifacts/{quote(name)}", self._artifacts_expire_at())
+
+    def archive(self, job_id: str) -> str:
+        """Return the signed URL of all artifacts of a job in one archive."""
+        return self._signed("GET", f"/v1/jobs/{job_id}/artifacts.zip", self._artifacts_expire_at())
 
     def upload_content(self, upload_id: str) -> tuple[str, datetime]:
         """Return the signed URL that an upload's content is sent to, and when it expires."""
         expires_at = self.now + self.ttl
         return self._signed("PUT", upload_content_path(upload_id), expires_at), expires_at
+
+    def batch(self, batch_id: str) -> str:
+        """Return the URL of a batch."""
+        return f"{self.base}/v1/batches/{batch_id}"
+
+    def batches_page(self, query: str) -> str:
+        """Return the URL of a page of batches."""
+        return f"{self.base}/v1/batches?{query}"
+
+    def preset(self, name: str) -> str:
+        """Return the URL of a preset."""
+        return f"{self.base}/v1/presets/{quote(name)}"
+
+    def presets_page(self, query: str) -> str:
+        """Return the URL of a page of presets."""
+        return f"{self.base}/v1/presets?{query}"
 
     def trigger(self, trigger_id: str) -> str:
         """Return the URL of a trigger."""
@@ -65,6 +83,10 @@ class LinkBuilder:
     def jobs_page(self, query: str) -> str:
         """Return the URL of a page of jobs."""
         return f"{self.base}/v1/jobs?{query}"
+
+    def _artifacts_expire_at(self) -> datetime:
+        expires_at = self.now + self.ttl
+        return expires_at + LINK_STEP - (expires_at - datetime.min.replace(tzinfo=expires_at.tzinfo)) % LINK_STEP
 
     def _signed(self, method: str, path: str, expires_at: datetime) -> str:
         return f"{self.base}{path}?{self.signer.query(method, path, expires_at, tenant=self.tenant)}"

@@ -14,7 +14,7 @@ from api.schemas.view import View
 from jobs.db.database import Transaction
 from jobs.db.tables import Job
 from jobs.lifecycle import State
-from jobs.service.artifacts import artifacts_by_job
+from jobs.service.artifacts import artifacts_by_job, previews_of_job
 from jobs.service.queries import attempts_by_job
 from jobs.service.scheduling.queue_stats import queue_position
 
@@ -24,6 +24,7 @@ def job_view(ctx: AppContext, tx: Transaction, job: Job) -> JobView:
     return JobView.from_row(
         job,
         artifacts=artifacts_by_job(tx, [job.id])[job.id] if job.state is State.SUCCEEDED else [],
+        previews=previews_of_job(tx, job.id) if job.state is State.SUCCEEDED else None,
         attempts=attempts_by_job(tx, [job.id])[job.id] if job.attempt else [],
         queue_position=queue_position(tx, job),
         links=ctx.links(tx),
@@ -31,11 +32,18 @@ def job_view(ctx: AppContext, tx: Transaction, job: Job) -> JobView:
 
 
 def job_views(ctx: AppContext, tx: Transaction, jobs: list[Job]) -> list[JobView]:
-    """Return the documents of a page of jobs, without queue positions: each would cost a query of its own."""
+    """Return the documents of a page of jobs, without queue positions and previews: they would cost too much."""
     ids = [job.id for job in jobs]
     artifacts, attempts, links = artifacts_by_job(tx, ids), attempts_by_job(tx, ids), ctx.links(tx)
     return [
-        JobView.from_row(job, artifacts=artifacts[job.id], attempts=attempts[job.id], queue_position=None, links=links)
+        JobView.from_row(
+            job,
+            artifacts=artifacts[job.id],
+            previews=None,
+            attempts=attempts[job.id],
+            queue_position=None,
+            links=links,
+        )
         for job in jobs
     ]
 

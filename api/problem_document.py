@@ -9,7 +9,7 @@ PROBLEM_TYPE = "application/problem+json"
 
 
 def problem_document(
-    status: int, code: str, detail: str, *, fields: list[dict[str, str]] | None = None, **members: Any
+    status: int, code: str, detail: str, *, fields: list[dict[str, Any]] | None = None, **members: Any
 ) -> dict[str, Any]:
     """Return a problem document; `fields` become its `errors`, `members` are added as they are."""
     document: dict[str, Any] = {

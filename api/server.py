@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from flask import Flask
 
 from api.app import create_app
+from api.body_limits import body_limit
 from api.bridge.asgi import Bridge
 from api.bridge.held import HeldRequests, HoldingTimes
 from api.bridge.limits import BridgeLimits
@@ -55,7 +56,7 @@ def _load_app(settings: Settings, stopping: Connection) -> Bridge:
     app, limits = create_app(settings), BridgeLimits.from_settings(settings)
     reader = EventReader(app.extensions[EXTENSION].database)
     held = HeldRequests(reader, limit=limits.held, times=HoldingTimes(stall_s=limits.stall_s))
-    bridge = Bridge(app, limits, is_streamed=is_upload_content, held=held)
+    bridge = Bridge(app, limits, is_streamed=is_upload_content, held=held, body_limit=body_limit)
 
     def end_held_requests() -> None:
         stopping.poll(None)

@@ -22,8 +22,9 @@ from jobs.db.tables import Job
 from jobs.lifecycle import State, WorkerState
 from jobs.request import JobRequest
 from jobs.service import attempts
+from jobs.service.job_pages import list_jobs
 from jobs.service.maintenance import MaintenancePolicy, rescue
-from jobs.service.queries import JobFilter, get_job, list_jobs
+from jobs.service.queries import JobFilter, get_job
 from jobs.service.scheduling.dispatch import dispatch
 from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.submission import SubmitPolicy, submit_and_commit

@@ -75,7 +75,7 @@ def _run_job(settings: Settings, folder: Path, job_id: str, *, shared: bool) -> 
         queued_s=0.0,
     )
     artifact = NewArtifact(
-        "audio.flac", ArtifactKind.AUDIO, "flac", "audio/flac", "k", OUTPUT_BYTES, "0" * 64, 8.0, sample_index=0, seed=7
+        "audio.flac", ArtifactKind.AUDIO, "flac", "audio/flac", "k", OUTPUT_BYTES, "0" * 64, 8.0, take=0, seed=7
     )
     began = time.process_time()
     if not shared:

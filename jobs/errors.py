@@ -96,6 +96,7 @@ class GoneReason(StrEnum):
     RETENTION = "retention_time_passed"
     MISSING = "object_missing"
     """The object store no longer has the object, though its retention time had not passed."""
+    DELETED = "deleted_by_owner"
 
 
 class ContentGoneError(DomainError):
@@ -130,6 +131,48 @@ class ArtifactMissingError(ContentGoneError):
     """Raised when the object store has no object of an artifact that should exist."""
 
     code = "object_gone"
+
+
+class JobDeletedError(ContentGoneError):
+    """Raised for a job that its owner has deleted."""
+
+    code = "job_deleted"
+
+
+class UploadDeletedError(ContentGoneError):
+    """Raised for an upload that its owner has deleted."""
+
+    code = "upload_deleted"
+
+
+class UploadInUseError(DomainError):
+    """Raised when deleting an upload that a job needs which has not ended."""
+
+    code = "upload_in_use"
+
+
+class BatchNotFoundError(DomainError):
+    """Raised when the tenant has no batch of this id."""
+
+    code = "batch_not_found"
+
+
+class BatchEndedError(DomainError):
+    """Raised when canceling a batch whose jobs have all ended."""
+
+    code = "batch_ended"
+
+
+class PresetNotFoundError(DomainError):
+    """Raised when the tenant has no preset of this name, or no such version of it."""
+
+    code = "preset_not_found"
+
+
+class PresetLimitError(DomainError):
+    """Raised when a tenant has as many presets, or versions of one, as allowed."""
+
+    code = "preset_limit"
 
 
 class LinkRefusedError(DomainError):
@@ -179,7 +222,7 @@ class JobEndedError(DomainError):
 
 
 class JobNotEndedError(DomainError):
-    """Raised when retrying a job that has not ended."""
+    """Raised when retrying or deleting a job that has not ended."""
 
     code = "job_not_ended"
 

@@ -83,7 +83,7 @@ class AttemptOutcome(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What a job event records: entering a state, entering a stage, or a request to cancel."""
+    """What a job event records: entering a state, entering a stage, a request to cancel, the end of its batch."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -92,6 +92,8 @@ class EventKind(StrEnum):
     CANCELED = "canceled"
     STAGE = "stage"
     CANCEL_REQUESTED = "cancel_requested"
+    BATCH_FINISHED = "batch_finished"
+    """It was the last job of its batch to end: all of them have."""
 
     @classmethod
     def entered(cls, state: State) -> EventKind:
@@ -109,6 +111,8 @@ class ArtifactKind(StrEnum):
 
     AUDIO = "audio"
     VIDEO = "video"
+    PREVIEW = "preview"
+    """A small picture of a take's spectrogram; its row also has the waveform's peaks."""
 
 
 class InputKind(StrEnum):

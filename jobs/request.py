@@ -26,6 +26,7 @@ from pydantic import (
 from jobs.s3_urls import DELIVERY_URL, OBJECT_URL
 
 UPLOAD_ID = re.compile(r"upl_[0-9a-f]{32}")
+PRESET_REFERENCE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})(?:@(?P<version>[1-9][0-9]{0,8}))?")
 MAX_SEED = 2**63 - 1
 MAX_NUM_STEPS = 100
 MAX_NUM_SAMPLES = 8
@@ -189,12 +190,17 @@ class JobRequest(BaseModel):
         description="`s3://bucket/prefix/`: also deliver the files there, as `prefix/JOB_ID/NAME`. "
         "The bucket must be one of the server's output buckets.",
     )
+    preset: str | None = Field(
+        None,
+        pattern=f"^{PRESET_REFERENCE.pattern}$",
+        description="`name` or `name@version` of a preset: its fields, where this request does not have them. The job "
+        "shows the version.",
+    )
     # Reserved fields. They are declared so that the refusal can give the reason.
     webhook_url: str | None = Field(None, description="Reserved; not supported by this version.")
     webhook_events: list[str] | None = Field(None, description="Reserved; not supported by this version.")
-    preset: str | None = Field(None, description="Reserved; not supported by this version.")
 
-    @field_validator("webhook_url", "webhook_events", "preset")
+    @field_validator("webhook_url", "webhook_events")
     @classmethod
     def _not_yet(cls, value: Any) -> Any:
         if value is not None:
@@ -241,6 +247,8 @@ class JobRequest(BaseModel):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.preset is not None:
+            return self  # checked once it has the preset's fields
         if self.video is not None and self.image is not None:
             raise FieldAtFaultError("image", "give `video` or `image`, not both")
         if self.video is None and self.mux:

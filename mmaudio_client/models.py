@@ -23,7 +23,7 @@ class Artifact:
     sha256: str
     duration_s: float
     seed: int
-    sample_index: int = 0
+    take: int = 0
     delivered_to: str | None = None
     expires_at: datetime | None = None
     expired: bool = False

@@ -49,14 +49,14 @@ def numbered_names(stem: str, artifacts: Sequence[Artifact]) -> Iterator[tuple[s
     Several takes: `walk-1.flac`, `walk-2.flac`, ..., then the same from a higher number on.
     With the original sound: `walk-effect.flac` and `walk-mix.flac`.
     """
-    takes = sorted({artifact.sample_index for artifact in artifacts})
+    takes = sorted({artifact.take for artifact in artifacts})
     for first in itertools.count(1):
         numbers = {take: f"-{first + place}" for place, take in enumerate(takes)}
         if len(takes) == 1 and first == 1:
             numbers = {takes[0]: ""}
         names: list[str] = []
         for artifact in artifacts:
-            names.append(_unused(f"{stem}{numbers[artifact.sample_index]}{_mark(artifact)}", _suffix(artifact), names))
+            names.append(_unused(f"{stem}{numbers[artifact.take]}{_mark(artifact)}", _suffix(artifact), names))
         yield tuple(names)
 
 

@@ -35,6 +35,7 @@ class Bridge:
     Args:
         is_streamed: whether the app reads the body of this method and path while it arrives.
         held: holds what waits or streams; None: such requests keep their threads (`api.events.in_thread`).
+        body_limit: the most bytes that another body of this method and path may have. Default: `limits.body_bytes`.
     """
 
     def __init__(
@@ -44,9 +45,11 @@ class Bridge:
         *,
         is_streamed: Callable[[str, str], bool],
         held: HeldRequests | None = None,
+        body_limit: Callable[[str, str], int] | None = None,
         log_limit: LogLimit | None = None,
     ) -> None:
         self._app, self._limits, self._is_streamed = app, limits, is_streamed
+        self._body_limit = body_limit or (lambda _method, _path: limits.body_bytes)
         self._held = held
         self._loop: asyncio.AbstractEventLoop | None = None
         # Thousands of jobs may end at once; those who waited for them take turns and leave threads to others.
@@ -57,7 +60,7 @@ class Bridge:
             path: ThreadPoolExecutor(count, thread_name_prefix=path.strip("/")) for path, count in RESERVED.items()
         }
         self._running = 0
-        self._buffered_bytes = 0
+        self._buffered_bytes = self._large_bytes = 0
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -132,51 +135,59 @@ class Bridge:
 
     async def _answer_buffered(self, scope: dict[str, Any], body: RequestBody) -> Answer:
         """Read the body and call the app. When it takes long to arrive, ask the app first whether it wants it."""
-        received = bytearray()
+        received = _Received(self._body_limit(scope["method"], scope["path"]))
         began = asyncio.get_running_loop().time()
         try:
             refusal = None
-            if not body.waits_for_continue and (body.declared or 0) <= self._limits.body_bytes:
+            if not body.waits_for_continue and (body.declared or 0) <= received.max_bytes:
                 refusal = await self._read(body, received, began + self._limits.prompt_s)
-            if refusal is None and (not body.ended or self._is_too_large(received)):
+            if refusal is None and (not body.ended or received.too_large):
                 answer = await self._call(scope, cast("BinaryIO", UnreadBody()), body.declared)
                 if answer is not None:
                     return answer
-                refusal = await self._read_rest(body, received, began + self._limits.body_s)
+                refusal = await self._read_rest(body, received, began)
             if refusal is not None:
                 return refusal
-            length = len(received) if received or body.declared is not None else None
-            answer = await self._call(scope, io.BytesIO(bytes(received)), length)
+            length = received.size if received.size or body.declared is not None else None
+            answer = await self._call(scope, received.stream(), length)
             assert answer is not None, "only an unread body is wanted"
             return answer
         finally:
-            self._buffered_bytes -= len(received)
+            self._count(received, -received.size)
 
-    def _is_too_large(self, received: bytearray) -> bool:
-        return len(received) > self._limits.body_bytes
-
-    async def _read_rest(self, body: RequestBody, received: bytearray, until: float) -> Answer | None:
+    async def _read_rest(self, body: RequestBody, received: _Received, began: float) -> Answer | None:
         """Read until the body ends; return a refusal when it is too large, too slow, or memory is short."""
-        if (body.declared or 0) <= self._limits.body_bytes:
+        if (body.declared or 0) <= received.max_bytes:
+            large_bytes = max(0, (body.declared or received.max_bytes) - self._limits.body_bytes)
+            until = began + self._limits.body_s + large_bytes / self._limits.large_bytes_per_s
             refusal = await self._read(body, received, until)
-            if refusal is not None or (body.ended and not self._is_too_large(received)):
+            if refusal is not None or (body.ended and not received.too_large):
                 return refusal
-            if not self._is_too_large(received):
+            if not received.too_large:
                 self._log("a body that did not arrive in time")
                 return problem_answer(HTTPStatus.REQUEST_TIMEOUT, "body_too_slow", TOO_SLOW)
         return problem_answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "The body is larger than allowed.")
 
-    async def _read(self, body: RequestBody, received: bytearray, until: float) -> Answer | None:
+    async def _read(self, body: RequestBody, received: _Received, until: float) -> Answer | None:
         """Read until the body ends, is too large, or the time is up; return a refusal when memory is short."""
-        while not body.ended and not self._is_too_large(received):
+        while not body.ended and not received.too_large:
             piece = await body.next_piece(until)
             if piece is None:
                 return None
-            received += piece
-            self._buffered_bytes += len(piece)
-            if self._buffered_bytes > self._limits.buffered_bytes:
+            self._count(received, len(piece))
+            received.add(piece)
+            if (
+                self._buffered_bytes > self._limits.buffered_bytes
+                or self._large_bytes > self._limits.large_buffered_bytes
+            ):
                 return self._busy("too many bodies are being sent")
         return None
+
+    def _count(self, received: _Received, added: int) -> None:
+        """Count bytes that are added to a body, or (negative) removed from its end."""
+        before, after = (min(size, self._limits.body_bytes) for size in (received.size, received.size + added))
+        self._buffered_bytes += after - before
+        self._large_bytes += added - (after - before)
 
     async def _call(self, scope: dict[str, Any], stream: BinaryIO, length: int | None) -> Answer | None:
         """Call the app in a thread; None: it wants a body that has not arrived."""
@@ -241,6 +252,28 @@ class Bridge:
     def _log(self, what: str) -> None:
         if self._log_limit.allows(what):
             log.warning("refused (said once a minute): %s", what)
+
+
+class _Received:
+    """What has arrived of a body that the app reads whole."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes, self.size = max_bytes, 0
+        self._bytes = bytearray()
+
+    @property
+    def too_large(self) -> bool:
+        return self.size > self.max_bytes
+
+    def add(self, piece: bytes) -> None:
+        self._bytes += piece
+        self.size += len(piece)
+
+    def stream(self) -> BinaryIO:
+        """Return the body to be read; it is kept no second time."""
+        stream = io.BytesIO(self._bytes)
+        self._bytes = bytearray()
+        return stream
 
 
 async def _sent(send: Send, message: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
+from sqlalchemy.exc import SQLAlchemyError
 
 from api.auth import by_signed_link
 from api.context import current_context
@@ -18,6 +19,7 @@ from api.schemas.responses import problems
 from api.schemas.uploads import NewUpload, UploadInstruction, UploadPath, UploadView
 from api.upload_checks import UploadCheckPendingError
 from jobs.errors import LinkRefusedError, UploadCompleteError
+from jobs.service import deletion
 from jobs.service.uploads import (
     announce_upload,
     check_accepts_content,
@@ -25,6 +27,7 @@ from jobs.service.uploads import (
     receive_content,
     refresh_upload,
 )
+from jobs.storage.errors import StorageError
 
 _CONTENT_PATH = re.compile(r"/v1/uploads/[^/]+/content")
 
@@ -68,7 +71,7 @@ def create_upload(body: NewUpload) -> Response:
     return answer(view, HTTPStatus.CREATED)
 
 
-@uploads_api.get("/<upload_id>", summary="Get an upload", responses={"200": UploadView, **problems(404, 422, 503)})
+@uploads_api.get("/<upload_id>", summary="Get an upload", responses={"200": UploadView, **problems(404, 410, 422, 503)})
 def get_one(path: UploadPath) -> Response:
     """Returns the upload's state: whether its content has arrived and matches the announcement."""
     ctx = current_context()
@@ -79,6 +82,21 @@ def get_one(path: UploadPath) -> Response:
     with contextlib.suppress(UploadCheckPendingError):
         ctx.upload_checks.run(upload.id, lambda: refresh_upload(db, ctx.store, upload, now))
     return answer(UploadView.from_row(upload, now))
+
+
+@uploads_api.delete(
+    "/<upload_id>", summary="Delete an upload", responses={"204": None, **problems(403, 404, 409, 422, 503)}
+)
+def delete_one(path: UploadPath) -> Response:
+    """Deletes the file; the id is answered with 410 from then on. Idempotent.
+
+    409: a job that has not ended needs it.
+    """
+    ctx = current_context()
+    ctx.db.run(lambda tx: deletion.delete_upload(tx, path.upload_id), repeatable=True)
+    with contextlib.suppress(StorageError, SQLAlchemyError):  # maintenance deletes it then
+        deletion.delete_upload_object(ctx.db, ctx.store, path.upload_id)
+    return Response(status=HTTPStatus.NO_CONTENT)
 
 
 @uploads_api.put(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from api.schemas.jobs import ERROR_CODE, in_utc
+from api.schemas.jobs import ERROR_CODE
+from api.schemas.times import Rfc3339Time, in_utc
 from api.schemas.view import View
 from jobs.lifecycle import State
 from jobs.request import METADATA_PAIRS, FieldAtFaultError, Text, storable
@@ -31,8 +32,8 @@ class BulkRetryBody(BaseModel):
         description="Only jobs that failed with this error code, such as `storage_unavailable`.",
     )
     variant: Variant | None = Field(None, description="Only jobs of this model variant.")
-    created_after: AwareDatetime | None = Field(None, description="Only jobs created after this time.")
-    created_before: AwareDatetime | None = Field(None, description="Only jobs created before this time.")
+    created_after: Rfc3339Time | None = Field(None, description="Only jobs created after this time.")
+    created_before: Rfc3339Time | None = Field(None, description="Only jobs created before this time.")
     metadata: dict[Text, Text] = Field(
         default_factory=dict, max_length=METADATA_PAIRS, description="Only jobs with these metadata pairs."
     )

@@ -9,13 +9,16 @@ from pydantic import BaseModel, Field
 class FieldError(BaseModel):
     field: str = Field(description="Name of the field; dots for nested fields.")
     message: str = Field(description="What is wrong with it.")
+    index: int | None = Field(None, description="Of a batch: place of the request, from 0.")
+    line: int | None = Field(None, description="Of a batch in lines: number of the request's line, from 1.")
 
 
 class Problem(BaseModel):
     """RFC 9457 problem document.
 
     A 409 about a job also has `job`; a 503 has `down`, the names of what is down. A 410 has `reason`
-    (`retention_time_passed` or `object_missing`) and the times `expired_at` and `deleted_at`, null where unknown.
+    (`retention_time_passed`, `object_missing` or `deleted_by_owner`) and the times `expired_at` and `deleted_at`, null
+    where unknown.
     """
 
     type: str

@@ -33,7 +33,8 @@ Row = TypeVar("Row")
 
 BINDING = "tenant_binding"
 """Execution option of a connection: the `Binding` of its session."""
-_CHECKED_INSERT = "tenant_checked"
+CHECKED_INSERT = "tenant_checked"
+"""Execution option of an INSERT whose rows have been checked (`check_row`)."""
 
 
 # Local to the transaction: a pooler such as pgbouncer may give the connection to another process after it.
@@ -143,7 +144,7 @@ def _check_insert(state: ORMExecuteState, tenant: str) -> None:
     conflict: Any = getattr(statement, "_post_values_clause", None)
     if hasattr(conflict, "update_values_to_set") and conflict.update_whereclause is None:
         raise ForeignRowError(f"An upsert into {table} may change another tenant's row; use jobs.db.upsert.")
-    state.update_execution_options(**{_CHECKED_INSERT: True})
+    state.update_execution_options(**{CHECKED_INSERT: True})
 
 
 def _inserted_rows(statement: Insert, parameters: Any) -> Iterable[Mapping[str, Any]]:
@@ -212,7 +213,7 @@ def _check_statement(
             f"Got a statement on {named} in a transaction bound to nothing; open it with Database.of_tenant(...) or "
             "Database.of_platform()."
         )
-    if unlimited and not binding.flushing and not context.execution_options.get(_CHECKED_INSERT):
+    if unlimited and not binding.flushing and not context.execution_options.get(CHECKED_INSERT):
         raise TenantUnboundError(
             f"Got a statement on {unlimited} without a condition on the tenant in a transaction bound to "
             f"{binding.scope}. Use the mapped classes, or compare each table's `tenant` in raw SQL."

@@ -25,6 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from jobs.db.base import SERIAL, Base, TenantOwned, one_of, partial_index
+from jobs.db.batch_tables import Batch, Preset
 from jobs.db.types import enum_column
 from jobs.lifecycle import (
     TERMINAL_STATES,
@@ -36,6 +37,8 @@ from jobs.lifecycle import (
     TriggerOutcome,
     WorkerState,
 )
+
+__all__ = ["Batch", "Preset"]  # imported here, so that whoever uses the tables knows all of them
 
 _ENDED = one_of("state", TERMINAL_STATES)
 
@@ -75,8 +78,11 @@ class Job(TenantOwned, Base):
         partial_index("ix_jobs_input", "input_key", where="finished_at IS NULL AND input_key IS NOT NULL"),
         partial_index("ix_jobs_error_code", "tenant", "error_code", "id", where="error_code IS NOT NULL"),
         partial_index("ix_jobs_retry_of", "retry_of", where="retry_of IS NOT NULL"),
-        Index("ix_jobs_tenant_page", "tenant", "id"),
-        Index("ix_jobs_tenant_state", "tenant", "state", "id"),
+        # Lists: rows of deleted jobs, which stay, would have to be passed over otherwise.
+        partial_index("ix_jobs_tenant_page", "tenant", "id", where="deleted_at IS NULL"),
+        partial_index("ix_jobs_tenant_state", "tenant", "state", "id", where="deleted_at IS NULL"),
+        partial_index("ix_jobs_batch_page", "batch_id", "id", where="batch_id IS NOT NULL"),
+        partial_index("ix_jobs_batch_state", "batch_id", "state", where="batch_id IS NOT NULL"),
     )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -89,6 +95,10 @@ class Job(TenantOwned, Base):
     input_pin: Mapped[dict[str, Any] | None]
     """The version of the input (`etag`, `version_id`); NULL: the one that exists when it is fetched."""
     retry_of: Mapped[str | None] = mapped_column(String(40))
+    batch_id: Mapped[str | None] = mapped_column(String(40))
+    """The batch that it was created with; NULL: none."""
+    batch_index: Mapped[int | None]
+    """Its place among the requests of the batch, from 0."""
 
     attempt: Mapped[int] = mapped_column(default=0)
     max_attempts: Mapped[int]
@@ -119,6 +129,8 @@ class Job(TenantOwned, Base):
     """When a message for the queued job was published to the broker; NULL: it has no message."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+    """When its content was deleted at its owner's request; the row stays, so that the id says so."""
     version: Mapped[int] = mapped_column(default=1)
     """Incremented by every write."""
 
@@ -204,12 +216,15 @@ class Artifact(TenantOwned, Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
     duration_s: Mapped[float]
-    sample_index: Mapped[int]
+    take: Mapped[int]
+    """Which of the request's takes it belongs to, from 0."""
     seed: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
     delivered_to: Mapped[str | None] = mapped_column(Text)
     """`s3://bucket/key` of the copy in the caller's own bucket; the platform never expires or deletes it."""
+    detail: Mapped[dict[str, Any] | None]
+    """Of a preview: `peaks` of the waveform, and the size and scales of the `picture`."""
 
 
 class Upload(TenantOwned, Base):
@@ -219,7 +234,11 @@ class Upload(TenantOwned, Base):
     __table_args__ = (
         CheckConstraint("size_bytes > 0", name="not_empty"),
         partial_index("ix_uploads_expires_at", "expires_at", where="deleted_at IS NULL"),
-    )
+        partial_index(
+            "ix_uploads_to_delete", "delete_requested_at",
+            where="delete_requested_at IS NOT NULL AND checked_at IS NOT NULL AND deleted_at IS NULL",
+        ),
+    )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     filename: Mapped[str] = mapped_column(String(255))
@@ -230,7 +249,10 @@ class Upload(TenantOwned, Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     checked_at: Mapped[datetime | None]
+    delete_requested_at: Mapped[datetime | None]
+    """When its owner deleted it; it has expired then, and `checked_at` is removed with its object."""
     deleted_at: Mapped[datetime | None]
+    """When its object was deleted, or found missing."""
 
 
 class Worker(Base):
@@ -376,6 +398,17 @@ class QueuedCount(Base):
     tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
     shard: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     queued: Mapped[int]
+
+
+class EndedCount(Base):
+    """The number of a tenant's jobs that ended in a state and are not deleted; in shards, as `QueuedCount`."""
+
+    __tablename__ = "ended_counts"
+
+    tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
+    state: Mapped[State] = mapped_column(enum_column(State), primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    jobs: Mapped[int]
 
 
 class VariantQueue(Base):

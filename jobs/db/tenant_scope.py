@@ -33,8 +33,8 @@ class TenantScope:
     def __post_init__(self) -> None:
         if self.tenant is not None and (not 0 < len(self.tenant) <= MAX_TENANT or self.tenant == ALL_TENANTS):
             raise ValueError(
-                f"Got the tenant {self.tenant[: MAX_TENANT + 1]!r}; a tenant has 1 to {MAX_TENANT} characters and is not "
-                f"{ALL_TENANTS!r}, which stands for all tenants."
+                f"Got the tenant {self.tenant[: MAX_TENANT + 1]!r}; a tenant has 1 to {MAX_TENANT} characters and is "
+                f"not {ALL_TENANTS!r}, which stands for all tenants."
             )
 
     @classmethod

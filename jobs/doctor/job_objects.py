@@ -137,7 +137,7 @@ class JobObjects:
         after, has_row = part.after, exists().where(Artifact.job_id == Job.id)
         while True:
             query = select(Job.id, Job.attempt).where(
-                part.contains(Job.id), Job.id > after, Job.state == State.SUCCEEDED, ~has_row
+                part.contains(Job.id), Job.id > after, Job.state == State.SUCCEEDED, Job.deleted_at.is_(None), ~has_row
             )
             with self._db.reading() as tx:
                 page = list(tx.session.execute(query.order_by(Job.id).limit(PAGE)))

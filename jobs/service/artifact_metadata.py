@@ -34,7 +34,7 @@ def artifact_metadata(claim: Claim, artifact: NewArtifact, *, artifact_ttl_s: in
         "kind": str(artifact.kind),
         "format": artifact.format,
         "duration_s": repr(artifact.duration_s),
-        "sample_index": artifact.sample_index,
+        "take": artifact.take,
         "seed": artifact.seed,
         "ttl_s": artifact_ttl_s,
     }
@@ -69,11 +69,12 @@ def artifact_from_object(job: Job, found: ObjectMetadata) -> Artifact:
             size_bytes=found.size_bytes,
             sha256=found.sha256,
             duration_s=float(fields["duration_s"]),
-            sample_index=int(fields["sample_index"]),
+            take=int(fields["take"] if "take" in fields else fields["sample_index"]),  # its name in older releases
             seed=int(fields["seed"]),
-            expires_at=job.finished_at + timedelta(seconds=int(fields["ttl_s"])),
+            # Retention deletes again what a deleted job has left.
+            expires_at=job.deleted_at or job.finished_at + timedelta(seconds=int(fields["ttl_s"])),
             deleted_at=None,
-            delivered_to=_delivered_to(job, name),
+            delivered_to=_delivered_to(job, name) if fields["kind"] != ArtifactKind.PREVIEW else None,
         )
     except (KeyError, ValueError, OverflowError) as exc:
         raise NotDescribedError(f"its metadata is damaged: {exc}") from exc

@@ -10,17 +10,39 @@ from jobs.db.database import Transaction
 from jobs.db.tables import Artifact, Job, Upload
 from jobs.errors import ArtifactExpiredError, ArtifactMissingError, ArtifactNotFoundError, GoneReason
 from jobs.file_names import result_name, safe_stem
+from jobs.lifecycle import ArtifactKind
 from jobs.s3_urls import OBJECT_URL
 from jobs.service.expiry import Gone, gone_since
 
 
 def artifacts_by_job(tx: Transaction, job_ids: list[str]) -> dict[str, list[Artifact]]:
-    """Return the artifacts of several jobs, by job id, in order of sample and name."""
+    """Return the artifacts of several jobs without their previews, by job id, in order of take and name."""
     found: dict[str, list[Artifact]] = {job_id: [] for job_id in job_ids}
-    query = select(Artifact).where(Artifact.job_id.in_(job_ids)).order_by(Artifact.sample_index, Artifact.name)
-    for artifact in tx.session.scalars(query):
+    query = select(Artifact).where(Artifact.job_id.in_(job_ids), Artifact.kind != ArtifactKind.PREVIEW)
+    for artifact in tx.session.scalars(query.order_by(Artifact.take, Artifact.name)):
         found[artifact.job_id].append(artifact)
     return found
+
+
+def previews_of_job(tx: Transaction, job_id: str) -> list[Artifact]:
+    """Return the previews of a job, in order of take."""
+    query = select(Artifact).where(Artifact.job_id == job_id, Artifact.kind == ArtifactKind.PREVIEW)
+    return list(tx.session.scalars(query.order_by(Artifact.take)))
+
+
+def downloadable_artifacts(tx: Transaction, job: Job) -> list[Artifact]:
+    """Return all artifacts of a job.
+
+    Raises:
+        ArtifactNotFoundError: it has none.
+        ArtifactExpiredError: the retention time of one has passed, or its object was found missing.
+    """
+    artifacts = artifacts_by_job(tx, [job.id])[job.id]
+    if not artifacts:
+        raise ArtifactNotFoundError(f"Job {job.id} is {job.state} and has no files.")
+    for artifact in artifacts:
+        get_artifact(tx, job.id, artifact.name)
+    return artifacts
 
 
 def get_artifact(tx: Transaction, job_id: str, name: str) -> Artifact:
@@ -50,7 +72,8 @@ def download_name(tx: Transaction, job: Job, artifact: Artifact) -> str:
     if match := OBJECT_URL.fullmatch(source):
         return result_name(safe_stem(match["key"]), artifact.name)
     upload = tx.session.get(Upload, source) if source else None
-    if upload is None or upload.tenant != job.tenant:  # of another tenant, where the platform asks
+    # Of another tenant, where the platform asks; without a name, if it was deleted.
+    if upload is None or upload.tenant != job.tenant or not upload.filename:
         return artifact.name
     return result_name(safe_stem(upload.filename), artifact.name)
 

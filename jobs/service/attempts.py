@@ -58,10 +58,12 @@ class NewArtifact:
     size_bytes: int
     sha256: str
     duration_s: float
-    sample_index: int
+    take: int
     seed: int
     delivered_to: str | None = None
     """`s3://bucket/key` of the copy in the caller's own bucket, if the request has `deliver_to`."""
+    detail: dict[str, Any] | None = None
+    """Of a preview: see `Artifact.detail`."""
 
 
 def claim(

@@ -15,7 +15,7 @@ from jobs.cursor import decode_cursor, encode_cursor
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job
 from jobs.errors import DomainError, QueueFullError, RequestInvalidError
-from jobs.service.cancellation import stored_request, submit_again
+from jobs.service.cancellation import submit_again
 from jobs.service.queries import (
     JOB_ID,
     MAX_PAGE,
@@ -23,6 +23,7 @@ from jobs.service.queries import (
     indexed_conditions,
     other_conditions,
 )
+from jobs.service.request_changes import stored_request
 from jobs.service.submission import SubmitPolicy, check_backlog, check_request
 
 _PLACE = re.compile(rf"{JOB_ID.pattern}:{JOB_ID.pattern}")
@@ -105,7 +106,7 @@ def _retry_page(
         last_id, end_id = decode_cursor(cursor, _PLACE).split(":")
     else:
         # Jobs that come later, such as retries that fail at once, are not of this bulk retry: it would never end.
-        last_id, end_id = "", tx.session.scalar(select(func.max(Job.id))) or ""
+        last_id, end_id = "", tx.session.scalar(select(func.max(Job.id)).where(Job.deleted_at.is_(None))) or ""
     jobs, last_scanned_id = _next_jobs(tx, wanted, last_id, end_id, limit, lock=not dry_run)
     retried_before = _retried_before(tx, [job.id for job in jobs])
     page = RetryPage()

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
+from collections.abc import Mapping
+from typing import Any
 
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job
-from jobs.errors import FieldProblem, JobEndedError, JobNotEndedError, RequestInvalidError
+from jobs.errors import JobEndedError, JobNotEndedError
 from jobs.lifecycle import EventKind, State
-from jobs.request import JobRequest
 from jobs.service.queries import get_job
+from jobs.service.request_changes import changed_request
 from jobs.service.submission import Idempotency, SubmitPolicy, Submitted, commit_once, submit
 from jobs.service.transitions import append_event, change_state, update_where
 from jobs.storage.protocol import ObjectPin
 
 LOCK_ROW = {"key_share": True}
 """FOR NO KEY UPDATE: other retries of the job wait, rows that refer to it do not. SQLite has one writer anyway."""
-MAX_PROBLEMS = 20
 
 
 def cancel(tx: Transaction, job_id: str) -> Job:
@@ -47,8 +47,18 @@ def cancel(tx: Transaction, job_id: str) -> Job:
     return _fresh(tx, job)
 
 
-def retry(tx: Transaction, job_id: str, *, policy: SubmitPolicy, idempotency: Idempotency | None = None) -> Submitted:
+def retry(
+    tx: Transaction,
+    job_id: str,
+    *,
+    policy: SubmitPolicy,
+    changes: Mapping[str, Any] | None = None,
+    idempotency: Idempotency | None = None,
+) -> Submitted:
     """Queue a new job with the request of an ended one (same seed), linked to it.
+
+    Args:
+        changes: see `jobs.service.request_changes.changed_request`.
 
     Raises:
         JobNotFoundError: the tenant has no such job.
@@ -60,47 +70,44 @@ def retry(tx: Transaction, job_id: str, *, policy: SubmitPolicy, idempotency: Id
     if not job.state.is_terminal:
         raise JobNotEndedError(f"Job {job_id} is {job.state}; only an ended job can be retried.", job_id)
     tx.session.refresh(job, with_for_update=LOCK_ROW)  # a bulk retry looks, under this lock, for retries
-    return submit_again(tx, job, policy=policy, idempotency=idempotency)
+    return submit_again(tx, job, policy=policy, changes=changes, idempotency=idempotency)
 
 
 def submit_again(
-    tx: Transaction, job: Job, *, policy: SubmitPolicy, idempotency: Idempotency | None = None
+    tx: Transaction,
+    job: Job,
+    *,
+    policy: SubmitPolicy,
+    changes: Mapping[str, Any] | None = None,
+    idempotency: Idempotency | None = None,
 ) -> Submitted:
     """Queue a new job with the request of an ended one; raises what `retry` raises for it."""
-    pin = ObjectPin(**job.input_pin) if job.input_pin is not None else None
+    request = changed_request(job, changes or {})
+    has_same_source = request.source == (job.request.get("video") or job.request.get("image"))
+    pin = ObjectPin(**job.input_pin) if job.input_pin is not None and has_same_source else None
     return submit(
         tx,
-        stored_request(job),
+        request,
         policy=policy,
         idempotency=idempotency,
         retry_of=job.id,
         input_pin=pin,
+        preset=job.request.get("preset") if "preset" not in (changes or {}) else None,
     )
 
 
-def stored_request(job: Job) -> JobRequest:
-    """Return the request of a job.
-
-    Raises:
-        RequestInvalidError: this version does not allow it.
-    """
-    try:
-        return JobRequest.model_validate(job.request)
-    except ValidationError as exc:
-        problems = [
-            FieldProblem(".".join(str(part) for part in error["loc"]) or "request", error["msg"])
-            for error in exc.errors(include_url=False, include_input=False, include_context=False)[:MAX_PROBLEMS]
-        ]
-        raise RequestInvalidError(problems) from exc
-
-
 def retry_and_commit(
-    db: Database, job_id: str, *, policy: SubmitPolicy, idempotency: Idempotency | None = None
+    db: Database,
+    job_id: str,
+    *,
+    policy: SubmitPolicy,
+    changes: Mapping[str, Any] | None = None,
+    idempotency: Idempotency | None = None,
 ) -> Submitted:
     """Retry a job in a transaction of its own; raises what `retry` raises."""
     return commit_once(
         db,
-        lambda tx: retry(tx, job_id, policy=policy, idempotency=idempotency),
+        lambda tx: retry(tx, job_id, policy=policy, changes=changes, idempotency=idempotency),
         repeatable=idempotency is not None,
     )
 

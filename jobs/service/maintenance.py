@@ -15,6 +15,7 @@ from jobs.db.tables import QUEUED, RUNNING, IdempotencyKey, Job
 from jobs.errors import Failure
 from jobs.lifecycle import State
 from jobs.service.attempts import fail_overdue, rescue_expired
+from jobs.service.batches import finish_batches
 from jobs.service.event_log import sequence_events
 from jobs.service.scheduling.dispatch import DEFAULT_DISPATCH_POLICY, Publisher, dispatch, republish_lost
 from jobs.service.scheduling.queue_counters import prune_empty_lanes
@@ -71,6 +72,7 @@ def rescue(
     lost = rescue_expired_leases(db, may_judge)
     overdue = fail_overdue_jobs(db, policy.overdue_grace_s, may_judge)
     timeouts = fail_expired_queued(db)
+    finish_batches(db)
     silent = db.run(lambda tx: _tidy(tx, policy.lost_after_s if may_judge(tx) else None), repeatable=True)
     sequence_events(db)  # for readers of events such as webhooks, also where no API runs
     for worker_id in silent:

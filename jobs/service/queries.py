@@ -6,12 +6,11 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, exists, func, literal, select
+from sqlalchemy import ColumnElement, exists, func, literal, select
 
-from jobs.cursor import decode_cursor, encode_cursor
 from jobs.db.database import Transaction
 from jobs.db.tables import RUNNING, Job, JobAttempt, JobEvent, Worker
-from jobs.errors import JobNotFoundError
+from jobs.errors import GoneReason, JobDeletedError, JobNotFoundError
 from jobs.lifecycle import DisplayedWorkerState, State, WorkerState
 
 JOB_ID = re.compile(r"job_[0-9a-f]{32}")
@@ -24,10 +23,13 @@ def get_job(tx: Transaction, job_id: str) -> Job:
 
     Raises:
         JobNotFoundError: the tenant has none of this id.
+        JobDeletedError: it was deleted.
     """
     job = tx.session.get(Job, job_id, populate_existing=True)
     if job is None:
         raise JobNotFoundError(f"There is no job {job_id}.")
+    if job.deleted_at is not None:
+        raise JobDeletedError(f"Job {job_id} was deleted.", GoneReason.DELETED, deleted_at=job.deleted_at)
     return job
 
 
@@ -41,29 +43,12 @@ class JobFilter:
     metadata: tuple[tuple[str, str], ...] = ()
     error_code: str | None = None
     created_before: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Page:
-    """Jobs, newest first, and the cursor of the next page (None: this is the last page)."""
-
-    jobs: list[Job]
-    next_cursor: str | None
-
-
-def list_jobs(tx: Transaction, *, wanted: JobFilter, cursor: str | None, limit: int) -> Page:
-    """Return one page, by keyset: ids are UUIDv7, so their order is the order of creation.
-
-    Raises:
-        InvalidCursorError: the cursor was not issued by this function.
-    """
-    query: Select[Job] = select(Job).where(*indexed_conditions(wanted), *other_conditions(tx, wanted))
-    if cursor is not None:
-        query = query.where(Job.id < decode_cursor(cursor, JOB_ID))
-    limit = min(max(limit, 1), MAX_PAGE)
-    rows = list(tx.session.scalars(query.order_by(Job.id.desc()).limit(limit + 1)))
-    more = len(rows) > limit
-    return Page(rows[:limit], encode_cursor(rows[limit - 1].id) if more else None)
+    states: tuple[State, ...] = ()
+    """In one of these states; empty: in any."""
+    ids: tuple[str, ...] | None = None
+    batch_id: str | None = None
+    text: str | None = None
+    """Begins the id, or is contained in the prompt, the name of the input or the metadata, whatever its case."""
 
 
 def indexed_conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
@@ -71,7 +56,7 @@ def indexed_conditions(wanted: JobFilter) -> list[ColumnElement[bool]]:
     # State and code are literals in the statement: PostgreSQL plans a statement that it has seen often for a value of
     # average frequency, and with a rare one scans the whole table.
     table = Job.__table__.c
-    conditions: list[ColumnElement[bool]] = []
+    conditions: list[ColumnElement[bool]] = [Job.deleted_at.is_(None)]
     if wanted.state is not None:
         conditions.append(Job.state == literal(wanted.state, table.state.type, literal_execute=True))
     if wanted.error_code is not None:

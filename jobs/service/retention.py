@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from sqlalchemy import exists, literal, select, update
+from sqlalchemy import exists, literal, null, select, update
 from sqlalchemy.exc import DBAPIError
 
 from jobs.db.database import Database, Transaction
 from jobs.db.faults import is_disk_full
 from jobs.db.tables import Artifact, Job, JobAttempt, Upload
 from jobs.lifecycle import AttemptOutcome
+from jobs.service.deletion import delete_content_of
 from jobs.service.upload_content import objects_prefix
 from jobs.storage.errors import StorageError
 from jobs.storage.protocol import ObjectStore
@@ -73,7 +74,7 @@ def prune(db: Database, store: ObjectStore, withdraw: Withdraw) -> PruneReport:
 
     report = PruneReport(
         removed(lambda: expire_artifacts(db, store)),
-        removed(lambda: expire_uploads(db, store)),
+        removed(lambda: delete_marked_uploads(db, store) + expire_uploads(db, store)),
         removed(lambda: clean_up_attempts(db, store, withdraw)),
     )
     if refusals:
@@ -120,7 +121,7 @@ def expire_artifacts(db: Database, store: ObjectStore) -> int:
     """Delete the objects of expired artifacts and mark their rows; return how many."""
 
     def find(tx: Transaction, offset: int) -> list[Artifact]:
-        query = select(Artifact).where(Artifact.deleted_at.is_(None), Artifact.expires_at < tx.now)
+        query = select(Artifact).where(Artifact.deleted_at.is_(None), Artifact.expires_at <= tx.now)
         ordered = query.order_by(Artifact.expires_at, Artifact.job_id, Artifact.name)
         return list(tx.session.scalars(ordered.limit(BATCH).offset(offset)))
 
@@ -131,9 +132,26 @@ def expire_artifacts(db: Database, store: ObjectStore) -> int:
     def mark(tx: Transaction, rows: list[Artifact]) -> None:
         for artifact in rows:
             same = (Artifact.job_id == artifact.job_id, Artifact.name == artifact.name)
-            tx.session.execute(update(Artifact).where(*same).values(deleted_at=tx.now))
+            tx.session.execute(update(Artifact).where(*same).values(deleted_at=tx.now, detail=null()))
 
     return _remove_batch(db, find, remove, mark)
+
+
+def delete_marked_uploads(db: Database, store: ObjectStore) -> int:
+    """Delete the objects of uploads that their owners deleted, where the API could not; return how many."""
+
+    def find(tx: Transaction) -> list[Upload]:
+        marked = (
+            Upload.delete_requested_at.is_not(None),
+            Upload.checked_at.is_not(None),
+            Upload.deleted_at.is_(None),
+        )
+        return list(tx.session.scalars(select(Upload).where(*marked).order_by(Upload.delete_requested_at).limit(BATCH)))
+
+    found = db.run_reading(find)
+    if found:
+        delete_content_of(db, store, found)
+    return len(found)
 
 
 def expire_uploads(db: Database, store: ObjectStore) -> int:

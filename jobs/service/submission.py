@@ -6,10 +6,10 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
@@ -22,6 +22,7 @@ from jobs.lifecycle import EventKind, InputKind, State
 from jobs.request import JobRequest
 from jobs.s3_urls import DELIVERY_URL, OBJECT_URL
 from jobs.service.expiry import gone_since
+from jobs.service.presets import PresetLookup
 from jobs.service.scheduling.queue_counters import Lane, adjust_count, queued_of_tenant
 from jobs.service.transitions import append_event
 from jobs.settings import Settings
@@ -29,6 +30,8 @@ from jobs.storage.protocol import ObjectPin
 from jobs.variants import VARIANTS
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 MAX_DRAWN_SEED = 2**32
 
@@ -97,11 +100,13 @@ def submit(
     idempotency: Idempotency | None = None,
     retry_of: str | None = None,
     input_pin: ObjectPin | None = None,
+    preset: str | None = None,
 ) -> Submitted:
     """Queue a job of the transaction's tenant; logs one line once the transaction is committed.
 
     Args:
         input_pin: the version of an input that is an object in a bucket.
+        preset: the version of the preset whose fields the request has already.
 
     Raises:
         RequestInvalidError: a field names something that this server does not have or allow.
@@ -109,29 +114,17 @@ def submit(
         QueueFullError: the tenant has too many queued jobs.
         DiskReserveError: a disk of the platform has no more than its reserve.
     """
-    if idempotency is not None and (earlier := _earlier_answer(tx, idempotency)) is not None:
+    if idempotency is not None and (earlier := earlier_job(tx, idempotency)) is not None:
         return Submitted(earlier, replayed=True)
     policy.disk.check()
     check_backlog(tx, policy)
-    resolved, input_key = check_request(tx, request, policy=policy)
+    if preset is None:
+        request, preset = PresetLookup(tx).apply(request)
+    resolved, input_key = check_request(tx, request, policy=policy, preset=preset)
     job = Job(
-        id=new_id("job"),
-        tenant=tx.tenant,
-        state=State.QUEUED,
-        variant=resolved["variant"],
-        priority=request.priority.rank,
-        request=resolved,
-        input_key=input_key,
+        **job_values(tx, new_id("job"), request, resolved, input_key, policy),
         input_pin=asdict(input_pin) if input_pin is not None else None,
         retry_of=retry_of,
-        attempt=0,
-        max_attempts=policy.max_attempts,
-        progress=0.0,
-        warnings=[],
-        timings={},
-        created_at=tx.now,
-        available_at=tx.now,
-        queue_expires_at=tx.now + timedelta(seconds=request.queue_ttl_s) if request.queue_ttl_s else None,
     )
     tx.session.add(job)
     tx.session.flush()  # the rows below refer to it
@@ -139,28 +132,74 @@ def submit(
     adjust_count(tx, Lane(job.variant, job.priority, job.tenant), job.id, 1)
     tx.after_commit.append(lambda: _log_submitted(job, request))
     if idempotency is not None:
-        tx.session.add(
-            IdempotencyKey(
-                tenant=job.tenant,
-                scope=idempotency.scope,
-                key=idempotency.key,
-                body_sha256=idempotency.body_sha256,
-                job_id=job.id,
-                created_at=tx.now,
-            )
-        )
-        tx.session.flush()
+        remember_key(tx, idempotency, job.id)
     return Submitted(job, replayed=False)
 
 
-def check_request(tx: Transaction, request: JobRequest, *, policy: SubmitPolicy) -> tuple[dict[str, Any], str | None]:
+def job_values(
+    tx: Transaction,
+    job_id: str,
+    request: JobRequest,
+    resolved: dict[str, Any],
+    input_key: str | None,
+    policy: SubmitPolicy,
+) -> dict[str, Any]:
+    """Return the columns of a new job."""
+    return {
+        "id": job_id,
+        "tenant": tx.tenant,
+        "state": State.QUEUED,
+        "variant": resolved["variant"],
+        "priority": request.priority.rank,
+        "request": resolved,
+        "input_key": input_key,
+        "attempt": 0,
+        "max_attempts": policy.max_attempts,
+        "progress": 0.0,
+        "warnings": [],
+        "timings": {},
+        "created_at": tx.now,
+        "available_at": tx.now,
+        "queue_expires_at": tx.now + timedelta(seconds=request.queue_ttl_s) if request.queue_ttl_s else None,
+    }
+
+
+def remember_key(tx: Transaction, idempotency: Idempotency, job_id: str) -> None:
+    """Record that an idempotency key created a job, or a batch whose first job it is."""
+    tx.session.add(
+        IdempotencyKey(
+            tenant=tx.tenant,
+            scope=idempotency.scope,
+            key=idempotency.key,
+            body_sha256=idempotency.body_sha256,
+            job_id=job_id,
+            created_at=tx.now,
+        )
+    )
+    tx.session.flush()
+
+
+def check_request(
+    tx: Transaction,
+    request: JobRequest,
+    *,
+    policy: SubmitPolicy,
+    preset: str | None = None,
+    uploads: Mapping[str, Upload] | None = None,
+) -> tuple[dict[str, Any], str | None]:
     """Return the request with its defaults filled in, and the location of its input.
+
+    Args:
+        preset: the version of the preset whose fields the request has.
+        uploads: those that may be its input, already read and locked; None: not read yet.
 
     Raises:
         RequestInvalidError: as `submit`.
     """
-    resolved, problems = _resolve(request, policy)
-    input_key = _input_key(tx, request, policy, problems)
+    resolved, problems = resolve_defaults(request, policy)
+    if preset is not None:
+        resolved["preset"] = preset
+    input_key = _input_key(tx, request, policy, problems, uploads)
     _check_delivery(request, policy, problems)
     if problems:
         raise RequestInvalidError(problems)
@@ -180,7 +219,12 @@ def _input_kind(request: JobRequest) -> InputKind:
     return InputKind.TEXT if request.image is None else InputKind.IMAGE
 
 
-def _earlier_answer(tx: Transaction, idempotency: Idempotency) -> Job | None:
+def earlier_job(tx: Transaction, idempotency: Idempotency) -> Job | None:
+    """Return the job that an idempotency key created before; None: none.
+
+    Raises:
+        IdempotencyMismatchError: with another body.
+    """
     row = tx.session.get(IdempotencyKey, (tx.tenant, idempotency.scope, idempotency.key))
     if row is None:
         return None
@@ -205,8 +249,8 @@ def check_backlog(tx: Transaction, policy: SubmitPolicy, *, more: int = 0) -> No
         )
 
 
-def _resolve(request: JobRequest, policy: SubmitPolicy) -> tuple[dict[str, Any], list[FieldProblem]]:
-    """Fill in the defaults, so that the reported request reproduces the job."""
+def resolve_defaults(request: JobRequest, policy: SubmitPolicy) -> tuple[dict[str, Any], list[FieldProblem]]:
+    """Return the request with its defaults filled in, so that it reproduces the job, and what is not allowed."""
     problems: list[FieldProblem] = []
     name = request.variant or (policy.variants[0] if policy.variants else "")
     if name not in policy.variants or name not in VARIANTS:
@@ -236,7 +280,13 @@ def _resolve(request: JobRequest, policy: SubmitPolicy) -> tuple[dict[str, Any],
     return resolved, problems
 
 
-def _input_key(tx: Transaction, request: JobRequest, policy: SubmitPolicy, problems: list[FieldProblem]) -> str | None:
+def _input_key(
+    tx: Transaction,
+    request: JobRequest,
+    policy: SubmitPolicy,
+    problems: list[FieldProblem],
+    uploads: Mapping[str, Upload] | None,
+) -> str | None:
     source = request.source
     if source is None:
         return None
@@ -247,9 +297,16 @@ def _input_key(tx: Transaction, request: JobRequest, policy: SubmitPolicy, probl
                 FieldProblem(field_name, f"this server does not read from bucket {match['bucket']!r} (input_buckets)")
             )
         return source
-    upload = tx.session.get(Upload, source)
+    # Locked: who deletes it waits until this job can be seen, or this waits and then sees that it was deleted.
+    if uploads is not None:
+        upload = uploads.get(source)
+    else:
+        upload = tx.session.get(Upload, source, populate_existing=True, with_for_update={"read": True})
     if upload is None:
         problems.append(FieldProblem(field_name, f"there is no upload {source}"))
+        return None
+    if upload.delete_requested_at is not None:
+        problems.append(FieldProblem(field_name, f"upload {source} was deleted; upload the file again"))
         return None
     gone = gone_since(expires_at=upload.expires_at, deleted_at=upload.deleted_at, now=tx.now)
     if gone is not None:
@@ -287,7 +344,7 @@ def submit_and_commit(
     )
 
 
-def commit_once(db: Database, step: Callable[[Transaction], Submitted], *, repeatable: bool) -> Submitted:
+def commit_once(db: Database, step: Callable[[Transaction], Result], *, repeatable: bool) -> Result:
     """Run a step that may have an idempotency key in a transaction of its own.
 
     Two requests with one new key may race: the second insert violates the key, and the next try finds the first job.

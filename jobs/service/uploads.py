@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from sqlalchemy import select
+
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Upload
 from jobs.errors import (
+    GoneReason,
     RequestInvalidError,
     UploadCompleteError,
+    UploadDeletedError,
     UploadExpiredError,
     UploadMismatchError,
     UploadNotFoundError,
@@ -32,6 +36,8 @@ from jobs.service.upload_content import (
 )
 from jobs.storage.errors import ObjectNotFoundError, ObjectTooLargeError
 from jobs.storage.protocol import ObjectStore
+
+READ_AT_ONCE = 500
 
 RunCheck = Callable[[str, Callable[[], None]], None]
 """Runs the check of an upload, given its id."""
@@ -76,10 +82,17 @@ def get_upload(tx: Transaction, upload_id: str) -> Upload:
 
     Raises:
         UploadNotFoundError: the tenant has none of this id.
+        UploadDeletedError: it was deleted.
     """
     upload = tx.session.get(Upload, upload_id)
     if upload is None:
         raise UploadNotFoundError(f"There is no upload {upload_id}.")
+    if upload.delete_requested_at is not None:
+        raise UploadDeletedError(
+            f"Upload {upload_id} was deleted; announce the file again.",
+            GoneReason.DELETED,
+            deleted_at=upload.delete_requested_at,
+        )
     return upload
 
 
@@ -201,8 +214,21 @@ def check_upload(db: Database, store: ObjectStore, request: JobRequest, *, run: 
         raise RequestInvalidError.of(field, f"there is no upload {source}") from exc
     except ObjectNotFoundError as exc:
         raise RequestInvalidError.of(field, f"upload {source} has no content yet; send the file first") from exc
-    except (UploadMismatchError, UploadExpiredError) as exc:
+    except (UploadMismatchError, UploadExpiredError, UploadDeletedError) as exc:
         raise RequestInvalidError.of(field, exc.message) from exc
+
+
+def pending_uploads(tx: Transaction, upload_ids: Sequence[str]) -> list[str]:
+    """Return those of the tenant's uploads that wait for their content."""
+    pending: list[str] = []
+    for first in range(0, len(upload_ids), READ_AT_ONCE):
+        query = select(Upload.id).where(
+            Upload.id.in_(upload_ids[first : first + READ_AT_ONCE]),
+            Upload.checked_at.is_(None),
+            Upload.expires_at > tx.now,
+        )
+        pending += tx.session.scalars(query)
+    return pending
 
 
 def mark_upload_checked(tx: Transaction, upload_id: str) -> None:

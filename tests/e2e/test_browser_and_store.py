@@ -65,7 +65,7 @@ class Site:
         stored = self.store.put_stream(key, io.BytesIO(sound), content_type="audio/flac", max_bytes=len(sound))
         artifact = NewArtifact(
             name="audio.flac", kind=ArtifactKind.AUDIO, format="flac", content_type="audio/flac", storage_key=key,
-            size_bytes=len(sound), sha256=str(stored.sha256 or "0" * 64), duration_s=8.0, sample_index=0, seed=7,
+            size_bytes=len(sound), sha256=str(stored.sha256 or "0" * 64), duration_s=8.0, take=0, seed=7,
         )  # fmt: skip
         with self.db.transaction() as tx:
             attempts.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=3600)

@@ -19,7 +19,8 @@ from jobs.db.tables import RUNNING, Job, Worker
 from jobs.queue import Broker
 from jobs.request import JobRequest
 from jobs.service.artifacts import artifacts_by_job
-from jobs.service.queries import JobFilter, get_job, job_attempts, job_events, list_jobs, list_workers
+from jobs.service.job_pages import list_jobs
+from jobs.service.queries import JobFilter, get_job, job_attempts, job_events, list_workers
 from jobs.service.scheduling.dispatch import dispatch
 from jobs.service.submission import SubmitPolicy, submit
 from jobs.service.uploads import store_upload
@@ -138,7 +139,7 @@ class PlatformHarness:
             return [attempt.outcome for attempt in job_attempts(tx, job_id)]
 
     def stored(self, job_id: str) -> list[str]:
-        return list(self.store.list_keys(f"jobs/{job_id}/"))
+        return [key for key in self.store.list_keys(f"jobs/{job_id}/") if "/preview" not in key]
 
     def artifact_keys(self, job_id: str) -> list[str]:
         with self.db.reading() as tx:

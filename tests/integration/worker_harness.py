@@ -114,4 +114,4 @@ class WorkerHarness:
         return list(self.theirs.list_keys(""))
 
     def kept(self) -> list[str]:
-        return list(self.store.list_keys("jobs/"))
+        return [key for key in self.store.list_keys("jobs/") if "/preview" not in key]

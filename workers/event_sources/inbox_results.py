@@ -143,7 +143,7 @@ class InboxResults:
                 log.error("inbox: %s of job %s has expired; the outbox does not get it", artifact.name, job.id)
                 continue
             inside, stem = path.rpartition("/")[0], PurePath(path).stem
-            take = f"-{artifact.sample_index + 1}" if artifact.sample_index else ""
+            take = f"-{artifact.take + 1}" if artifact.take else ""
             wanted = f"{inside}/{stem}{_mark(artifact.name)}{take}.{artifact.format}".lstrip("/")
 
             def record_name(name: str, *, placed: bool, of: str = artifact.name) -> None:

@@ -21,7 +21,6 @@ import numpy as np
 from jobs.lifecycle import Stage, overall_progress
 from jobs.request import MAX_SEED, JobRequest
 from jobs.service.artifact_metadata import artifact_metadata
-from jobs.service.attempts import NewArtifact
 from mmaudio_model.pipeline import GenerationRequest, text_is_cut
 from mmaudio_model.result_sounds import silence_warnings
 from mmaudio_model.variants import Variant, get_variant
@@ -29,11 +28,12 @@ from workers.engine.engine import EngineRequest
 from workers.feature_cache.job_features import JobFeatures, find_job_features
 from workers.media.sandbox import SandboxStoppedError
 from workers.runner.active_jobs import ActiveJob, StoppedError
-from workers.runner.attempt_files import ResultWriter
+from workers.runner.attempt_files import ResultWriter, TakeFiles
 from workers.runner.attempt_source import SourceParts, SourceReader
 from workers.runner.delivery import AttemptDelivery
 from workers.runner.eta import DEVICE_WAIT, JobWork
 from workers.runner.inputs import fetch_input
+from workers.runner.preview import store_previews
 from workers.runner.result_hold import ResultHold
 from workers.runner.result_store import store_result
 from workers.runner.worker_context import AttemptOutput, WorkerContext
@@ -215,21 +215,21 @@ class AttemptPipeline:
         known = [estimate for estimate in estimates if estimate is not None]
         return sum(known) if len(known) == len(estimates) else None
 
-    def _mux(
-        self, folder: Path, source: Path | None, parts: SourceParts, waveforms: list[np.ndarray]
-    ) -> list[tuple[Path, NewArtifact]]:
+    def _mux(self, folder: Path, source: Path | None, parts: SourceParts, waveforms: list[np.ndarray]) -> TakeFiles:
         self._begin(Stage.MUX)
         writer = ResultWriter(self.claim, self.request, self._context, self.output, folder, source, parts)
         rate = self.variant.sample_rate_hz
-        files: list[tuple[Path, NewArtifact]] = []
+        files = TakeFiles([], [])
         for take, waveform in enumerate(waveforms):
             self.active_job.check()
-            files += writer.write(take, waveform, rate, seed=self._seed(take))
+            written = writer.write(take, waveform, rate, seed=self._seed(take))
+            files.results.extend(written.results)
+            files.previews.extend(written.previews)
         return files
 
-    def _upload(self, files: list[tuple[Path, NewArtifact]]) -> None:
+    def _upload(self, files: TakeFiles) -> None:
         self._begin(Stage.UPLOAD)
-        for place, (path, artifact) in enumerate(files):
+        for place, (path, artifact) in enumerate(files.results):
             self.active_job.check()
             self.output.stored_keys.append(artifact.storage_key)  # first, so that a half-done put is deleted as well
             metadata = artifact_metadata(self.claim, artifact, artifact_ttl_s=self._context.settings.artifact_ttl_s)
@@ -239,8 +239,9 @@ class AttemptPipeline:
             delivery = self.output.delivery
             copy = self._hold.keep_trying(partial(delivery.put, kept, path), Stage.UPLOAD) if delivery else None
             self.output.artifacts.append(replace(kept, delivered_to=copy))
-            done = (place + 1) / len(files)
+            done = (place + 1) / len(files.results)
             self._report(Stage.UPLOAD, done, None, self._context.eta.remaining_s(self._work, Stage.UPLOAD, done))
+        store_previews(self.claim, self._context, self.output, files.previews)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,9 +15,18 @@ from mmaudio_model.media.audio import AUDIO_FORMATS, Sound, write_audio
 from mmaudio_model.media.broadcast_wave import BroadcastFacts
 from mmaudio_model.result_sounds import ResultSounds, SoundOptions, result_sounds
 from workers.runner.attempt_source import SourceParts
+from workers.runner.preview import write_preview
 from workers.runner.worker_context import AttemptOutput, WorkerContext
 
 File = tuple[Path, NewArtifact]
+
+
+@dataclass(frozen=True)
+class TakeFiles:
+    """The files of takes with their artifacts, and those of their previews."""
+
+    results: list[File]
+    previews: list[File]
 
 
 def sound_options(request: JobRequest) -> SoundOptions:
@@ -48,8 +58,8 @@ class ResultWriter:
         self._folder, self._source, self._parts = folder, source, parts
         self._options = sound_options(request)
 
-    def write(self, take: int, waveform: np.ndarray, sample_rate_hz: int, *, seed: int) -> list[File]:
-        """Write the files of a take; return them with their artifacts."""
+    def write(self, take: int, waveform: np.ndarray, sample_rate_hz: int, *, seed: int) -> TakeFiles:
+        """Write the files of a take, and its preview, which shows its first sound."""
         sounds = result_sounds(waveform, sample_rate_hz, self._options, self._parts.original)
         self._output.warn_of(sounds.warnings)
         suffix = f"-{take + 1}" if self._request.num_samples > 1 else ""
@@ -59,7 +69,10 @@ class ResultWriter:
         ]
         if self._source is not None and self._request.wants_mux:
             files.append(self._video(self._source, suffix, sounds.of_video, take, seed))
-        return files
+        preview = write_preview(
+            self._claim, self._output, self._folder, self._named(sounds)[0][1], suffix=suffix, take=take, seed=seed
+        )
+        return TakeFiles(files, [preview] if preview is not None else [])
 
     def _named(self, sounds: ResultSounds) -> list[tuple[str, Sound]]:
         """Return the sounds that are audio files, with their names."""
@@ -128,6 +141,6 @@ class ResultWriter:
             size_bytes=0,
             sha256="",
             duration_s=round(duration_s, 6),
-            sample_index=take,
+            take=take,
             seed=seed,
         )

@@ -190,7 +190,12 @@ class JobExecutor:
         try:
             published = self._write(
                 lambda tx: attempts.complete(
-                    tx, claim, output.artifacts, warnings=output.warnings, timings=output.timings, artifact_ttl_s=ttl_s
+                    tx,
+                    claim,
+                    [*output.artifacts, *output.previews],
+                    warnings=output.warnings,
+                    timings=output.timings,
+                    artifact_ttl_s=ttl_s,
                 )
             )
         except LeaseLostError as exc:
@@ -287,7 +292,7 @@ class JobExecutor:
         if not output.stored_keys or not self._availability.works(Dependency.STORE):
             return
         try:
-            self._context.store.delete(output.stored_keys)
+            self._context.store.delete([*output.stored_keys, *output.preview_keys])
             if output.delivery is not None:
                 output.delivery.withdraw()
         except StorageError as exc:

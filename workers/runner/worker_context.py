@@ -55,7 +55,9 @@ class AttemptOutput:
     """What an attempt has produced so far: also what must be deleted when it is dropped."""
 
     artifacts: list[NewArtifact] = field(default_factory=list)
+    previews: list[NewArtifact] = field(default_factory=list)
     stored_keys: list[str] = field(default_factory=list)
+    preview_keys: list[str] = field(default_factory=list)
     delivery: AttemptDelivery | None = None
     warnings: list[dict[str, Any]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)

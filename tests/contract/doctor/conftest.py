@@ -61,7 +61,7 @@ class Harness:
     def store_artifact(self, claim: Claim, name: str = "audio.flac", **more: Any) -> NewArtifact:
         """Store the file of an attempt as a worker does."""
         key = f"jobs/{claim.job_id}/{claim.attempt}/{name}"
-        fields = {"duration_s": 8.000062, "sample_index": 0, "seed": 2**62 + 1, **more}
+        fields = {"duration_s": 8.000062, "take": 0, "seed": 2**62 + 1, **more}
         artifact = NewArtifact(name, ArtifactKind.AUDIO, "flac", "audio/flac", key, 0, "", **fields)
         path = self.folder / name
         path.write_bytes(b"sound")

@@ -289,7 +289,7 @@ def test_a_store_that_fails_in_the_middle_stops_the_repairs(harness: Harness, mo
 def test_several_takes_are_restored_each(harness: Harness) -> None:
     job_id = harness.submit(num_samples=2)
     claim = harness.claim(job_id)
-    takes = [harness.store_artifact(claim, f"audio-{take + 1}.flac", sample_index=take, seed=take) for take in (0, 1)]
+    takes = [harness.store_artifact(claim, f"audio-{take + 1}.flac", take=take, seed=take) for take in (0, 1)]
     harness.complete(claim, *[replace(take) for take in takes])
     before = harness.contents()
     with harness.db.transaction() as tx:

@@ -47,7 +47,7 @@ def an_artifact(job_id: str) -> NewArtifact:
     return NewArtifact(
         name="audio.flac", kind=ArtifactKind.AUDIO, format="flac", content_type="audio/flac",
         storage_key=f"jobs/{job_id}/1/audio.flac", size_bytes=1, sha256="0" * 64,
-        duration_s=8.0, sample_index=0, seed=7,
+        duration_s=8.0, take=0, seed=7,
     )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ from jobs.lifecycle import State
 from jobs.service import attempts, bulk_retry
 from jobs.service.bulk_retry import RetryPage, retry_matching
 from jobs.service.cancellation import cancel, retry
-from jobs.service.queries import JobFilter, list_jobs
+from jobs.service.job_pages import list_jobs
+from jobs.service.queries import JobFilter
 from jobs.service.scheduling.queue_counters import queued_of_tenant
 from jobs.service.uploads import announce_upload, mark_upload_checked
 from tests.conftest import FakeClock

@@ -11,8 +11,9 @@ from jobs.errors import Failure, InvalidCursorError, WorkerNotFoundError
 from jobs.lifecycle import State
 from jobs.queue import BrokerUnavailableError
 from jobs.service.attempts import fail
+from jobs.service.job_pages import list_jobs
 from jobs.service.maintenance import MaintenancePolicy
-from jobs.service.queries import JobFilter, list_jobs
+from jobs.service.queries import JobFilter
 from jobs.service.scheduling.dispatch import DispatchResult, dispatch, republish_lost
 from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.scheduling.selection import DispatchLockBusyError

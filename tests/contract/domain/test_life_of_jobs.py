@@ -270,7 +270,7 @@ class LifeOfJobs(RuleBasedStateMachine):
         artifact = NewArtifact(
             name="audio.flac", kind=ArtifactKind.AUDIO, format="flac", content_type="audio/flac",
             storage_key=f"jobs/{claim.job_id}/{claim.attempt}/audio.flac", size_bytes=1, sha256="0" * 64,
-            duration_s=8.0, sample_index=0, seed=7,
+            duration_s=8.0, take=0, seed=7,
         )  # fmt: skip
 
         def step(tx: Any) -> None:

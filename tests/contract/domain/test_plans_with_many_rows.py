@@ -14,8 +14,9 @@ from jobs.db.tables import Job
 from jobs.lifecycle import State
 from jobs.request import JobRequest
 from jobs.service import attempts
+from jobs.service.job_pages import list_jobs
 from jobs.service.maintenance import rescue
-from jobs.service.queries import JobFilter, list_jobs
+from jobs.service.queries import JobFilter
 from jobs.service.running_attempts import renew_leases
 from jobs.service.scheduling.dispatch import dispatch, republish_lost
 from jobs.service.scheduling.queue_stats import queue_position, queue_stats

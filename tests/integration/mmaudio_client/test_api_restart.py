@@ -21,7 +21,8 @@ from jobs.db.database import Database
 from jobs.lifecycle import ArtifactKind
 from jobs.service import attempts
 from jobs.service.attempts import NewArtifact
-from jobs.service.queries import JobFilter, list_jobs
+from jobs.service.job_pages import list_jobs
+from jobs.service.queries import JobFilter
 from jobs.service.workers import register_worker
 from jobs.storage.local import LocalStore
 from local_services.commands import Commands, wait_until
@@ -74,7 +75,7 @@ class RestartedApi:
         self.store.put_stream(key, io.BytesIO(SOUND), content_type="audio/flac", max_bytes=len(SOUND))
         artifact = NewArtifact(
             name="audio.flac", kind=ArtifactKind.AUDIO, format="flac", content_type="audio/flac", storage_key=key,
-            size_bytes=len(SOUND), sha256=hashlib.sha256(SOUND).hexdigest(), duration_s=8.0, sample_index=0, seed=7,
+            size_bytes=len(SOUND), sha256=hashlib.sha256(SOUND).hexdigest(), duration_s=8.0, take=0, seed=7,
         )  # fmt: skip
         with self.db.transaction() as tx:
             attempts.complete(tx, claim, [artifact], warnings=[], timings={}, artifact_ttl_s=3600)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,20 @@ from tests.databases import migrated_sqlite
 from tests.in_memory_bucket import InMemoryBucket
 
 EVENTS_TOKEN = "a shared token of callers"
+
+
+PREVIEW_DETAIL = {
+    "peaks": {
+        "version": 2,
+        "channels": 1,
+        "sample_rate": 16_000,
+        "samples_per_pixel": 2,
+        "bits": 8,
+        "length": 2,
+        "data": [-1, 1, -128, 127],
+    },
+    "picture": {"width": 512, "height": 128, "min_hz": 40.0, "max_hz": 8000.0, "floor_db": -80.0},
+}
 
 
 @dataclass
@@ -103,13 +117,32 @@ class Harness:
         assert claim is not None
         return claim
 
-    def succeed(self, job_id: str, data: bytes = b"0123456789") -> None:
-        """Complete a job as a worker does, with one audio file."""
+    def succeed(self, job_id: str, data: bytes = b"0123456789", *, takes: int = 1, previews: bool = False) -> None:
+        """Complete a job as a worker does, with an audio file per take, and a preview of each."""
         claim = self.claim(job_id)
-        key = f"jobs/{job_id}/1/audio.flac"
+        artifacts = [
+            self._store(job_id, f"audio-{take + 1}.flac" if takes > 1 else "audio.flac", data, take)
+            for take in range(takes)
+        ]
+        if previews:
+            artifacts += [
+                replace(
+                    self._store(job_id, f"preview-{take + 1}.png", b"picture", take),
+                    kind=ArtifactKind.PREVIEW,
+                    format="png",
+                    content_type="image/png",
+                    detail=PREVIEW_DETAIL,
+                )
+                for take in range(takes)
+            ]
+        with self.db.transaction() as tx:
+            attempts.complete(tx, claim, artifacts, warnings=[], timings={"sample_s": 1.0}, artifact_ttl_s=3600)
+
+    def _store(self, job_id: str, name: str, data: bytes, take: int) -> NewArtifact:
+        key = f"jobs/{job_id}/1/{name}"
         stored = self.store.put_stream(key, io.BytesIO(data), content_type="audio/flac", max_bytes=len(data))
-        artifact = NewArtifact(
-            name="audio.flac",
+        return NewArtifact(
+            name=name,
             kind=ArtifactKind.AUDIO,
             format="flac",
             content_type="audio/flac",
@@ -117,11 +150,9 @@ class Harness:
             size_bytes=len(data),
             sha256=str(stored.sha256),
             duration_s=8.0,
-            sample_index=0,
-            seed=7,
+            take=take,
+            seed=7 + take,
         )
-        with self.db.transaction() as tx:
-            attempts.complete(tx, claim, [artifact], warnings=[], timings={"sample_s": 1.0}, artifact_ttl_s=3600)
 
 
 @cache

@@ -15,8 +15,9 @@ from jobs.request import JobRequest
 from jobs.service import attempts
 from jobs.service.bulk_retry import retry_matching
 from jobs.service.cancellation import cancel
+from jobs.service.job_pages import list_jobs
 from jobs.service.maintenance import rescue
-from jobs.service.queries import JobFilter, get_job, list_jobs, running_jobs
+from jobs.service.queries import JobFilter, get_job, running_jobs
 from jobs.service.retention import prune
 from jobs.service.running_attempts import renew_leases
 from jobs.service.scheduling.dispatch import dispatch, republish_lost

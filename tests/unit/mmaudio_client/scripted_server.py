@@ -63,7 +63,7 @@ def artifact_document(name: str = "audio.flac", **members: Any) -> dict[str, Any
         "size_bytes": len(SOUND),
         "sha256": hashlib.sha256(SOUND).hexdigest(),
         "duration_s": 8.0,
-        "sample_index": 0,
+        "take": 0,
         "seed": 7,
         "expires_at": "2026-01-02T00:00:00.000Z",
         "expired": False,

@@ -31,7 +31,7 @@ from tests.unit.mmaudio_client.scripted_server import (
 
 def take(number: int, kind: str = "audio") -> Artifact:
     name = f"audio-{number}.flac" if kind == "audio" else f"video-{number}.mp4"
-    return Artifact.from_json(artifact_document(name, kind=kind, sample_index=number))
+    return Artifact.from_json(artifact_document(name, kind=kind, take=number))
 
 
 def first_sets(count: int, *artifacts: Artifact) -> list[tuple[str, ...]]:
@@ -151,7 +151,7 @@ def test_a_name_of_ones_own_is_taken(server: ScriptedServer, tmp_path: Path) -> 
 
 def test_takes_do_not_mix_with_those_of_an_earlier_job(server: ScriptedServer, tmp_path: Path) -> None:
     (tmp_path / "rain-2.flac").write_bytes(b"an earlier take")
-    files = [artifact_document(f"audio-{n}.flac", sample_index=n) for n in range(2)]
+    files = [artifact_document(f"audio-{n}.flac", take=n) for n in range(2)]
     server.answers = [sound(), sound()]
     paths = server.client().download(job("succeeded", artifacts=files), tmp_path)
     assert [path.name for path in paths] == ["rain-3.flac", "rain-4.flac"]

@@ -62,7 +62,7 @@ class ResultHarness(Harness):
                     size_bytes=len(data),
                     sha256=str(stored.sha256),
                     duration_s=8.0,
-                    sample_index=take,
+                    take=take,
                     seed=7,
                 )
             )

@@ -12,11 +12,13 @@ import pytest
 
 from jobs.db.database import Database
 from jobs.errors import DeviceOutOfMemoryError
-from jobs.lifecycle import Stage, overall_progress
+from jobs.lifecycle import ArtifactKind, Stage, overall_progress
 from jobs.request import JobRequest
 from jobs.service.attempts import Claim
 from jobs.settings import Settings
+from jobs.storage.errors import StorageUnavailableError
 from jobs.storage.factory import open_store
+from jobs.storage.local import LocalStore
 from local_services.commands import wait_until
 from mmaudio_model.media.probe import MediaLimits
 from tests.unit.workers.models import CountingModel, engine_of
@@ -207,3 +209,48 @@ def test_a_second_job_of_the_same_words_has_nothing_encoded_and_knows_when_it_en
     assert harness.model.encoded == ["rain"]
     assert None not in harness.etas
     assert harness.etas[-1] == 0.0
+
+
+def test_each_take_has_a_preview_of_its_own(harness: AttemptHarness) -> None:
+    harness.engine.start()
+    output = harness.job(num_samples=2, seed=5).run()
+    harness.engine.close()
+
+    assert [(one.name, one.kind, one.take, one.seed) for one in output.previews] == [
+        ("preview-1.png", ArtifactKind.PREVIEW, 0, 5),
+        ("preview-2.png", ArtifactKind.PREVIEW, 1, 6),
+    ]
+    store = open_store(harness.settings)
+    for preview in output.previews:
+        assert store.head(preview.storage_key).sha256 == preview.sha256
+        assert preview.detail is not None
+        assert preview.detail["peaks"]["length"] > 0
+        assert preview.delivered_to is None
+
+
+def test_a_preview_that_cannot_be_made_is_a_warning(harness: AttemptHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_sound: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("workers.runner.preview.spectrogram_of", fail)
+    harness.engine.start()
+    output = harness.job().run()
+    harness.engine.close()
+    assert (len(output.artifacts), output.previews) == (1, [])
+    assert "preview_failed" in [warning["code"] for warning in output.warnings]
+
+
+def test_a_preview_that_cannot_be_stored_is_a_warning(harness: AttemptHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_file = LocalStore.put_file
+
+    def refuse(store: LocalStore, key: str, *args: Any, **named: Any) -> Any:
+        if "preview" in key:
+            raise StorageUnavailableError("away", "local")
+        return put_file(store, key, *args, **named)
+
+    monkeypatch.setattr(LocalStore, "put_file", refuse)
+    harness.engine.start()
+    output = harness.job().run()
+    harness.engine.close()
+    assert (len(output.artifacts), output.previews) == (1, [])
+    assert "preview_failed" in [warning["code"] for warning in output.warnings]

@@ -11,7 +11,7 @@ import pytest
 from jobs.db.tables import Job
 from jobs.lifecycle import AttemptOutcome, EventKind, State, WorkerState
 from jobs.service import attempts, submission, transitions
-from jobs.service.artifacts import artifacts_by_job
+from jobs.service.artifacts import artifacts_by_job, previews_of_job
 from jobs.service.queries import job_attempts, job_events
 from jobs.service.retention import ATTEMPT_GRACE_S, prune
 from jobs.service.workers import record_heartbeat
@@ -56,8 +56,9 @@ class CrashHarness(ExecutorHarness):
             kinds = [event.kind for event in job_events(tx, job_id)]
             assert kinds.count(EventKind.SUCCEEDED) == 1
             assert [attempt.outcome for attempt in job_attempts(tx, job_id)].count(AttemptOutcome.SUCCEEDED) == 1
-            keys = sorted(artifact.storage_key for artifact in artifacts_by_job(tx, [job_id])[job_id])
-            assert len(keys) == 2
+            rows = [*artifacts_by_job(tx, [job_id])[job_id], *previews_of_job(tx, job_id)]
+            keys = sorted(row.storage_key for row in rows)
+            assert len(keys) == 4
             assert list(self.store.list_keys(f"jobs/{job_id}/")) == keys
             assert stored_counts(tx) == recount(tx) == {}
 
