@@ -5,7 +5,9 @@ Uses no database and no clock; only `jobs.service` changes the state of a job.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 
 class State(StrEnum):
@@ -101,8 +103,15 @@ class EventKind(StrEnum):
         return cls(state.value)
 
 
-def state_after(kind: EventKind) -> State:
-    """Return the state of a job after an event of this kind."""
+def state_after(kind: EventKind, data: Mapping[str, Any] | None = None) -> State:
+    """Return the state of a job after an event of this kind.
+
+    Args:
+        data: of the event; `BATCH_FINISHED` has the state in it.
+    """
+    if kind is EventKind.BATCH_FINISHED:
+        assert data is not None, kind
+        return State(data["state"])
     return State.RUNNING if kind in {EventKind.STAGE, EventKind.CANCEL_REQUESTED} else State(kind.value)
 
 

@@ -37,7 +37,7 @@ class JobUpdate:
     @property
     def state(self) -> State:
         """The state of the job after it."""
-        return State.RUNNING if self.position is None else state_after(EventKind(self.kind))
+        return State.RUNNING if self.position is None else state_after(EventKind(self.kind), self.data)
 
     @property
     def is_last(self) -> bool:

@@ -9,11 +9,11 @@ from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 from zipstream import ZIP_STORED, ZipStream
 
+from api.auth import by_signed_link
 from api.context import AppContext, current_context
 from api.schemas.jobs import JobPath
 from api.schemas.responses import problems
 from jobs.db.tables import Artifact
-from jobs.errors import LinkRefusedError
 from jobs.file_names import content_disposition
 from jobs.service.artifacts import downloadable_artifacts, missing_artifact
 from jobs.service.queries import get_job
@@ -31,6 +31,7 @@ ZIP_TYPE = "application/zip"
         **problems(403, 404, 410, 422, 503),
     },
 )
+@by_signed_link
 def download_all(path: JobPath) -> Response:
     """Returns a zip of all files of a job, uncompressed, with their length known: they are compressed already.
 
@@ -38,11 +39,6 @@ def download_all(path: JobPath) -> Response:
     """
     ctx = current_context()
     with ctx.db.reading() as tx:
-        expires, signature = request.args.get("expires"), request.args.get("signature")
-        if (expires or signature) and not ctx.signer.is_valid(
-            "GET", request.path, expires or "", signature or "", now=tx.now
-        ):
-            raise LinkRefusedError("This URL is not valid or has expired; get the job again for a new one.")
         job = get_job(tx, path.job_id)
         artifacts = downloadable_artifacts(tx, job)
     for artifact in artifacts:  # nothing can be said of a missing one once the answer has begun

@@ -107,7 +107,7 @@ def _view(event: JobEvent) -> EventView:
         id=event.position,
         job_id=event.job_id,
         kind=event.kind,
-        state=state_after(EventKind(event.kind)),
+        state=state_after(EventKind(event.kind), event.data),
         attempt=event.attempt,
         data=event.data,
         created_at=event.created_at,

@@ -408,7 +408,7 @@ class EndedCount(Base):
     tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
     state: Mapped[State] = mapped_column(enum_column(State), primary_key=True)
     shard: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    jobs: Mapped[int]
+    ended: Mapped[int]
 
 
 class VariantQueue(Base):

@@ -17,6 +17,7 @@ from jobs.errors import FieldProblem, QueueFullError, RequestInvalidError
 from jobs.ids import new_id
 from jobs.lifecycle import EventKind
 from jobs.request import UPLOAD_ID, JobRequest
+from jobs.service.event_log import sequence_at_commit
 from jobs.service.presets import PresetLookup
 from jobs.service.scheduling.queue_counters import Lane, adjust_count, queued_of_tenant
 from jobs.service.submission import (
@@ -165,6 +166,7 @@ def _create(
         remember_key(tx, idempotency, rows[0]["id"])
     prepared.inserts.insert(tx.session, 1)
     prepared.events.insert(tx.session)
+    sequence_at_commit(tx)
     for row in rows:
         adjust_count(tx, Lane(row["variant"], row["priority"], tx.tenant), row["id"], 1)
     tx.after_commit.append(lambda: log.info("batch %s created: tenant=%s jobs=%d", batch.id, batch.tenant, len(rows)))
@@ -213,7 +215,7 @@ def _prepared(tx: Transaction, requests: Sequence[JobRequest], batch_id: str, po
         rows.append({**values, "batch_id": batch_id, "batch_index": index, "version": 1})
     if problems:
         raise BatchInvalidError(sorted(problems, key=lambda item: item.index)[:MAX_PROBLEMS])
-    events = event_rows(tx, [(tx.tenant, row["id"], 0) for row in rows], EventKind.QUEUED)
+    events = event_rows([(tx.tenant, row["id"], 0) for row in rows], EventKind.QUEUED, tx.now)
     return _Prepared(
         batch_id,
         rows,

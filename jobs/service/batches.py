@@ -178,10 +178,10 @@ def _finish_some(tx: Transaction) -> int:
     query = select(Batch).where(Batch.finished_at.is_(None), ~open_jobs).order_by(Batch.id).limit(MAX_PAGE)
     batches = list(tx.session.scalars(query.with_for_update(skip_locked=True)))
     for batch in batches:
-        last = select(Job.id, Job.attempt, Job.finished_at).where(Job.batch_id == batch.id)
+        last = select(Job.id, Job.state, Job.attempt, Job.finished_at).where(Job.batch_id == batch.id)
         job = tx.session.execute(last.order_by(Job.finished_at.desc(), Job.id.desc()).limit(1)).one()
         counts = {str(state): count for state, count in counts_of(tx, batch.id).items()}
         batch.finished_at, batch.final_counts = job.finished_at, counts
-        data = {"batch": batch.id, "counts": counts}
+        data = {"batch": batch.id, "counts": counts, "state": str(job.state)}
         append_event(tx, job.id, EventKind.BATCH_FINISHED, job.attempt, data, tenant=batch.tenant)
     return len(batches)

@@ -11,7 +11,7 @@ from sqlalchemy import exists, null, select, update
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Artifact, Job, JobAttempt, JobEvent, Upload
 from jobs.errors import JobNotEndedError, JobNotFoundError, UploadInUseError, UploadNotFoundError
-from jobs.lifecycle import AttemptOutcome
+from jobs.lifecycle import AttemptOutcome, EventKind
 from jobs.service.ended_counters import adjust_ended
 from jobs.storage.protocol import ObjectStore
 
@@ -55,7 +55,10 @@ def delete_job(tx: Transaction, job_id: str) -> None:
         update(JobAttempt).where(JobAttempt.job_id == job_id).values(error=null()), execution_options=_UNSYNCHRONIZED
     )
     tx.session.execute(
-        update(JobEvent).where(JobEvent.job_id == job_id).values(data={}), execution_options=_UNSYNCHRONIZED
+        update(JobEvent)
+        .where(JobEvent.job_id == job_id, JobEvent.kind != EventKind.BATCH_FINISHED)  # has numbers of the batch only
+        .values(data={}),
+        execution_options=_UNSYNCHRONIZED,
     )
     artifacts = update(Artifact).where(Artifact.job_id == job_id)
     tx.session.execute(artifacts.values(delivered_to=None, detail=null()), execution_options=_UNSYNCHRONIZED)

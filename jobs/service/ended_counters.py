@@ -34,7 +34,7 @@ def adjust_ended(tx: Transaction, tenant: str, state: State, job_id: str, change
 
 def _write(tx: Transaction) -> None:
     pending = cast("dict[_Key, int]", tx.session.info.pop(_PENDING))
-    names = (*_KEY_COLUMNS, "jobs")
+    names = (*_KEY_COLUMNS, "ended")
     rows = [dict(zip(names, (*key, change), strict=True)) for key, change in sorted(pending.items()) if change]
     if rows:
         upsert(
@@ -42,7 +42,7 @@ def _write(tx: Transaction) -> None:
             EndedCount,
             rows,
             key=_KEY_COLUMNS,
-            update=lambda excluded: {"jobs": EndedCount.jobs + excluded.jobs},
+            update=lambda excluded: {"ended": EndedCount.ended + excluded.ended},
         )
 
 
@@ -53,9 +53,9 @@ def jobs_by_state(tx: Transaction) -> dict[State, int]:
     """
     counts = dict.fromkeys(State, 0)
     counts[State.QUEUED] = queued_of_tenant(tx, tx.tenant)
-    running = select(func.count()).where(Job.tenant == tx.tenant, RUNNING, Job.deleted_at.is_(None))
+    running = select(func.count()).where(RUNNING, Job.deleted_at.is_(None))
     counts[State.RUNNING] = tx.session.execute(running).scalar_one()
-    ended = select(EndedCount.state, func.sum(EndedCount.jobs)).where(EndedCount.tenant == tx.tenant)
+    ended = select(EndedCount.state, func.sum(EndedCount.ended)).where(EndedCount.tenant == tx.tenant)
     for state, count in tx.session.execute(ended.group_by(EndedCount.state)):
         counts[state] = int(count)
     return counts

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import CursorResult, insert, update
@@ -132,13 +133,16 @@ def append_event(
 def append_events(tx: Transaction, jobs: Sequence[tuple[str, str, int]], kind: EventKind) -> None:
     """Add an event without data to many jobs, given tenant, id and attempt of each."""
     if jobs:
-        tx.session.execute(insert(JobEvent), event_rows(tx, jobs, kind))
+        tx.session.execute(insert(JobEvent), event_rows(jobs, kind, tx.now))
+        sequence_at_commit(tx)
 
 
-def event_rows(tx: Transaction, jobs: Sequence[tuple[str, str, int]], kind: EventKind) -> list[dict[str, Any]]:
-    """Return the columns of events without data, which the caller inserts, given tenant, id and attempt of each job."""
-    sequence_at_commit(tx)
+def event_rows(jobs: Sequence[tuple[str, str, int]], kind: EventKind, now: datetime) -> list[dict[str, Any]]:
+    """Return the columns of events without data, given tenant, id and attempt of each job.
+
+    Who inserts them calls `sequence_at_commit`.
+    """
     return [
-        {"tenant": tenant, "job_id": job_id, "kind": kind, "attempt": attempt, "data": {}, "created_at": tx.now}
+        {"tenant": tenant, "job_id": job_id, "kind": kind, "attempt": attempt, "data": {}, "created_at": now}
         for tenant, job_id, attempt in jobs
     ]

@@ -54,7 +54,7 @@ def upgrade() -> None:
     for table in OWNED:
         protect(table)
     op.execute(
-        "INSERT INTO ended_counts (tenant, state, shard, jobs) SELECT tenant, state, 0, count(*) FROM jobs "
+        "INSERT INTO ended_counts (tenant, state, shard, ended) SELECT tenant, state, 0, count(*) FROM jobs "
         "WHERE finished_at IS NOT NULL GROUP BY tenant, state"
     )
 
@@ -116,7 +116,7 @@ def _create_tables() -> None:
         sa.Column("tenant", sa.String(64), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
         sa.Column("shard", sa.Integer(), nullable=False),
-        sa.Column("jobs", sa.Integer(), nullable=False),
+        sa.Column("ended", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "state", "shard", name=op.f("pk_ended_counts")),
     )
 

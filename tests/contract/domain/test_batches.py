@@ -118,7 +118,9 @@ def test_the_end_is_recorded_once_with_an_event(
         assert batch.finished_at == steps.job(second).finished_at
         events = tx.session.scalars(select(JobEvent).where(JobEvent.kind == EventKind.BATCH_FINISHED)).all()
         counts = {"queued": 0, "running": 0, "succeeded": 2, "failed": 0, "canceled": 0}
-        assert [(one.job_id, one.data) for one in events] == [(second, {"batch": batch_id, "counts": counts})]
+        assert [(one.job_id, one.data) for one in events] == [
+            (second, {"batch": batch_id, "counts": counts, "state": "succeeded"})
+        ]
         assert get_batch(tx, other).finished_at is None
 
 

@@ -79,14 +79,14 @@ def test_a_deleted_job_keeps_its_id_and_nothing_of_its_content(
         rows += list(tx.session.scalars(select(Artifact)))
         assert SECRET not in repr([{**vars(row)} for row in rows])
         with pytest.raises(JobDeletedError):
-            get_job(tx, job_id, tenant=TENANT)
+            get_job(tx, job_id)
 
 
 def test_objects_go_by_maintenance_when_the_process_died_after_the_commit(
     bound: Database, steps: Steps, store: LocalStore, db: Database
 ) -> None:
     job_id = succeeded(steps, store)
-    upload_id = store_upload(db, store, b"video", tenant=TENANT, filename=SECRET, content_type="video/mp4", ttl_s=3600)
+    upload_id = store_upload(bound, store, b"video", filename=SECRET, content_type="video/mp4", ttl_s=3600)
     assert len(keys(store)) == 2
     with bound.transaction() as tx:
         delete_job(tx, job_id)
@@ -113,12 +113,10 @@ def test_a_bulk_retry_passes_over_deleted_jobs(bound: Database, steps: Steps, db
 
     kept, deleted = steps.submit().id, steps.submit().id
     with bound.transaction() as tx:
-        cancel(tx, kept, tenant=TENANT)
-        cancel(tx, deleted, tenant=TENANT)
+        cancel(tx, kept)
+        cancel(tx, deleted)
         delete_job(tx, deleted)
-    page = retry_matching(
-        bound, tenant=TENANT, wanted=JobFilter(State.CANCELED), policy=steps.policy, cursor=None, limit=10
-    )
+    page = retry_matching(bound, wanted=JobFilter(State.CANCELED), policy=steps.policy, cursor=None, limit=10)
     assert [one.retry_of for one in page.retried] == [kept]
     assert page.skipped == []
 
@@ -126,19 +124,19 @@ def test_a_bulk_retry_passes_over_deleted_jobs(bound: Database, steps: Steps, db
 def test_an_upload_is_deleted_once_no_job_needs_it(
     bound: Database, steps: Steps, store: LocalStore, db: Database
 ) -> None:
-    upload_id = store_upload(db, store, b"video", tenant=TENANT, filename="a.mp4", content_type="video/mp4", ttl_s=3600)
+    upload_id = store_upload(bound, store, b"video", filename="a.mp4", content_type="video/mp4", ttl_s=3600)
     job_id = steps.submit(video=upload_id).id
     with pytest.raises(UploadInUseError, match=job_id), bound.transaction() as tx:
         delete_upload(tx, upload_id)
     with bound.transaction() as tx:
-        cancel(tx, job_id, tenant=TENANT)
+        cancel(tx, job_id)
         delete_upload(tx, upload_id)
     delete_upload_object(bound, store, upload_id)
     assert keys(store) == []
     with bound.transaction() as tx:
         delete_upload(tx, upload_id)  # idempotent
     with bound.reading() as tx, pytest.raises(UploadDeletedError):
-        get_upload(tx, upload_id, tenant=TENANT)
+        get_upload(tx, upload_id)
     with pytest.raises(RequestInvalidError, match="deleted"):
         steps.submit(video=upload_id)
     with pytest.raises(UploadNotFoundError), db.of_tenant("other").transaction() as tx:

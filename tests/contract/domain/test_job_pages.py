@@ -28,7 +28,7 @@ def listed(db: Database, wanted: JobFilter, *, limit: int = 200) -> list[str]:
     cursor = None
     while True:
         with db.reading() as tx:
-            page = list_jobs(tx, tenant=TENANT, wanted=wanted, cursor=cursor, limit=limit)
+            page = list_jobs(tx, wanted=wanted, cursor=cursor, limit=limit)
         assert len(page.jobs) <= limit
         ids += [job.id for job in page.jobs]
         cursor = page.next_cursor
@@ -39,7 +39,7 @@ def listed(db: Database, wanted: JobFilter, *, limit: int = 200) -> list[str]:
 def cancel_all(db: Database, ids: Iterable[str]) -> None:
     with db.transaction() as tx:
         for job_id in ids:
-            cancel(tx, job_id, tenant=TENANT)
+            cancel(tx, job_id)
 
 
 def newest_first(ids: Iterable[str]) -> list[str]:
@@ -102,7 +102,7 @@ def test_a_page_compares_a_bounded_number_of_jobs_and_its_cursor_leads_on(
     cancel_all(bound, others[::2])
     needles.append(steps.submit(metadata={"k": "needle"}).id)
     with bound.reading() as tx:
-        first = list_jobs(tx, tenant=TENANT, wanted=wanted, cursor=None, limit=5)
+        first = list_jobs(tx, wanted=wanted, cursor=None, limit=5)
     assert [job.id for job in first.jobs] == needles[1:]
     assert first.next_cursor is not None, "the rest was not looked at"
     assert listed(bound, wanted, limit=5) == newest_first(needles)

@@ -179,3 +179,16 @@ def test_a_body_larger_than_a_job_may_have_is_taken(harness: Harness) -> None:
     assert (
         create(harness, [{"prompt": "x" * 20_000, "negative_prompt": "y" * 20_000}] * 30).status_code == 422
     )  # 21 > 20
+
+
+def test_the_end_of_a_batch_is_an_event(harness: Harness) -> None:
+    batch = created(harness, 1)
+    job_id = harness.client.get(batch["links"]["jobs"]).json["data"][0]["id"]
+    harness.succeed(job_id)
+    finish_batches(harness.db.of_platform())
+    harness.client.delete(f"/v1/jobs/{job_id}")  # which takes the data out of the other events
+    events = harness.client.get("/v1/events?kinds=batch_finished", headers={"Accept": "application/json"}).json["data"]
+    assert [(one["job_id"], one["state"], one["data"]["batch"]) for one in events] == [
+        (job_id, "succeeded", batch["id"])
+    ]
+    assert events[0]["data"]["counts"]["succeeded"] == 1
