@@ -17,6 +17,7 @@ from api.context import EXTENSION, AppContext, current_context
 from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
 from api.key_check import register_key_check
+from api.limits.check import register_rate_headers
 from api.request_body import register_body_checks
 from api.routes.api_keys import api_keys_api
 from api.routes.artifacts import artifacts_api
@@ -133,6 +134,7 @@ def new_app(*, access_log: bool) -> Flask:
     app.before_request(_refuse_nul)
     app.before_request(_expect_json)
     register_security_headers(app)
+    register_rate_headers(app)
     for blueprint in (
         jobs_api,
         bulk_retry_api,

@@ -228,6 +228,51 @@ class QueueFullError(DomainError):
         self.limit = limit
 
 
+class LimitReachedError(DomainError):
+    """Base of refusals because a tenant has as much of something as an operator allows.
+
+    Attributes:
+        limit: how much that is.
+        retry_s: seconds after which another try may succeed.
+    """
+
+    code = "limit_reached"
+
+    def __init__(self, message: str, limit: int, *, retry_s: int = 60) -> None:
+        super().__init__(message)
+        self.limit, self.retry_s = limit, retry_s
+
+
+class StoredBytesError(LimitReachedError):
+    """Raised when the stored uploads or results of a tenant have as many bytes as allowed."""
+
+    code = "storage_limit_reached"
+
+
+class UploadNeverFitsError(LimitReachedError):
+    """Raised for an upload that is larger than all uploads of its tenant may be together."""
+
+    code = "too_large"
+
+
+class TriggerLimitError(LimitReachedError):
+    """Raised when a tenant has as many triggers as allowed."""
+
+    code = "trigger_limit_reached"
+
+
+class TooManyRequestsError(LimitReachedError):
+    """Raised when a tenant, or a key, has sent as many requests in this minute as allowed."""
+
+    code = "too_many_requests"
+
+
+class TooManyWaitingError(LimitReachedError):
+    """Raised when as many requests of a tenant wait or stream as allowed."""
+
+    code = "too_many_waiting"
+
+
 class DiskReserveError(DomainError, OSError):
     """Raised when a disk has no more free space than its reserve; an operator has to free some, or retention does.
 

@@ -55,7 +55,7 @@ class NewTrigger(BaseModel):
 
 
 def check_rule(
-    rule: NewTrigger, *, input_buckets: frozenset[str], output_buckets: frozenset[str], storage_url: str
+    rule: NewTrigger, *, input_buckets: Collection[str], output_buckets: Collection[str], storage_url: str
 ) -> None:
     """Check that a rule's jobs can be submitted and that their outputs do not match the rule again.
 
@@ -63,14 +63,14 @@ def check_rule(
         RequestInvalidError: names each field that is not valid.
     """
     problems: list[FieldProblem] = []
-    if rule.bucket not in input_buckets:
-        problems.append(
-            FieldProblem("bucket", f"this server does not read from bucket {rule.bucket!r} (input_buckets)")
-        )
-    if rule.deliver_to is not None and (bucket := urlsplit(rule.deliver_to).netloc) not in output_buckets:
-        problems.append(
-            FieldProblem("deliver_to", f"this server does not deliver to bucket {bucket!r} (output_buckets)")
-        )
+    if not allows_folder(input_buckets, rule.bucket, rule.prefix):
+        where = "prefix" if any(one.startswith(f"{rule.bucket}/") for one in input_buckets) else "bucket"
+        problems.append(FieldProblem(where, not_allowed_input(input_buckets, rule.bucket)))
+    if rule.deliver_to is not None:
+        match = DELIVERY_URL.fullmatch(rule.deliver_to)
+        assert match is not None, rule.deliver_to
+        if not allows_folder(output_buckets, match["bucket"], match["prefix"]):
+            problems.append(FieldProblem("deliver_to", not_allowed_output(output_buckets, match["bucket"])))
     problems += _loops(rule, storage_url)
     for reserved in ("video", "image", "deliver_to"):
         if reserved in rule.request:

@@ -19,12 +19,15 @@ JSON_DOCUMENT = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 TIME = sa.DateTime(timezone=True)
 LIMITS: dict[str, sa.types.TypeEngine[int]] = {
     "requests_per_minute": sa.Integer(),
+    "key_requests_per_minute": sa.Integer(),
     "max_queued": sa.Integer(),
-    "max_upload_bytes": sa.BigInteger(),
-    "max_result_bytes": sa.BigInteger(),
+    "max_stored_upload_bytes": sa.BigInteger(),
+    "max_stored_result_bytes": sa.BigInteger(),
     "max_triggers": sa.Integer(),
     "max_waiting": sa.Integer(),
 }
+LISTS = ("input_buckets", "output_buckets", "input_hosts")
+LIVE = sa.text("deleted_at IS NULL")
 
 
 def upgrade() -> None:
@@ -48,8 +51,7 @@ def upgrade() -> None:
     op.create_table(
         "tenant_settings",
         sa.Column("tenant", sa.String(64), nullable=False),
-        sa.Column("input_prefixes", JSON_DOCUMENT, nullable=True),
-        sa.Column("output_prefixes", JSON_DOCUMENT, nullable=True),
+        *(sa.Column(name, JSON_DOCUMENT, nullable=True) for name in LISTS),
         *(sa.Column(name, kind, nullable=True) for name, kind in LIMITS.items()),
         sa.Column("updated_at", TIME, nullable=False),
         *(
