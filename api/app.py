@@ -27,6 +27,7 @@ from api.routes.health import health_api
 from api.routes.jobs import jobs_api
 from api.routes.queues import queues_api
 from api.routes.s3_events import EVENTS_ENDPOINT, s3_events_api
+from api.routes.tenants import tenants_api
 from api.routes.triggers import triggers_api
 from api.routes.uploads import uploads_api
 from api.routes.variants import variants_api
@@ -148,6 +149,7 @@ def new_app(*, access_log: bool) -> Flask:
         health_api,
         api_keys_api,
         audit_api,
+        tenants_api,
     ):
         app.register_api(blueprint)
     app.register_blueprint(dashboard)

@@ -104,8 +104,8 @@ class AppContext:
         """The rules of tenants, at most some seconds old."""
 
         def read(tenant: str) -> TenantRules:
-            with self.platform_db.reading() as tx:
-                return rules_of(tx, tenant, self.settings)
+            with self.database.of_tenant(tenant).reading() as tx:
+                return rules_of(tx, self.settings)
 
         return RulesCache(read)
 

@@ -219,13 +219,19 @@ class IdempotencyMismatchError(DomainError):
 
 
 class QueueFullError(DomainError):
-    """Raised when a tenant has as many queued jobs as allowed."""
+    """Raised when a tenant has as many queued jobs as allowed, or may not queue any for another reason."""
 
     code = "queue_full"
 
     def __init__(self, message: str, limit: int) -> None:
         super().__init__(message)
         self.limit = limit
+
+
+class ResultStorageFullError(QueueFullError):
+    """Raised for a submit when the stored results of the tenant have as many bytes as allowed."""
+
+    code = "result_storage_full"
 
 
 class LimitReachedError(DomainError):
@@ -243,10 +249,10 @@ class LimitReachedError(DomainError):
         self.limit, self.retry_s = limit, retry_s
 
 
-class StoredBytesError(LimitReachedError):
-    """Raised when the stored uploads or results of a tenant have as many bytes as allowed."""
+class UploadStorageFullError(LimitReachedError):
+    """Raised when the uploads of a tenant would have more bytes together than allowed."""
 
-    code = "storage_limit_reached"
+    code = "upload_storage_full"
 
 
 class UploadNeverFitsError(LimitReachedError):

@@ -421,6 +421,11 @@ class Settings(BaseSettings):
         default_factory=dict,
         description='Request fields of the jobs made from that folder, as JSON: `{"prompt": "rain", "num_steps": 25}`.',
     )
+    inbox_tenant: str = Field(
+        "default",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="Tenant that the jobs made from that folder belong to.",
+    )
     inbox_quiet_s: float = Field(
         3, ge=0.1, le=DAY_S, description="How long a file in that folder must be unchanged before it is taken."
     )

@@ -178,6 +178,7 @@ class Artifact(TenantOwned, Base):
         CheckConstraint(one_of("kind", ArtifactKind), name="kind_known"),
         partial_index("ix_artifacts_expires_at", "expires_at", where="deleted_at IS NULL"),
         Index("ix_artifacts_tenant", "tenant"),
+        partial_index("ix_artifacts_stored", "tenant", "size_bytes", where="deleted_at IS NULL"),
     )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
@@ -204,6 +205,7 @@ class Upload(TenantOwned, Base):
     __table_args__ = (
         CheckConstraint("size_bytes > 0", name="not_empty"),
         partial_index("ix_uploads_expires_at", "expires_at", where="deleted_at IS NULL"),
+        partial_index("ix_uploads_held", "tenant", "size_bytes", where="deleted_at IS NULL"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)

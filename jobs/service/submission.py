@@ -25,8 +25,8 @@ from jobs.request import JobRequest
 from jobs.s3_urls import DELIVERY_URL, OBJECT_URL
 from jobs.service.expiry import gone_since
 from jobs.service.scheduling.queue_counters import Lane, adjust_count, queued_of_tenant
-from jobs.service.transitions import append_event
 from jobs.service.tenant_limits import check_stored_results
+from jobs.service.transitions import append_event
 from jobs.settings import Settings
 from jobs.storage.protocol import ObjectPin
 from jobs.tenants.locations import allows_folder, allows_object, not_allowed_input, not_allowed_output
@@ -135,7 +135,7 @@ def submit(
         RequestInvalidError: a field names something that this server does not have or allow.
         IdempotencyMismatchError: the key was used before with another body.
         QueueFullError: the tenant has too many queued jobs.
-        StoredBytesError: the results that are stored for the tenant have reached its limit.
+        ResultStorageFullError: the results that are stored for the tenant have reached its limit.
         DiskReserveError: a disk of the platform has no more than its reserve.
     """
     if idempotency is not None and (earlier := _earlier_answer(tx, idempotency)) is not None:

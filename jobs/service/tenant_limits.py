@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 
 from jobs.db.database import Transaction
 from jobs.db.tables import Artifact, Trigger, Upload
-from jobs.errors import StoredBytesError, TriggerLimitError, UploadNeverFitsError
+from jobs.errors import ResultStorageFullError, TriggerLimitError, UploadNeverFitsError, UploadStorageFullError
 
 _RESULT_BYTES = "stored_result_bytes"
 
@@ -36,7 +36,7 @@ def check_upload_bytes(tx: Transaction, size_bytes: int, limit: int) -> None:
 
     Raises:
         UploadNeverFitsError: the upload alone has more bytes.
-        StoredBytesError: it has more with the others.
+        UploadStorageFullError: it has more with the others.
     """
     if not limit:
         return
@@ -44,7 +44,7 @@ def check_upload_bytes(tx: Transaction, size_bytes: int, limit: int) -> None:
         raise UploadNeverFitsError(f"Got {size_bytes} bytes; all your uploads together may have {limit}.", limit)
     held = stored_upload_bytes(tx)
     if held + size_bytes > limit:
-        raise StoredBytesError(
+        raise UploadStorageFullError(
             f"Your uploads have {held} bytes; with {size_bytes} more they would have more than the {limit} allowed. "
             "Wait until some expire, or delete some.",
             limit,
@@ -58,7 +58,7 @@ def check_stored_results(tx: Transaction, limit: int) -> None:
         limit: bytes of its stored results; 0: no limit.
 
     Raises:
-        StoredBytesError: they have reached it.
+        ResultStorageFullError: they have reached it.
     """
     if not limit:
         return
@@ -67,7 +67,7 @@ def check_stored_results(tx: Transaction, limit: int) -> None:
     if tenant not in known:
         known[tenant] = stored_result_bytes(tx)
     if known[tenant] >= limit:
-        raise StoredBytesError(
+        raise ResultStorageFullError(
             f"Your stored results have {known[tenant]} bytes, at most {limit} are allowed; wait until some expire, or "
             "delete some jobs.",
             limit,

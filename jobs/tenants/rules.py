@@ -61,6 +61,14 @@ class TenantRules:
         return TenantRules(**{**vars(self), **given})
 
 
-def rules_of(tx: Transaction, tenant: str, settings: Settings) -> TenantRules:
-    """Return the rules of a tenant at this moment."""
-    return TenantRules.of(tenant, tx.session.get(TenantSettings, tenant), settings)
+def rules_of(tx: Transaction, settings: Settings) -> TenantRules:
+    """Return the rules of the transaction's tenant at this moment."""
+    return TenantRules.of(tx.tenant, tx.session.get(TenantSettings, tx.tenant), settings)
+
+
+def named_output_buckets(tx: Transaction) -> frozenset[str] | None:
+    """Return where an operator lets the transaction's tenant deliver to; None: where the settings say."""
+    row = tx.session.get(TenantSettings, tx.tenant)
+    if row is None or row.output_buckets is None:
+        return None if tx.tenant == DEFAULT_TENANT else frozenset()
+    return frozenset(row.output_buckets)

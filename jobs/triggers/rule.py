@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from jobs.db.tables import Trigger
 from jobs.errors import FieldProblem, RequestInvalidError
 from jobs.request import JobRequest, Text
 from jobs.s3_urls import BUCKET_NAME, DELIVERY_URL
+from jobs.tenants.locations import allows_folder, not_allowed_input, not_allowed_output
 
 # Folders that this server writes to, below its storage prefix.
 OWN_FOLDERS = ("jobs/", "features/")
@@ -25,7 +27,7 @@ class NewTrigger(BaseModel):
 
     name: Text | None = Field(None, max_length=120, description="Display name; need not be unique.")
     bucket: str = Field(
-        description="Bucket whose new objects make jobs; one of MMAUDIO_INPUT_BUCKETS.",
+        description="Bucket whose new objects make jobs; one that the tenant may read from.",
         pattern=f"^{BUCKET_NAME.pattern}$",
     )
     prefix: Text = Field("", max_length=1024, description="Key prefix to match.")
@@ -84,6 +86,16 @@ def check_rule(
         problems += _template_problems(rule)
     if problems:
         raise RequestInvalidError(problems)
+
+
+def check_still_allowed(trigger: Trigger, input_buckets: Collection[str]) -> None:
+    """Check that a trigger's tenant may still read where it matches: what may be read changes.
+
+    Raises:
+        RequestInvalidError: it may not.
+    """
+    if not allows_folder(input_buckets, trigger.bucket, trigger.prefix):
+        raise RequestInvalidError.of("bucket", not_allowed_input(input_buckets, trigger.bucket))
 
 
 def request_for(

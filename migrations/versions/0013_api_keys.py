@@ -1,7 +1,7 @@
-"""API keys, and what operators set for a tenant
+"""API keys, what operators set for a tenant, and indexes of what a tenant holds
 
 Revision: 0013
-Revises: 0011
+Revises: 0012
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from alembic import op
 from sqlalchemy.dialects import postgresql
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
@@ -27,6 +27,8 @@ LIMITS: dict[str, sa.types.TypeEngine[int]] = {
     "max_waiting": sa.Integer(),
 }
 LISTS = ("input_buckets", "output_buckets", "input_hosts")
+# What a tenant holds is summed from an index of its live rows.
+SUMMED = {"ix_uploads_held": "uploads", "ix_artifacts_stored": "artifacts"}
 LIVE = sa.text("deleted_at IS NULL")
 
 
@@ -60,8 +62,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant", name=op.f("pk_tenant_settings")),
     )
+    for name, table in SUMMED.items():
+        op.create_index(name, table, ["tenant", "size_bytes"], postgresql_where=LIVE, sqlite_where=LIVE)
 
 
 def downgrade() -> None:
+    for name, table in SUMMED.items():
+        op.drop_index(name, table_name=table)
     op.drop_table("tenant_settings")
     op.drop_table("api_keys")
