@@ -20,6 +20,7 @@ from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
 from api.events.in_thread import ThreadWaiting
 from api.key_check import register_key_check
+from api.limits.check import register_rate_headers
 from api.request_body import register_body_checks
 from api.routes.api_keys import api_keys_api
 from api.routes.archives import archives_api
@@ -33,6 +34,7 @@ from api.routes.jobs import jobs_api
 from api.routes.presets import presets_api
 from api.routes.queues import queues_api
 from api.routes.s3_events import EVENTS_ENDPOINT, s3_events_api
+from api.routes.tenants import tenants_api
 from api.routes.triggers import triggers_api
 from api.routes.uploads import is_upload_content, uploads_api
 from api.routes.variants import variants_api
@@ -140,6 +142,7 @@ def new_app(*, access_log: bool) -> Flask:
     app.before_request(_expect_json)
     app.before_request(answer_again)
     register_security_headers(app)
+    register_rate_headers(app)
     for blueprint in (
         jobs_api,
         bulk_retry_api,
@@ -157,6 +160,7 @@ def new_app(*, access_log: bool) -> Flask:
         health_api,
         api_keys_api,
         audit_api,
+        tenants_api,
     ):
         app.register_api(blueprint)
     app.register_blueprint(dashboard)

@@ -15,6 +15,9 @@ from api.allowed_hosts import AllowedHosts
 from api.auth import Principal, current_tenant
 from api.circuit_breaker import CircuitBreaker
 from api.key_use import KeyUse
+from api.limits.request_rate import RequestRate
+from api.limits.rules_cache import RulesCache
+from api.limits.tenant_places import TenantPlaces, WaitingCounts
 from api.links import LinkBuilder
 from api.publishing import Publishing
 from api.readiness import ReadinessChecks
@@ -35,6 +38,7 @@ from jobs.storage import local
 from jobs.storage.bucket_reader import BucketReader
 from jobs.storage.protocol import ObjectStore
 from jobs.storage.signing import LinkSigner
+from jobs.tenants.rules import TenantRules, rules_of
 from jobs.triggers.ingestion import EventIngestion
 
 log = logging.getLogger(__name__)
@@ -97,6 +101,29 @@ class AppContext:
     def key_use(self) -> KeyUse:
         """Writes when API keys were last used."""
         return KeyUse.in_database(self.platform_db)
+
+    @cached_property
+    def rules(self) -> RulesCache:
+        """The rules of tenants, at most some seconds old."""
+
+        def read(tenant: str) -> TenantRules:
+            with self.database.of_tenant(tenant).reading() as tx:
+                return rules_of(tx, self.settings)
+
+        return RulesCache(read)
+
+    @cached_property
+    def request_rate(self) -> RequestRate:
+        """Counts requests a minute."""
+        return RequestRate.in_broker(self.settings.resolved_broker_url)
+
+    @cached_property
+    def _waiting_counts(self) -> WaitingCounts:
+        return WaitingCounts()
+
+    def tenant_places(self, tenant: str) -> TenantPlaces:
+        """Return the places of a tenant's requests that wait or stream."""
+        return TenantPlaces(tenant, self.rules.of(tenant).max_waiting, self._waiting_counts)
 
     @cached_property
     def shares(self) -> ThreadShares:

@@ -61,6 +61,8 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     domain.JobEndedError: HTTPStatus.CONFLICT,
     domain.JobNotEndedError: HTTPStatus.CONFLICT,
     domain.QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
+    domain.LimitReachedError: HTTPStatus.TOO_MANY_REQUESTS,
+    domain.UploadNeverFitsError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     domain.DiskReserveError: HTTPStatus.INSUFFICIENT_STORAGE,
     storage.ObjectTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     storage.ChecksumMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -159,15 +161,21 @@ def _domain_error(exc: domain.DomainError) -> Response:
         }
     response = problem(_status(exc), exc.code, exc.message, fields=fields, **members)
     if isinstance(exc, domain.QueueFullError):
-        response.headers["Retry-After"] = str(QUEUE_FULL_RETRY_S)
-        response.headers["RateLimit-Limit"] = str(exc.limit)
-        response.headers["RateLimit-Remaining"] = "0"
-        response.headers["RateLimit-Reset"] = str(QUEUE_FULL_RETRY_S)
+        _say_limit(response, exc.limit, QUEUE_FULL_RETRY_S)
+    if isinstance(exc, domain.LimitReachedError) and response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        _say_limit(response, exc.limit, exc.retry_s)
     if isinstance(exc, domain.KeyRefusedError):
         response.headers["WWW-Authenticate"] = CHALLENGE
     if isinstance(exc, UploadCheckPendingError):
         response.headers["Retry-After"] = str(CHECK_PENDING_RETRY_S)
     return response
+
+
+def _say_limit(response: Response, limit: int, retry_s: int) -> None:
+    response.headers["Retry-After"] = str(retry_s)
+    response.headers["RateLimit-Limit"] = str(limit)
+    response.headers["RateLimit-Remaining"] = "0"
+    response.headers["RateLimit-Reset"] = str(retry_s)
 
 
 def _storage_error(exc: storage.StorageError) -> Response:

@@ -16,6 +16,7 @@ from api.auth import (
     set_principal,
 )
 from api.context import current_context
+from api.limits.check import count_request
 from jobs.api_keys.authentication import authenticate
 from jobs.api_keys.scope import KeyScope
 from jobs.api_keys.service import TENANT_NAME
@@ -48,6 +49,7 @@ def _check_sender() -> None:
         KeyRefusedError: a key is needed and there is none, or the key is not valid.
         ScopeMissingError: the key does not allow this request.
         LinkRefusedError: the link is forged or has expired.
+        TooManyRequestsError: the tenant or the key has sent too many requests in this minute.
     """
     if request.endpoint is None or request.method == "OPTIONS":
         return  # 404 and 405 are the same for everybody; OPTIONS says which methods there are
@@ -57,7 +59,9 @@ def _check_sender() -> None:
     if access is Access.SIGNED_LINK and ("signature" in request.args or "expires" in request.args):
         set_principal(_of_link())
         return
-    set_principal(_of_key())
+    principal = _of_key()
+    set_principal(principal)
+    count_request(principal)
     require(access if isinstance(access, KeyScope) else default_scope(request.method))
 
 

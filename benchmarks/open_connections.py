@@ -2,8 +2,8 @@
 
 2,000 `?wait=60` calls, 2,000 event streams (half of one job each, half of all jobs), 500 idle and 100 slow-body
 connections are open together, held by other processes. Meanwhile one client calls `/healthz` and submits jobs by
-turns, each on a new connection; each submit is an event for 1,000 streams. Wanted: at most 100 ms at the median, no failure,
-and every held connection still open. The clients run on the same cores.
+turns, each on a new connection; each submit is an event for 1,000 streams. Wanted: at most 100 ms at the median, no
+failure, and every held connection still open. The clients run on the same cores.
 """
 
 from __future__ import annotations

@@ -262,13 +262,64 @@ class IdempotencyMismatchError(DomainError):
 
 
 class QueueFullError(DomainError):
-    """Raised when a tenant has as many queued jobs as allowed."""
+    """Raised when a tenant has as many queued jobs as allowed, or may not queue any for another reason."""
 
     code = "queue_full"
 
     def __init__(self, message: str, limit: int) -> None:
         super().__init__(message)
         self.limit = limit
+
+
+class ResultStorageFullError(QueueFullError):
+    """Raised for a submit when the stored results of the tenant have as many bytes as allowed."""
+
+    code = "result_storage_full"
+
+
+class LimitReachedError(DomainError):
+    """Base of refusals because a tenant has as much of something as an operator allows.
+
+    Attributes:
+        limit: how much that is.
+        retry_s: seconds after which another try may succeed.
+    """
+
+    code = "limit_reached"
+
+    def __init__(self, message: str, limit: int, *, retry_s: int = 60) -> None:
+        super().__init__(message)
+        self.limit, self.retry_s = limit, retry_s
+
+
+class UploadStorageFullError(LimitReachedError):
+    """Raised when the uploads of a tenant would have more bytes together than allowed."""
+
+    code = "upload_storage_full"
+
+
+class UploadNeverFitsError(LimitReachedError):
+    """Raised for an upload that is larger than all uploads of its tenant may be together."""
+
+    code = "too_large"
+
+
+class TriggerLimitError(LimitReachedError):
+    """Raised when a tenant has as many triggers as allowed."""
+
+    code = "trigger_limit_reached"
+
+
+class TooManyRequestsError(LimitReachedError):
+    """Raised when a tenant, or a key, has sent as many requests in this minute as allowed."""
+
+    code = "too_many_requests"
+
+
+class TooManyWaitingError(LimitReachedError):
+    """Raised when as many requests of a tenant wait or stream as allowed."""
+
+    code = "too_many_waiting"
 
 
 class DiskReserveError(DomainError, OSError):

@@ -106,10 +106,13 @@ class Settings(BaseSettings):
     s3_max_attempts: int = Field(5, ge=1, le=20, description="Attempts per request to the object store.")
     input_buckets: CommaList = Field(
         default_factory=list,
-        description="Buckets, separated by commas, that requests may read from with `s3://bucket/key`.",
+        description="Buckets, or folders in them (`bucket/prefix`), separated by commas, that requests of the tenant "
+        "`default` may read from with `s3://bucket/key`. `mmaudio tenants set` names those of others.",
     )
     output_buckets: CommaList = Field(
-        default_factory=list, description="Buckets, separated by commas, that requests may deliver results to."
+        default_factory=list,
+        description="Buckets, or folders in them, separated by commas, that requests of the tenant `default` may "
+        "deliver results to.",
     )
 
     api_bind: str = Field("127.0.0.1:8000", description="Address and port that the API listens on.")
@@ -348,6 +351,35 @@ class Settings(BaseSettings):
         le=10**9,
         description="Jobs that one tenant may run at once; 0 disables. `mmaudio queue limit` changes one tenant's.",
     )
+    requests_per_minute_per_tenant: int = Field(
+        0,
+        ge=0,
+        le=10**9,
+        description="Requests a minute that all keys of one tenant may send together, counted in the broker; beyond it "
+        "429. 0 disables. `mmaudio tenants set` changes one tenant's, also of the next five.",
+    )
+    requests_per_minute_per_key: int = Field(
+        0, ge=0, le=10**9, description="Requests a minute that each key may send; beyond it 429. 0 disables."
+    )
+    max_stored_upload_bytes_per_tenant: int = Field(
+        0, ge=0, le=PIB, description="Bytes of all uploads that one tenant may hold; beyond it 429. 0 disables."
+    )
+    max_stored_result_bytes_per_tenant: int = Field(
+        0,
+        ge=0,
+        le=PIB,
+        description="Bytes of stored results at which requests of a tenant are refused with 429. 0 disables.",
+    )
+    max_triggers_per_tenant: int = Field(
+        1000, ge=0, le=10**9, description="Triggers that one tenant may have; beyond it 429. 0 disables."
+    )
+    max_waiting_per_tenant: int = Field(
+        0,
+        ge=0,
+        le=10**9,
+        description="Requests of one tenant that may wait or stream at once in each API process; beyond it 429. 0 "
+        "disables.",
+    )
     max_attempts: int = Field(3, ge=1, le=20, description="Attempts at a job before it fails.")
     default_run_timeout_s: int = Field(
         3600, ge=1, le=30 * DAY_S, description="Time limit of an attempt when the request sets none."
@@ -395,6 +427,11 @@ class Settings(BaseSettings):
     inbox_request: dict[str, Any] = Field(
         default_factory=dict,
         description='Request fields of the jobs made from that folder, as JSON: `{"prompt": "rain", "num_steps": 25}`.',
+    )
+    inbox_tenant: str = Field(
+        "default",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="Tenant that the jobs made from that folder belong to.",
     )
     inbox_quiet_s: float = Field(
         3, ge=0.1, le=DAY_S, description="How long a file in that folder must be unchanged before it is taken."

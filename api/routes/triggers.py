@@ -25,11 +25,13 @@ from api.schemas.triggers import (
     TriggerView,
 )
 from jobs.errors import EventUnreadableError
+from jobs.service.tenant_limits import check_trigger_count
+from jobs.tenants.rules import rules_of
 from jobs.triggers.backfill import backfill
 from jobs.triggers.dry_run import dry_run_events
 from jobs.triggers.event_parsers.event import ObjectCreated, UnreadableEventError
 from jobs.triggers.event_parsers.message import read_document
-from jobs.triggers.rule import NewTrigger, check_rule
+from jobs.triggers.rule import NewTrigger, check_rule, check_still_allowed
 from jobs.triggers.service import (
     EventCounts,
     count_events,
@@ -52,14 +54,16 @@ triggers_api = APIBlueprint("triggers", __name__, url_prefix="/v1/triggers", abp
 def create(body: NewTrigger) -> Response:
     """From now on each new object that matches makes a job. 422: the jobs' own outputs would match."""
     ctx = current_context()
-    check_rule(
-        body,
-        input_buckets=frozenset(ctx.settings.input_buckets),
-        output_buckets=frozenset(ctx.settings.output_buckets),
-        storage_url=ctx.settings.storage_url,
-    )
     ctx.check_disk()
     with ctx.db.transaction() as tx:
+        rules = rules_of(tx, ctx.settings)
+        check_rule(
+            body,
+            input_buckets=rules.input_buckets,
+            output_buckets=rules.output_buckets,
+            storage_url=ctx.settings.storage_url,
+        )
+        check_trigger_count(tx, rules.max_triggers)
         trigger = create_trigger(tx, body)
         view = TriggerView.from_row(trigger, counts=EventCounts(), latest=[], links=ctx.links(tx))
     response = answer(view, HTTPStatus.CREATED)
@@ -120,6 +124,7 @@ def dry_run(path: TriggerPath, body: DryRunBody) -> Response:
     ctx = current_context()
     with ctx.db.reading() as tx:
         trigger = get_trigger(tx, path.trigger_id)
+        check_still_allowed(trigger, rules_of(tx, ctx.settings).input_buckets)
     if body.key is not None:
         events = [ObjectCreated("dry-run", trigger.bucket, (body.key,))]
     else:
@@ -144,6 +149,7 @@ def backfill_objects(path: TriggerPath, body: BackfillBody) -> Response:
     ctx = current_context()
     with ctx.db.reading() as tx:
         trigger = get_trigger(tx, path.trigger_id)
+        check_still_allowed(trigger, rules_of(tx, ctx.settings).input_buckets)
     page = backfill(
         ctx.db,
         ctx.buckets,

@@ -28,6 +28,7 @@ from jobs.service.uploads import (
     refresh_upload,
 )
 from jobs.storage.errors import StorageError
+from jobs.tenants.rules import rules_of
 
 _CONTENT_PATH = re.compile(r"/v1/uploads/[^/]+/content")
 
@@ -56,6 +57,7 @@ def create_upload(body: NewUpload) -> Response:
             sha256=body.sha256,
             ttl_s=settings.upload_ttl_s,
             max_bytes=settings.max_upload_bytes,
+            max_held_bytes=rules_of(tx, settings).max_stored_upload_bytes,
         )
         links = ctx.links(tx)
     target = ctx.store.upload_target(

@@ -12,6 +12,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from jobs.db.base import Base
+from jobs.db.types import JsonDocument
 
 
 class ApiKey(Base):
@@ -39,33 +40,39 @@ class ApiKey(Base):
     """Id of the key that a rotation made instead."""
 
 
+TENANT_LIMITS = (
+    "requests_per_minute",
+    "key_requests_per_minute",
+    "max_queued",
+    "max_stored_upload_bytes",
+    "max_stored_result_bytes",
+    "max_triggers",
+    "max_waiting",
+)
+
+
 class TenantSettings(Base):
-    """What an operator has set for a tenant. No row, or NULL: as in the settings."""
+    """What an operator has set for a tenant. No row, or NULL: as in the settings. A limit of 0: none."""
 
     __tablename__ = "tenant_settings"
     __table_args__ = tuple(
-        CheckConstraint(f"{name} IS NULL OR {name} >= 0", name=f"{name}_in_range")
-        for name in (
-            "requests_per_minute",
-            "max_queued",
-            "max_upload_bytes",
-            "max_result_bytes",
-            "max_triggers",
-            "max_waiting",
-        )
+        CheckConstraint(f"{name} IS NULL OR {name} >= 0", name=f"{name}_in_range") for name in TENANT_LIMITS
     )
 
     tenant: Mapped[str] = mapped_column(String(64), primary_key=True)
-    input_prefixes: Mapped[list[Any] | None]
+    input_buckets: Mapped[list[Any] | None] = mapped_column(JsonDocument)
     """`bucket` or `bucket/prefix`: where its requests and triggers may read from."""
-    output_prefixes: Mapped[list[Any] | None]
+    output_buckets: Mapped[list[Any] | None] = mapped_column(JsonDocument)
     """`bucket` or `bucket/prefix`: where its results may be delivered to."""
+    input_hosts: Mapped[list[Any] | None] = mapped_column(JsonDocument)
+    """Hosts that its inputs may be fetched from by https."""
     requests_per_minute: Mapped[int | None]
+    """Of all its keys together."""
+    key_requests_per_minute: Mapped[int | None]
+    """Of each of its keys."""
     max_queued: Mapped[int | None]
-    max_upload_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    """Bytes of all its uploads together."""
-    max_result_bytes: Mapped[int | None] = mapped_column(BigInteger)
-    """Bytes of all its stored results together."""
+    max_stored_upload_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    max_stored_result_bytes: Mapped[int | None] = mapped_column(BigInteger)
     max_triggers: Mapped[int | None]
     max_waiting: Mapped[int | None]
     """Requests of it that may wait or stream at once, in each API process."""

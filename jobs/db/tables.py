@@ -205,6 +205,7 @@ class Artifact(TenantOwned, Base):
         CheckConstraint(one_of("kind", ArtifactKind), name="kind_known"),
         partial_index("ix_artifacts_expires_at", "expires_at", where="deleted_at IS NULL"),
         Index("ix_artifacts_tenant", "tenant"),
+        partial_index("ix_artifacts_stored", "tenant", "size_bytes", where="deleted_at IS NULL"),
     )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
@@ -238,6 +239,7 @@ class Upload(TenantOwned, Base):
             "ix_uploads_to_delete", "delete_requested_at",
             where="delete_requested_at IS NOT NULL AND checked_at IS NOT NULL AND deleted_at IS NULL",
         ),
+        partial_index("ix_uploads_held", "tenant", "size_bytes", where="deleted_at IS NULL"),
     )  # fmt: skip
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)

@@ -29,6 +29,7 @@ from jobs.service.submission import (
     job_values,
     remember_key,
 )
+from jobs.service.tenant_limits import check_stored_results
 from jobs.service.transitions import event_rows
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,7 @@ def _prepare(
     earlier = _earlier(tx, idempotency)
     if earlier is not None:
         return earlier
+    policy = policy.of_tenant(tx)
     _check_backlog(tx, len(new.requests), policy)
     return _prepared(tx, new.requests, new_id("bat"), policy)
 
@@ -138,8 +140,10 @@ def _create(
     earlier = _earlier(tx, idempotency)
     if earlier is not None:
         return earlier
+    policy = policy.of_tenant(tx)
     policy.disk.check()
     _check_backlog(tx, len(new.requests), policy)
+    check_stored_results(tx, policy.max_stored_result_bytes)
     uploads = _locked_uploads(tx, prepared.upload_keys)
     usable = {
         upload.id: upload.storage_key

@@ -7,13 +7,15 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
+from jobs.api_keys.scope import DEFAULT_TENANT
 from jobs.db.database import Database, Transaction
+from jobs.db.key_tables import TenantSettings
 from jobs.db.tables import IdempotencyKey, Job, Upload
 from jobs.disk_space import NO_RESERVE, DiskReserve
 from jobs.errors import FieldProblem, IdempotencyMismatchError, QueueFullError, RequestInvalidError
@@ -24,9 +26,11 @@ from jobs.s3_urls import DELIVERY_URL, OBJECT_URL
 from jobs.service.expiry import gone_since
 from jobs.service.presets import PresetLookup
 from jobs.service.scheduling.queue_counters import Lane, adjust_count, queued_of_tenant
+from jobs.service.tenant_limits import check_stored_results
 from jobs.service.transitions import append_event
 from jobs.settings import Settings
 from jobs.storage.protocol import ObjectPin
+from jobs.tenants.locations import allows_folder, allows_object, not_allowed_input, not_allowed_output
 from jobs.variants import VARIANTS
 
 log = logging.getLogger(__name__)
@@ -52,6 +56,10 @@ class SubmitPolicy:
     default_run_timeout_s: int = 3600
     input_buckets: frozenset[str] = frozenset()
     output_buckets: frozenset[str] = frozenset()
+    max_stored_result_bytes: int = 0
+    """Bytes of stored results at which a tenant may submit no more; 0: no limit."""
+    tenant: str | None = None
+    """Whose rules these are; None: the defaults, with the buckets of the tenant `default`."""
     disk: DiskReserve = NO_RESERVE
     """The disks that hold what a job leaves."""
     draw_seed: Callable[[], int] = field(default=draw_seed)
@@ -65,8 +73,28 @@ class SubmitPolicy:
             default_run_timeout_s=settings.default_run_timeout_s,
             input_buckets=frozenset(settings.input_buckets),
             output_buckets=frozenset(settings.output_buckets),
+            max_stored_result_bytes=settings.max_stored_result_bytes_per_tenant,
             disk=DiskReserve.of_platform(settings),
         )
+
+    def of_tenant(self, tx: Transaction) -> SubmitPolicy:
+        """Return the policy with what an operator has set for the tenant of the transaction."""
+        tenant = tx.tenant
+        if self.tenant == tenant:
+            return self
+        row = tx.session.get(TenantSettings, tenant)
+        is_default = tenant == DEFAULT_TENANT
+        own: dict[str, Any] = {
+            "input_buckets": self.input_buckets if is_default else frozenset(),
+            "output_buckets": self.output_buckets if is_default else frozenset(),
+        }
+        if row is not None:
+            own |= {name: frozenset(value) for name in own if (value := getattr(row, name)) is not None}
+            if row.max_queued is not None:
+                own["max_queued_per_tenant"] = row.max_queued
+            if row.max_stored_result_bytes is not None:
+                own["max_stored_result_bytes"] = row.max_stored_result_bytes
+        return replace(self, tenant=tenant, **own)
 
 
 @dataclass(frozen=True)
@@ -112,12 +140,15 @@ def submit(
         RequestInvalidError: a field names something that this server does not have or allow.
         IdempotencyMismatchError: the key was used before with another body.
         QueueFullError: the tenant has too many queued jobs.
+        ResultStorageFullError: the results that are stored for the tenant have reached its limit.
         DiskReserveError: a disk of the platform has no more than its reserve.
     """
     if idempotency is not None and (earlier := earlier_job(tx, idempotency)) is not None:
         return Submitted(earlier, replayed=True)
+    policy = policy.of_tenant(tx)
     policy.disk.check()
     check_backlog(tx, policy)
+    check_stored_results(tx, policy.max_stored_result_bytes)
     if preset is None:
         request, preset = PresetLookup(tx).apply(request)
     resolved, input_key = check_request(tx, request, policy=policy, preset=preset)
@@ -196,6 +227,7 @@ def check_request(
     Raises:
         RequestInvalidError: as `submit`.
     """
+    policy = policy.of_tenant(tx)
     resolved, problems = resolve_defaults(request, policy)
     if preset is not None:
         resolved["preset"] = preset
@@ -241,6 +273,9 @@ def check_backlog(tx: Transaction, policy: SubmitPolicy, *, more: int = 0) -> No
     Raises:
         QueueFullError: it has too many queued jobs.
     """
+    policy = policy.of_tenant(tx)
+    if not policy.max_queued_per_tenant:
+        return
     queued = queued_of_tenant(tx, tx.tenant) + more
     if queued >= policy.max_queued_per_tenant:
         raise QueueFullError(
@@ -292,10 +327,8 @@ def _input_key(
         return None
     field_name = "video" if request.video is not None else "image"
     if match := OBJECT_URL.fullmatch(source):
-        if match["bucket"] not in policy.input_buckets:
-            problems.append(
-                FieldProblem(field_name, f"this server does not read from bucket {match['bucket']!r} (input_buckets)")
-            )
+        if not allows_object(policy.input_buckets, match["bucket"], match["key"]):
+            problems.append(FieldProblem(field_name, not_allowed_input(policy.input_buckets, match["bucket"])))
         return source
     # Locked: who deletes it waits until this job can be seen, or this waits and then sees that it was deleted.
     if uploads is not None:
@@ -323,10 +356,8 @@ def _check_delivery(request: JobRequest, policy: SubmitPolicy, problems: list[Fi
         return
     match = DELIVERY_URL.fullmatch(request.deliver_to)
     assert match is not None, request.deliver_to
-    if match["bucket"] not in policy.output_buckets:
-        problems.append(
-            FieldProblem("deliver_to", f"this server does not deliver to bucket {match['bucket']!r} (output_buckets)")
-        )
+    if not allows_folder(policy.output_buckets, match["bucket"], match["prefix"]):
+        problems.append(FieldProblem("deliver_to", not_allowed_output(policy.output_buckets, match["bucket"])))
 
 
 def submit_and_commit(

@@ -27,6 +27,7 @@ from jobs.ids import new_id
 from jobs.lifecycle import UploadState
 from jobs.request import UPLOAD_ID, JobRequest
 from jobs.service.expiry import gone_since
+from jobs.service.tenant_limits import check_upload_bytes
 from jobs.service.upload_content import (
     accept_direct_content,
     check_repeated,
@@ -52,14 +53,20 @@ def announce_upload(
     sha256: str | None,
     ttl_s: int,
     max_bytes: int | None = None,
+    max_held_bytes: int = 0,
 ) -> Upload:
     """Record that a file of `size_bytes` will be uploaded. Its storage key holds no part of the caller's file name.
 
+    Args:
+        max_held_bytes: bytes of all the tenant's uploads; 0: no limit.
+
     Raises:
         ObjectTooLargeError: `size_bytes` exceeds `max_bytes`.
+        UploadNeverFitsError, UploadStorageFullError: as `check_upload_bytes`.
     """
     if max_bytes is not None and size_bytes > max_bytes:
         raise ObjectTooLargeError(f"The file has {size_bytes} bytes, at most {max_bytes} are allowed.", "upload")
+    check_upload_bytes(tx, size_bytes, max_held_bytes)
     upload_id = new_id("upl")
     upload = Upload(
         id=upload_id,

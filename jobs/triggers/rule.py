@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from jobs.db.tables import Trigger
 from jobs.errors import FieldProblem, RequestInvalidError
 from jobs.request import JobRequest, Text
 from jobs.s3_urls import BUCKET_NAME, DELIVERY_URL
+from jobs.tenants.locations import allows_folder, not_allowed_input, not_allowed_output
 
 # Folders that this server writes to, below its storage prefix.
 OWN_FOLDERS = ("jobs/", "features/")
@@ -25,7 +27,7 @@ class NewTrigger(BaseModel):
 
     name: Text | None = Field(None, max_length=120, description="Display name; need not be unique.")
     bucket: str = Field(
-        description="Bucket whose new objects make jobs; one of MMAUDIO_INPUT_BUCKETS.",
+        description="Bucket whose new objects make jobs; one that the tenant may read from.",
         pattern=f"^{BUCKET_NAME.pattern}$",
     )
     prefix: Text = Field("", max_length=1024, description="Key prefix to match.")
@@ -55,7 +57,7 @@ class NewTrigger(BaseModel):
 
 
 def check_rule(
-    rule: NewTrigger, *, input_buckets: frozenset[str], output_buckets: frozenset[str], storage_url: str
+    rule: NewTrigger, *, input_buckets: Collection[str], output_buckets: Collection[str], storage_url: str
 ) -> None:
     """Check that a rule's jobs can be submitted and that their outputs do not match the rule again.
 
@@ -63,14 +65,14 @@ def check_rule(
         RequestInvalidError: names each field that is not valid.
     """
     problems: list[FieldProblem] = []
-    if rule.bucket not in input_buckets:
-        problems.append(
-            FieldProblem("bucket", f"this server does not read from bucket {rule.bucket!r} (input_buckets)")
-        )
-    if rule.deliver_to is not None and (bucket := urlsplit(rule.deliver_to).netloc) not in output_buckets:
-        problems.append(
-            FieldProblem("deliver_to", f"this server does not deliver to bucket {bucket!r} (output_buckets)")
-        )
+    if not allows_folder(input_buckets, rule.bucket, rule.prefix):
+        where = "prefix" if any(one.startswith(f"{rule.bucket}/") for one in input_buckets) else "bucket"
+        problems.append(FieldProblem(where, not_allowed_input(input_buckets, rule.bucket)))
+    if rule.deliver_to is not None:
+        match = DELIVERY_URL.fullmatch(rule.deliver_to)
+        assert match is not None, rule.deliver_to
+        if not allows_folder(output_buckets, match["bucket"], match["prefix"]):
+            problems.append(FieldProblem("deliver_to", not_allowed_output(output_buckets, match["bucket"])))
     problems += _loops(rule, storage_url)
     for reserved in ("video", "image", "deliver_to"):
         if reserved in rule.request:
@@ -84,6 +86,16 @@ def check_rule(
         problems += _template_problems(rule)
     if problems:
         raise RequestInvalidError(problems)
+
+
+def check_still_allowed(trigger: Trigger, input_buckets: Collection[str]) -> None:
+    """Check that a trigger's tenant may still read where it matches: what may be read changes.
+
+    Raises:
+        RequestInvalidError: it may not.
+    """
+    if not allows_folder(input_buckets, trigger.bucket, trigger.prefix):
+        raise RequestInvalidError.of("bucket", not_allowed_input(input_buckets, trigger.bucket))
 
 
 def request_for(

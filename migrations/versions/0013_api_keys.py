@@ -1,4 +1,4 @@
-"""API keys, and what operators set for a tenant
+"""API keys, what operators set for a tenant, and indexes of what a tenant holds
 
 Revision: 0013
 Revises: 0012
@@ -19,12 +19,17 @@ JSON_DOCUMENT = sa.JSON().with_variant(postgresql.JSONB(), "postgresql")
 TIME = sa.DateTime(timezone=True)
 LIMITS: dict[str, sa.types.TypeEngine[int]] = {
     "requests_per_minute": sa.Integer(),
+    "key_requests_per_minute": sa.Integer(),
     "max_queued": sa.Integer(),
-    "max_upload_bytes": sa.BigInteger(),
-    "max_result_bytes": sa.BigInteger(),
+    "max_stored_upload_bytes": sa.BigInteger(),
+    "max_stored_result_bytes": sa.BigInteger(),
     "max_triggers": sa.Integer(),
     "max_waiting": sa.Integer(),
 }
+LISTS = ("input_buckets", "output_buckets", "input_hosts")
+# What a tenant holds is summed from an index of its live rows.
+SUMMED = {"ix_uploads_held": "uploads", "ix_artifacts_stored": "artifacts"}
+LIVE = sa.text("deleted_at IS NULL")
 
 
 def upgrade() -> None:
@@ -48,8 +53,7 @@ def upgrade() -> None:
     op.create_table(
         "tenant_settings",
         sa.Column("tenant", sa.String(64), nullable=False),
-        sa.Column("input_prefixes", JSON_DOCUMENT, nullable=True),
-        sa.Column("output_prefixes", JSON_DOCUMENT, nullable=True),
+        *(sa.Column(name, JSON_DOCUMENT, nullable=True) for name in LISTS),
         *(sa.Column(name, kind, nullable=True) for name, kind in LIMITS.items()),
         sa.Column("updated_at", TIME, nullable=False),
         *(
@@ -58,8 +62,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("tenant", name=op.f("pk_tenant_settings")),
     )
+    for name, table in SUMMED.items():
+        op.create_index(name, table, ["tenant", "size_bytes"], postgresql_where=LIVE, sqlite_where=LIVE)
 
 
 def downgrade() -> None:
+    for name, table in SUMMED.items():
+        op.drop_index(name, table_name=table)
     op.drop_table("tenant_settings")
     op.drop_table("api_keys")

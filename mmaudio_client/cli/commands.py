@@ -58,6 +58,7 @@ SERVER_COMMANDS = {
     "migrate": "Migrate the database to the current schema.",
     "queue": "Show the queues, pause a variant, limit a tenant.",
     "settings": "Show every setting.",
+    "tenants": "Show and set where tenants may read and write, and their limits.",
     "train": "Train or fine-tune a model.",
     "up": "Run the whole platform on this machine.",
     "weights": "List, fetch and verify model weights.",

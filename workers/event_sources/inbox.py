@@ -51,7 +51,7 @@ from workers.event_sources.inbox_folder import (
     opened,
     refuse,
 )
-from workers.event_sources.inbox_results import TENANT, InboxResults
+from workers.event_sources.inbox_results import InboxResults
 from workers.event_sources.inbox_untaken import UntakenFiles
 
 log = logging.getLogger(__name__)
@@ -118,7 +118,7 @@ class InboxSource:
     ) -> None:
         self._folder, self._settings = folder, settings
         # Another tenant in the settings must not lose the files that were taken for the one before.
-        self._db, self._own_db = db.of_platform(), db.of_tenant(TENANT)
+        self._db, self._own_db = db.of_platform(), db.of_tenant(settings.inbox_tenant)
         self._store, self._policy, self._submitted = store, policy, submitted
         self._monotonic = monotonic
         self._inbox_id: str | None = None

@@ -24,7 +24,6 @@ from workers.event_sources.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
-TENANT = "default"
 # Codes of failures that the file itself causes: the same file fails again.
 UNREADABLE = frozenset({"media_error", "media_invalid", "media_encrypted", "media_too_large", "input_too_large"})
 PAGE = 200

@@ -30,7 +30,7 @@ from workers.media.sandbox import SandboxStoppedError
 from workers.runner.active_jobs import ActiveJob, StoppedError
 from workers.runner.attempt_files import ResultWriter, TakeFiles
 from workers.runner.attempt_source import SourceParts, SourceReader
-from workers.runner.delivery import AttemptDelivery
+from workers.runner.delivery import AttemptDelivery, check_delivery_allowed
 from workers.runner.eta import DEVICE_WAIT, JobWork
 from workers.runner.inputs import fetch_input
 from workers.runner.preview import store_previews
@@ -229,6 +229,8 @@ class AttemptPipeline:
 
     def _upload(self, files: TakeFiles) -> None:
         self._begin(Stage.UPLOAD)
+        if self.output.delivery is not None:
+            self._hold.keep_trying(partial(check_delivery_allowed, self._context.db, self.claim), Stage.UPLOAD)
         for place, (path, artifact) in enumerate(files.results):
             self.active_job.check()
             self.output.stored_keys.append(artifact.storage_key)  # first, so that a half-done put is deleted as well

@@ -4,10 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jobs.db.database import Database
 from jobs.errors import BucketFailedError, LeaseLostError, OutputRefusedError, OutputTakenError, StorageRefusedError
+from jobs.s3_urls import DELIVERY_URL
 from jobs.service.attempts import Claim, NewArtifact
 from jobs.settings import Settings
 from jobs.storage.errors import ServerRefusedError, StorageError, WriteRefusedError
+from jobs.tenants.locations import allows_folder, not_allowed_output
+from jobs.tenants.rules import named_output_buckets
+
+
+def check_delivery_allowed(db: Database, claim: Claim) -> None:
+    """Check that an operator still lets the job's tenant deliver to where the request names.
+
+    Raises:
+        OutputRefusedError: it may not.
+        SQLAlchemyError: the database does not answer.
+    """
+    match = DELIVERY_URL.fullmatch(claim.request.get("deliver_to") or "")
+    if match is None:
+        return
+    with db.of_tenant(claim.tenant).reading() as tx:
+        allowed = named_output_buckets(tx)
+    # The settings, which name the buckets of the tenant `default`, were looked at when the job was submitted.
+    if allowed is not None and not allows_folder(allowed, match["bucket"], match["prefix"]):
+        raise OutputRefusedError(f"Not delivered: {not_allowed_output(allowed, match['bucket'])}.")
 
 
 class AttemptDelivery:

@@ -7,6 +7,8 @@ from sqlalchemy import select
 from jobs.db.database import Transaction
 from jobs.db.tables import TenantQuota, VariantQueue
 
+MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0
+
 
 def pause(tx: Transaction, variant: str) -> None:
     """Start no more jobs of a variant; running jobs continue, submitted jobs stay queued. Idempotent."""
@@ -41,8 +43,8 @@ def set_quota(tx: Transaction, tenant: str, *, weight: float | None = None, max_
     Raises:
         ValueError: the weight is not positive, or the limit is negative.
     """
-    if weight is not None and not 0.001 <= weight <= 1000:
-        raise ValueError(f"Got weight {weight:g}; allowed is 0.001 to 1000 (the default is 1).")
+    if weight is not None and not MIN_WEIGHT <= weight <= MAX_WEIGHT:
+        raise ValueError(f"Got weight {weight:g}; allowed is {MIN_WEIGHT:g} to {MAX_WEIGHT:g} (the default is 1).")
     if max_running is not None and max_running < 0:
         raise ValueError(f"Got a limit of {max_running} running jobs; allowed is 0 (none may start) or more.")
     quota = tx.session.get(TenantQuota, tenant)
