@@ -178,7 +178,10 @@ def _create(
 
 
 def _check_backlog(tx: Transaction, count: int, policy: SubmitPolicy) -> None:
+    check_stored_results(tx, policy.max_stored_result_bytes)
     limit = policy.max_queued_per_tenant
+    if not limit:
+        return
     if count > limit:
         raise RequestInvalidError.of("requests", f"got {count} requests; at most {limit} jobs may be queued")
     queued = queued_of_tenant(tx, tx.tenant)
