@@ -11,6 +11,7 @@ import resource
 import select
 import sys
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 from flask import Flask
@@ -79,8 +80,11 @@ def _exit_with_parent(parent_pid: int) -> None:
     threading.Thread(target=wait, name="parent-exit", daemon=True).start()
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings, load: Callable[[Settings, Connection], Bridge] = _load_app) -> None:
     """Serve until SIGTERM or SIGINT; then finish the requests in progress and return.
+
+    Args:
+        load: makes what is served, in the server's own process; benchmarks serve another app in the same way.
 
     Raises:
         SettingsError: the host name has no address.
@@ -116,7 +120,7 @@ def serve(settings: Settings) -> None:
         websockets=False,
     ).serve(
         # granian's own loader would put the current folder first on the module path.
-        target_loader=functools.partial(_load_app, settings, stopping),
+        target_loader=functools.partial(load, settings, stopping),
         wrap_loader=False,
     )
 

@@ -51,7 +51,7 @@ def api_server(server: str = GRANIAN, threads: int = 32, environment: Mapping[st
         process = subprocess.Popen(command, env={**os.environ, **settings})
         url = f"http://127.0.0.1:{port}"
         try:
-            _wait(url, process)
+            wait_until_ready(url, process)
             yield url
         finally:
             process.send_signal(signal.SIGTERM)
@@ -66,7 +66,7 @@ def postgres_environment() -> Iterator[dict[str, str]]:
         yield {"MMAUDIO_DATABASE_URL": url}
 
 
-def _wait(url: str, process: subprocess.Popen[bytes]) -> None:
+def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(httpx.HTTPError):
