@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from api.app import MAX_JSON_BYTES
+from api.body_limits import MAX_JSON_BYTES
 from api.context import EXTENSION
 from jobs.db.tables import Upload
 from tests.unit.api.conftest import Harness
