@@ -1,4 +1,4 @@
-"""Clients that poll, in processes of their own: connections that are kept, as little work per answer as Python allows."""
+"""Clients that poll, in processes of their own: kept connections, as little work per answer as Python allows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import random
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import urlsplit
 
 
@@ -52,7 +53,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
         loop = asyncio.get_running_loop()
-        self._due = loop.time() + random.random() * self._every_s  # noqa: S311
+        self._due = loop.time() + random.random() * self._every_s
         loop.call_at(self._due, self._send)
 
     def _send(self) -> None:
@@ -104,11 +105,8 @@ def _poll(
         loop = asyncio.get_running_loop()
         found = []
         for requests in clients:
-            _, one = await loop.create_connection(
-                lambda requests=requests: Connection(requests, wanted, every_s, until),
-                parts.hostname,
-                parts.port,  # type: ignore[misc]
-            )
+            made = partial(Connection, requests, wanted, every_s, until)
+            _, one = await loop.create_connection(made, parts.hostname or "", parts.port or 80)
             found.append(one)
         await asyncio.wait([one.closed for one in found], timeout=seconds + 30)
         return found

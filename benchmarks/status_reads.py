@@ -5,9 +5,9 @@
 2. 50 clients read as fast as they are answered; the API and a bare Flask app with one SELECT (`bare_flask`) by turns,
    behind the same server. Wanted: at least 70 % of its answers per second, for jobs of each state.
 
-A fifth of the jobs are running, two fifths have succeeded with two artifacts each, two fifths are queued; no worker runs. The
-clients are in two other processes. That they are not the bottleneck shows the row `constant`: the same clients, server and
-number of cores with a view that does nothing.
+A fifth of the jobs are running, two fifths have succeeded with two artifacts each, two fifths are queued; no worker
+runs. The clients are in two other processes. That they are not the bottleneck shows the row `constant`: the same
+clients, server and number of cores with a view that does nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _artifact(job_id: str, number: int) -> NewArtifact:
     return NewArtifact(
         name=f"audio_{number}.flac", kind=ArtifactKind.AUDIO, format="flac", content_type="audio/flac",
         storage_key=f"jobs/{job_id}/1/audio_{number}.flac", size_bytes=500_000, sha256="a" * 64, duration_s=8.0,
-        sample_index=number, seed=number,
+        take=number, seed=number,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import IntegrityError
 
 from jobs.api_keys.scope import DEFAULT_TENANT
+from jobs.data_uris import is_data_uri
 from jobs.db.database import Database, Transaction
 from jobs.db.key_tables import TenantSettings
 from jobs.db.tables import IdempotencyKey, Job, Upload
@@ -21,7 +22,11 @@ from jobs.disk_space import NO_RESERVE, DiskReserve
 from jobs.errors import FieldProblem, IdempotencyMismatchError, QueueFullError, RequestInvalidError
 from jobs.ids import new_id
 from jobs.lifecycle import EventKind, InputKind, State
-from jobs.request import JobRequest
+from jobs.outbound.addresses import Network
+from jobs.outbound.errors import OutboundRefusedError
+from jobs.outbound.policy import OutboundPolicy, check_url, networks_of
+from jobs.outbound.urls import shown_url
+from jobs.request import JobRequest, is_web_url
 from jobs.s3_urls import DELIVERY_URL, OBJECT_URL
 from jobs.service.expiry import gone_since
 from jobs.service.presets import PresetLookup
@@ -60,6 +65,10 @@ class SubmitPolicy:
     """Bytes of stored results at which a tenant may submit no more; 0: no limit."""
     tenant: str | None = None
     """Whose rules these are; None: the defaults, with the buckets of the tenant `default`."""
+    input_hosts: tuple[str, ...] = ()
+    """Patterns of the hosts that inputs may be fetched from; see `OutboundPolicy.hosts`."""
+    allowed_networks: tuple[Network, ...] = ()
+    """Networks that inputs may be fetched from although they are not public."""
     disk: DiskReserve = NO_RESERVE
     """The disks that hold what a job leaves."""
     draw_seed: Callable[[], int] = field(default=draw_seed)
@@ -74,6 +83,8 @@ class SubmitPolicy:
             input_buckets=frozenset(settings.input_buckets),
             output_buckets=frozenset(settings.output_buckets),
             max_stored_result_bytes=settings.max_stored_result_bytes_per_tenant,
+            input_hosts=tuple(settings.input_hosts),
+            allowed_networks=networks_of(settings),
             disk=DiskReserve.of_platform(settings),
         )
 
@@ -87,9 +98,12 @@ class SubmitPolicy:
         own: dict[str, Any] = {
             "input_buckets": self.input_buckets if is_default else frozenset(),
             "output_buckets": self.output_buckets if is_default else frozenset(),
+            "input_hosts": self.input_hosts if is_default else (),
         }
         if row is not None:
-            own |= {name: frozenset(value) for name in own if (value := getattr(row, name)) is not None}
+            own |= {
+                name: type(default)(value) for name, default in own.items() if (value := getattr(row, name)) is not None
+            }
             if row.max_queued is not None:
                 own["max_queued_per_tenant"] = row.max_queued
             if row.max_stored_result_bytes is not None:
@@ -232,6 +246,8 @@ def check_request(
     if preset is not None:
         resolved["preset"] = preset
     input_key = _input_key(tx, request, policy, problems, uploads)
+    if input_key is not None and is_web_url(input_key):
+        resolved[request.source_field] = shown_url(input_key)
     _check_delivery(request, policy, problems)
     if problems:
         raise RequestInvalidError(problems)
@@ -325,7 +341,12 @@ def _input_key(
     source = request.source
     if source is None:
         return None
-    field_name = "video" if request.video is not None else "image"
+    field_name = request.source_field
+    if is_data_uri(source):
+        problems.append(FieldProblem(field_name, "a data: URI is not allowed in this place; upload the file"))
+        return None
+    if is_web_url(source):
+        return _url_key(source, field_name, policy, problems)
     if match := OBJECT_URL.fullmatch(source):
         if not allows_object(policy.input_buckets, match["bucket"], match["key"]):
             problems.append(FieldProblem(field_name, not_allowed_input(policy.input_buckets, match["bucket"])))
@@ -349,6 +370,21 @@ def _input_key(
     elif upload.checked_at is None:
         problems.append(FieldProblem(field_name, f"upload {source} has no content yet; send the file first"))
     return upload.storage_key
+
+
+def _url_key(url: str, field_name: str, policy: SubmitPolicy, problems: list[FieldProblem]) -> str | None:
+    """Return the whole URL of an input; only its form without the query stands in the request that is shown."""
+    allowed = OutboundPolicy(hosts=policy.input_hosts, allowed_networks=policy.allowed_networks)
+    try:
+        parsed = check_url(url, allowed)
+    except OutboundRefusedError as exc:
+        problems.append(FieldProblem(field_name, exc.message))
+        return None
+    if parsed.hides_query:
+        problems.append(
+            FieldProblem(field_name, "the query of this URL was left out where it was shown; give the whole URL")
+        )
+    return parsed.full
 
 
 def _check_delivery(request: JobRequest, policy: SubmitPolicy, problems: list[FieldProblem]) -> None:
