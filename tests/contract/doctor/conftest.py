@@ -61,8 +61,10 @@ class Harness:
     def store_artifact(self, claim: Claim, name: str = "audio.flac", **more: Any) -> NewArtifact:
         """Store the file of an attempt as a worker does."""
         key = f"jobs/{claim.job_id}/{claim.attempt}/{name}"
-        fields = {"duration_s": 8.000062, "take": 0, "seed": 2**62 + 1, **more}
-        artifact = NewArtifact(name, ArtifactKind.AUDIO, "flac", "audio/flac", key, 0, "", **fields)
+        fields = {"kind": ArtifactKind.AUDIO, "format": "flac", "duration_s": 8.000062, "take": 0, "seed": 2**62 + 1}
+        artifact = NewArtifact(
+            name, content_type="audio/flac", storage_key=key, size_bytes=0, sha256="", **{**fields, **more}
+        )
         path = self.folder / name
         path.write_bytes(b"sound")
         metadata = artifact_metadata(claim, artifact, artifact_ttl_s=3600)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -9,7 +10,9 @@ from sqlalchemy import update
 
 from jobs.db.tables import Artifact, Job, Upload
 from jobs.doctor.objects import ObjectsCheck
-from jobs.lifecycle import State
+from jobs.lifecycle import ArtifactKind, State
+from jobs.service.deletion import delete_job, delete_job_objects
+from jobs.service.retention import prune
 from jobs.service.scheduling.dispatch import dispatch
 from jobs.storage.identity import MARKER_KEY
 from tests.contract.doctor.conftest import Harness
@@ -120,3 +123,45 @@ def test_a_service_that_does_not_answer_is_named_and_nothing_is_repaired(
         assert f"object_orphaned: {key}" in done.stdout
         assert "check failed: rows and queue: could not look: The broker did not answer" in done.stderr
     assert harness.contents() == before
+
+
+def test_previews_and_deleted_jobs_are_no_inconsistencies(harness: Harness) -> None:
+    kept, deleted = harness.submit(), harness.succeeded()
+    claim = harness.claim(kept)
+    preview = replace(
+        harness.store_artifact(claim, "preview.png", kind=ArtifactKind.PREVIEW, format="png"), detail={"peaks": {}}
+    )
+    harness.complete(claim, harness.store_artifact(claim), preview)
+    bound = harness.db.of_tenant("t")
+    with bound.transaction() as tx:
+        delete_job(tx, deleted)
+    assert harness.found() == {}
+    delete_job_objects(bound, harness.store, deleted)
+    harness.forget("artifacts", deleted)
+    assert harness.found() == {}
+    harness.store.delete([preview.storage_key])
+    assert harness.found("--fix") == {"artifact_missing": [f"{kept}/preview.png"]}
+
+
+def test_the_row_of_a_preview_is_restored_from_its_object_without_its_peaks(harness: Harness) -> None:
+    job_id = harness.submit(deliver_to="s3://theirs/")
+    claim = harness.claim(job_id)
+    preview = harness.store_artifact(claim, "preview.png", kind=ArtifactKind.PREVIEW, format="png")
+    harness.complete(claim, harness.store_artifact(claim), preview)
+    harness.forget("artifacts", job_id)
+    assert len(harness.found("--fix")["artifact_row_missing"]) == 2
+    with harness.db.reading() as tx:
+        row = tx.session.get_one(Artifact, (job_id, "preview.png"))
+        assert (row.kind, row.detail, row.delivered_to) == (ArtifactKind.PREVIEW, None, None)
+        assert tx.session.get_one(Artifact, (job_id, "audio.flac")).delivered_to == f"s3://theirs/{job_id}/audio.flac"
+
+
+def test_an_object_that_a_deleted_job_left_goes_again(harness: Harness) -> None:
+    job_id = harness.succeeded()
+    bound = harness.db.of_tenant("t")
+    with bound.transaction() as tx:
+        delete_job(tx, job_id)
+    harness.forget("artifacts", job_id)
+    harness.found("--fix")
+    prune(harness.db, harness.store, lambda *_: 0)
+    assert list(harness.store.list_keys("jobs/")) == []

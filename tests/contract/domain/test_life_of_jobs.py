@@ -46,7 +46,7 @@ from tests.conftest import FakeClock
 from tests.contract.domain.conftest import FakeQueue
 from tests.databases import migrated_sqlite
 from tests.maintenance import run_maintenance
-from tests.queue_counts import recount, stored_counts
+from tests.queue_counts import ended_counts, recount, recount_ended, stored_counts
 
 STEPS = int(os.environ.get("MMAUDIO_TEST_STEPS", "2500"))
 """Set MMAUDIO_TEST_STEPS for a longer search."""
@@ -241,6 +241,7 @@ class LifeOfJobs(RuleBasedStateMachine):
                 assert (states[job_id].state, states[job_id].attempt) == (State.SUCCEEDED, attempt)
             assert sum(1 for row in states.values() if row.state is State.SUCCEEDED) == len(self.published)
             assert stored_counts(tx) == recount(tx)
+            assert ended_counts(tx) == recount_ended(tx)
 
     def teardown(self) -> None:
         """From wherever things stand, workers that work bring every job to its end."""

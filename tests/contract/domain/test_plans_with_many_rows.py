@@ -14,6 +14,9 @@ from jobs.db.tables import Job
 from jobs.lifecycle import State
 from jobs.request import JobRequest
 from jobs.service import attempts
+from jobs.service.batch_creation import NewBatch, create_and_commit
+from jobs.service.batches import cancel_jobs, get_batch, request_cancel, summary_of
+from jobs.service.ended_counters import jobs_by_state
 from jobs.service.job_pages import list_jobs
 from jobs.service.maintenance import rescue
 from jobs.service.queries import JobFilter
@@ -112,10 +115,24 @@ def test_what_is_looked_at_does_not_grow_with_the_rows(db: Database) -> None:
         renew_leases(tx, [(claim.job_id, 1) for claim in claims if claim], worker_id="w1", lease_s=60)
     with db.of_tenant("tenant_1").reading() as tx:
         queue_position(tx, in_the_middle)
-        for wanted in (JobFilter(), JobFilter(state=State.FAILED), JobFilter(state=State.QUEUED)):
+        for wanted in (
+            JobFilter(),
+            JobFilter(state=State.FAILED),
+            JobFilter(state=State.QUEUED),
+            JobFilter(states=(State.FAILED, State.QUEUED)),
+            JobFilter(batch_id="bat_0"),
+            JobFilter(ids=(in_the_middle.id, "job_0")),
+        ):
             list_jobs(tx, wanted=wanted, cursor=None, limit=50)
+        jobs_by_state(tx)
     with db.reading() as tx:
         queue_stats(tx, ("tiny_16k",))
+    batch = create_and_commit(db.of_tenant("tenant_1"), NewBatch([JobRequest(prompt="rain")] * 5), policy=policy).batch
+    with db.of_tenant("tenant_1").reading() as tx:
+        summary_of(tx, get_batch(tx, batch.id))
+    with db.of_tenant("tenant_1").transaction() as tx:
+        request_cancel(tx, batch.id)
+    cancel_jobs(db.of_tenant("tenant_1"), batch.id)
     rescue(db)
     for claim in claims:
         assert claim is not None

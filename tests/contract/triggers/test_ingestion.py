@@ -10,6 +10,7 @@ import pytest
 from psycopg.errors import DeadlockDetected
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from jobs.service.presets import put_preset
 from jobs.service.queries import job_events
 from jobs.triggers import ingestion as ingestion_module
 from jobs.triggers import service
@@ -355,3 +356,20 @@ def test_events_are_remembered_as_long_as_a_source_may_repeat_them(harness: Harn
     assert service.prune_events(harness.db, older_than_s=30 * 86_400) == 0
     harness.clock.advance(31 * 86_400)
     assert service.prune_events(harness.db, older_than_s=30 * 86_400) == 1
+
+
+def test_a_trigger_may_use_a_preset(harness: Harness) -> None:
+    with harness.db.of_tenant("default").transaction() as tx:
+        put_preset(tx, "loud", {"loudness_lufs": -16}, None)
+    harness.trigger(request={"preset": "loud", "num_steps": 7})
+    harness.take(harness.event(harness.bucket_contents.put("a.mp4")))
+    (job,) = harness.jobs()
+    assert (job.request["preset"], job.request["loudness_lufs"], job.request["num_steps"]) == ("loud@1", -16, 7)
+
+
+def test_a_preset_that_is_gone_skips_the_event_and_says_so(harness: Harness) -> None:
+    harness.trigger(request={"preset": "gone"})
+    harness.take(harness.event(harness.bucket_contents.put("a.mp4")))
+    assert harness.jobs() == []
+    (row,) = harness.rows()
+    assert "preset" in str(row.reason)

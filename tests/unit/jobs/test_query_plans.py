@@ -13,8 +13,12 @@ from jobs.db.database import Database
 from jobs.lifecycle import State
 from jobs.request import JobRequest
 from jobs.service import attempts
+from jobs.service.batch_creation import NewBatch, create_and_commit
+from jobs.service.batches import cancel_jobs, get_batch, request_cancel, summary_of
 from jobs.service.bulk_retry import retry_matching
 from jobs.service.cancellation import cancel
+from jobs.service.deletion import delete_job
+from jobs.service.ended_counters import jobs_by_state
 from jobs.service.job_pages import list_jobs
 from jobs.service.maintenance import rescue
 from jobs.service.queries import JobFilter, get_job, running_jobs
@@ -62,6 +66,7 @@ def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
         register_worker(tx, worker_id="w1", hostname="h", pid=1, device="cpu", slots=2, variants=["tiny_16k"])
     request = JobRequest(prompt="rain", queue_ttl_s=5)
     jobs = [submit_and_commit(db.of_tenant("a"), request, policy=policy).job for _ in range(6)]
+    batch_id = create_and_commit(db.of_tenant("a"), NewBatch([request, request]), policy=policy).batch.id
     dispatch(db, queue)
     clock.advance(3)
     republish_lost(db, queue)
@@ -72,6 +77,10 @@ def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
     with db.transaction() as tx:
         attempts.complete(tx, claims[0], [], warnings=[], timings={}, artifact_ttl_s=60)
         cancel(tx, jobs[5].id)
+    with db.of_tenant("a").transaction() as tx:
+        delete_job(tx, jobs[5].id)
+        request_cancel(tx, batch_id)
+    cancel_jobs(db.of_tenant("a"), batch_id)
     with db.of_tenant("a").reading() as tx:
         queue_position(tx, get_job(tx, jobs[4].id))
         for wanted in (
@@ -79,8 +88,16 @@ def test_every_statement_of_a_jobs_life_and_of_the_sweep_goes_by_an_index(
             JobFilter(state=State.FAILED),
             JobFilter(created_after=clock.time),
             JobFilter(error_code="storage_unavailable"),
+            JobFilter(states=(State.FAILED, State.QUEUED)),
+            JobFilter(batch_id=batch_id),
+            JobFilter(batch_id=batch_id, states=(State.QUEUED,)),
+            JobFilter(ids=tuple(job.id for job in jobs)),
+            JobFilter(text="rain", metadata=(("a", "b"),)),
+            JobFilter(text="job_0"),
         ):
             list_jobs(tx, wanted=wanted, cursor=None, limit=10)
+        summary_of(tx, get_batch(tx, batch_id))
+        jobs_by_state(tx)
     with db.reading() as tx:
         queue_stats(tx, ("tiny_16k",))
         running_jobs(tx)
