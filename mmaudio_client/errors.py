@@ -118,6 +118,22 @@ class NotFoundError(ApiError):
     """Raised when there is no such job, upload, trigger or file."""
 
 
+class GoneError(NotFoundError):
+    """Raised when there was such a job or file, and it was deleted or has expired."""
+
+
+class AuthenticationError(ApiError):
+    """Raised when the server needs an API key and got none, or got one that is wrong, expired or revoked."""
+
+
+class PermissionDeniedError(ApiError):
+    """Raised when the API key has no right to the call: it lacks the scope."""
+
+
+class RateLimitError(ApiError):
+    """Raised when the server has too much to do for this key, also after all tries (HTTP 429)."""
+
+
 class ConflictError(ApiError):
     """Raised when the job's state does not allow the call."""
 

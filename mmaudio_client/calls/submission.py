@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
+from urllib.parse import quote
 
 from mmaudio_client.calls.results import ResultCalls
 from mmaudio_client.inputs import Source, is_image, is_remote, open_input
@@ -106,6 +107,15 @@ class SubmissionCalls(ResultCalls):
         headers = {"Idempotency-Key": key}
         answer = await self._transport.call("POST", "/v1/jobs", json=body, headers=headers, again=True)
         return self._parsed(Job, answer)
+
+    async def delete_upload(self, upload_id: str) -> None:
+        """Delete an uploaded file that no job needs any more; idempotent.
+
+        Raises:
+            ConflictError: a job that has not ended uses it.
+            NotFoundError: there is no such upload.
+        """
+        await self._transport.call("DELETE", f"/v1/uploads/{quote(upload_id, safe='')}", again=True)
 
     async def upload(self, source: Source, *, filename: str | None = None, on_progress: Progress | None = None) -> str:
         """Upload a file and return its upload id, which `submit` takes as `video` or `image`.
