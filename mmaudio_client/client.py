@@ -24,7 +24,8 @@ class Client:
 
     Args:
         base_url: address of the API; default: `MMAUDIO_API_URL`, else http://127.0.0.1:8000.
-        api_key: sent as a bearer token to that server, and to no other; default: `MMAUDIO_API_KEY`; "": none.
+        api_key: sent as a bearer token to that server, and to no other; default: `MMAUDIO_API_KEY`, else
+            the one that `mmaudio login` stored for this server; "": none.
         timeout_s: longest time for one answer, not counting what a wait adds.
         patience_s: how long each call waits out an outage of the server (a restart, a gateway's 502 to 504, a lost
             connection), with growing pauses; 0: not at all. Default: 180, but only some seconds as long as the server

@@ -126,10 +126,6 @@ class AuthenticationError(ApiError):
     """Raised when the server needs an API key and got none, or got one that is wrong, expired or revoked."""
 
 
-class PermissionDeniedError(ApiError):
-    """Raised when the API key has no right to the call: it lacks the scope."""
-
-
 class RateLimitError(ApiError):
     """Raised when the server has too much to do for this key, also after all tries (HTTP 429)."""
 

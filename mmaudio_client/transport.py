@@ -24,7 +24,6 @@ from mmaudio_client.errors import (
     InvalidInputError,
     InvalidRequestError,
     NotFoundError,
-    PermissionDeniedError,
     RateLimitError,
     UnavailableError,
     UnreachableError,
@@ -46,7 +45,6 @@ _UNKNOWN_PATH = frozenset({404, 405, 501})
 """Statuses that mean "not this server" where the answer has no error code; a proxy in between gives others."""
 _KINDS = {
     401: AuthenticationError,
-    403: PermissionDeniedError,
     404: NotFoundError,
     409: ConflictError,
     410: GoneError,
