@@ -19,8 +19,6 @@ from mmaudio_client.transport import LONGEST_PAUSE_S
 
 ALL_EVENTS = "/v1/events"
 PROGRESS = "progress"
-START = "start"
-"""The event that tells where a stream begins; none of a job."""
 MAX_PAGE = 500
 EVENT_STREAM = "text/event-stream"
 SILENCE_S = 60.0
@@ -122,9 +120,8 @@ class EventCalls(JobCalls):
                     return
                 try:
                     async for sent in self._transport.driver.server_sent_events(answer):
-                        if sent.event == START and sent.id.isdecimal():
-                            last = int(sent.id)
-                        if sent.event == START or not sent.data:
+                        if not sent.data:  # the first frame may be an id alone: where the stream begins
+                            last = int(sent.id) if sent.id.isdecimal() else last
                             continue
                         event = self._event(answer, sent.data)
                         if event.id is not None and last is not None and event.id <= last:

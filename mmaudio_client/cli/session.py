@@ -74,6 +74,12 @@ api_url_option = click.option(
     show_envvar=True,
     help="Address of the server.",
 )
+api_key_option = click.option(
+    "--api-key",
+    envvar="MMAUDIO_API_KEY",
+    show_envvar=True,
+    help="API key, if the server needs one. Default: the one that `mmaudio login` stored.",
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print results as JSON, one document per line, and errors as well."
 )
@@ -94,12 +100,7 @@ def with_server(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options for the server and for JSON; pass the command a client and `as_json`."""
 
     @api_url_option
-    @click.option(
-        "--api-key",
-        envvar="MMAUDIO_API_KEY",
-        show_envvar=True,
-        help="API key, if the server needs one. Default: the one that `mmaudio login` stored.",
-    )
+    @api_key_option
     @click.option(
         "--patience",
         "patience_s",

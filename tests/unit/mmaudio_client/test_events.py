@@ -121,7 +121,7 @@ def test_the_events_of_all_jobs_have_no_end(server: ScriptedServer) -> None:
 
 def test_without_a_place_to_begin_nothing_between_two_streams_is_missed(server: ScriptedServer) -> None:
     server.answers = [
-        stream('retry: 2000\nid: 10\nevent: start\ndata: {"after":10}\n\n', broken=True),
+        stream("retry: 2000\nid: 10\n\n", broken=True),
         stream(frame(11, "failed", "failed")),
     ]
     assert kinds(islice(server.client().all_events(kinds=["failed", "canceled"]), 1)) == [(11, "failed")]

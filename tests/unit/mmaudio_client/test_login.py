@@ -207,4 +207,5 @@ def test_the_file_is_where_configuration_files_are(folder: str, path: str) -> No
 
 def test_one_server_has_one_name() -> None:
     assert server_name("HTTP://Platform.example:80/") == server_name("http://platform.example")
+    assert server_name("http://[::1]:8000/") == "http://[::1]:8000"
     assert server_name("https://platform.example/audio/") == "https://platform.example/audio"
