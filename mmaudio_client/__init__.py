@@ -4,6 +4,7 @@ Depends on httpx, httpx-sse, click and tqdm, and on no other package of this pro
 """
 
 from mmaudio_client.async_client import AsyncClient
+from mmaudio_client.batches import Batch
 from mmaudio_client.bulk_retry import BulkRetry, RetriedJob, SkippedJob
 from mmaudio_client.calls.submission import Generated
 from mmaudio_client.client import Client
@@ -28,10 +29,12 @@ from mmaudio_client.errors import (
     RateLimitError,
     UnavailableError,
     UnreachableError,
+    UploadInterruptedError,
     WaitTimeoutError,
     WrongServerError,
 )
 from mmaudio_client.models import Artifact, Attempt, Event, Job, JobError, JobRequest, JobWarning, Page
+from mmaudio_client.presets import Preset
 from mmaudio_client.submit_fields import SubmitFields
 from mmaudio_client.version import __version__
 from mmaudio_client.webhook_signatures import verify_webhook
@@ -43,6 +46,7 @@ __all__ = [
     "AsyncClient",
     "Attempt",
     "AuthenticationError",
+    "Batch",
     "BulkRetry",
     "Client",
     "ClientClosedError",
@@ -66,12 +70,14 @@ __all__ = [
     "JobWarning",
     "NotFoundError",
     "Page",
+    "Preset",
     "RateLimitError",
     "RetriedJob",
     "SkippedJob",
     "SubmitFields",
     "UnavailableError",
     "UnreachableError",
+    "UploadInterruptedError",
     "WaitTimeoutError",
     "WrongServerError",
     "__version__",

@@ -8,11 +8,14 @@ from typing import Self
 
 import httpx
 
+from mmaudio_client.api_keys import ApiKeys
+from mmaudio_client.batches import Batches
 from mmaudio_client.blocking import blocking, blocking_iterator, run_blocking
 from mmaudio_client.calls.client_calls import ClientCalls
 from mmaudio_client.calls.jobs import MAX_PAGE
 from mmaudio_client.connection import address_and_key, open_http
 from mmaudio_client.driver import BlockingDriver
+from mmaudio_client.presets import Presets
 from mmaudio_client.transport import Transport
 from mmaudio_client.triggers import Triggers
 
@@ -64,6 +67,9 @@ class Client:
             on_outage=on_outage,
         )
         self._calls = ClientCalls(self._transport, timeout_s)
+        self.batches = Batches(self._calls.batches)
+        self.keys = ApiKeys(self._calls.keys)
+        self.presets = Presets(self._calls.presets)
         self.triggers = Triggers(self._calls.triggers)
 
     @property
@@ -107,6 +113,7 @@ class Client:
     list = blocking_iterator(ClientCalls.list)
     page = blocking(ClientCalls.page)
     download = blocking(ClientCalls.download)
+    download_archive = blocking(ClientCalls.download_archive)
     result_stem = blocking(ClientCalls.result_stem)
     events = blocking_iterator(ClientCalls.events)
     stored_events = blocking_iterator(ClientCalls.stored_events)

@@ -29,6 +29,17 @@ class UnreachableError(UnavailableError):
     code = "server_unreachable"
 
 
+class UploadInterruptedError(UnavailableError):
+    """Raised when the upload of a large file broke off for longer than the patience.
+
+    What has arrived stays for a while: `Client.upload(..., resume=error.upload_id)` sends the rest.
+    """
+
+    def __init__(self, message: str, upload_id: str) -> None:
+        super().__init__(message)
+        self.upload_id = upload_id
+
+
 class WrongServerError(ClientError):
     """Raised when the answer is not one of an mmaudio server."""
 

@@ -30,7 +30,7 @@ class Artifact:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        return cls(**{**_known(cls, document), "expires_at": _time(document.get("expires_at"))})
+        return cls(**{**known_fields(cls, document), "expires_at": _time(document.get("expires_at"))})
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,9 @@ class JobRequest:
     run_timeout_s: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     deliver_to: str | None = None
+    preset: str | None = None
+    webhook_url: str | None = None
+    webhook_events: tuple[str, ...] | None = None
 
     @property
     def source(self) -> str | None:
@@ -73,7 +76,8 @@ class JobRequest:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        return cls(**_known(cls, document))
+        events = document.get("webhook_events")
+        return cls(**{**known_fields(cls, document), "webhook_events": None if events is None else tuple(events)})
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class JobError:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        return cls(**_known(cls, document))
+        return cls(**known_fields(cls, document))
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class JobWarning:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        return cls(**_known(cls, document))
+        return cls(**known_fields(cls, document))
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ class Job:
             "finished_at": _time(document["finished_at"]),
             "raw": document,
         }
-        return cls(**{**_known(cls, document), **converted})
+        return cls(**{**known_fields(cls, document), **converted})
 
     @property
     def ended(self) -> bool:
@@ -221,7 +225,7 @@ class Event:
             KeyError, TypeError, ValueError: the document is not an event.
         """
         created_at = datetime.fromisoformat(document["created_at"])
-        return cls(**{**_known(cls, document), "created_at": created_at, "raw": document})
+        return cls(**{**known_fields(cls, document), "created_at": created_at, "raw": document})
 
     @classmethod
     def of_job(cls, job: Job, kind: str) -> Self:
@@ -244,7 +248,8 @@ class Page:
         return cls(tuple(Job.from_json(item) for item in document["data"]), document["links"]["next"])
 
 
-def _known(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
+def known_fields(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of a document that a dataclass has as fields."""
     return {item.name: document[item.name] for item in fields(kind) if item.name in document}
 
 

@@ -15,7 +15,8 @@ from mmaudio_client.inputs import Source, is_image, is_remote, open_input
 from mmaudio_client.models import Job
 from mmaudio_client.request_body import check_body, checked_idempotency_key
 from mmaudio_client.submit_fields import SubmitFields
-from mmaudio_client.uploads import Progress, send_upload
+from mmaudio_client.upload_progress import Progress
+from mmaudio_client.uploads import send_upload
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ class SubmissionCalls(ResultCalls):
         body: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
         if isinstance(body.get("metadata"), Mapping):
             body["metadata"] = dict(body["metadata"])
+        if body.get("webhook_events") is not None:
+            body["webhook_events"] = [*body["webhook_events"]]
         key = checked_idempotency_key(idempotency_key or str(uuid.uuid4()))
         check_body(body)  # before any upload
         for name, source in (("video", video), ("image", image)):
@@ -117,17 +120,26 @@ class SubmissionCalls(ResultCalls):
         """
         await self._transport.call("DELETE", f"/v1/uploads/{quote(upload_id, safe='')}", again=True)
 
-    async def upload(self, source: Source, *, filename: str | None = None, on_progress: Progress | None = None) -> str:
+    async def upload(
+        self,
+        source: Source,
+        *,
+        filename: str | None = None,
+        on_progress: Progress | None = None,
+        resume: str | None = None,
+    ) -> str:
         """Upload a file and return its upload id, which `submit` takes as `video` or `image`.
 
         Args:
             source: a path, bytes, or a file opened with 'rb', which is sent from its current position on.
             filename: the name to store with it, after which results are named; default: that of the file.
             on_progress: called with (bytes sent, bytes in total).
+            resume: the id of an upload of the same file that was interrupted; only what is missing is sent.
 
         Raises:
             InvalidInputError: the file is missing or empty; nothing was sent.
+            UploadInterruptedError: a file of 32 MiB or more was sent in part; `upload_id` goes on with it.
             ApiError, UnavailableError: as `submit`.
         """
         with open_input(source, filename=filename) as opened:
-            return await send_upload(self._transport, opened, on_progress)
+            return await send_upload(self._transport, opened, on_progress, resume=resume)

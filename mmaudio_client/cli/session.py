@@ -53,6 +53,16 @@ class ServerCommand(click.Command):
         raise click.exceptions.Exit(int(exit_code_of(error))) from error
 
 
+class CommandGroup(click.Group):
+    """A group of commands, which reports an unknown one as JSON too."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        with json_usage_errors(args):
+            return super().resolve_command(ctx, args)
+
+
 @contextmanager
 def json_usage_errors(args: list[str]) -> Iterator[None]:
     """Print usage errors as JSON when the arguments ask for JSON; they occur before options are parsed."""

@@ -54,7 +54,11 @@ def test_every_command_lists_the_exit_codes_that_it_has_and_takes_json(name: str
         assert has == set(LOCAL)
         return
     waits = set() if name in {"submit", "retry", "download"} else {ExitCode.FILES}
-    ends = set() if name in {"submit", "retry", "download", "watch"} else {ExitCode.FAILED, ExitCode.CANCELED}
+    ends = (
+        set()
+        if name in {"submit", "retry", "download", "watch", "batches watch"}
+        else {ExitCode.FAILED, ExitCode.CANCELED}
+    )
     assert has == set(ExitCode) - waits - ends
 
 
