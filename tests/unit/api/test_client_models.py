@@ -6,7 +6,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, Literal, TypeAliasType, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
 
@@ -59,8 +59,6 @@ def kinds_of_schema(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> se
 
 
 def kinds_of_hint(hint: Any) -> set[object]:
-    if isinstance(hint, TypeAliasType):
-        return kinds_of_hint(hint.__value__)
     origin = get_origin(hint)
     if origin in {Union, types.UnionType}:
         return set().union(*map(kinds_of_hint, get_args(hint)))
