@@ -33,7 +33,7 @@ from mmaudio_client.errors import (
     WaitTimeoutError,
     WrongServerError,
 )
-from mmaudio_client.models import Artifact, Attempt, Event, Job, JobError, JobRequest, JobWarning, Page
+from mmaudio_client.models import Artifact, Attempt, Event, Job, JobError, JobRequest, JobWarning, Page, Preview
 from mmaudio_client.presets import Preset
 from mmaudio_client.submit_fields import SubmitFields
 from mmaudio_client.version import __version__
@@ -71,6 +71,7 @@ __all__ = [
     "NotFoundError",
     "Page",
     "Preset",
+    "Preview",
     "RateLimitError",
     "RetriedJob",
     "SkippedJob",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
@@ -113,6 +113,61 @@ class JobWarning:
 
 
 @dataclass(frozen=True)
+class Peaks:
+    """A waveform as `audiowaveform` writes it: lowest and highest value of each pair, in turn."""
+
+    version: int
+    channels: int
+    sample_rate: int
+    samples_per_pixel: int
+    bits: int
+    length: int
+    data: tuple[int, ...]
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        return cls(**{**known_fields(cls, document), "data": tuple(document["data"])})
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """A picture of a sound: time from left to right, frequency from bottom to top."""
+
+    url: str
+    format: str
+    width: int
+    height: int
+    size_bytes: int
+    min_hz: float
+    max_hz: float
+    floor_db: float
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        return cls(**known_fields(cls, document))
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a take looks like; None: lost."""
+
+    take: int
+    seed: int
+    duration_s: float
+    peaks: Peaks | None
+    spectrogram: Spectrogram | None
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        peaks, picture = document["peaks"], document["spectrogram"]
+        converted = {
+            "peaks": Peaks.from_json(peaks) if peaks is not None else None,
+            "spectrogram": Spectrogram.from_json(picture) if picture is not None else None,
+        }
+        return cls(**{**known_fields(cls, document), **converted})
+
+
+@dataclass(frozen=True)
 class Attempt:
     """One attempt of a worker at a job. `outcome` and `finished_at` are None while it runs."""
 
@@ -154,7 +209,7 @@ class Job:
     warnings: tuple[JobWarning, ...]
     timings: Mapping[str, float]
     artifacts: tuple[Artifact, ...]
-    preview: Mapping[str, Any] | None
+    preview: tuple[Preview, ...] | None
     worker: str | None
     retry_of: str | None
     cancel_requested: bool
@@ -163,6 +218,8 @@ class Job:
     finished_at: datetime | None
     links: Mapping[str, str | None]
     raw: Mapping[str, Any] = field(repr=False, compare=False)
+    batch: str | None = None
+    batch_index: int | None = None
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -177,6 +234,7 @@ class Job:
             "error": _error(document["error"]),
             "warnings": tuple(JobWarning.from_json(item) for item in document["warnings"]),
             "artifacts": tuple(Artifact.from_json(item) for item in document["artifacts"]),
+            "preview": _previews(document["preview"]),
             "created_at": datetime.fromisoformat(document["created_at"]),
             "started_at": _time(document["started_at"]),
             "finished_at": _time(document["finished_at"]),
@@ -255,6 +313,10 @@ def known_fields(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]
 
 def _time(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
+
+
+def _previews(documents: Iterable[Mapping[str, Any]] | None) -> tuple[Preview, ...] | None:
+    return tuple(Preview.from_json(item) for item in documents) if documents is not None else None
 
 
 def _error(document: Mapping[str, Any] | None) -> JobError | None:
