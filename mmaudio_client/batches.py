@@ -160,7 +160,7 @@ class AsyncBatches:
         """Cancel the jobs of a batch that have not ended; idempotent.
 
         Raises:
-            ConflictError: all had ended before.
+            ConflictError: all had ended by themselves before.
         """
         return self._batch(await self._transport.call("POST", f"{_path(batch)}/cancel", again=True))
 
