@@ -4,16 +4,19 @@ Depends on httpx, httpx-sse, click and tqdm, and on no other package of this pro
 """
 
 from mmaudio_client.async_client import AsyncClient
+from mmaudio_client.batches import Batch
 from mmaudio_client.bulk_retry import BulkRetry, RetriedJob, SkippedJob
 from mmaudio_client.calls.submission import Generated
 from mmaudio_client.client import Client
 from mmaudio_client.errors import (
     AmbiguousJobIdError,
     ApiError,
+    AuthenticationError,
     ClientClosedError,
     ClientError,
     ConflictError,
     DownloadError,
+    GoneError,
     InvalidAddressError,
     InvalidInputError,
     InvalidJobIdError,
@@ -23,12 +26,15 @@ from mmaudio_client.errors import (
     JobCanceledError,
     JobFailedError,
     NotFoundError,
+    RateLimitError,
     UnavailableError,
     UnreachableError,
+    UploadInterruptedError,
     WaitTimeoutError,
     WrongServerError,
 )
-from mmaudio_client.models import Artifact, Attempt, Event, Job, JobError, JobRequest, JobWarning, Page
+from mmaudio_client.models import Artifact, Attempt, Event, Job, JobError, JobRequest, JobWarning, Page, Preview
+from mmaudio_client.presets import Preset
 from mmaudio_client.submit_fields import SubmitFields
 from mmaudio_client.version import __version__
 from mmaudio_client.webhook_signatures import verify_webhook
@@ -39,6 +45,8 @@ __all__ = [
     "Artifact",
     "AsyncClient",
     "Attempt",
+    "AuthenticationError",
+    "Batch",
     "BulkRetry",
     "Client",
     "ClientClosedError",
@@ -47,6 +55,7 @@ __all__ = [
     "DownloadError",
     "Event",
     "Generated",
+    "GoneError",
     "InvalidAddressError",
     "InvalidInputError",
     "InvalidJobIdError",
@@ -61,11 +70,15 @@ __all__ = [
     "JobWarning",
     "NotFoundError",
     "Page",
+    "Preset",
+    "Preview",
+    "RateLimitError",
     "RetriedJob",
     "SkippedJob",
     "SubmitFields",
     "UnavailableError",
     "UnreachableError",
+    "UploadInterruptedError",
     "WaitTimeoutError",
     "WrongServerError",
     "__version__",

@@ -8,11 +8,14 @@ from typing import Self
 
 import httpx
 
+from mmaudio_client.api_keys import ApiKeys
+from mmaudio_client.batches import Batches
 from mmaudio_client.blocking import blocking, blocking_iterator, run_blocking
 from mmaudio_client.calls.client_calls import ClientCalls
 from mmaudio_client.calls.jobs import MAX_PAGE
 from mmaudio_client.connection import address_and_key, open_http
 from mmaudio_client.driver import BlockingDriver
+from mmaudio_client.presets import Presets
 from mmaudio_client.transport import Transport
 from mmaudio_client.triggers import Triggers
 
@@ -24,7 +27,8 @@ class Client:
 
     Args:
         base_url: address of the API; default: `MMAUDIO_API_URL`, else http://127.0.0.1:8000.
-        api_key: sent as a bearer token to that server, and to no other; default: `MMAUDIO_API_KEY`; "": none.
+        api_key: sent as a bearer token to that server, and to no other; default: `MMAUDIO_API_KEY`, else
+            the one that `mmaudio login` stored for this server; "": none.
         timeout_s: longest time for one answer, not counting what a wait adds.
         patience_s: how long each call waits out an outage of the server (a restart, a gateway's 502 to 504, a lost
             connection), with growing pauses; 0: not at all. Default: 180, but only some seconds as long as the server
@@ -63,6 +67,9 @@ class Client:
             on_outage=on_outage,
         )
         self._calls = ClientCalls(self._transport, timeout_s)
+        self.batches = Batches(self._calls.batches)
+        self.keys = ApiKeys(self._calls.keys)
+        self.presets = Presets(self._calls.presets)
         self.triggers = Triggers(self._calls.triggers)
 
     @property
@@ -92,6 +99,7 @@ class Client:
     generate = blocking(ClientCalls.generate)
     submit = blocking(ClientCalls.submit)
     upload = blocking(ClientCalls.upload)
+    delete_upload = blocking(ClientCalls.delete_upload)
     get = blocking(ClientCalls.get)
     resolve_id = blocking(ClientCalls.resolve_id)
     watch = blocking_iterator(ClientCalls.watch)
@@ -100,11 +108,15 @@ class Client:
     cancel = blocking(ClientCalls.cancel)
     retry = blocking(ClientCalls.retry)
     retry_all = blocking(ClientCalls.retry_all)
+    delete = blocking(ClientCalls.delete)
+    counts = blocking(ClientCalls.counts)
     list = blocking_iterator(ClientCalls.list)
     page = blocking(ClientCalls.page)
     download = blocking(ClientCalls.download)
+    download_archive = blocking(ClientCalls.download_archive)
     result_stem = blocking(ClientCalls.result_stem)
     events = blocking_iterator(ClientCalls.events)
+    stored_events = blocking_iterator(ClientCalls.stored_events)
     all_events = blocking_iterator(ClientCalls.all_events)
     variants = blocking(ClientCalls.variants)
     request = blocking(ClientCalls.request)

@@ -10,6 +10,7 @@ from typing import TypeVar
 import httpx
 
 from mmaudio_client.errors import InvalidAddressError, InvalidKeyError
+from mmaudio_client.stored_keys import StoredKeys, key_file
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 CONNECT_TIMEOUT_S = 10.0
@@ -35,10 +36,19 @@ class KeyAuth(httpx.Auth):
 def address_and_key(
     base_url: str | None, api_key: str | None, environment: Mapping[str, str] = os.environ
 ) -> tuple[str, str | None]:
-    """Return the server's address and its key, where they are not given from the environment."""
+    """Return the server's address and its key; what is not given is that of the environment.
+
+    A key that neither has may have been stored by `mmaudio login`.
+
+    Raises:
+        InvalidAddressError: the address cannot be used.
+        InvalidKeyError: the file of stored keys cannot be used.
+    """
     if base_url is None:
         base_url = environment.get("MMAUDIO_API_URL") or DEFAULT_URL
-    return base_url, environment.get("MMAUDIO_API_KEY") if api_key is None else api_key
+    if api_key is None:
+        api_key = environment.get("MMAUDIO_API_KEY") or StoredKeys(key_file(environment)).get(parse_address(base_url))
+    return base_url, api_key
 
 
 def open_http(

@@ -15,7 +15,7 @@ from mmaudio_client.errors import DownloadError, UnavailableError
 from mmaudio_client.models import Artifact, Job
 from mmaudio_client.result_names import numbered_names
 from mmaudio_client.transport import PassingError, Transport, api_error
-from mmaudio_client.uploads import CHUNK_BYTES, Progress
+from mmaudio_client.upload_progress import CHUNK_BYTES, Progress
 
 _PART = re.compile(r"bytes (\d+)-")
 
@@ -48,7 +48,7 @@ async def save_artifacts(
         try:
             await _fetch(calls, artifact, draft, on_progress)
             # Otherwise the name was taken meanwhile.
-            while not _publish(draft, target) and not await run(_holds, target, artifact):
+            while not publish(draft, target) and not await run(_holds, target, artifact):
                 (target,) = await run(_choose_targets, folder, stem, (artifact,))
         finally:
             draft.unlink(missing_ok=True)
@@ -144,7 +144,7 @@ def _first_byte(answer: httpx.Response) -> int:
     return int(match[1]) if match else 0
 
 
-def _publish(draft: Path, target: Path) -> bool:
+def publish(draft: Path, target: Path) -> bool:
     """Give a finished file its name, unless that exists; return whether it has it."""
     try:
         os.link(draft, target)

@@ -29,6 +29,17 @@ class UnreachableError(UnavailableError):
     code = "server_unreachable"
 
 
+class UploadInterruptedError(UnavailableError):
+    """Raised when the upload of a large file broke off for longer than the patience.
+
+    What has arrived stays for a while: `Client.upload(..., resume=error.upload_id)` sends the rest.
+    """
+
+    def __init__(self, message: str, upload_id: str) -> None:
+        super().__init__(message)
+        self.upload_id = upload_id
+
+
 class WrongServerError(ClientError):
     """Raised when the answer is not one of an mmaudio server."""
 
@@ -116,6 +127,18 @@ class ApiError(ClientError):
 
 class NotFoundError(ApiError):
     """Raised when there is no such job, upload, trigger or file."""
+
+
+class GoneError(NotFoundError):
+    """Raised when there was such a job or file, and it was deleted or has expired."""
+
+
+class AuthenticationError(ApiError):
+    """Raised when the server needs an API key and got none, or got one that is wrong, expired or revoked."""
+
+
+class RateLimitError(ApiError):
+    """Raised when the server has too much to do for this key, also after all tries (HTTP 429)."""
 
 
 class ConflictError(ApiError):

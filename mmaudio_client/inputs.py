@@ -19,6 +19,12 @@ from mmaudio_client.errors import InvalidInputError
 Source = str | os.PathLike[str] | bytes | IO[bytes]
 """A path, S3 address, web address or upload id; or the bytes of a file; or a file opened for reading bytes."""
 
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts"),
+        *(".mpg", ".mpeg", ".vob", ".mxf", ".flv", ".ogv", ".wmv", ".asf", ".dv", ".gif", ".apng"),
+    }
+)
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"})
 UPLOAD_ID = re.compile(r"upl_\w+")
 SPOOL_BYTES = 16 * 1024 * 1024

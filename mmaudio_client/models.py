@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
@@ -30,7 +30,7 @@ class Artifact:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        return cls(**{**_known(cls, document), "expires_at": _time(document.get("expires_at"))})
+        return cls(**{**known_fields(cls, document), "expires_at": _time(document.get("expires_at"))})
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,9 @@ class JobRequest:
     run_timeout_s: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     deliver_to: str | None = None
+    preset: str | None = None
+    webhook_url: str | None = None
+    webhook_events: tuple[str, ...] | None = None
 
     @property
     def source(self) -> str | None:
@@ -73,7 +76,8 @@ class JobRequest:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        return cls(**_known(cls, document))
+        events = document.get("webhook_events")
+        return cls(**{**known_fields(cls, document), "webhook_events": None if events is None else tuple(events)})
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class JobError:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        return cls(**_known(cls, document))
+        return cls(**known_fields(cls, document))
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,62 @@ class JobWarning:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        return cls(**_known(cls, document))
+        return cls(**known_fields(cls, document))
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """A waveform as `audiowaveform` writes it: lowest and highest value of each pair, in turn."""
+
+    version: int
+    channels: int
+    sample_rate: int
+    samples_per_pixel: int
+    bits: int
+    length: int
+    data: tuple[int, ...]
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        return cls(**{**known_fields(cls, document), "data": tuple(document["data"])})
+
+
+@dataclass(frozen=True)
+class Spectrogram:
+    """A picture of a sound: time from left to right, frequency from bottom to top."""
+
+    url: str
+    format: str
+    width: int
+    height: int
+    size_bytes: int
+    min_hz: float
+    max_hz: float
+    floor_db: float
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        return cls(**known_fields(cls, document))
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a take looks like; None: lost."""
+
+    take: int
+    seed: int
+    duration_s: float
+    peaks: Peaks | None
+    spectrogram: Spectrogram | None
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        peaks, picture = document["peaks"], document["spectrogram"]
+        converted = {
+            "peaks": Peaks.from_json(peaks) if peaks is not None else None,
+            "spectrogram": Spectrogram.from_json(picture) if picture is not None else None,
+        }
+        return cls(**{**known_fields(cls, document), **converted})
 
 
 @dataclass(frozen=True)
@@ -150,7 +209,7 @@ class Job:
     warnings: tuple[JobWarning, ...]
     timings: Mapping[str, float]
     artifacts: tuple[Artifact, ...]
-    preview: Mapping[str, Any] | None
+    preview: tuple[Preview, ...] | None
     worker: str | None
     retry_of: str | None
     cancel_requested: bool
@@ -159,6 +218,8 @@ class Job:
     finished_at: datetime | None
     links: Mapping[str, str | None]
     raw: Mapping[str, Any] = field(repr=False, compare=False)
+    batch: str | None = None
+    batch_index: int | None = None
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
@@ -173,12 +234,13 @@ class Job:
             "error": _error(document["error"]),
             "warnings": tuple(JobWarning.from_json(item) for item in document["warnings"]),
             "artifacts": tuple(Artifact.from_json(item) for item in document["artifacts"]),
+            "preview": _previews(document["preview"]),
             "created_at": datetime.fromisoformat(document["created_at"]),
             "started_at": _time(document["started_at"]),
             "finished_at": _time(document["finished_at"]),
             "raw": document,
         }
-        return cls(**{**_known(cls, document), **converted})
+        return cls(**{**known_fields(cls, document), **converted})
 
     @property
     def ended(self) -> bool:
@@ -221,7 +283,7 @@ class Event:
             KeyError, TypeError, ValueError: the document is not an event.
         """
         created_at = datetime.fromisoformat(document["created_at"])
-        return cls(**{**_known(cls, document), "created_at": created_at, "raw": document})
+        return cls(**{**known_fields(cls, document), "created_at": created_at, "raw": document})
 
     @classmethod
     def of_job(cls, job: Job, kind: str) -> Self:
@@ -244,12 +306,17 @@ class Page:
         return cls(tuple(Job.from_json(item) for item in document["data"]), document["links"]["next"])
 
 
-def _known(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
+def known_fields(kind: type[Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members of a document that a dataclass has as fields."""
     return {item.name: document[item.name] for item in fields(kind) if item.name in document}
 
 
 def _time(value: str | None) -> datetime | None:
     return datetime.fromisoformat(value) if value else None
+
+
+def _previews(documents: Iterable[Mapping[str, Any]] | None) -> tuple[Preview, ...] | None:
+    return tuple(Preview.from_json(item) for item in documents) if documents is not None else None
 
 
 def _error(document: Mapping[str, Any] | None) -> JobError | None:

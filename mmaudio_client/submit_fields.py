@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 AudioFormat = Literal["flac", "wav", "mp3", "opus", "m4a"]
 OriginalAudio = Literal["drop", "mix"]
 AudioFiles = Literal["effect", "mix", "both"]
 VideoContainer = Literal["auto", "mp4", "mov", "mkv", "webm"]
+WebhookEvent = Literal["started", "progress", "succeeded", "failed", "canceled"]
 Priority = Literal["low", "normal", "high"]
 
 
@@ -34,6 +35,8 @@ class SubmitFields(TypedDict, total=False):
         loudness_lufs: normalise to this loudness.
         priority, queue_ttl_s, run_timeout_s: urgency, longest wait in the queue, longest time of one attempt.
         metadata: string pairs that are stored with the job.
+        preset: name of a preset, or `name@version`: its fields, where none are given here.
+        webhook_url, webhook_events: the URL that the server calls, and at which events.
         deliver_to: `s3://bucket/prefix/` to which the server also copies the results.
     """
 
@@ -62,4 +65,7 @@ class SubmitFields(TypedDict, total=False):
     queue_ttl_s: int | None
     run_timeout_s: int | None
     metadata: Mapping[str, str] | None
+    preset: str | None
+    webhook_url: str | None
+    webhook_events: Sequence[WebhookEvent] | None
     deliver_to: str | None

@@ -16,12 +16,15 @@ from mmaudio_client.connection import CONNECT_TIMEOUT_S
 from mmaudio_client.driver import Driver
 from mmaudio_client.errors import (
     ApiError,
+    AuthenticationError,
     ClientClosedError,
     ClientError,
     ConflictError,
+    GoneError,
     InvalidInputError,
     InvalidRequestError,
     NotFoundError,
+    RateLimitError,
     UnavailableError,
     UnreachableError,
     WrongServerError,
@@ -40,7 +43,14 @@ TOO_MANY_REQUESTS = 429
 _AWAY_STATUS = frozenset({502, 503, 504})
 _UNKNOWN_PATH = frozenset({404, 405, 501})
 """Statuses that mean "not this server" where the answer has no error code; a proxy in between gives others."""
-_KINDS = {404: NotFoundError, 409: ConflictError, 422: InvalidRequestError}
+_KINDS = {
+    401: AuthenticationError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: GoneError,
+    422: InvalidRequestError,
+    TOO_MANY_REQUESTS: RateLimitError,
+}
 # Errors of httpx that the same request meets again, whatever the server does.
 _LASTING = (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.TooManyRedirects)
 

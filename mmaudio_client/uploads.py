@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any, cast
 from urllib.parse import quote
 
-from mmaudio_client.errors import UnavailableError
+from mmaudio_client.errors import InvalidRequestError, UnavailableError
 from mmaudio_client.inputs import OpenInput
+from mmaudio_client.resumable_uploads import LEAST_BYTES, refuses_resumable, send_parts
 from mmaudio_client.transport import Transport, api_error
+from mmaudio_client.upload_progress import CHUNK_BYTES, Progress
 
-CHUNK_BYTES = 256 * 1024
+PATH = "/v1/uploads"
 COMPLETE = "upload_complete"
 """The server's code for content that it has already."""
-Progress = Callable[[int, int], None]
-"""Called with (bytes done, bytes in total)."""
 
 
-async def send_upload(calls: Transport, opened: OpenInput, on_progress: Progress | None) -> str:
-    """Upload a file and return its upload id.
+async def send_upload(
+    calls: Transport, opened: OpenInput, on_progress: Progress | None, *, resume: str | None = None
+) -> str:
+    """Upload a file and return its upload id; a large one in parts, where the server takes parts.
+
+    Args:
+        resume: id of an upload of the same file in parts, which was interrupted.
 
     Raises:
         ApiError: the server or the object store refused it.
-        UnavailableError: the server cannot be reached, or the connection broke.
+        UploadInterruptedError: the server cannot be reached, or the connection broke for too long.
     """
+    if resume is not None:
+        await send_parts(calls, resume, opened, on_progress)
+        return resume
     digest = await calls.driver.run(_sha256, opened)
     announcement = {"filename": opened.filename, "size_bytes": opened.size_bytes, "sha256": digest}
+    if opened.size_bytes >= LEAST_BYTES:
+        upload_id = await _announce_parts(calls, announcement)
+        if upload_id is not None:
+            await send_parts(calls, upload_id, opened, on_progress)
+            return upload_id
     # A second announcement leaves an empty upload behind, which expires.
-    answer = await calls.call("POST", "/v1/uploads", json=announcement, again=True)
+    answer = await calls.call("POST", PATH, json=announcement, again=True)
     upload_id, how = calls.members(answer, "an upload", "id", "upload")
     if not isinstance(how, dict) or not {"method", "url", "headers", "fields"} <= how.keys():
         raise calls.wrong_document(answer, "an upload")
@@ -38,6 +51,17 @@ async def send_upload(calls: Transport, opened: OpenInput, on_progress: Progress
     except UnavailableError as exc:
         raise UnavailableError(f"The upload was interrupted: {exc}. Try again.") from exc
     return upload_id
+
+
+async def _announce_parts(calls: Transport, announcement: Mapping[str, Any]) -> str | None:
+    """Announce an upload in parts and return its id; None: the server has none."""
+    try:
+        answer = await calls.call("POST", PATH, json={**announcement, "resumable": True}, again=True)
+    except InvalidRequestError as exc:
+        if refuses_resumable(exc):
+            return None
+        raise
+    return str(calls.members(answer, "an upload", "id")[0])
 
 
 async def _send(
@@ -62,7 +86,7 @@ async def _send(
 
 
 async def _is_ready(calls: Transport, upload_id: str) -> bool:
-    answer = await calls.call("GET", f"/v1/uploads/{quote(upload_id, safe='')}", again=True)
+    answer = await calls.call("GET", f"{PATH}/{quote(upload_id, safe='')}", again=True)
     return bool(calls.members(answer, "an upload", "state") == ("ready",))
 
 

@@ -6,8 +6,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mmaudio_client.api_keys import AsyncApiKeys
+from mmaudio_client.batches import AsyncBatches
 from mmaudio_client.calls.events import EventCalls
 from mmaudio_client.calls.submission import SubmissionCalls
+from mmaudio_client.presets import AsyncPresets
 from mmaudio_client.request_body import checked_idempotency_key
 from mmaudio_client.transport import Transport
 from mmaudio_client.triggers import AsyncTriggers
@@ -24,6 +27,9 @@ class ClientCalls(SubmissionCalls, EventCalls):
 
     def __init__(self, transport: Transport, timeout_s: float) -> None:
         super().__init__(transport, timeout_s)
+        self.batches = AsyncBatches(transport)
+        self.keys = AsyncApiKeys(transport)
+        self.presets = AsyncPresets(transport)
         self.triggers = AsyncTriggers(transport)
 
     @property

@@ -198,6 +198,22 @@ class JobCalls:
         params = {"limit": limit, **{name: filter_text(value) for name, value in filters.items()}}
         return self._parsed(Page, await self._transport.call("GET", "/v1/jobs", params=params, again=True))
 
+    async def counts(self) -> Mapping[str, int]:
+        """Return how many jobs are in each state, and `total`; from counters, however many jobs there are."""
+        answer = await self._transport.call("GET", "/v1/jobs/counts", again=True)
+        self._transport.members(answer, "counts of jobs", "queued", "running", "total")
+        counts: Mapping[str, int] = answer.json()
+        return counts
+
+    async def delete(self, job: Job | str) -> None:
+        """Delete the files of an ended job, and what its row holds; idempotent. Copies in other buckets stay.
+
+        Raises:
+            ConflictError: it has not ended; cancel it first.
+            NotFoundError: there is no such job.
+        """
+        await self._transport.call("DELETE", job_path(job_id_of(job)), again=True)
+
     async def _get(
         self, job: Job | str, *, wait_s: float = 0.0, within_s: float | None = None
     ) -> tuple[Job, float | None]:

@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
+from mmaudio_client.archives import save_archive
 from mmaudio_client.calls.jobs import JobCalls
 from mmaudio_client.downloads import save_artifacts
 from mmaudio_client.errors import DownloadError, NotFoundError
 from mmaudio_client.inputs import UNNAMED, UPLOAD_ID
 from mmaudio_client.models import Job
 from mmaudio_client.result_names import stem_of_address, stem_of_filename, stem_of_prompt
-from mmaudio_client.uploads import Progress
+from mmaudio_client.upload_progress import Progress
 
 
 class ResultCalls(JobCalls):
@@ -52,6 +53,28 @@ class ResultCalls(JobCalls):
         return await save_artifacts(
             self._transport, job, Path(folder), stem or await self.result_stem(job), on_progress
         )
+
+    async def download_archive(
+        self,
+        job: Job | str,
+        folder: str | os.PathLike[str] = ".",
+        *,
+        name: str | None = None,
+        on_progress: Progress | None = None,
+    ) -> Path:
+        """Save all files of a job as one zip and return its path; it appears whole and checked, or not at all.
+
+        Arguments and names as `download`: for `walk.mp4` it is `walk.zip`.
+
+        Raises:
+            DownloadError: the job has no files, one has expired, or the zip did not arrive intact.
+            OSError: it cannot be written.
+        """
+        job = await self.get(job)  # its link is signed, and expires
+        if not job.artifacts:
+            raise DownloadError(f"Job {job.id} has no files: it is {job.state}.")
+        stem = stem_of_filename(name) if name is not None else ""
+        return await save_archive(self._transport, job, Path(folder), stem or await self.result_stem(job), on_progress)
 
     async def result_stem(self, job: Job) -> str:
         """Return what a job's results are named after: its input's file name, else its prompt, else its id."""

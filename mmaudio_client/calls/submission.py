@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
+from urllib.parse import quote
 
 from mmaudio_client.calls.results import ResultCalls
 from mmaudio_client.inputs import Source, is_image, is_remote, open_input
 from mmaudio_client.models import Job
 from mmaudio_client.request_body import check_body, checked_idempotency_key
 from mmaudio_client.submit_fields import SubmitFields
-from mmaudio_client.uploads import Progress, send_upload
+from mmaudio_client.upload_progress import Progress
+from mmaudio_client.uploads import send_upload
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class SubmissionCalls(ResultCalls):
         body: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
         if isinstance(body.get("metadata"), Mapping):
             body["metadata"] = dict(body["metadata"])
+        if body.get("webhook_events") is not None:
+            body["webhook_events"] = [*body["webhook_events"]]
         key = checked_idempotency_key(idempotency_key or str(uuid.uuid4()))
         check_body(body)  # before any upload
         for name, source in (("video", video), ("image", image)):
@@ -107,17 +111,35 @@ class SubmissionCalls(ResultCalls):
         answer = await self._transport.call("POST", "/v1/jobs", json=body, headers=headers, again=True)
         return self._parsed(Job, answer)
 
-    async def upload(self, source: Source, *, filename: str | None = None, on_progress: Progress | None = None) -> str:
+    async def delete_upload(self, upload_id: str) -> None:
+        """Delete an uploaded file that no job needs any more; idempotent.
+
+        Raises:
+            ConflictError: a job that has not ended uses it.
+            NotFoundError: there is no such upload.
+        """
+        await self._transport.call("DELETE", f"/v1/uploads/{quote(upload_id, safe='')}", again=True)
+
+    async def upload(
+        self,
+        source: Source,
+        *,
+        filename: str | None = None,
+        on_progress: Progress | None = None,
+        resume: str | None = None,
+    ) -> str:
         """Upload a file and return its upload id, which `submit` takes as `video` or `image`.
 
         Args:
             source: a path, bytes, or a file opened with 'rb', which is sent from its current position on.
             filename: the name to store with it, after which results are named; default: that of the file.
             on_progress: called with (bytes sent, bytes in total).
+            resume: the id of an upload of the same file that was interrupted; only what is missing is sent.
 
         Raises:
             InvalidInputError: the file is missing or empty; nothing was sent.
+            UploadInterruptedError: a file of 32 MiB or more was sent in part; `upload_id` goes on with it.
             ApiError, UnavailableError: as `submit`.
         """
         with open_input(source, filename=filename) as opened:
-            return await send_upload(self._transport, opened, on_progress)
+            return await send_upload(self._transport, opened, on_progress, resume=resume)

@@ -6,11 +6,11 @@ import click
 
 from mmaudio_client.cli import commands
 from mmaudio_client.cli.exit_codes import EPILOG
-from mmaudio_client.cli.session import json_usage_errors
+from mmaudio_client.cli.session import CommandGroup
 from mmaudio_client.version import __version__
 
 
-class LazyGroup(click.Group):
+class LazyGroup(CommandGroup):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click calls it so
@@ -25,12 +25,6 @@ class LazyGroup(click.Group):
         rows = [(name, commands.summary_of(name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        with json_usage_errors(args):
-            return super().resolve_command(ctx, args)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)

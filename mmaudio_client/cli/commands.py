@@ -36,15 +36,24 @@ class ClientCommand:
 
 
 CLIENT_COMMANDS = {
+    "batches": ClientCommand("batches:batches", "Create and follow batches: many jobs by one call."),
     "cancel": ClientCommand("cancel:cancel", "Cancel a job."),
+    "completion": ClientCommand("completion:completion", "Print the completion script of a shell."),
+    "delete": ClientCommand("delete:delete", "Delete ended jobs and their files."),
     "download": ClientCommand("download:download", "Save the files of a job."),
     "list": ClientCommand("list:list_", "List jobs, newest first."),
+    "login": ClientCommand("login:login", "Check and store the API key of a server."),
+    "logout": ClientCommand("login:logout", "Remove the stored API key of a server."),
+    "logs": ClientCommand("logs:logs", "Show the events of jobs, as lines."),
+    "mcp": ClientCommand("mcp:mcp", "Serve make_sound and other tools to programs that speak MCP."),
+    "presets": ClientCommand("presets:presets", "Manage presets: named fields of requests."),
     "retry": ClientCommand("retry:retry", "Run ended jobs again, by id or by filter."),
     "status": ClientCommand("status:status", "Show a job."),
     "submit": ClientCommand("submit:submit", "Create jobs from files, folders or a prompt, and save the sounds."),
     "triggers": ClientCommand(
         "triggers:triggers", "Manage triggers: rules that turn new objects of a bucket into jobs."
     ),
+    "upload": ClientCommand("upload:upload", "Upload a file for several jobs, or the rest of one."),
     "watch": ClientCommand("watch:watch", "Follow a job until it ends."),
 }
 SERVER_COMMANDS = {

@@ -15,9 +15,10 @@ from mmaudio_client.errors import ConflictError
 
 @click.command(cls=ServerCommand)
 @click.argument("job")
+@click.option("--zip", "as_zip", is_flag=True, help="Save all files in one zip, such as walk.zip.")
 @output_option
 @with_server
-def download(client: Client, job: str, output: Path, as_json: bool) -> None:
+def download(client: Client, job: str, as_zip: bool, output: Path, as_json: bool) -> None:
     """Save the files of JOB (an id, or its beginning) and print their paths.
 
     They are named after the input: walk.flac and walk-sound.mp4 for walk.mp4. No existing file is replaced.
@@ -27,7 +28,7 @@ def download(client: Client, job: str, output: Path, as_json: bool) -> None:
     conclude(found, quiet=True)
     if not found.ended:
         raise ConflictError(409, "job_not_ended", f"Job {found.id} has no files yet; it is {in_a_sentence(found)}.")
-    saved = client.download(found, output)
+    saved = (client.download_archive(found, output),) if as_zip else client.download(found, output)
     if as_json:
         print_json({"job_id": found.id, "saved_files": [str(path) for path in saved]})
     else:

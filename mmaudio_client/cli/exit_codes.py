@@ -73,6 +73,10 @@ ASKING = tuple(code for code in WATCHING if code not in {ExitCode.FAILED, ExitCo
 """Exit codes of a command that neither waits for a job nor saves files."""
 
 
+LOCAL = (ExitCode.OK, ExitCode.USAGE, ExitCode.FILES)
+"""Exit codes of a command that talks to no server."""
+
+
 def exit_code_of(error: BaseException) -> ExitCode:
     """Return the exit code for an exception that ended a command."""
     match error:

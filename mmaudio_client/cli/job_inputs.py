@@ -11,29 +11,8 @@ from typing import Literal
 import click
 
 from mmaudio_client.errors import InvalidInputError
-from mmaudio_client.inputs import IMAGE_SUFFIXES, check_file, is_image, is_remote
+from mmaudio_client.inputs import IMAGE_SUFFIXES, VIDEO_SUFFIXES, check_file, is_image, is_remote
 
-VIDEO_SUFFIXES = frozenset(
-    {
-        *(
-            ".mp4",
-            ".m4v",
-            ".mov",
-            ".qt",
-            ".3gp",
-            ".3g2",
-            ".mkv",
-            ".webm",
-            ".avi",
-            ".ts",
-            ".mts",
-            ".m2ts",
-            ".mpg",
-            ".mpeg",
-        ),
-        *(".vob", ".mxf", ".flv", ".ogv", ".wmv", ".asf", ".dv", ".gif", ".apng"),
-    }
-)
 _EARLIER_RESULT = re.compile(r"(?P<stem>.+?)(-\d+)?-sound")
 
 

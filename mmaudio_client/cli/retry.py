@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
@@ -37,6 +38,13 @@ FILTERS = ("code", "variant", "since", "before", "metadata", "limit", "dry_run",
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="With --state: retry at most N jobs.")
 @click.option("--dry-run", is_flag=True, help="With --state: print the jobs that would be retried, and do nothing.")
 @click.option("--yes", is_flag=True, help="With --state: do not ask on a terminal.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Change a field of the request, such as prompt=rain or seed=null (a new one); repeatable.",
+)
 @output_option
 @no_wait_option
 @with_server
@@ -52,6 +60,7 @@ def retry(
     limit: int | None,
     dry_run: bool,
     yes: bool,
+    changes: tuple[str, ...],
     output: Path,
     no_wait: bool,
     as_json: bool,
@@ -66,10 +75,12 @@ def retry(
     if state is None:
         _refuse_filters(no_jobs=not jobs)
         check_output(output, no_wait=no_wait)
-        _retry_each(client, jobs, output, no_wait=no_wait, as_json=as_json)
+        _retry_each(client, jobs, output, changed_fields(changes), no_wait=no_wait, as_json=as_json)
         return
     if jobs:
         raise click.UsageError("Give either jobs or --state, not both.")
+    if changes:
+        raise click.UsageError("--set goes with jobs, not with --state.")
     if code is not None and state != "failed":
         raise click.UsageError("Only failed jobs have an error code; give --state failed with --code.")
     check_output(output, no_wait=True)  # the new jobs are not waited for
@@ -87,15 +98,37 @@ def _refuse_filters(*, no_jobs: bool) -> None:
         raise click.UsageError("Nothing to retry: give a job, or --state failed.")
 
 
-def _retry_each(client: Client, jobs: tuple[str, ...], output: Path, *, no_wait: bool, as_json: bool) -> None:
+def changed_fields(given: tuple[str, ...]) -> dict[str, Any]:
+    """Return the fields that options `FIELD=VALUE` name; a value that is JSON is read as such.
+
+    Raises:
+        click.UsageError: an option has another form.
+    """
+    fields: dict[str, Any] = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if not (name and equals):
+            raise click.UsageError(f"Got --set {pair!r}; give FIELD=VALUE, such as prompt=rain.")
+        try:
+            fields[name] = json.loads(text)
+        except ValueError:
+            fields[name] = text
+    return fields
+
+
+def _retry_each(
+    client: Client, jobs: tuple[str, ...], output: Path, changes: dict[str, Any], *, no_wait: bool, as_json: bool
+) -> None:
     if len(jobs) == 1:
-        finish(client, client.retry(client.resolve_id(jobs[0])), output, no_wait=no_wait, as_json=as_json)
+        finish(
+            client, client.retry(client.resolve_id(jobs[0]), changes=changes), output, no_wait=no_wait, as_json=as_json
+        )
         return
     ids = [client.resolve_id(job) for job in jobs]  # all, before the first is retried
     codes, made = [], []
     for job_id in ids:
         try:
-            made.append(client.retry(job_id))
+            made.append(client.retry(job_id, changes=changes))
         except ClientError as exc:
             print_error(exc, as_json=as_json, input=job_id)
             codes.append(exit_code_of(exc))

@@ -53,6 +53,16 @@ class ServerCommand(click.Command):
         raise click.exceptions.Exit(int(exit_code_of(error))) from error
 
 
+class CommandGroup(click.Group):
+    """A group of commands, which reports an unknown one as JSON too."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        with json_usage_errors(args):
+            return super().resolve_command(ctx, args)
+
+
 @contextmanager
 def json_usage_errors(args: list[str]) -> Iterator[None]:
     """Print usage errors as JSON when the arguments ask for JSON; they occur before options are parsed."""
@@ -66,18 +76,41 @@ def json_usage_errors(args: list[str]) -> Iterator[None]:
         raise click.exceptions.Exit(int(ExitCode.USAGE)) from exc
 
 
+api_url_option = click.option(
+    "--api-url",
+    envvar="MMAUDIO_API_URL",
+    default=DEFAULT_URL,
+    show_default=True,
+    show_envvar=True,
+    help="Address of the server.",
+)
+api_key_option = click.option(
+    "--api-key",
+    envvar="MMAUDIO_API_KEY",
+    show_envvar=True,
+    help="API key, if the server needs one. Default: the one that `mmaudio login` stored.",
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print results as JSON, one document per line, and errors as well."
+)
+
+
+def open_client(api_url: str, api_key: str | None, *, as_json: bool, patience_s: float | None = None) -> Client:
+    """Return a client for a command, which says what it waits for on the standard error output."""
+    return Client(
+        api_url,
+        api_key=api_key,
+        patience_s=patience_s,
+        wait_for_server=patience_s is not None,
+        on_outage=functools.partial(print_notice, "server_unavailable", as_json=as_json),
+    )
+
+
 def with_server(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options for the server and for JSON; pass the command a client and `as_json`."""
 
-    @click.option(
-        "--api-url",
-        envvar="MMAUDIO_API_URL",
-        default=DEFAULT_URL,
-        show_default=True,
-        show_envvar=True,
-        help="Address of the server.",
-    )
-    @click.option("--api-key", envvar="MMAUDIO_API_KEY", show_envvar=True, help="API key, if the server needs one.")
+    @api_url_option
+    @api_key_option
     @click.option(
         "--patience",
         "patience_s",
@@ -86,19 +119,11 @@ def with_server(command: Callable[..., None]) -> Callable[..., None]:
         help="Wait this long when the server stops answering, as in a restart; 0: do not wait. "
         f"Default: {DEFAULT_PATIENCE_S:.0f}, but at once an error when the first call of the command cannot connect.",
     )
-    @click.option(
-        "--json", "as_json", is_flag=True, help="Print results as JSON, one document per line, and errors as well."
-    )
+    @json_option
     @functools.wraps(command)
     def wrapped(api_url: str, api_key: str | None, patience_s: float | None, **arguments: Any) -> None:
         as_json = bool(arguments.get("as_json"))
-        with Client(
-            api_url,
-            api_key=api_key or "",
-            patience_s=patience_s,
-            wait_for_server=patience_s is not None,
-            on_outage=functools.partial(print_notice, "server_unavailable", as_json=as_json),
-        ) as client:
+        with open_client(api_url, api_key, as_json=as_json, patience_s=patience_s) as client:
             command(client=client, **arguments)
 
     return wrapped

@@ -95,6 +95,8 @@ FINITE = _Finite()
 @click.option(
     "--run-timeout", "run_timeout_s", type=int, metavar="SECONDS", help="End an attempt that runs longer than this."
 )
+@click.option("--preset", metavar="NAME", help="Take the fields that are not given from this preset; NAME@VERSION.")
+@click.option("--webhook-url", metavar="URL", help="URL that the server calls when the job has ended.")
 @click.option("--metadata", multiple=True, metavar="KEY=VALUE", help="Store a pair with the job; repeatable.")
 @click.option("--deliver-to", metavar="S3_URL", help="s3://bucket/prefix/ to which the server also copies the results.")
 @output_option

@@ -10,7 +10,7 @@ import click
 
 from mmaudio_client.cli.exit_codes import ASKING
 from mmaudio_client.cli.progress_bar import ProgressBar
-from mmaudio_client.cli.session import ServerCommand, json_usage_errors, print_json, with_server
+from mmaudio_client.cli.session import CommandGroup, ServerCommand, print_json, with_server
 from mmaudio_client.cli.table import print_rows
 from mmaudio_client.cli.text_width import one_line
 from mmaudio_client.client import Client
@@ -19,15 +19,7 @@ COUNTS = ("listed", "submitted", "duplicates", "skipped", "held")
 HEADER = ("ID", "STATE", "OBJECTS", "SUFFIXES", "SUBMITTED", "SKIPPED", "HELD", "NAME")
 
 
-class _Group(click.Group):
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        with json_usage_errors(args):
-            return super().resolve_command(ctx, args)
-
-
-@click.group(cls=_Group)
+@click.group(cls=CommandGroup)
 def triggers() -> None:
     """Manage triggers: rules that create a job for each new object of a bucket."""
 

@@ -160,6 +160,12 @@ def test_a_command_of_the_server_says_what_to_install(light: tuple[Path, list[st
     assert done.stderr.splitlines()[-1].endswith(f"Install the server with: pip install {package}")
 
 
+def test_the_mcp_server_says_which_extra_it_needs(light: tuple[Path, list[str]]) -> None:
+    done = run(light, "mmaudio", "mcp")
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith("Install it with: pip install 'mmaudio-client[mcp]'")
+
+
 def test_a_script_gets_that_as_json(light: tuple[Path, list[str]]) -> None:
     done = run(light, "mmaudio", "doctor", "--json")
     assert done.returncode == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import io
@@ -27,7 +28,7 @@ from jobs.service.workers import register_worker
 from jobs.storage.local import LocalStore
 from local_services.commands import Commands, wait_until
 from local_services.ports import free_port
-from mmaudio_client import Client
+from mmaudio_client import AsyncClient, Client, Event
 from tests.databases import migrated_sqlite
 
 PATIENCE_S = 240.0
@@ -154,3 +155,33 @@ def test_the_submit_command_goes_on_over_a_killed_api_and_says_so_once(api: Rest
     assert lines[-2:] == [f"{job_id}: succeeded", str(tmp_path / "sounds" / "rain.flac")]
     assert (tmp_path / "sounds" / "rain.flac").read_bytes() == SOUND
     assert api.job_ids() == [job_id]
+
+
+def test_streams_of_events_go_on_over_a_killed_api_and_miss_none(api: RestartedApi) -> None:
+    with Client(api.url, on_outage=lambda _: None) as client:
+        first, second = client.submit(prompt="rain"), client.submit(prompt="wind")
+        seen: list[Event] = []
+
+        def follow() -> None:
+            for event in client.all_events(after=0):
+                seen.append(event)
+                if len([one for one in seen if one.kind == "succeeded"]) == 2:
+                    return
+
+        async def follow_one() -> list[Event]:
+            async with AsyncClient(api.url, on_outage=lambda _: None) as other:
+                return [event async for event in other.events(second.id, progress=False)]
+
+        thread = threading.Thread(target=follow, daemon=True)
+        thread.start()
+        wait_until(lambda: len(seen) >= 2, within_s=PATIENCE_S, what="the events of two submits")
+        api.complete(first.id)
+        with api.outage():
+            api.complete(second.id)
+            of_one = asyncio.run(asyncio.wait_for(follow_one(), PATIENCE_S))
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+        stored = [*client.stored_events()]
+    assert seen == stored
+    assert of_one == [event for event in stored if event.job_id == second.id]
+    assert [event.kind for event in of_one] == ["queued", "running", "succeeded"]

@@ -95,6 +95,8 @@ def job_document(state: str = "queued", **members: Any) -> dict[str, Any]:
         "preview": None,
         "worker": None,
         "retry_of": None,
+        "batch": None,
+        "batch_index": None,
         "cancel_requested": False,
         "created_at": "2026-01-01T00:00:00.000Z",
         "started_at": None,
@@ -104,6 +106,8 @@ def job_document(state: str = "queued", **members: Any) -> dict[str, Any]:
             "events": None,
             "cancel": None if ended else f"{link}/cancel",
             "retry": f"{link}/retry" if ended else None,
+            "archive": None,
+            "batch": None,
         },
         **members,
     }

@@ -12,6 +12,9 @@ import httpx
 import pytest
 
 from mmaudio_client import AsyncClient, Client, ClientClosedError, JobFailedError, UnavailableError
+from mmaudio_client.api_keys import ApiKeys, AsyncApiKeys
+from mmaudio_client.batches import AsyncBatches, Batches
+from mmaudio_client.presets import AsyncPresets, Presets
 from mmaudio_client.triggers import AsyncTriggers, Triggers
 from tests.unit.mmaudio_client.scripted_server import (
     JOB_ID,
@@ -32,7 +35,16 @@ def public(kind: type) -> dict[str, Any]:
     return {name: value for name, value in found.items() if inspect.isfunction(value)}
 
 
-@pytest.mark.parametrize(("blocking", "asynchronous"), [(Client, AsyncClient), (Triggers, AsyncTriggers)])
+@pytest.mark.parametrize(
+    ("blocking", "asynchronous"),
+    [
+        (ApiKeys, AsyncApiKeys),
+        (Batches, AsyncBatches),
+        (Client, AsyncClient),
+        (Presets, AsyncPresets),
+        (Triggers, AsyncTriggers),
+    ],
+)
 def test_both_clients_have_the_same_calls(blocking: type, asynchronous: type) -> None:
     one, other = public(blocking), public(asynchronous)
     assert one.keys() - {"close"} == other.keys() - {"aclose"}

@@ -119,6 +119,43 @@ def test_the_events_of_all_jobs_have_no_end(server: ScriptedServer) -> None:
     assert server.requests[0].url.path == "/v1/events"
 
 
+def test_without_a_place_to_begin_nothing_between_two_streams_is_missed(server: ScriptedServer) -> None:
+    server.answers = [
+        stream("retry: 2000\nid: 10\n\n", broken=True),
+        stream(frame(11, "failed", "failed")),
+    ]
+    assert kinds(islice(server.client().all_events(kinds=["failed", "canceled"]), 1)) == [(11, "failed")]
+    first, second = server.requests
+    assert dict(first.url.params) == {"kinds": "failed,canceled", "after": "latest"}
+    assert second.headers["Last-Event-ID"] == "10"
+    assert "after" not in second.url.params
+
+
+def test_a_server_may_say_that_nothing_follows(server: ScriptedServer) -> None:
+    server.answers = [httpx.Response(204)]
+    assert kinds(server.client().events(job("succeeded", links=LINKS), after=9)) == []
+
+
+def test_the_last_event_of_a_job_comes_whatever_kinds_are_wanted(server: ScriptedServer) -> None:
+    server.answers = [stream(frame(4, "stage"), frame(None, "progress"), frame(9, "failed", "failed"))]
+    events = server.client().events(job("running", links=LINKS), kinds=["stage"])
+    assert kinds(events) == [(4, "stage"), (9, "failed")]
+
+
+def test_stored_events_are_read_page_by_page(server: ScriptedServer) -> None:
+    documents = [json.loads(frame(position, "stage").partition("data: ")[2]) for position in (4, 5, 6)]
+    server.answers = [
+        httpx.Response(200, json={"data": documents[:2], "next_after": 5, "has_more": True}),
+        httpx.Response(200, json={"data": documents[2:], "next_after": 9, "has_more": False}),
+    ]
+    assert [one.id for one in server.client().stored_events(JOB_ID, after=3, kinds=["stage"])] == [4, 5, 6]
+    assert [dict(one.url.params) for one in server.requests] == [
+        {"after": "3", "limit": "500", "kinds": "stage"},
+        {"after": "5", "limit": "500", "kinds": "stage"},
+    ]
+    assert server.requests[0].url.path == LINK
+
+
 def test_a_loop_that_is_left_early_closes_the_stream(server: ScriptedServer) -> None:
     closed: list[bool] = []
 

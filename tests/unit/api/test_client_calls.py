@@ -1,0 +1,93 @@
+"""The client and the API agree about the calls around jobs: batches, presets, keys, counts, deletion, events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from mmaudio_client import Client, ConflictError, GoneError, InvalidRequestError, NotFoundError
+from tests.unit.api.conftest import Harness
+
+
+@pytest.fixture
+def client(harness: Harness) -> Iterator[Client]:
+    transport = httpx.WSGITransport(app=harness.app)
+    with Client("http://127.0.0.1", transport=transport, patience_s=0, sleep=lambda _: None) as client:
+        yield client
+
+
+def test_a_batch_is_created_followed_and_canceled(client: Client) -> None:
+    batch = client.batches.create([{"prompt": "rain"}, {"prompt": "wind", "seed": 7}], name="tonight")
+    assert (batch.total, batch.state, batch.counts["queued"], batch.name) == (2, "active", 2, "tonight")
+    jobs = [*client.batches.jobs(batch)]
+    assert {job.batch_index for job in jobs} == {0, 1}
+    assert {job.batch for job in jobs} == {batch.id}
+    assert [one.id for one in client.batches.list()] == [batch.id]
+    assert client.batches.cancel(batch).ended
+    assert client.batches.wait(batch).counts["canceled"] == 2
+    assert client.batches.cancel(batch).id == batch.id
+    with pytest.raises(NotFoundError):
+        client.batches.get("bat_none")
+
+
+def test_a_batch_with_a_wrong_request_names_its_place(client: Client) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        client.batches.create([{"prompt": "rain"}, {"num_steps": 0}])
+    assert any("1" in name for name in refused.value.fields)
+    assert [*client.batches.list()] == []
+
+
+def test_a_preset_fills_the_fields_of_a_job(client: Client) -> None:
+    assert client.presets.put("film", {"loudness_lufs": -23, "num_steps": 30}).version == 1
+    assert client.presets.put("film", {"loudness_lufs": -16}, description="Loud").version == 2
+    assert [one.version for one in client.presets.versions("film")] == [2, 1]
+    assert [one.name for one in client.presets.list()] == ["film"]
+    assert client.presets.get("film", version=1).request["num_steps"] == 30
+    request = client.submit(prompt="rain", preset="film").request
+    assert (request.loudness_lufs, request.preset) == (-16, "film@2")
+    client.presets.delete("film")
+    with pytest.raises(NotFoundError):
+        client.presets.get("film")
+
+
+def test_jobs_are_counted_found_changed_and_deleted(client: Client) -> None:
+    job = client.submit(prompt="rain on tin", seed=7, metadata={"shot": "12"})
+    other = client.submit(prompt="wind")
+    assert client.counts() == {"queued": 2, "running": 0, "succeeded": 0, "failed": 0, "canceled": 0, "total": 2}
+    assert [one.id for one in client.list(q="TIN")] == [job.id]
+    assert [one.id for one in client.list(state=["queued", "running"], ids=[other.id])] == [other.id]
+    with pytest.raises(ConflictError):
+        client.delete(job)
+    client.cancel(job)
+    changed = client.retry(job, changes={"prompt": "hail", "seed": None})
+    assert (changed.request.prompt, changed.retry_of) == ("hail", job.id)
+    assert changed.request.seed != 7
+    client.delete(job)
+    client.delete(job)
+    with pytest.raises(GoneError):
+        client.get(job)
+
+
+def test_keys_are_made_rotated_and_revoked(client: Client) -> None:
+    key = client.keys.create(scopes=["jobs:read"], name="ci")
+    assert key["key"]
+    rotated = client.keys.rotate(key["id"], grace_s=60)
+    assert rotated["key"] != key["key"]
+    client.keys.revoke(rotated["id"])
+    assert {one["id"] for one in client.keys.list()} == {key["id"], rotated["id"]}
+    assert [one["id"] for one in client.keys.list(active=True)] == [key["id"]]
+    with pytest.raises(NotFoundError):
+        client.keys.get("key_none")
+
+
+def test_the_events_of_a_job_are_read_and_streamed(client: Client) -> None:
+    job = client.submit(prompt="rain")
+    client.cancel(job)
+    stored = [*client.stored_events(job)]
+    assert stored[0].kind == "queued"
+    assert stored[-1].state == "canceled"
+    assert [event.id for event in client.events(job)] == [event.id for event in stored]
+    assert [*client.events(job, after=stored[-1].id or 0)] == []
+    assert [event.id for event in client.stored_events()] == [event.id for event in stored]
