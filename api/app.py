@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 from flask_openapi3 import Info, OpenAPI
@@ -15,6 +16,13 @@ from api.body_limits import body_limit, check_json_size, register_body_limits
 from api.bounded_store import BoundedBucketReader, Proof, StoreGate, bounded_store
 from api.bridge.waiting import answer_again, waited
 from api.circuit_breaker import CircuitBreaker
+from api.compat.fal.queue import fal_queue_api, fal_root_api
+from api.compat.fal.run import fal_run_api
+from api.compat.fal.storage import FILE_BODIES, fal_storage_api
+from api.compat.replicate.files import CREATE_FILE_ENDPOINT, files_api
+from api.compat.replicate.models import models_api
+from api.compat.replicate.predictions import predictions_api
+from api.compat.replicate.stream import prediction_stream_api
 from api.context import EXTENSION, AppContext, current_context
 from api.dashboard.views import dashboard
 from api.errors import invalid_fields, problem, register_error_handlers
@@ -59,8 +67,20 @@ from jobs.storage.signing import LinkSigner
 log = logging.getLogger(__name__)
 
 MAX_PATH_CHARS = 200
+JSON_PATHS = ("/v1/", "/fal-ai/", "/fal/")
+# Calls whose body is a file.
+FILE_ENDPOINTS = {CREATE_FILE_ENDPOINT, *FILE_BODIES}
 BODY_OPTIONAL = frozenset(
-    {"batches.cancel", "jobs.cancel_job", "jobs.retry_job", "upload_parts.complete", "workers.drain_worker"}
+    {
+        "batches.cancel",
+        "fal_queue.cancel_request",
+        "fal_root.cancel_request",
+        "jobs.cancel_job",
+        "jobs.retry_job",
+        "replicate_predictions.cancel_prediction",
+        "upload_parts.complete",
+        "workers.drain_worker",
+    }
 )
 # A caller waits, and holds a thread.
 QUICK = CallLimits(connect_s=1, read_s=2, tries=1)
@@ -167,6 +187,14 @@ def new_app(*, access_log: bool) -> Flask:
         api_keys_api,
         audit_api,
         tenants_api,
+        predictions_api,
+        prediction_stream_api,
+        models_api,
+        files_api,
+        fal_root_api,
+        fal_queue_api,
+        fal_run_api,
+        fal_storage_api,
     ):
         app.register_api(blueprint)
     app.register_blueprint(dashboard)
@@ -206,7 +234,7 @@ def _expect_json() -> Response | None:
     """Refuse bodies that are not a JSON object before they are parsed; so no form can post from another site."""
     if waited() is not None:
         return None  # its body was checked the first time
-    if request.method not in {"POST", "PUT"} or not request.path.startswith("/v1/"):
+    if request.method not in {"POST", "PUT"} or not request.path.startswith(JSON_PATHS):
         return None
     if request.routing_exception is not None or is_upload_content(request.method, request.path):
         return None
@@ -214,8 +242,8 @@ def _expect_json() -> Response | None:
         return None  # object stores send other types; the shared token keeps other sites out
     if request.endpoint == BATCHES_ENDPOINT:
         return None  # an array or lines are allowed too; it refuses the types that forms have
-    if not request.content_length and request.endpoint in BODY_OPTIONAL:
-        if request.headers.get("Sec-Fetch-Site") == "cross-site":
+    if request.endpoint in FILE_ENDPOINTS or (not request.content_length and request.endpoint in BODY_OPTIONAL):
+        if _is_from_other_site():
             return problem(403, "cross_site", "Calls from other sites are not allowed.")
         return None
     if request.mimetype != "application/json":
@@ -238,6 +266,15 @@ def _expect_json() -> Response | None:
             fields=[{"field": "body", "message": "not an object"}],
         )
     return None
+
+
+def _is_from_other_site() -> bool:
+    """Return whether a browser sends this for a page of another site; only browsers tell."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in {"same-origin", "none"}
+    origin = request.headers.get("Origin")
+    return origin is not None and urlsplit(origin).netloc != request.host
 
 
 def _field_with_nul(body: dict[str, Any]) -> str | None:

@@ -18,7 +18,10 @@ MAX_DATA_JSON_BYTES = 16 * MIB
 MAX_BATCH_BYTES = 32 * MIB
 BATCHES_PATH = "/v1/batches"
 # Calls that create a job from one request.
-_MAY_HAVE_DATA = re.compile(r"/v1/jobs")
+_MAY_HAVE_DATA = re.compile(
+    r"/v1/jobs|/v1/predictions|/v1/(?:models|deployments)/[^/]+/[^/]+/predictions"
+    r"|/fal-ai/[^/]+(?:/text-to-audio)?|/fal/(?:queue|run)/[^/]+/[^/]+(?:/text-to-audio)?(?:/stream)?"
+)
 
 
 def body_limit(method: str, path: str) -> int:

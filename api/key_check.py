@@ -19,6 +19,7 @@ from api.auth import (
 from api.context import current_context
 from api.limits.check import count_request
 from jobs.api_keys.authentication import authenticate
+from jobs.api_keys.key_text import is_ours
 from jobs.api_keys.scope import KeyScope
 from jobs.api_keys.service import TENANT_NAME
 from jobs.errors import KeyRefusedError, LinkRefusedError, ScopeMissingError
@@ -87,6 +88,8 @@ def _of_key() -> Principal:
     key = None
     if scheme.lower() in SCHEMES:
         key = authenticate(ctx.database, text.strip())
+    if key is None and not ctx.settings.require_api_key and scheme.lower() in SCHEMES and not is_ours(text.strip()):
+        return WITHOUT_KEYS  # clients of hosted services send some key always; ours that is revoked is still refused
     if key is None:
         raise KeyRefusedError("The API key is not valid: it is unknown, revoked or has expired.")
     if key.use_is_due:

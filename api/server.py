@@ -21,6 +21,8 @@ from api.body_limits import body_limit
 from api.bridge.asgi import Bridge
 from api.bridge.held import HeldRequests, HoldingTimes
 from api.bridge.limits import BridgeLimits
+from api.compat.fal.storage import is_fal_content
+from api.compat.replicate.files import is_file_form
 from api.context import EXTENSION
 from api.events.reader import EventReader
 from api.routes.uploads import is_upload_content
@@ -46,6 +48,11 @@ def app_from_environment() -> Flask:
     return create_app(load_settings())
 
 
+def is_streamed_upload(method: str, path: str) -> bool:
+    """Return whether the app reads the body of a request while it arrives."""
+    return is_upload_content(method, path) or is_file_form(method, path) or is_fal_content(method, path)
+
+
 def _load_app(settings: Settings, stopping: Connection) -> Bridge:
     """Return the app in the server's own process, behind the bridge to its threads.
 
@@ -57,7 +64,7 @@ def _load_app(settings: Settings, stopping: Connection) -> Bridge:
     app, limits = create_app(settings), BridgeLimits.from_settings(settings)
     reader = EventReader(app.extensions[EXTENSION].database)
     held = HeldRequests(reader, limit=limits.held, times=HoldingTimes(stall_s=limits.stall_s))
-    bridge = Bridge(app, limits, is_streamed=is_upload_content, held=held, body_limit=body_limit)
+    bridge = Bridge(app, limits, is_streamed=is_streamed_upload, held=held, body_limit=body_limit)
 
     def end_held_requests() -> None:
         stopping.poll(None)

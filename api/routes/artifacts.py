@@ -33,7 +33,8 @@ PRESIGNED_S = 600
 def download(path: ArtifactPath) -> Response:
     """Returns the content (ranges are supported), or a redirect to the object store.
 
-    With `?download=1` browsers save the file instead of playing it, under a name after the source's.
+    With `?download=1` browsers save the file instead of playing it, under a name after the source's. With
+    `?redirect=0` there is no redirect: this server sends the content itself.
     """
     ctx = current_context()
     with ctx.db.reading() as tx:
@@ -51,13 +52,15 @@ def download(path: ArtifactPath) -> Response:
     if request.method == "HEAD":  # not redirected: a presigned URL is valid for GET only
         _check_stored(ctx, artifact)
         return _content(ctx, artifact, window, disposition)
-    url = ctx.store.presigned_get(
-        artifact.storage_key,
-        expires_s=PRESIGNED_S,
-        filename=filename,
-        content_type=artifact.content_type,
-        inline=inline,
-    )
+    url = None
+    if request.args.get("redirect") != "0":
+        url = ctx.store.presigned_get(
+            artifact.storage_key,
+            expires_s=PRESIGNED_S,
+            filename=filename,
+            content_type=artifact.content_type,
+            inline=inline,
+        )
     if url is not None:
         _check_stored(ctx, artifact)  # the store itself would answer with XML that it is gone, or not answer
         # Not cached: the target expires.

@@ -31,6 +31,11 @@ def is_key_text(text: str) -> bool:
     return _FORM.fullmatch(text) is not None
 
 
+def is_ours(text: str) -> bool:
+    """Return whether a text was meant to be a key of this platform: it begins as they do."""
+    return text.startswith(PREFIX)
+
+
 def shown_prefix(text: str) -> str:
     """Return the part of a key that lists show."""
     return text[:SHOWN_CHARS]

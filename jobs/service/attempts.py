@@ -158,7 +158,7 @@ def complete(
     Raises:
         LeaseLostError: the attempt is no longer current; the caller deletes the stored objects.
     """
-    total = (tx.now - claim.started_at).total_seconds()
+    total, made = (tx.now - claim.started_at).total_seconds(), list(artifacts)
     published = change_state(
         tx,
         claim.job_id,
@@ -171,6 +171,7 @@ def complete(
             "warnings": warnings,
             "timings": {"queue_s": round(claim.queued_s, 4), **timings, "total_s": round(total, 4)},
         },
+        event={"artifacts": [_in_event(file) for file in made if file.kind is not ArtifactKind.PREVIEW]},
     )
     if not published:
         if _already_completed(tx, claim):
@@ -179,11 +180,19 @@ def complete(
         return False
     expires_at = tx.now + timedelta(seconds=artifact_ttl_s)
     tx.session.add_all(
-        Artifact(tenant=claim.tenant, job_id=claim.job_id, expires_at=expires_at, **vars(artifact))
-        for artifact in artifacts
+        Artifact(tenant=claim.tenant, job_id=claim.job_id, expires_at=expires_at, **vars(artifact)) for artifact in made
     )
     _end_attempt(tx, claim.job_id, claim.attempt, AttemptOutcome.SUCCEEDED, None)
     return True
+
+
+def _in_event(artifact: NewArtifact) -> dict[str, Any]:
+    return {
+        "name": artifact.name,
+        "kind": artifact.kind.value,
+        "content_type": artifact.content_type,
+        "size_bytes": artifact.size_bytes,
+    }
 
 
 def _already_completed(tx: Transaction, claim: Claim) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import BinaryIO
+from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 from sqlalchemy import update
 from sqlalchemy.exc import DBAPIError
@@ -44,13 +45,16 @@ def new_write_key(upload_id: str) -> str:
     return f"{objects_prefix(upload_id)}{new_id('wr')}"
 
 
-def publish_write(db: Database, store: ObjectStore, upload: Upload, written: ObjectMetadata) -> None:
+def publish_write(
+    db: Database, store: ObjectStore, upload: Upload, written: ObjectMetadata, *, measured: bool = False
+) -> None:
     """Make an upload `ready` with the object of one write, or delete that object.
 
     Nothing happens when another write of the same bytes was first.
 
     Args:
         written: the object; its bytes match the announcement.
+        measured: only the most bytes were announced; the upload gets the size and the hash of this object.
 
     Raises:
         UploadMismatchError: it has not the announced size.
@@ -58,13 +62,14 @@ def publish_write(db: Database, store: ObjectStore, upload: Upload, written: Obj
         UploadExpiredError: the upload expired meanwhile.
         DBAPIError: the database does not answer; whether the upload is `ready` is unknown.
     """
-    if written.size_bytes != upload.size_bytes:
+    if not measured and written.size_bytes != upload.size_bytes:
         discard(store, written.key)
         raise UploadMismatchError(
             f"Upload {upload.id} has {written.size_bytes} bytes, announced were {upload.size_bytes}; send it again."
         )
     try:
-        current = db.run(lambda tx: _compare_and_set(tx, upload.id, written.key), repeatable=True)
+        facts = {"size_bytes": written.size_bytes, "sha256": written.sha256} if measured else {}
+        current = db.run(lambda tx: _compare_and_set(tx, upload.id, written.key, facts), repeatable=True)
     except DBAPIError as exc:
         if was_rolled_back(exc):
             discard(store, written.key)
@@ -91,11 +96,11 @@ def _expired(upload: Upload) -> UploadExpiredError:
     )
 
 
-def _compare_and_set(tx: Transaction, upload_id: str, key: str) -> Upload:
-    """Let a pending upload point at `key`; return its row as it is then."""
+def _compare_and_set(tx: Transaction, upload_id: str, key: str, facts: Mapping[str, Any]) -> Upload:
+    """Let a pending upload point at `key`, with the facts about it; return its row as it is then."""
     pending = (Upload.checked_at.is_(None), Upload.deleted_at.is_(None), Upload.expires_at > tx.now)
     tx.session.execute(
-        update(Upload).where(Upload.id == upload_id, *pending).values(storage_key=key, checked_at=tx.now),
+        update(Upload).where(Upload.id == upload_id, *pending).values(storage_key=key, checked_at=tx.now, **facts),
         execution_options={"synchronize_session": False},
     )
     return tx.session.get_one(Upload, upload_id, populate_existing=True)

@@ -20,7 +20,9 @@ OPEN_PATHS = re.compile(r"/|/healthz|/readyz|/openapi\.json|/docs/.*|/static/.*|
 SIGNED_PATHS = {"/v1/jobs/<job_id>/artifacts/<name>", "/v1/uploads/<upload_id>/content"}
 # Answers to keys of others: nothing is found, an empty list, or the body is asked for before anything is looked up.
 BODY_FIRST = {400, 415, 422}
-PLATFORM_LISTS = {"/v1/variants"}
+PLATFORM_LISTS = {"/v1/variants", "/v1/models", "/v1/account"}
+# Lists in the shape of another service.
+RESULT_LISTS = {"/v1/predictions", "/v1/files"}
 
 
 def routes() -> Iterator[tuple[Rule, str]]:
@@ -60,6 +62,11 @@ def rows(harness: Harness) -> Rows:
             "trigger_id": str(trigger["id"]),
             "worker_id": "w1",
             "key_id": str(key["id"]),
+            "prediction_id": str(job["id"]),
+            "request_id": str(job["id"]),
+            "file_id": upload,
+            "owner": "fal-ai",
+            "alias": "mmaudio-v2",
         }
     )
 
@@ -114,12 +121,12 @@ def test_another_tenant_finds_nothing(harness: Harness, rows: Rows, scopes: tupl
                 link_only = {403} if rule.rule == "/v1/uploads/<upload_id>/content" else set()
                 assert answer.status_code in {404} | refused_first | link_only, (method, url, answer.data)
             elif method == "GET" and access is not ADMIN and rule.rule != "/v1/workers":
-                assert is_empty(answer.json or {}), (url, answer.json)
+                assert is_empty(answer.json or {}, "results" if url in RESULT_LISTS else "data"), (url, answer.json)
 
 
-def is_empty(document: dict[str, Any]) -> bool:
+def is_empty(document: dict[str, Any], list_name: str = "data") -> bool:
     """Return whether a list has no rows, or rows of numbers that are all 0."""
-    rows = document.get("data", [document])
+    rows = document.get(list_name, [document])
     return all(value in (0, None, False) for row in rows for value in numbers(row))
 
 

@@ -62,6 +62,13 @@ def test_a_wrong_key_is_refused_also_where_none_is_needed(harness: Harness) -> N
     assert get(harness.client, "Bearer mma_" + "A" * 43).status_code == 401
 
 
+def test_a_key_of_another_service_does_no_harm_where_none_is_needed(harness: Harness) -> None:
+    assert get(harness.client, "Key fal-key:secret").status_code == 200
+    assert get(harness.client, "Token r8_abc").status_code == 200
+    need_keys(harness)
+    assert get(harness.client, "Key fal-key:secret").status_code == 401
+
+
 def test_a_key_acts_for_its_tenant_also_where_none_is_needed(harness: Harness) -> None:
     harness.submit()
     assert len((get(harness.client, None).json or {})["data"]) == 1

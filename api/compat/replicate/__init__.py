@@ -1,0 +1,1 @@
+"""The calls of Replicate's HTTP API that its clients make for a model like this one."""

@@ -1,0 +1,55 @@
+"""Submits jobs for calls in another shape, and the absolute URLs that their clients need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from flask import request
+
+from api.context import AppContext
+from api.links import LinkBuilder
+from jobs.db.database import Transaction
+from jobs.db.tables import Artifact, Job
+from jobs.lifecycle import State
+from jobs.request import JobRequest
+from jobs.service.artifacts import artifacts_by_job
+from jobs.service.submission import Idempotency, submit_and_commit
+from jobs.service.uploads import check_upload
+
+
+def base_url(ctx: AppContext) -> str:
+    """Return what the URLs of this API begin with: `public_url`, or else the address that the caller used."""
+    return ctx.settings.public_url.rstrip("/") or request.host_url.rstrip("/")
+
+
+def own_bases(ctx: AppContext) -> tuple[str, ...]:
+    """Return what URLs of this API may begin with."""
+    return base_url(ctx), request.host_url.rstrip("/")
+
+
+def absolute_links(ctx: AppContext, tx: Transaction) -> LinkBuilder:
+    """Return the builder of URLs, none of which is relative."""
+    return replace(ctx.links(tx), base=base_url(ctx))
+
+
+def submit_job(ctx: AppContext, body: JobRequest, *, scope: str, key: str | None) -> Job:
+    """Queue a job, or find the one that an earlier call with the same idempotency key created.
+
+    Args:
+        scope: method and path of the call.
+
+    Raises:
+        RequestInvalidError, IdempotencyMismatchError, QueueFullError, DiskReserveError: as `submit`.
+    """
+    check_upload(ctx.db, ctx.store, body, run=ctx.upload_checks.run)
+    idempotency = Idempotency.of(scope, key, body) if key else None
+    submitted = submit_and_commit(ctx.db, body, policy=ctx.policy(), idempotency=idempotency)
+    if not submitted.replayed:
+        ctx.publish(submitted.job.variant)
+    return submitted.job
+
+
+def artifacts_of(tx: Transaction, job: Job) -> Sequence[Artifact]:
+    """Return the artifacts of a job, in order of sample and name; none before it has succeeded."""
+    return artifacts_by_job(tx, [job.id])[job.id] if job.state is State.SUCCEEDED else ()
