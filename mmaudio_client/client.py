@@ -15,6 +15,7 @@ from mmaudio_client.connection import address_and_key, open_http
 from mmaudio_client.driver import BlockingDriver
 from mmaudio_client.transport import Transport
 from mmaudio_client.triggers import Triggers
+from mmaudio_client.webhooks import Webhooks
 
 __all__ = ["MAX_PAGE", "Client"]
 
@@ -64,6 +65,7 @@ class Client:
         )
         self._calls = ClientCalls(self._transport, timeout_s)
         self.triggers = Triggers(self._calls.triggers)
+        self.webhooks = Webhooks(self._calls.webhooks)
 
     @property
     def base_url(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
@@ -65,6 +65,8 @@ class JobRequest:
     run_timeout_s: int | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     deliver_to: str | None = None
+    webhook_url: str | None = None
+    webhook_events: Sequence[str] | None = None
 
     @property
     def source(self) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
 AudioFormat = Literal["flac", "wav", "mp3", "opus", "m4a"]
@@ -10,6 +10,7 @@ OriginalAudio = Literal["drop", "mix"]
 AudioFiles = Literal["effect", "mix", "both"]
 VideoContainer = Literal["auto", "mp4", "mov", "mkv", "webm"]
 Priority = Literal["low", "normal", "high"]
+WebhookEvent = Literal["started", "progress", "succeeded", "failed", "canceled"]
 
 
 class SubmitFields(TypedDict, total=False):
@@ -35,6 +36,8 @@ class SubmitFields(TypedDict, total=False):
         priority, queue_ttl_s, run_timeout_s: urgency, longest wait in the queue, longest time of one attempt.
         metadata: string pairs that are stored with the job.
         deliver_to: `s3://bucket/prefix/` to which the server also copies the results.
+        webhook_url, webhook_events: URL that the server calls, and at which of `started`, `progress`, `succeeded`,
+            `failed`, `canceled`; default: the last three.
     """
 
     prompt: str | None
@@ -63,3 +66,5 @@ class SubmitFields(TypedDict, total=False):
     run_timeout_s: int | None
     metadata: Mapping[str, str] | None
     deliver_to: str | None
+    webhook_url: str | None
+    webhook_events: Sequence[WebhookEvent] | None

@@ -11,6 +11,7 @@ from mmaudio_client.calls.submission import SubmissionCalls
 from mmaudio_client.request_body import checked_idempotency_key
 from mmaudio_client.transport import Transport
 from mmaudio_client.triggers import AsyncTriggers
+from mmaudio_client.webhooks import AsyncWebhooks
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 
@@ -25,6 +26,7 @@ class ClientCalls(SubmissionCalls, EventCalls):
     def __init__(self, transport: Transport, timeout_s: float) -> None:
         super().__init__(transport, timeout_s)
         self.triggers = AsyncTriggers(transport)
+        self.webhooks = AsyncWebhooks(transport)
 
     @property
     def base_url(self) -> str:

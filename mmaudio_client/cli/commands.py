@@ -46,6 +46,7 @@ CLIENT_COMMANDS = {
         "triggers:triggers", "Manage triggers: rules that turn new objects of a bucket into jobs."
     ),
     "watch": ClientCommand("watch:watch", "Follow a job until it ends."),
+    "webhooks": ClientCommand("webhooks:webhooks", "Manage webhooks: URLs that the server calls."),
 }
 SERVER_COMMANDS = {
     "api": "Serve the HTTP API and the dashboard.",
