@@ -38,6 +38,7 @@ from api.routes.tenants import tenants_api
 from api.routes.triggers import triggers_api
 from api.routes.uploads import is_upload_content, uploads_api
 from api.routes.variants import variants_api
+from api.routes.webhooks import webhooks_api
 from api.routes.workers import workers_api
 from api.schemas.responses import Problem
 from api.security_headers import register_security_headers
@@ -57,7 +58,16 @@ from jobs.storage.signing import LinkSigner
 log = logging.getLogger(__name__)
 
 MAX_PATH_CHARS = 200
-BODY_OPTIONAL = frozenset({"batches.cancel", "jobs.cancel_job", "jobs.retry_job", "workers.drain_worker"})
+BODY_OPTIONAL = frozenset(
+    {
+        "batches.cancel",
+        "jobs.cancel_job",
+        "jobs.retry_job",
+        "webhooks.replay_one",
+        "webhooks.send_test",
+        "workers.drain_worker",
+    }
+)
 # A caller waits, and holds a thread.
 QUICK = CallLimits(connect_s=1, read_s=2, tries=1)
 
@@ -154,6 +164,7 @@ def new_app(*, access_log: bool) -> Flask:
         uploads_api,
         triggers_api,
         s3_events_api,
+        webhooks_api,
         variants_api,
         queues_api,
         workers_api,
