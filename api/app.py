@@ -47,6 +47,7 @@ from api.routes.triggers import triggers_api
 from api.routes.upload_parts import upload_parts_api
 from api.routes.uploads import is_upload_content, uploads_api
 from api.routes.variants import variants_api
+from api.routes.webhooks import webhooks_api
 from api.routes.workers import workers_api
 from api.schemas.responses import Problem
 from api.security_headers import register_security_headers
@@ -79,6 +80,8 @@ BODY_OPTIONAL = frozenset(
         "jobs.retry_job",
         "replicate_predictions.cancel_prediction",
         "upload_parts.complete",
+        "webhooks.replay_one",
+        "webhooks.send_test",
         "workers.drain_worker",
     }
 )
@@ -180,6 +183,7 @@ def new_app(*, access_log: bool) -> Flask:
         upload_parts_api,
         triggers_api,
         s3_events_api,
+        webhooks_api,
         variants_api,
         queues_api,
         workers_api,

@@ -25,6 +25,7 @@ from jobs.outbound.errors import OutboundError, OutboundRefusedError
 from jobs.queue import BrokerUnavailableError
 from jobs.request import FieldAtFaultError
 from jobs.storage import errors as storage
+from jobs.webhooks import errors as webhooks
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,11 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     domain.QueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     domain.LimitReachedError: HTTPStatus.TOO_MANY_REQUESTS,
     domain.UploadNeverFitsError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    webhooks.EndpointNotFoundError: HTTPStatus.NOT_FOUND,
+    webhooks.DeliveryNotFoundError: HTTPStatus.NOT_FOUND,
+    webhooks.TooManyEndpointsError: HTTPStatus.CONFLICT,
+    webhooks.EndpointDisabledError: HTTPStatus.CONFLICT,
+    webhooks.DeliveryPendingError: HTTPStatus.CONFLICT,
     domain.DiskReserveError: HTTPStatus.INSUFFICIENT_STORAGE,
     storage.ObjectTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     storage.ChecksumMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,

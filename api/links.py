@@ -1,16 +1,12 @@
-"""The URLs in documents: below `public_url`, signed where they are opened without other authentication."""
+"""The URLs in documents, besides those that webhooks have too."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import quote
 
-from jobs.settings import Settings
-from jobs.storage.signing import LinkSigner
-
-# Signed links change only once in this time, so that the document of an unchanged job, and its ETag, stay the same.
-LINK_STEP = timedelta(seconds=600)
+from jobs.links import ResultLinks
 
 
 def upload_content_path(upload_id: str) -> str:
@@ -19,46 +15,13 @@ def upload_content_path(upload_id: str) -> str:
 
 
 @dataclass(frozen=True)
-class LinkBuilder:
-    """Builds URLs as of one time.
-
-    Args:
-        base: `public_url` without a slash at the end.
-        ttl: how long signed URLs are valid, at least.
-        now: time of the transaction whose rows are shown.
-        tenant: whose content signed URLs open.
-    """
-
-    base: str
-    signer: LinkSigner
-    ttl: timedelta
-    now: datetime
-    tenant: str
-
-    @classmethod
-    def from_settings(cls, settings: Settings, signer: LinkSigner, now: datetime, tenant: str) -> LinkBuilder:
-        return cls(settings.public_url.rstrip("/"), signer, timedelta(seconds=settings.signed_url_ttl_s), now, tenant)
-
-    def job(self, job_id: str) -> str:
-        """Return the URL of a job."""
-        return f"{self.base}/v1/jobs/{job_id}"
-
-    def artifact(self, job_id: str, name: str) -> str:
-        """Return the signed URL of an artifact's content."""
-        return self._signed("GET", f"/v1/jobs/{job_id}/artifacts/{quote(name)}", self._artifacts_expire_at())
-
-    def archive(self, job_id: str) -> str:
-        """Return the signed URL of all artifacts of a job in one archive."""
-        return self._signed("GET", f"/v1/jobs/{job_id}/artifacts.zip", self._artifacts_expire_at())
+class LinkBuilder(ResultLinks):
+    """Builds URLs as of one time; see `jobs.links.ResultLinks`."""
 
     def upload_content(self, upload_id: str) -> tuple[str, datetime]:
         """Return the signed URL that an upload's content is sent to, and when it expires."""
         expires_at = self.now + self.ttl
         return self._signed("PUT", upload_content_path(upload_id), expires_at), expires_at
-
-    def batch(self, batch_id: str) -> str:
-        """Return the URL of a batch."""
-        return f"{self.base}/v1/batches/{batch_id}"
 
     def batches_page(self, query: str) -> str:
         """Return the URL of a page of batches."""
@@ -84,13 +47,14 @@ class LinkBuilder:
         """Return the URL of a page of triggers."""
         return f"{self.base}/v1/triggers?{query}"
 
-    def jobs_page(self, query: str) -> str:
-        """Return the URL of a page of jobs."""
-        return f"{self.base}/v1/jobs?{query}"
+    def webhook_endpoint(self, endpoint_id: str) -> str:
+        """Return the URL of a webhook endpoint."""
+        return f"{self.base}/v1/webhooks/endpoints/{endpoint_id}"
 
-    def _artifacts_expire_at(self) -> datetime:
-        expires_at = self.now + self.ttl
-        return expires_at + LINK_STEP - (expires_at - datetime.min.replace(tzinfo=expires_at.tzinfo)) % LINK_STEP
+    def webhook_delivery(self, delivery_id: str) -> str:
+        """Return the URL of a webhook delivery."""
+        return f"{self.base}/v1/webhooks/deliveries/{delivery_id}"
 
-    def _signed(self, method: str, path: str, expires_at: datetime) -> str:
-        return f"{self.base}{path}?{self.signer.query(method, path, expires_at, tenant=self.tenant)}"
+    def webhooks_page(self, kind: str, query: str) -> str:
+        """Return the URL of a page of `endpoints` or `deliveries` of webhooks."""
+        return f"{self.base}/v1/webhooks/{kind}?{query}"

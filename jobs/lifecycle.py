@@ -196,6 +196,65 @@ class TriggerOutcome(StrEnum):
     """No job could be made yet; the event is retried at `retry_at`."""
 
 
+class WebhookEvent(StrEnum):
+    """What a webhook tells."""
+
+    STARTED = "started"
+    """A worker has begun an attempt at the job."""
+    PROGRESS = "progress"
+    """The running job has entered another stage."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    BATCH_FINISHED = "batch_finished"
+    """The last job of a batch has ended."""
+    TEST = "test"
+    """Sent on request, to try an endpoint."""
+
+    @property
+    def type(self) -> str:
+        """The `type` of the body."""
+        return {WebhookEvent.BATCH_FINISHED: "batch.finished", WebhookEvent.TEST: "webhook.test"}.get(
+            self, f"job.{self.value}"
+        )
+
+
+WEBHOOK_EVENTS: dict[EventKind, WebhookEvent] = {
+    EventKind.RUNNING: WebhookEvent.STARTED,
+    EventKind.STAGE: WebhookEvent.PROGRESS,
+    EventKind.SUCCEEDED: WebhookEvent.SUCCEEDED,
+    EventKind.FAILED: WebhookEvent.FAILED,
+    EventKind.CANCELED: WebhookEvent.CANCELED,
+    EventKind.BATCH_FINISHED: WebhookEvent.BATCH_FINISHED,
+}
+JOB_WEBHOOK_EVENTS = tuple(event for event in WEBHOOK_EVENTS.values() if event is not WebhookEvent.BATCH_FINISHED)
+"""Those about one job."""
+DEFAULT_WEBHOOK_EVENTS = (WebhookEvent.SUCCEEDED, WebhookEvent.FAILED, WebhookEvent.CANCELED)
+
+
+class WebhookBody(StrEnum):
+    """Shape of a webhook's body."""
+
+    JOB = "job"
+    REPLICATE = "replicate"
+    FAL = "fal"
+    BATCH = "batch"
+    TEST = "test"
+
+
+class DeliveryState(StrEnum):
+    """State of a webhook delivery."""
+
+    PENDING = "pending"
+    """Not accepted yet; it is tried again."""
+    DELIVERED = "delivered"
+    """The receiver answered 2xx."""
+    FAILED = "failed"
+    """The last of all tries failed, or the receiver answered 410."""
+    DROPPED = "dropped"
+    """Not tried any more, because the endpoint was disabled or what it tells of was deleted."""
+
+
 class IllegalTransitionError(ValueError):
     """Raised for a transition that `TRANSITIONS` does not allow. A programming error, never retried."""
 

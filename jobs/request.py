@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from jobs.data_uris import MAX_DATA_URI_CHARS, check_data_uri, is_data_uri
+from jobs.lifecycle import JOB_WEBHOOK_EVENTS
 from jobs.outbound.errors import OutboundRefusedError
 from jobs.outbound.urls import parse_url
 from jobs.s3_urls import DELIVERY_URL, MAX_OBJECT_KEY_BYTES, OBJECT_URL
@@ -85,6 +86,7 @@ def storable(text: str) -> str:
 Text = Annotated[str, AfterValidator(storable)]
 Prompt = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(storable)]
 InputSource = Annotated[str, StringConstraints(min_length=1, max_length=MAX_DATA_URI_CHARS), AfterValidator(storable)]
+WebhookName = Literal["started", "progress", "succeeded", "failed", "canceled"]
 Source = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SOURCE_CHARS), AfterValidator(storable)]
 
 
@@ -217,21 +219,45 @@ class JobRequest(BaseModel):
         description="`s3://bucket/prefix/`: also deliver the files there, as `prefix/JOB_ID/NAME`. "
         "The bucket must be one of the server's output buckets.",
     )
+    webhook_url: Source | None = Field(
+        None,
+        description="http(s) URL that is called (POST, Standard Webhooks) at the events in `webhook_events`. Signed "
+        "with the secret of `GET /v1/webhooks/secret`. It must have a public address.",
+    )
+    webhook_events: list[WebhookName] | None = Field(
+        None,
+        min_length=1,
+        max_length=len(JOB_WEBHOOK_EVENTS),
+        description="Which events: `started` (an attempt has begun), `progress` (another stage, at most every 5 s), "
+        "`succeeded`, `failed`, `canceled`. Needs `webhook_url`. Default: the last three.",
+        json_schema_extra={"uniqueItems": True},
+    )
     preset: str | None = Field(
         None,
         pattern=f"^{PRESET_REFERENCE.pattern}$",
         description="`name` or `name@version` of a preset: its fields, where this request does not have them. The job "
         "shows the version.",
     )
-    # Reserved fields. They are declared so that the refusal can give the reason.
-    webhook_url: str | None = Field(None, description="Reserved; not supported by this version.")
-    webhook_events: list[str] | None = Field(None, description="Reserved; not supported by this version.")
 
-    @field_validator("webhook_url", "webhook_events")
+    @field_validator("webhook_url")
     @classmethod
-    def _not_yet(cls, value: Any) -> Any:
+    def _callable_url(cls, value: str | None) -> str | None:
         if value is not None:
-            raise ValueError("this version does not support it; leave the field out")
+            # Imported only here: most requests name no URL.
+            from jobs.outbound.errors import OutboundRefusedError
+            from jobs.outbound.urls import parse_url
+
+            try:
+                parse_url(value)
+            except OutboundRefusedError as exc:
+                raise ValueError(exc.message) from exc
+        return value
+
+    @field_validator("webhook_events")
+    @classmethod
+    def _each_once(cls, value: list[WebhookName] | None) -> list[WebhookName] | None:
+        if value is not None and len(set(value)) != len(value):
+            raise ValueError("name each event once")
         return value
 
     @field_validator("channels", "sample_rate_hz", mode="before")
@@ -296,6 +322,8 @@ class JobRequest(BaseModel):
             raise FieldAtFaultError("video_container", "`video_container` needs a `video`")
         if self.video_container != "auto" and self.mux is False:
             raise FieldAtFaultError("video_container", "`mux: false` returns no video; leave `video_container` out")
+        if self.webhook_events is not None and self.webhook_url is None:
+            raise FieldAtFaultError("webhook_events", "`webhook_events` needs `webhook_url`")
         self._fits_original_audio()
         allowed = FORMAT_RATES_HZ.get(self.audio_format, frozenset(SAMPLE_RATES_HZ))
         if self.sample_rate_hz is not None and self.sample_rate_hz not in allowed:

@@ -453,6 +453,25 @@ class Settings(BaseSettings):
         le=CENTURY_S,
         description="How long handled bucket events are remembered to recognise duplicates.",
     )
+    webhook_threads: int = Field(
+        8,
+        ge=1,
+        le=64,
+        description="Threads of a control process that send webhooks. One receiver occupies one at most, one host a "
+        "quarter of them.",
+    )
+    webhook_timeout_s: float = Field(
+        10, ge=1, le=60, description="Time limit of one try at a webhook, from the look-up of the name to the answer."
+    )
+    webhook_disable_after_s: int = Field(
+        5 * DAY_S,
+        ge=3600,
+        le=90 * DAY_S,
+        description="Disable a webhook endpoint that has accepted nothing for this long, though it was tried.",
+    )
+    webhook_retention_s: int = Field(
+        30 * DAY_S, ge=3600, le=CENTURY_S, description="How long the delivery log keeps ended webhook deliveries."
+    )
     inbox: bool | None = Field(
         None, description="Create jobs from files put into a folder. Default: true when the storage is a folder."
     )

@@ -18,6 +18,7 @@ from mmaudio_client.driver import BlockingDriver
 from mmaudio_client.presets import Presets
 from mmaudio_client.transport import Transport
 from mmaudio_client.triggers import Triggers
+from mmaudio_client.webhooks import Webhooks
 
 __all__ = ["MAX_PAGE", "Client"]
 
@@ -71,6 +72,7 @@ class Client:
         self.keys = ApiKeys(self._calls.keys)
         self.presets = Presets(self._calls.presets)
         self.triggers = Triggers(self._calls.triggers)
+        self.webhooks = Webhooks(self._calls.webhooks)
 
     @property
     def base_url(self) -> str:

@@ -38,6 +38,8 @@ class SubmitFields(TypedDict, total=False):
         preset: name of a preset, or `name@version`: its fields, where none are given here.
         webhook_url, webhook_events: the URL that the server calls, and at which events.
         deliver_to: `s3://bucket/prefix/` to which the server also copies the results.
+        webhook_url, webhook_events: URL that the server calls, and at which of `started`, `progress`, `succeeded`,
+            `failed`, `canceled`; default: the last three.
     """
 
     prompt: str | None

@@ -1,4 +1,7 @@
-"""Verifies webhooks of a server: Standard Webhooks 1.0 (https://www.standardwebhooks.com), signatures `v1`."""
+"""Verifies webhooks of a server, and signs what a developer forwards.
+
+Standard Webhooks 1.0 (https://www.standardwebhooks.com), signatures `v1`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -65,6 +69,25 @@ def verify_webhook(
         return json.loads(content)
     except ValueError as exc:
         raise InvalidWebhookError("The body of the webhook is not JSON.") from exc
+
+
+def new_webhook_secret() -> str:
+    """Return a new secret."""
+    return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def sign_webhook(message_id: str, body: str, secret: str, *, sent_at: float) -> dict[str, str]:
+    """Return the headers of a webhook.
+
+    Args:
+        sent_at: seconds since 1970.
+
+    Raises:
+        ValueError: the secret cannot be one.
+    """
+    signed = f"{message_id}.{int(sent_at)}.{body}".encode()
+    signature = base64.b64encode(hmac.digest(_key(secret), signed, hashlib.sha256)).decode()
+    return {_ID: message_id, _TIMESTAMP: str(int(sent_at)), _SIGNATURE: f"{_VERSION},{signature}"}
 
 
 def _key(secret: str) -> bytes:

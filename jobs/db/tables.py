@@ -496,4 +496,5 @@ class AuditEvent(Base):
 
 
 # All tables share one metadata, which migrations and their tests read from here.
-import jobs.db.key_tables  # noqa: E402, F401
+import jobs.db.key_tables  # noqa: E402
+import jobs.db.webhook_tables  # noqa: E402, F401

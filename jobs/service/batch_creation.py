@@ -31,6 +31,7 @@ from jobs.service.submission import (
 )
 from jobs.service.tenant_limits import check_stored_results
 from jobs.service.transitions import event_rows
+from jobs.webhooks.job_url import remember_webhooks, url_problem
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,8 @@ def _prepare(
         return earlier
     policy = policy.of_tenant(tx)
     _check_backlog(tx, len(new.requests), policy)
+    if (problem := url_problem("webhook_url", new.webhook_url, policy.webhooks)) is not None:
+        raise RequestInvalidError([problem])
     return _prepared(tx, new.requests, new_id("bat"), policy)
 
 
@@ -171,6 +174,7 @@ def _create(
     prepared.inserts.insert(tx.session, 1)
     prepared.events.insert(tx.session)
     sequence_at_commit(tx)
+    remember_webhooks(tx, ((row["id"], row["request"]) for row in rows))
     for row in rows:
         adjust_count(tx, Lane(row["variant"], row["priority"], tx.tenant), row["id"], 1)
     tx.after_commit.append(lambda: log.info("batch %s created: tenant=%s jobs=%d", batch.id, batch.tenant, len(rows)))

@@ -14,6 +14,7 @@ from jobs.service.request_changes import changed_request
 from jobs.service.submission import Idempotency, SubmitPolicy, Submitted, commit_once, submit
 from jobs.service.transitions import append_event, change_state, update_where
 from jobs.storage.protocol import ObjectPin
+from jobs.webhooks.job_url import body_kind_of
 
 LOCK_ROW = {"key_share": True}
 """FOR NO KEY UPDATE: other retries of the job wait, rows that refer to it do not. SQLite has one writer anyway."""
@@ -93,6 +94,7 @@ def submit_again(
         retry_of=job.id,
         input_pin=pin,
         preset=job.request.get("preset") if "preset" not in (changes or {}) else None,
+        webhook_body=body_kind_of(tx, job.id),
     )
 
 

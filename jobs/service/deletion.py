@@ -14,6 +14,7 @@ from jobs.errors import JobNotEndedError, JobNotFoundError, UploadInUseError, Up
 from jobs.lifecycle import AttemptOutcome, EventKind
 from jobs.service.ended_counters import adjust_ended
 from jobs.storage.protocol import ObjectStore
+from jobs.webhooks.job_url import forget_webhook
 
 _UNSYNCHRONIZED = {"synchronize_session": False}
 
@@ -65,6 +66,7 @@ def delete_job(tx: Transaction, job_id: str) -> None:
     tx.session.execute(
         artifacts.where(Artifact.deleted_at.is_(None)).values(expires_at=tx.now), execution_options=_UNSYNCHRONIZED
     )
+    forget_webhook(tx, job_id)
     adjust_ended(tx, job.tenant, job.state, job_id, -1)
 
 

@@ -21,7 +21,7 @@ from jobs.db.tables import IdempotencyKey, Job, Upload
 from jobs.disk_space import NO_RESERVE, DiskReserve
 from jobs.errors import FieldProblem, IdempotencyMismatchError, QueueFullError, RequestInvalidError
 from jobs.ids import new_id
-from jobs.lifecycle import EventKind, InputKind, State
+from jobs.lifecycle import EventKind, InputKind, State, WebhookBody
 from jobs.outbound.addresses import Network
 from jobs.outbound.errors import OutboundRefusedError
 from jobs.outbound.policy import OutboundPolicy, check_url, networks_of
@@ -37,11 +37,13 @@ from jobs.settings import Settings
 from jobs.storage.protocol import ObjectPin
 from jobs.tenants.locations import allows_folder, allows_object, not_allowed_input, not_allowed_output
 from jobs.variants import VARIANTS
+from jobs.webhooks.job_url import remember_webhooks, resolved_webhook, url_problem
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+ANY_PUBLIC_URL = OutboundPolicy(schemes=frozenset({"http", "https"}))
 MAX_DRAWN_SEED = 2**32
 
 
@@ -69,6 +71,8 @@ class SubmitPolicy:
     """Patterns of the hosts that inputs may be fetched from; see `OutboundPolicy.hosts`."""
     allowed_networks: tuple[Network, ...] = ()
     """Networks that inputs may be fetched from although they are not public."""
+    webhooks: OutboundPolicy = ANY_PUBLIC_URL
+    """Which URLs may be called."""
     disk: DiskReserve = NO_RESERVE
     """The disks that hold what a job leaves."""
     draw_seed: Callable[[], int] = field(default=draw_seed)
@@ -85,6 +89,7 @@ class SubmitPolicy:
             max_stored_result_bytes=settings.max_stored_result_bytes_per_tenant,
             input_hosts=tuple(settings.input_hosts),
             allowed_networks=networks_of(settings),
+            webhooks=OutboundPolicy.for_webhooks(settings),
             disk=DiskReserve.of_platform(settings),
         )
 
@@ -143,12 +148,14 @@ def submit(
     retry_of: str | None = None,
     input_pin: ObjectPin | None = None,
     preset: str | None = None,
+    webhook_body: WebhookBody = WebhookBody.JOB,
 ) -> Submitted:
     """Queue a job of the transaction's tenant; logs one line once the transaction is committed.
 
     Args:
         input_pin: the version of an input that is an object in a bucket.
         preset: the version of the preset whose fields the request has already.
+        webhook_body: what the URL receives that the request names.
 
     Raises:
         RequestInvalidError: a field names something that this server does not have or allow.
@@ -174,6 +181,7 @@ def submit(
     tx.session.add(job)
     tx.session.flush()  # the rows below refer to it
     append_event(tx, job.id, EventKind.QUEUED, 0, {"retry_of": retry_of} if retry_of else {}, tenant=job.tenant)
+    remember_webhooks(tx, [(job.id, resolved)], body_kind=webhook_body)
     adjust_count(tx, Lane(job.variant, job.priority, job.tenant), job.id, 1)
     tx.after_commit.append(lambda: _log_submitted(job, request))
     if idempotency is not None:
@@ -249,6 +257,8 @@ def check_request(
     if input_key is not None and is_web_url(input_key):
         resolved[request.source_field] = shown_url(input_key)
     _check_delivery(request, policy, problems)
+    if (problem := url_problem("webhook_url", request.webhook_url, policy.webhooks)) is not None:
+        problems.append(problem)
     if problems:
         raise RequestInvalidError(problems)
     return resolved, input_key
@@ -325,6 +335,7 @@ def resolve_defaults(request: JobRequest, policy: SubmitPolicy) -> tuple[dict[st
         "seed": request.seed if request.seed is not None else policy.draw_seed(),
         "mux": request.wants_mux,
         "run_timeout_s": request.run_timeout_s or policy.default_run_timeout_s,
+        **resolved_webhook(request),
     }
     if duration is not None:
         resolved["duration_s"] = duration

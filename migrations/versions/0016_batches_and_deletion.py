@@ -1,7 +1,7 @@
 """Batches, presets, deletion by the owner, counts of ended jobs, takes and previews
 
 Revision: 0016
-Revises: 0014
+Revises: 0015
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jobs.db.types import JsonDocument, UtcDateTime
 from migrations.row_security import protect, unprotect
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 

@@ -14,6 +14,7 @@ from mmaudio_client.presets import AsyncPresets
 from mmaudio_client.request_body import checked_idempotency_key
 from mmaudio_client.transport import Transport
 from mmaudio_client.triggers import AsyncTriggers
+from mmaudio_client.webhooks import AsyncWebhooks
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE", "OPTIONS"})
 
@@ -31,6 +32,7 @@ class ClientCalls(SubmissionCalls, EventCalls):
         self.keys = AsyncApiKeys(transport)
         self.presets = AsyncPresets(transport)
         self.triggers = AsyncTriggers(transport)
+        self.webhooks = AsyncWebhooks(transport)
 
     @property
     def base_url(self) -> str:

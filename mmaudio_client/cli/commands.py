@@ -55,6 +55,7 @@ CLIENT_COMMANDS = {
     ),
     "upload": ClientCommand("upload:upload", "Upload a file for several jobs, or the rest of one."),
     "watch": ClientCommand("watch:watch", "Follow a job until it ends."),
+    "webhooks": ClientCommand("webhooks:webhooks", "Manage webhooks: URLs that the server calls."),
 }
 SERVER_COMMANDS = {
     "api": "Serve the HTTP API and the dashboard.",

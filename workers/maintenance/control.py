@@ -30,9 +30,12 @@ from jobs.shared_features import expire_features
 from jobs.storage.errors import StorageError
 from jobs.storage.factory import open_store
 from jobs.storage.identity import StoreMismatchError, check_identity
+from jobs.webhooks.fan_out import fan_out
+from jobs.webhooks.retention import prune_deliveries
 from workers.disk_full import DiskFullLog, is_disk_full
 from workers.event_sources.threads import run_sources
 from workers.maintenance.ballast import Ballast
+from workers.webhooks.pool import SenderPool
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ PRUNE_EVERY_S = 60.0
 PRUNE_SOON_S = 2.0
 FEATURES_EVERY_S = 3600.0
 STOP_WITHIN_S = 10.0
+WEBHOOKS_EVERY_S = 1.0
 EXPECTED = (SQLAlchemyError, BrokerUnavailableError, StorageError)
 
 
@@ -76,6 +80,7 @@ class Control:
             self._broker = Broker(settings.resolved_broker_url())
             stack.callback(self._broker.close)
             self._store = open_store(settings)
+            self._senders = SenderPool.from_settings(settings, self._db, stop)
             self._resources = stack.pop_all()
 
     def run(self) -> None:
@@ -87,6 +92,8 @@ class Control:
                     ("dispatch", self._dispatch, self._every_s),
                     ("prune", self._prune, PRUNE_SOON_S),
                     ("features", self._expire_features, FEATURES_EVERY_S),
+                    ("webhooks", self._send_webhooks, min(self._every_s, WEBHOOKS_EVERY_S)),
+                    ("webhook log", self._prune_webhooks, PRUNE_EVERY_S),
                 )
             ]
             for loop in loops:
@@ -97,6 +104,7 @@ class Control:
                 self._repeat("rescue", self._elect_and_rescue, self._every_s)
             for loop in loops:
                 loop.join(timeout=STOP_WITHIN_S)
+            self._senders.join(STOP_WITHIN_S)
             self._guarded("resign", self._resign)
 
     def close(self) -> None:
@@ -186,6 +194,19 @@ class Control:
             deleted = expire_features(self._store, now_s=time.time(), ttl_s=self._feature_ttl_s)
             if deleted:
                 log.info("deleted %d unused features from the object store", deleted)
+
+    def _send_webhooks(self) -> None:
+        """Turn events into deliveries as the leader; every process sends what is due."""
+        while self._leads.is_set() and not self._stop.is_set() and fan_out(self._db):
+            self._senders.start_due()
+        self._senders.start_due()
+
+    def _prune_webhooks(self) -> None:
+        if not self._leads.is_set():
+            return
+        deleted = prune_deliveries(self._db, older_than_s=self._settings.webhook_retention_s)
+        if deleted:
+            log.info("deleted %d entries of the webhook delivery log", deleted)
 
     def _resign(self) -> None:
         with self._db.transaction() as tx:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.compat.numbers import Whole
-from api.schemas.jobs import in_utc
+from api.schemas.times import Rfc3339Time, in_utc
 from api.schemas.view import View
 from jobs.compat.replicate_prediction import DEFAULT_DURATION_S, DEFAULT_NEGATIVE_PROMPT, RANDOM_SEED
 from jobs.request import MAX_NUM_STEPS, MAX_SEED, Prompt, Text
@@ -109,8 +109,8 @@ class PredictionsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     cursor: str | None = Field(None, max_length=200, description="From `next` or `previous` of a page.")
-    created_after: AwareDatetime | None = Field(None, description="Only predictions created at this time or later.")
-    created_before: AwareDatetime | None = Field(None, description="Only predictions created before this time.")
+    created_after: Rfc3339Time | None = Field(None, description="Only predictions created at this time or later.")
+    created_before: Rfc3339Time | None = Field(None, description="Only predictions created before this time.")
 
     _in_utc = in_utc("created_after", "created_before")
 

@@ -76,7 +76,7 @@ def test_a_video_is_muxed_by_default() -> None:
         ({"metadata": {str(n): "x" for n in range(17)}}, "metadata"),
         ({"metadata": {"k": "x" * 513}}, "metadata"),
         ({"metadata": {"k": 1}}, "metadata"),
-        ({"webhook_url": "https://example.org"}, "webhook_url"),
+        ({"webhook_url": "ftp://example.org"}, "webhook_url"),
         ({"deliver_to": "s3://bucket/prefix"}, "deliver_to"),
         ({"deliver_to": "s3://bucket"}, "deliver_to"),
         ({"deliver_to": "s3://bucket/a/../b/"}, "deliver_to"),
