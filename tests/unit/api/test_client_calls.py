@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
+from jobs.api_keys.scope import KeyScope
 from mmaudio_client import (
     ApiError,
     Client,
@@ -17,7 +21,10 @@ from mmaudio_client import (
     NotFoundError,
     UploadInterruptedError,
 )
+from mmaudio_client.cli import main
+from mmaudio_client.stored_keys import StoredKeys
 from tests.unit.api.conftest import Harness
+from tests.unit.api.test_key_check import need_keys, new_key
 
 
 @pytest.fixture
@@ -147,3 +154,21 @@ def test_an_upload_goes_on_in_another_client(harness: Harness, content: bytes) -
         with pytest.raises(ApiError, match="another file"):
             client.upload(content[1:], resume=interrupted.value.upload_id)
         assert client.upload(content, resume=interrupted.value.upload_id) == interrupted.value.upload_id
+
+
+@pytest.mark.parametrize(
+    ("scopes", "code"), [((KeyScope.JOBS_READ,), 0), ((KeyScope.JOBS_WRITE,), 0), ((KeyScope.ADMIN,), 0), ((), 3)]
+)
+def test_login_stores_a_key_that_the_server_takes(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scopes: tuple[KeyScope, ...], code: int
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("MMAUDIO_API_KEY", raising=False)
+    need_keys(harness)
+    key = new_key(harness, *scopes) if scopes else "mma_" + "A" * 43
+    opened = functools.partial(Client, transport=httpx.WSGITransport(app=harness.app))
+    monkeypatch.setattr("mmaudio_client.cli.session.Client", opened)
+    result = CliRunner().invoke(main, ["login", "--api-url", "http://127.0.0.1"], input=f"{key}\n")
+    assert result.exit_code == code, result.output
+    assert StoredKeys().get("http://127.0.0.1") == (key if code == 0 else None)
+    assert ("mmaudio login" in result.stderr) == (code == 3)
