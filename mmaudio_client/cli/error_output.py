@@ -10,6 +10,7 @@ import click
 from mmaudio_client.errors import (
     AmbiguousJobIdError,
     ApiError,
+    AuthenticationError,
     ClientError,
     JobCanceledError,
     JobFailedError,
@@ -17,6 +18,8 @@ from mmaudio_client.errors import (
 )
 
 HINT = "Is the platform running (`mmaudio up`), and is this its address (--api-url, MMAUDIO_API_URL)? --patience waits."
+
+KEY_HINT = "Give a key with --api-key or MMAUDIO_API_KEY, or store one with `mmaudio login`."
 
 
 class InterruptedWaitError(KeyboardInterrupt):
@@ -48,6 +51,8 @@ def message_of(error: BaseException) -> str:
             return f"The job failed: {error}"
         case UnreachableError():
             return f"{str(error).rstrip('.')}. {HINT}"
+        case AuthenticationError():
+            return f"{str(error).rstrip('.')}. {KEY_HINT}"
         case click.ClickException():
             return error.format_message()
         case OSError() if not isinstance(error, ClientError):

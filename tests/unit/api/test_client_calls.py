@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
-from mmaudio_client import Client, ConflictError, GoneError, InvalidRequestError, NotFoundError
+from jobs.api_keys.scope import KeyScope
+from mmaudio_client import (
+    ApiError,
+    Client,
+    ConflictError,
+    GoneError,
+    InvalidRequestError,
+    NotFoundError,
+    UploadInterruptedError,
+)
+from mmaudio_client.cli import main
+from mmaudio_client.stored_keys import StoredKeys
 from tests.unit.api.conftest import Harness
+from tests.unit.api.test_key_check import need_keys, new_key
 
 
 @pytest.fixture
@@ -91,3 +107,68 @@ def test_the_events_of_a_job_are_read_and_streamed(client: Client) -> None:
     assert [event.id for event in client.events(job)] == [event.id for event in stored]
     assert [*client.events(job, after=stored[-1].id or 0)] == []
     assert [event.id for event in client.stored_events()] == [event.id for event in stored]
+
+
+class Cut(httpx.BaseTransport):
+    """Passes on requests, but loses every `lost`-th part of an upload after some bytes of it."""
+
+    def __init__(self, app: Any) -> None:
+        self.inner, self.parts, self.lost = httpx.WSGITransport(app=app), 0, 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "PUT":
+            self.parts += 1
+            if self.lost and self.parts % self.lost == 0:
+                raise httpx.WriteError("reset by peer", request=request)
+        return self.inner.handle_request(request)
+
+
+@pytest.fixture
+def content(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A file that is large enough for four parts."""
+    monkeypatch.setattr("mmaudio_client.uploads.LEAST_BYTES", 900)
+    monkeypatch.setattr("jobs.service.uploads.part_bytes_for", lambda size_bytes, wanted: 256)
+    return bytes(range(250)) * 4
+
+
+def test_a_large_file_is_uploaded_in_parts_over_cut_connections(harness: Harness, content: bytes) -> None:
+    transport = Cut(harness.app)
+    seen: list[int] = []
+    with Client("http://127.0.0.1", transport=transport, sleep=lambda _: None) as client:
+        client.counts()
+        transport.lost = 2
+        upload_id = client.upload(content, filename="walk.mp4", on_progress=lambda done, _: seen.append(done))
+        assert client.submit(video=upload_id, prompt="rain").request.video == upload_id
+        document = client.request("GET", f"/v1/uploads/{upload_id}")
+    assert (document["state"], document["size_bytes"]) == ("ready", len(content))
+    assert seen[-1] == len(content)
+
+
+def test_an_upload_goes_on_in_another_client(harness: Harness, content: bytes) -> None:
+    transport = Cut(harness.app)
+    transport.lost = 1
+    with Client("http://127.0.0.1", transport=transport, patience_s=0, sleep=lambda _: None) as client:
+        with pytest.raises(UploadInterruptedError) as interrupted:
+            client.upload(content)
+        transport.lost = 0
+        with pytest.raises(ApiError, match="another file"):
+            client.upload(content[1:], resume=interrupted.value.upload_id)
+        assert client.upload(content, resume=interrupted.value.upload_id) == interrupted.value.upload_id
+
+
+@pytest.mark.parametrize(
+    ("scopes", "code"), [((KeyScope.JOBS_READ,), 0), ((KeyScope.JOBS_WRITE,), 0), ((KeyScope.ADMIN,), 0), ((), 3)]
+)
+def test_login_stores_a_key_that_the_server_takes(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scopes: tuple[KeyScope, ...], code: int
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.delenv("MMAUDIO_API_KEY", raising=False)
+    need_keys(harness)
+    key = new_key(harness, *scopes) if scopes else "mma_" + "A" * 43
+    opened = functools.partial(Client, transport=httpx.WSGITransport(app=harness.app))
+    monkeypatch.setattr("mmaudio_client.cli.session.Client", opened)
+    result = CliRunner().invoke(main, ["login", "--api-url", "http://127.0.0.1"], input=f"{key}\n")
+    assert result.exit_code == code, result.output
+    assert StoredKeys().get("http://127.0.0.1") == (key if code == 0 else None)
+    assert ("mmaudio login" in result.stderr) == (code == 3)
