@@ -24,8 +24,8 @@ from api.readiness import ReadinessChecks
 from api.shares import Places, ThreadShares
 from api.sns import SnsGate
 from api.upload_checks import UploadChecks
-from jobs.data_uris import MAX_DATA_BYTES
 from jobs.api_keys.authentication import is_still_valid
+from jobs.data_uris import MAX_DATA_BYTES
 from jobs.db.database import Database, Transaction
 from jobs.db.faults import reason
 from jobs.disk_space import DiskReserve
