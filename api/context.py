@@ -24,10 +24,12 @@ from api.readiness import ReadinessChecks
 from api.shares import Places, ThreadShares
 from api.sns import SnsGate
 from api.upload_checks import UploadChecks
+from jobs.api_keys.authentication import is_still_valid
 from jobs.data_uris import MAX_DATA_BYTES
 from jobs.db.database import Database, Transaction
 from jobs.db.faults import reason
 from jobs.disk_space import DiskReserve
+from jobs.errors import TooManyWaitingError
 from jobs.log_limit import LogLimit
 from jobs.queue import Broker
 from jobs.request import JobRequest
@@ -47,6 +49,7 @@ from jobs.triggers.ingestion import EventIngestion
 log = logging.getLogger(__name__)
 
 EXTENSION = "mmaudio"
+WAITING_RETRY_S = 5
 # Each needs several hundred MiB for the largest body.
 BATCHES_AT_ONCE = 2
 
@@ -144,12 +147,27 @@ class AppContext:
         return Places(self.shares.uploads)
 
     def hold_place(self) -> Callable[[], None]:
-        """Take one of the tenant's places for a request that waits or streams; return what frees it."""
-        return lambda: None
+        """Take one of the tenant's places for a request that waits or streams; return what frees it.
 
-    def still_allowed(self, principal: Principal) -> bool:  # noqa: ARG002
-        """Return whether the key of a request that has begun is still valid."""
-        return True
+        Raises:
+            TooManyWaitingError: as many requests of the tenant wait or stream as allowed.
+        """
+        places = self.tenant_places(current_tenant())
+        if not places.take():
+            raise TooManyWaitingError(
+                f"{places.limit} requests wait or stream, as many as allowed; end one first, or try again later.",
+                places.limit,
+                retry_s=WAITING_RETRY_S,
+            )
+        return places.release
+
+    def still_allowed(self, principal: Principal) -> bool:
+        """Return whether the key of a request that has begun is still valid.
+
+        Raises:
+            SQLAlchemyError: the database does not answer.
+        """
+        return principal.key_id is None or is_still_valid(self.database, principal.key_id)
 
     @cached_property
     def batch_places(self) -> Places:

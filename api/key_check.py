@@ -16,6 +16,7 @@ from api.auth import (
     set_principal,
     signed_method,
 )
+from api.bridge.waiting import waited
 from api.context import current_context
 from api.limits.check import count_request
 from jobs.api_keys.authentication import authenticate
@@ -63,7 +64,8 @@ def _check_sender() -> None:
         return
     principal = _of_key()
     set_principal(principal)
-    count_request(principal)
+    if waited() is None:  # a request that waited comes here a second time
+        count_request(principal)
     require(access if isinstance(access, KeyScope) else default_scope(request.method))
 
 

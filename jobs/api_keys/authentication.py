@@ -17,6 +17,8 @@ _BY_DIGEST = select(
     ApiKey.id, ApiKey.tenant, ApiKey.sha256, ApiKey.scopes, ApiKey.expires_at, ApiKey.revoked_at, ApiKey.last_used_at
 ).where(ApiKey.sha256 == bindparam("digest"))
 
+_BY_ID = select(ApiKey.expires_at, ApiKey.revoked_at).where(ApiKey.id == bindparam("key_id"))
+
 
 @dataclass(frozen=True)
 class ValidKey:
@@ -55,3 +57,16 @@ def authenticate(db: Database, text: str) -> ValidKey | None:
         scopes=effective_scopes(row.scopes),
         use_is_due=row.last_used_at is None or row.last_used_at <= now - LAST_USE_STEP,
     )
+
+
+def is_still_valid(db: Database, key_id: str) -> bool:
+    """Return whether a key that was valid still is.
+
+    Raises:
+        DBAPIError: the database does not answer.
+    """
+    found = db.first_row(_BY_ID, {"key_id": key_id})
+    if found is None:
+        return False
+    row, now = found
+    return row.revoked_at is None and (row.expires_at is None or row.expires_at > now)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.cli.configuration import load_settings_or_exit
 from jobs.db.database import Database, Transaction
-from jobs.errors import DomainError
+from jobs.errors import DomainError, RequestInvalidError
 from jobs.settings import Settings
 
 
@@ -27,6 +27,8 @@ def platform_transaction(settings: Settings | None = None) -> Iterator[Transacti
         raise click.ClickException(
             f"The database did not answer: {reason}. Is it running, and migrated (`mmaudio migrate`)?"
         ) from exc
+    except RequestInvalidError as exc:
+        raise click.UsageError(exc.message) from exc
     except DomainError as exc:
         raise click.ClickException(exc.message) from exc
     finally:

@@ -10,7 +10,6 @@ import click
 from jobs.cli.database import cli_actor, platform_transaction
 from jobs.cli.keys import json_option
 from jobs.db.key_tables import TENANT_LIMITS
-from jobs.errors import RequestInvalidError
 from jobs.tenants.service import FIELDS, LISTS, MAX_PAGE, change_tenant, known_tenants, restore_defaults, tenant_values
 
 DEFAULT = "default"
@@ -76,12 +75,9 @@ def set_(tenant: str, values: tuple[str, ...], as_json: bool) -> None:
       max_running                      jobs that run at once; 0: none may start
     """
     changes = dict(_parsed(text) for text in values)
-    try:
-        with platform_transaction() as tx:
-            change_tenant(tx, tenant, changes, actor=cli_actor())
-            after = tenant_values(tx, tenant)
-    except RequestInvalidError as exc:
-        raise click.UsageError(exc.message) from exc
+    with platform_transaction() as tx:
+        change_tenant(tx, tenant, changes, actor=cli_actor())
+        after = tenant_values(tx, tenant)
     click.echo(json.dumps({"tenant": tenant, **after}, indent=2) if as_json else f"{tenant}: {_own(after)}")
 
 

@@ -146,7 +146,6 @@ def _create(
     policy = policy.of_tenant(tx)
     policy.disk.check()
     _check_backlog(tx, len(new.requests), policy)
-    check_stored_results(tx, policy.max_stored_result_bytes)
     uploads = _locked_uploads(tx, prepared.upload_keys)
     usable = {
         upload.id: upload.storage_key

@@ -73,7 +73,7 @@ def change_tenant(tx: Transaction, tenant: str, changes: Mapping[str, Any], *, a
     checked = _checked(changes)
     row = tx.session.get(TenantSettings, tenant)
     if row is None:
-        row = TenantSettings(tenant=tenant)
+        row = TenantSettings(tenant=tenant, updated_at=tx.now)
         tx.session.add(row)
     quota = tx.session.get(TenantQuota, tenant)
     if quota is None and any(name in checked for name in QUOTAS):

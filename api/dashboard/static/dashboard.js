@@ -8,8 +8,43 @@ let variants = [];
 let etag = null;
 let olderCursor = null;
 
+// ---- the key, where the server asks for one; kept for this tab alone
+
+const KEY = "mmaudio-key";
+
+// Sends a request to this API, with the key if there is one. Signed links, which lead elsewhere too, need none.
+async function send(url, options = {}) {
+  const key = sessionStorage.getItem(KEY);
+  const headers = key ? { ...options.headers, Authorization: `Bearer ${key}` } : options.headers;
+  const response = await fetch(url, { ...options, headers });
+  if (response.status === 401) askForKey(key);
+  return response;
+}
+
+// A refusal of a key that has been replaced meanwhile asks for nothing.
+function askForKey(refused) {
+  if (refused !== sessionStorage.getItem(KEY) || !$("login").hidden) return;
+  sessionStorage.removeItem(KEY);
+  $("key-problem").textContent = refused ? "This key is not valid: it is unknown, revoked or has expired." : "";
+  $("key-problem").hidden = !refused;
+  $("login").hidden = false;
+  $("main").hidden = true;
+  $("key").focus();
+}
+
+function useKey(event) {
+  event.preventDefault();
+  const key = $("key").value.trim();
+  if (!/^[\x21-\x7e]+$/.test(key)) return;
+  sessionStorage.setItem(KEY, key);
+  $("key").value = "";
+  $("login").hidden = true;
+  $("main").hidden = false;
+  begin();
+}
+
 async function call(method, url, body) {
-  const response = await fetch(url, {
+  const response = await send(url, {
     method,
     headers: body === undefined ? {} : { "Content-Type": "application/json" },
     body: body === undefined ? undefined : JSON.stringify(body),
@@ -263,9 +298,9 @@ function insert(node, id) {
 // ---- polling
 
 async function poll() {
-  if (document.hidden) return;
+  if (document.hidden || !$("login").hidden) return;
   try {
-    const response = await fetch("/v1/jobs?limit=30", { headers: etag ? { "If-None-Match": etag } : {} });
+    const response = await send("/v1/jobs?limit=30", { headers: etag ? { "If-None-Match": etag } : {} });
     if (response.status !== 304) {
       if (!response.ok) throw new Error(`The server answered ${response.status}.`);
       etag = response.headers.get("ETag");
@@ -294,7 +329,7 @@ async function older() {
 
 async function refreshStats() {
   const [queue, workers] = await Promise.all([call("GET", "/v1/queue"), call("GET", "/v1/workers")]);
-  const alive = workers.data.filter((w) => w.state !== "lost").length;
+  const alive = Object.entries(workers.counts).reduce((sum, [state, count]) => (state === "lost" || state === "stopped" ? sum : sum + count), 0);
   $("stats").textContent = `${queue.running} running · ${queue.queued} queued · ${alive} worker${alive === 1 ? "" : "s"}`;
   const down = workers.data.filter((w) => w.state === "unavailable");
   $("trouble").hidden = down.length === 0;
@@ -324,6 +359,13 @@ for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", f
   });
 }
 document.addEventListener("visibilitychange", poll);
-loadVariants().catch((error) => say(error.message));
-poll();
+function begin() {
+  say("");
+  etag = null;
+  loadVariants().catch((error) => say(error.message));
+  poll();
+}
+
+$("login").addEventListener("submit", useKey);
+begin();
 setInterval(poll, POLL_MS);

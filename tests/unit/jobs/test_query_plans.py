@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from jobs.api_keys.authentication import _BY_DIGEST
 from jobs.db.database import Database
 from jobs.lifecycle import State
 from jobs.request import JobRequest
@@ -27,6 +28,7 @@ from jobs.service.running_attempts import renew_leases
 from jobs.service.scheduling.dispatch import dispatch, republish_lost
 from jobs.service.scheduling.queue_stats import queue_position, queue_stats
 from jobs.service.submission import SubmitPolicy, submit_and_commit
+from jobs.service.tenant_limits import stored_result_bytes, stored_upload_bytes, trigger_count
 from jobs.service.workers import register_worker
 from jobs.storage.local import LocalStore
 from tests.conftest import FakeClock
@@ -132,3 +134,25 @@ def test_jobs_of_a_rare_error_code_and_retries_of_a_job_have_their_own_index(db:
         True,
         True,
     ], plans
+
+
+def test_what_a_tenant_holds_is_summed_from_an_index_of_its_live_rows_alone(db: Database) -> None:
+    statements: dict[str, Any] = {}
+
+    def remember(_c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        statements[statement] = parameters
+
+    event.listen(db.engine, "before_cursor_execute", remember)
+    with db.of_tenant("a").reading() as tx:
+        stored_upload_bytes(tx)
+        stored_result_bytes(tx)
+        trigger_count(tx)
+    event.remove(db.engine, "before_cursor_execute", remember)
+    plans = " ".join(line for _, line in plans_of(db, list(statements.items())))
+    for index in ("ix_uploads_held", "ix_artifacts_stored", "ix_triggers_tenant_page"):
+        assert f" INDEX {index} (tenant=?)" in plans, plans
+
+
+def test_a_key_is_found_by_an_index(db: Database) -> None:
+    statements = [(str(_BY_DIGEST.compile(db.engine)), ("0" * 64,))]
+    assert "uq_api_keys_sha256 (sha256=?)" in " ".join(line for _, line in plans_of(db, statements))
