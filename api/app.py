@@ -11,7 +11,7 @@ from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
 from api.access_log import register_access_log
 from api.auth import open_to_all
-from api.body_limits import body_limit, register_body_limits
+from api.body_limits import body_limit, check_json_size, register_body_limits
 from api.bounded_store import BoundedBucketReader, Proof, StoreGate, bounded_store
 from api.bridge.waiting import answer_again, waited
 from api.circuit_breaker import CircuitBreaker
@@ -36,12 +36,14 @@ from api.routes.queues import queues_api
 from api.routes.s3_events import EVENTS_ENDPOINT, s3_events_api
 from api.routes.tenants import tenants_api
 from api.routes.triggers import triggers_api
+from api.routes.upload_parts import upload_parts_api
 from api.routes.uploads import is_upload_content, uploads_api
 from api.routes.variants import variants_api
 from api.routes.workers import workers_api
 from api.schemas.responses import Problem
 from api.security_headers import register_security_headers
 from api.shares import Places, ThreadShares
+from api.sns import SnsGate, sns_policy
 from jobs.db.database import Database
 from jobs.db.time_limits import TimeLimits
 from jobs.queue import Broker
@@ -57,7 +59,9 @@ from jobs.storage.signing import LinkSigner
 log = logging.getLogger(__name__)
 
 MAX_PATH_CHARS = 200
-BODY_OPTIONAL = frozenset({"batches.cancel", "jobs.cancel_job", "jobs.retry_job", "workers.drain_worker"})
+BODY_OPTIONAL = frozenset(
+    {"batches.cancel", "jobs.cancel_job", "jobs.retry_job", "upload_parts.complete", "workers.drain_worker"}
+)
 # A caller waits, and holds a thread.
 QUICK = CallLimits(connect_s=1, read_s=2, tries=1)
 
@@ -94,6 +98,7 @@ def create_app(
         buckets=BoundedBucketReader(
             buckets or LazyBucketReader(settings, QUICK), StoreGate(breaker, Places(shares.uploads))
         ),
+        sns=SnsGate(policy=sns_policy(settings)),
     )
     return app
 
@@ -152,6 +157,7 @@ def new_app(*, access_log: bool) -> Flask:
         artifacts_api,
         archives_api,
         uploads_api,
+        upload_parts_api,
         triggers_api,
         s3_events_api,
         variants_api,
@@ -220,6 +226,7 @@ def _expect_json() -> Response | None:
         body: Any = request.get_json()
     except (BadRequest, RecursionError):
         return problem(400, "malformed_json", "The body is not JSON.")
+    check_json_size(body)
     if isinstance(body, dict) and (field := _field_with_nul(body)) is not None:
         fields = [{"field": field, "message": "a NUL character is not allowed"}]
         return problem(422, "invalid_request", f"Not allowed: {field}.", fields=fields)

@@ -15,6 +15,7 @@ from jobs.api_keys.scope import KeyScope as KeyScope
 
 View = TypeVar("View", bound=Callable[..., Any])
 _ATTRIBUTE = "__mmaudio_access__"
+_SIGNED_AS = "__mmaudio_signed_as__"
 _READING = frozenset({"GET", "HEAD"})
 
 
@@ -75,6 +76,21 @@ def by_signed_link(view: View) -> View:
     A URL with a valid signature acts for the tenant that it names; without a signature a key is needed.
     """
     return _marked(Access.SIGNED_LINK)(view)
+
+
+def signed_as(method: str) -> Callable[[View], View]:
+    """Declare that the signed links of a view were made for another method of the same URL."""
+
+    def mark(view: View) -> View:
+        setattr(view, _SIGNED_AS, method)
+        return view
+
+    return mark
+
+
+def signed_method(view: Callable[..., Any], method: str) -> str:
+    """Return the method for which the signed link of a request must have been made."""
+    return str(getattr(view, _SIGNED_AS, "GET" if method == "HEAD" else method))
 
 
 def _marked(access: Access | KeyScope) -> Callable[[View], View]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from flask import Flask, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
+from jobs.data_uris import is_data_uri
 from jobs.settings import MIB
 
 MAX_JSON_BYTES = MIB
@@ -29,6 +32,26 @@ def register_body_limits(app: Flask) -> None:
     """Refuse larger bodies; must be registered before anything reads a body."""
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.before_request(_set_limit)
+
+
+def check_json_size(body: Any) -> None:
+    """Check that what a parsed body has beside `data:` URIs is not larger than any other body.
+
+    Raises:
+        RequestEntityTooLarge: it is.
+    """
+    size_bytes = len(request.get_data())
+    if size_bytes > MAX_JSON_BYTES and size_bytes - _data_chars(body) > MAX_JSON_BYTES:
+        raise RequestEntityTooLarge
+
+
+def _data_chars(body: Any) -> int:
+    """Return the length of the `data:` URIs in a body: in its fields, and one level deeper (`input`)."""
+    if not isinstance(body, dict):
+        return 0
+    values = [*body.values()]
+    values += [inner for value in body.values() if isinstance(value, dict) for inner in value.values()]
+    return sum(len(value) for value in values if isinstance(value, str) and is_data_uri(value))
 
 
 def _set_limit() -> None:

@@ -16,9 +16,11 @@ Result = TypeVar("Result")
 # Calls of a working store end sooner than this; a store that hangs keeps few threads waiting, for no longer.
 PLACE_WAIT_S = 0.2
 # Made here, without the network. The readiness check has its own limit and must see the store as it is.
-_UNBOUNDED = frozenset({"backend", "location", "presigned_get", "upload_target"})
+_UNBOUNDED = frozenset({"backend", "location", "presigned_get", "upload_target", "part_url"})
 # These move whole files, so the short time limits do not suit them.
-_BULK = frozenset({"put_file", "put_stream", "copy", "download_to"})
+_BULK = frozenset({"put_file", "put_stream", "copy", "download_to", "append", "finish"})
+# Parts of a store with calls of their own, or None.
+_WRITES = frozenset({"part_writes", "range_writes"})
 
 
 class Proof:
@@ -84,11 +86,14 @@ class BoundedStore:
         bulk: the same store, with time limits for moving files.
     """
 
-    def __init__(self, quick: ObjectStore, bulk: ObjectStore, gate: StoreGate) -> None:
+    def __init__(self, quick: Any, bulk: Any, gate: StoreGate) -> None:
         self._quick, self._bulk, self._gate = quick, bulk, gate
 
     def __getattr__(self, name: str) -> Any:
         # By name and not method by method: one that is added to the protocol must not be unbounded.
+        if name in _WRITES:
+            writes = getattr(self._quick, name)
+            return None if writes is None else BoundedStore(writes, getattr(self._bulk, name), self._gate)
         bulk = name in _BULK
         found = getattr(self._bulk if bulk else self._quick, name)
         if name in _UNBOUNDED:

@@ -24,7 +24,8 @@ def api(api_bind: str | None, port: int | None, data_dir: str | None, under_up: 
     """Serve the HTTP API and the dashboard."""
     settings = load_with_port(port, api_bind=api_bind, data_dir=data_dir)
     start_logging(settings.log_level)
-    logging.getLogger("httpx").setLevel("WARNING")
+    for chatty in ("httpcore", "httpx"):  # they log URLs, whose queries may have secrets
+        logging.getLogger(chatty).setLevel("WARNING")
     with configuration_errors():
         settings.resolved_broker_url()
         refuse_open_network(settings)

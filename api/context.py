@@ -24,18 +24,21 @@ from api.readiness import ReadinessChecks
 from api.shares import Places, ThreadShares
 from api.sns import SnsGate
 from api.upload_checks import UploadChecks
+from jobs.data_uris import MAX_DATA_BYTES
 from jobs.db.database import Database, Transaction
 from jobs.db.faults import reason
 from jobs.disk_space import DiskReserve
 from jobs.log_limit import LogLimit
 from jobs.queue import Broker
+from jobs.request import JobRequest
+from jobs.service.data_inputs import has_data_input, store_data_input
 from jobs.service.scheduling.dispatch import Publisher, dispatch
 from jobs.service.scheduling.selection import DispatchPolicy
 from jobs.service.submission import SubmitPolicy
 from jobs.service.variant_availability import LOST_AFTER_LEASES, current_policy, offered_variants, served_variants
 from jobs.settings import Settings
-from jobs.storage import local
 from jobs.storage.bucket_reader import BucketReader
+from jobs.storage.local_files import BACKEND as LOCAL
 from jobs.storage.protocol import ObjectStore
 from jobs.storage.signing import LinkSigner
 from jobs.tenants.rules import TenantRules, rules_of
@@ -163,7 +166,7 @@ class AppContext:
         Raises:
             DiskReserveError: one has no more than its reserve, or would not after the upload.
         """
-        is_local = self.store.backend == local.BACKEND
+        is_local = self.store.backend == LOCAL
         DiskReserve.of_platform(self.settings).check(upload_bytes if is_local else 0)
 
     @cached_property
@@ -193,6 +196,26 @@ class AppContext:
         """Return the policy for submits at this moment."""
         with self.platform_db.reading() as tx:
             return current_policy(tx, self.settings)
+
+    def store_data_input(self, request: JobRequest) -> JobRequest:
+        """Return a request with an upload in place of its `data:` URI; see `jobs.service.data_inputs`.
+
+        The caller holds one of `upload_places`.
+        """
+        if not has_data_input(request):
+            return request
+        self.check_disk(MAX_DATA_BYTES)
+        with self.db.reading() as tx:
+            rules = rules_of(tx, self.settings)
+        return store_data_input(
+            self.db,
+            self.store,
+            request,
+            policy=self.policy(),
+            ttl_s=self.settings.upload_ttl_s,
+            max_bytes=self.settings.max_upload_bytes,
+            max_held_bytes=rules.max_stored_upload_bytes,
+        )
 
     @property
     def ingestion(self) -> EventIngestion:

@@ -21,6 +21,7 @@ from api.sns import SnsUnreachableError
 from api.upload_checks import UploadCheckPendingError
 from jobs import errors as domain
 from jobs.db.faults import is_disk_full, is_read_only, is_unavailable, message, reason
+from jobs.outbound.errors import OutboundError, OutboundRefusedError
 from jobs.queue import BrokerUnavailableError
 from jobs.request import FieldAtFaultError
 from jobs.storage import errors as storage
@@ -56,7 +57,13 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     domain.LinkRefusedError: HTTPStatus.FORBIDDEN,
     domain.UploadMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.UploadCompleteError: HTTPStatus.CONFLICT,
+    domain.UploadIncompleteError: HTTPStatus.CONFLICT,
+    domain.UploadOffsetError: HTTPStatus.CONFLICT,
+    domain.UploadBusyError: HTTPStatus.CONFLICT,
+    domain.UploadNotResumableError: HTTPStatus.CONFLICT,
     domain.EventsRefusedError: HTTPStatus.FORBIDDEN,
+    OutboundRefusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    OutboundError: HTTPStatus.BAD_GATEWAY,
     domain.EventUnreadableError: HTTPStatus.UNPROCESSABLE_ENTITY,
     domain.JobEndedError: HTTPStatus.CONFLICT,
     domain.JobNotEndedError: HTTPStatus.CONFLICT,
@@ -159,14 +166,18 @@ def _domain_error(exc: domain.DomainError) -> Response:
             "expired_at": iso_time(exc.expired_at) if exc.expired_at is not None else None,
             "deleted_at": iso_time(exc.deleted_at) if exc.deleted_at is not None else None,
         }
+    if isinstance(exc, domain.UploadOffsetError):
+        members["offset"] = exc.offset
     response = problem(_status(exc), exc.code, exc.message, fields=fields, **members)
+    if isinstance(exc, domain.UploadOffsetError):
+        response.headers["Upload-Offset"] = str(exc.offset)
     if isinstance(exc, domain.QueueFullError):
         _say_limit(response, exc.limit, QUEUE_FULL_RETRY_S)
     if isinstance(exc, domain.LimitReachedError) and response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         _say_limit(response, exc.limit, exc.retry_s)
     if isinstance(exc, domain.KeyRefusedError):
         response.headers["WWW-Authenticate"] = CHALLENGE
-    if isinstance(exc, UploadCheckPendingError):
+    if isinstance(exc, UploadCheckPendingError | domain.UploadBusyError):
         response.headers["Retry-After"] = str(CHECK_PENDING_RETRY_S)
     return response
 

@@ -14,6 +14,7 @@ from api.auth import (
     declared_access,
     default_scope,
     set_principal,
+    signed_method,
 )
 from api.context import current_context
 from api.limits.check import count_request
@@ -98,7 +99,8 @@ def _of_link() -> Principal:
     ctx = current_context()
     tenant = request.args.get("tenant", "")
     expires, signature = request.args.get("expires", ""), request.args.get("signature", "")
-    method = "GET" if request.method == "HEAD" else request.method
+    assert request.endpoint is not None
+    method = signed_method(current_app.view_functions[request.endpoint], request.method)
     if not TENANT_NAME.fullmatch(tenant):
         raise LinkRefusedError("This URL names no tenant; get its job or announce its upload again.")
     with ctx.platform_db.reading() as tx:

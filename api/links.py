@@ -72,6 +72,10 @@ class LinkBuilder:
         """Return the URL of a page of presets."""
         return f"{self.base}/v1/presets?{query}"
 
+    def upload_parts(self, upload_id: str) -> str:
+        """Return the URL of an upload's parts."""
+        return f"{self.base}/v1/uploads/{upload_id}/parts"
+
     def trigger(self, trigger_id: str) -> str:
         """Return the URL of a trigger."""
         return f"{self.base}/v1/triggers/{trigger_id}"

@@ -8,8 +8,8 @@ import re
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 from cryptography import x509
@@ -19,6 +19,11 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256, HashAlgorithm
 
 from api.shares import Places
 from jobs.errors import EventsRefusedError
+from jobs.outbound import policy as outbound
+from jobs.outbound.calls import read
+from jobs.outbound.errors import OutboundError, OutboundTooLargeError
+from jobs.outbound.urls import DEFAULT_PORTS, OutboundUrl, parse_url
+from jobs.settings import Settings
 from jobs.triggers.event_parsers.sns import NOTIFICATION
 
 # The host that signs and confirms: SNS of a region, also of China. No other host can be trusted.
@@ -43,30 +48,32 @@ class SnsUnreachableError(Exception):
     """Raised when SNS does not answer this server; SNS sends the message again."""
 
 
-def fetch_from_sns(url: str) -> bytes:
-    """Return the content of an SNS URL; follows no redirects and limits the size."""
-    with (
-        httpx.Client(follow_redirects=False, timeout=TIMEOUT_S) as client,
-        client.stream("GET", url) as answer,
-    ):
-        answer.raise_for_status()
-        data = b""
-        for chunk in answer.iter_bytes():
-            data += chunk
-            if len(data) > MAX_ANSWER_BYTES:
-                raise SnsRefusedError(f"SNS sent more than {MAX_ANSWER_BYTES} bytes.")
-        return data
+def sns_policy(settings: Settings | None = None) -> outbound.OutboundPolicy:
+    """Return what calls to SNS may do. A network of the operator's own may have an endpoint of SNS."""
+    networks = outbound.networks_of(settings) if settings is not None else ()
+    return outbound.OutboundPolicy(
+        allowed_networks=networks,
+        max_bytes=MAX_ANSWER_BYTES,
+        connect_s=TIMEOUT_S,
+        idle_s=TIMEOUT_S,
+        total_s=2 * TIMEOUT_S,
+    )
 
 
 class SnsGate:
     """Accepts messages that SNS signed. Caches Amazon's certificates, so that each is fetched once per process.
 
     Args:
-        fetch: returns the content of a URL that was checked to be SNS's.
+        fetch: returns the content of a URL that was checked to be SNS's, or raises OutboundError or httpx.HTTPError.
+            Default: opens it within `policy`.
+        policy: what those calls may do; None: `sns_policy()`.
     """
 
-    def __init__(self, fetch: Callable[[str], bytes] = fetch_from_sns) -> None:
-        self._fetch, self._lock = fetch, threading.Lock()
+    def __init__(
+        self, fetch: Callable[[str], bytes] | None = None, *, policy: outbound.OutboundPolicy | None = None
+    ) -> None:
+        self._fetch = fetch or partial(read, policy=policy or sns_policy())
+        self._lock = threading.Lock()
         self._places = Places(FETCHERS)
         self._certificates: dict[str, x509.Certificate] = {}
 
@@ -104,8 +111,7 @@ class SnsGate:
         log.info("confirmed the subscription of %s", document.get("TopicArn"))
 
     def _certificate(self, url: str) -> x509.Certificate:
-        _check_url(url, "SigningCertURL")
-        if not urlsplit(url).path.endswith(".pem"):
+        if not _check_url(url, "SigningCertURL").target.partition("?")[0].endswith(".pem"):
             raise SnsRefusedError("SigningCertURL must end in .pem.")
         with self._lock:
             known = self._certificates.get(url)
@@ -128,21 +134,21 @@ class SnsGate:
                 raise SnsUnreachableError("Too many messages wait for SNS's certificates.")
             try:
                 return self._fetch(url)
-            except httpx.HTTPError as exc:
-                raise SnsUnreachableError(f"SNS did not answer: {str(exc) or 'no answer in time'}.") from exc
+            except OutboundTooLargeError as exc:
+                raise SnsRefusedError(f"SNS sent more than {MAX_ANSWER_BYTES} bytes.") from exc
+            except (OutboundError, httpx.HTTPError) as exc:
+                # Also when its name leads to a network of the operator's own: once that is allowed, SNS is answered.
+                raise SnsUnreachableError(f"SNS did not answer: {str(exc) or 'no answer in time'}") from exc
 
 
-def _check_url(url: str, field: str) -> None:
-    if not url.isprintable():  # urlsplit drops tabs and line ends, httpx refuses them
-        raise SnsRefusedError(f"{field} has a control character.")
+def _check_url(url: str, field: str) -> OutboundUrl:
     try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as exc:
-        raise SnsRefusedError(f"{field} is not a URL.") from exc
-    plain = parts.username is None and parts.password is None and port in {None, 443}
-    if parts.scheme != "https" or not plain or not _HOST.fullmatch(parts.hostname or ""):
+        parsed = parse_url(url)
+    except OutboundError as exc:
+        raise SnsRefusedError(f"{field} is not allowed: {exc.message}") from exc
+    if parsed.scheme != "https" or parsed.port != DEFAULT_PORTS["https"] or not _HOST.fullmatch(parsed.host):
         raise SnsRefusedError(f"{field} must be an https URL of sns.REGION.amazonaws.com.")
+    return parsed
 
 
 def _signed_text(document: dict[str, Any]) -> bytes:

@@ -193,6 +193,38 @@ class UploadCompleteError(DomainError):
     code = "upload_complete"
 
 
+class UploadIncompleteError(DomainError):
+    """Raised when a resumable upload is to be completed while parts are missing."""
+
+    code = "upload_incomplete"
+
+
+class UploadOffsetError(DomainError):
+    """Raised for bytes of an upload that do not begin where those that are there end.
+
+    Attributes:
+        offset: where they end.
+    """
+
+    code = "upload_offset_mismatch"
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+class UploadBusyError(DomainError):
+    """Raised when two calls send bytes of one upload at once; the later one is refused."""
+
+    code = "upload_busy"
+
+
+class UploadNotResumableError(DomainError):
+    """Raised when an upload is asked for parts, or sent in parts, that was not announced so."""
+
+    code = "upload_not_resumable"
+
+
 class UploadExpiredError(ContentGoneError):
     """Raised when content is sent for an upload that has expired, or whose content was found missing."""
 
@@ -401,6 +433,19 @@ class InputForbiddenError(JobError):
     """Raised when the caller's bucket has refused the input to this server for a day."""
 
     code = "input_forbidden"
+
+
+class InputRefusedError(JobError):
+    """Raised when this server does not open the input's URL, or one that it redirects to, or cannot use its answer."""
+
+    code = "input_refused"
+
+
+class InputUnreachableError(JobError):
+    """Raised when the host of the input's URL does not answer, is in trouble or asks to come again later."""
+
+    code = "input_unreachable"
+    retryable = True
 
 
 class InfrastructureError(JobError):

@@ -23,9 +23,13 @@ from pydantic import (
     model_validator,
 )
 
-from jobs.s3_urls import DELIVERY_URL, OBJECT_URL
+from jobs.data_uris import MAX_DATA_URI_CHARS, check_data_uri, is_data_uri
+from jobs.outbound.errors import OutboundRefusedError
+from jobs.outbound.urls import parse_url
+from jobs.s3_urls import DELIVERY_URL, MAX_OBJECT_KEY_BYTES, OBJECT_URL
 
 UPLOAD_ID = re.compile(r"upl_[0-9a-f]{32}")
+MAX_SOURCE_CHARS = 2048
 PRESET_REFERENCE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})(?:@(?P<version>[1-9][0-9]{0,8}))?")
 MAX_SEED = 2**63 - 1
 MAX_NUM_STEPS = 100
@@ -71,14 +75,32 @@ def storable(text: str) -> str:
     """
     if "\x00" in text:  # PostgreSQL text cannot hold it
         raise ValueError("a NUL character is not allowed")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("half of a surrogate pair is not a character")
+    try:
+        text.encode()
+    except UnicodeEncodeError as exc:
+        raise ValueError("half of a surrogate pair is not a character") from exc
     return text
 
 
 Text = Annotated[str, AfterValidator(storable)]
 Prompt = Annotated[str, StringConstraints(max_length=20_000), AfterValidator(storable)]
-Source = Annotated[str, StringConstraints(min_length=1, max_length=2048), AfterValidator(storable)]
+InputSource = Annotated[str, StringConstraints(min_length=1, max_length=MAX_DATA_URI_CHARS), AfterValidator(storable)]
+Source = Annotated[str, StringConstraints(min_length=1, max_length=MAX_SOURCE_CHARS), AfterValidator(storable)]
+
+
+def is_web_url(source: str) -> bool:
+    """Return whether an input is a URL that the worker fetches."""
+    return source[:8].lower().startswith(("http://", "https://"))
+
+
+def _checked_url(value: str) -> str:
+    try:
+        scheme = parse_url(value).scheme
+    except OutboundRefusedError as exc:
+        raise ValueError(exc.message) from exc
+    if scheme != "https":
+        raise ValueError("only https:// URLs are fetched, not http://; or upload the file (POST /v1/uploads)")
+    return value
 
 
 class JobRequest(BaseModel):
@@ -86,11 +108,16 @@ class JobRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    video: Source | None = Field(
-        None, description="Upload id or `s3://bucket/key` of a video. Without `video` and `image`: text-to-audio."
+    video: InputSource | None = Field(
+        None,
+        description="Upload id, `s3://bucket/key`, `https://` URL or `data:` URI (base64, up to 10 MB) of a video. "
+        "Without `video` and `image`: text-to-audio. Which buckets and hosts are read is the operator's choice; the "
+        "query of a URL, which may have secrets, is not shown with the job.",
     )
-    image: Source | None = Field(
-        None, description="Upload id or `s3://bucket/key` of a still image (image-to-audio). Excludes `video`."
+    image: InputSource | None = Field(
+        None,
+        description="Upload id, `s3://bucket/key`, `https://` URL or `data:` URI of a still image (image-to-audio). "
+        "Excludes `video`.",
     )
     prompt: Prompt = Field(
         "", description="Describes the sound. CLIP reads 77 tokens; longer text is truncated, with a warning."
@@ -217,11 +244,19 @@ class JobRequest(BaseModel):
     @field_validator("video", "image")
     @classmethod
     def _known_source(cls, value: str | None) -> str | None:
-        if value is None or UPLOAD_ID.fullmatch(value) or OBJECT_URL.fullmatch(value):
+        if value is None or UPLOAD_ID.fullmatch(value):
             return value
-        if value.startswith(("http://", "https://")):
-            raise ValueError("this server does not fetch URLs; upload the file (POST /v1/uploads) and give its id")
-        raise ValueError("give an upload id (upl_...) or s3://bucket/key")
+        if is_data_uri(value):
+            return check_data_uri(value)
+        if len(value) > MAX_SOURCE_CHARS:
+            raise ValueError(f"got {len(value)} characters, at most {MAX_SOURCE_CHARS} are allowed")
+        if match := OBJECT_URL.fullmatch(value):
+            if len(match["key"].encode()) > MAX_OBJECT_KEY_BYTES:
+                raise ValueError(f"the key has more than the {MAX_OBJECT_KEY_BYTES} bytes that S3 allows")
+            return value
+        if is_web_url(value):
+            return _checked_url(value)
+        raise ValueError("give an upload id (upl_...), s3://bucket/key, an https:// URL or a data: URI")
 
     @field_validator("deliver_to")
     @classmethod
@@ -283,6 +318,11 @@ class JobRequest(BaseModel):
     def source(self) -> str | None:
         """The input, if any."""
         return self.video or self.image
+
+    @property
+    def source_field(self) -> Literal["video", "image"]:
+        """The field that has the input."""
+        return "image" if self.image is not None else "video"
 
     @property
     def wants_mux(self) -> bool:

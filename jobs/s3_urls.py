@@ -7,6 +7,7 @@ import re
 _BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 
 BUCKET_NAME = re.compile(_BUCKET)
+MAX_OBJECT_KEY_BYTES = 1024
 OBJECT_URL = re.compile(rf"s3://(?P<bucket>{_BUCKET})/(?P<key>.+)", re.DOTALL)
 """An object: groups `bucket` and `key`."""
 DELIVERY_URL = re.compile(rf"s3://(?P<bucket>{_BUCKET})/(?P<prefix>([^\x00]{{1,700}}/)?)")

@@ -52,11 +52,20 @@ _CHECKS: dict[str, Callable[[str], object]] = {
 _SECRETS = {"secret_key": 32, "s3_events_token": 16}
 MAX_SECRET_KEYS = 3
 
-_FOLDERS = ("data_dir", "weights_dir", "scratch_dir", "feature_cache_dir", "inbox_dir", "outbox")
+_PATHS = ("data_dir", "weights_dir", "scratch_dir", "feature_cache_dir", "inbox_dir", "outbox", "outbound_ca_file")
 
 # What pydantic reads as true.
 _TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
 
+_LISTS = (
+    "variants",
+    "preload",
+    "input_buckets",
+    "output_buckets",
+    "allowed_hosts",
+    "input_hosts",
+    "outbound_allowed_networks",
+)
 # Read from the environment as `a,b`, not as JSON.
 CommaList = Annotated[list[str], NoDecode]
 
@@ -113,6 +122,24 @@ class Settings(BaseSettings):
         default_factory=list,
         description="Buckets, or folders in them, separated by commas, that requests of the tenant `default` may "
         "deliver results to.",
+    )
+    input_hosts: CommaList = Field(
+        default_factory=list,
+        description="Hosts, separated by commas, that requests may name as input with an `https://` URL, such as "
+        "`cdn.example.com,*.example.net`; `*` is every public host. Empty: none.",
+    )
+    input_fetch_timeout_s: float = Field(
+        900, ge=1, le=DAY_S, description="Time limit for fetching an input from such a URL, redirects included."
+    )
+    outbound_allowed_networks: CommaList = Field(
+        default_factory=list,
+        description="Networks, separated by commas, such as `10.20.0.0/16,fd00:1::/48`, that inputs and webhooks may "
+        "be in although they are not public. Whoever may create jobs can then call every server there. Empty: none.",
+    )
+    outbound_ca_file: Path | None = Field(
+        None,
+        description="File of certificates (PEM) of authorities that inputs and webhooks may use besides the public "
+        "ones.",
     )
 
     api_bind: str = Field("127.0.0.1:8000", description="Address and port that the API listens on.")
@@ -280,6 +307,12 @@ class Settings(BaseSettings):
         "most 5 % of the disk.",
     )
     max_upload_bytes: int = Field(2 * GIB, ge=1, le=PIB, description="Largest upload.")
+    upload_part_bytes: int = Field(
+        16 * MIB,
+        ge=5 * MIB,
+        le=GIB,
+        description="Size of the parts of a resumable upload; larger where a bucket would have too many parts.",
+    )
     max_pixels: int = Field(8192 * 4608, ge=1, le=2**31 - 1, description="Largest video frame, in pixels.")
     max_source_duration_s: float = Field(
         3600,
@@ -455,19 +488,19 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls))
 
-    @field_validator("variants", "preload", "input_buckets", "output_buckets", "allowed_hosts", mode="before")
+    @field_validator(*_LISTS, mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    @field_validator(*_FOLDERS, mode="before")
+    @field_validator(*_PATHS, mode="before")
     @classmethod
     def _empty_is_default(cls, value: object, info: ValidationInfo) -> object:
         if isinstance(value, str) and not value.strip():
             return cls.model_fields[str(info.field_name)].default
         return value
 
-    @field_validator(*_FOLDERS)
+    @field_validator(*_PATHS)
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         if value is None:
@@ -504,6 +537,16 @@ class Settings(BaseSettings):
     @classmethod
     def _host_names(cls, value: list[str]) -> list[str]:
         return [values_of.check_host_pattern(name) for name in value]
+
+    @field_validator("input_hosts")
+    @classmethod
+    def _source_hosts(cls, value: list[str]) -> list[str]:
+        return [values_of.check_source_host(name) for name in value]
+
+    @field_validator("outbound_allowed_networks")
+    @classmethod
+    def _networks(cls, value: list[str]) -> list[str]:
+        return [values_of.check_network(text) for text in value]
 
     @field_validator(*_SECRETS)
     @classmethod

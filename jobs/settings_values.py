@@ -119,6 +119,25 @@ def check_host_pattern(value: str) -> str:
     return value.lower()
 
 
+def check_source_host(value: str) -> str:
+    """Return a pattern of hosts that inputs come from, in lower case: `name`, `*.domain` or `*`."""
+    name = value.lower().removesuffix(".")
+    if name != "*" and (":" in name or not _HOST_PATTERN.fullmatch(name)):
+        raise ValueError("give host names such as cdn.example.com or *.example.com, without a port, or * for all")
+    return name
+
+
+def check_network(value: str) -> str:
+    """Return a network of IPv4 or IPv6 addresses."""
+    try:
+        network = ipaddress.ip_network(value)
+    except ValueError as exc:
+        raise ValueError("give networks such as 10.20.0.0/16 or fd00:1::/48, their first address and a length") from exc
+    if network.prefixlen == 0:
+        raise ValueError("a network of all addresses would turn the check off; give smaller ones")
+    return str(network)
+
+
 def check_secret(value: str, *, min_chars: int) -> str:
     """Return a secret that is long enough and no placeholder of an example."""
     if len(value) < min_chars:

@@ -24,7 +24,7 @@ BYTE_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>([kmgt]i?)?b?)", re.
 
 def _start_logging(settings: Settings) -> None:
     start_logging(settings.log_level)
-    for chatty in ("celery", "kombu", "botocore", "boto3", "s3transfer", "urllib3", "httpx", "alembic"):
+    for chatty in ("celery", "kombu", "botocore", "boto3", "s3transfer", "urllib3", "httpcore", "httpx", "alembic"):
         logging.getLogger(chatty).setLevel("WARNING")
 
 

@@ -34,7 +34,7 @@ class BridgeLimits:
     body_s: float = 10.0
     large_bytes_per_s: int = 256 * 1024
     buffered_bytes: int = 128 * MIB
-    large_buffered_bytes: int = 64 * MIB
+    large_buffered_bytes: int = 96 * MIB
     stall_s: float = 10.0
     upload_bytes_per_s: int = 4096
     prompt_s: float = 0.2

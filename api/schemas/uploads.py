@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -34,6 +33,45 @@ class NewUpload(BaseModel):
         pattern=r"^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$",
         description="Media type of the file.",
     )
+    resumable: bool = Field(
+        False, strict=True, description="Send the content in parts, so that a connection that breaks costs one part."
+    )
+
+
+class PartsQuery(BaseModel):
+    limit: int = Field(100, ge=1, le=1000, description="Most missing parts to return.")
+
+
+class MissingPartView(View):
+    """A part to send: `PUT` the bytes of the file from `start` to before `end` to `url`, with `headers`."""
+
+    number: int
+    start: int
+    end: int
+    method: Literal["PUT"]
+    url: str
+    headers: dict[str, str]
+    expires_at: Timestamp = Field(description="When `url` stops working; ask for the parts again then.")
+
+
+class UploadPartsView(View):
+    upload_id: str
+    state: UploadState
+    size_bytes: int
+    part_bytes: int = Field(description="Size of each part but the last.")
+    part_count: int
+    in_order: bool = Field(description="Send one part after the other; otherwise several at once are possible.")
+    received_bytes: int
+    received: list[int] = Field(description="Numbers of the parts that are there.")
+    missing_count: int
+    missing: list[MissingPartView] = Field(description="The first missing parts, at most `limit`.")
+
+
+class UploadOffsetView(View):
+    upload_id: str
+    state: UploadState
+    size_bytes: int
+    received_bytes: int = Field(description="Bytes that are there; send the others from this offset on.")
 
 
 class UploadInstruction(View):
@@ -68,11 +106,15 @@ class UploadView(View):
     sha256: str | None
     created_at: Timestamp
     expires_at: Timestamp
-    upload: UploadInstruction | None = Field(None, description="How to send the content; only in the announcement.")
+    upload: UploadInstruction | None = Field(
+        None, description="How to send the content in one call; only in the announcement."
+    )
+    parts_url: str | None = Field(None, description="Where a resumable upload's parts are listed.")
 
     @classmethod
-    def from_row(cls, row: Upload, now: datetime) -> UploadView:
+    def from_row(cls, row: Upload, links: LinkBuilder) -> UploadView:
         """Return the document of an upload, without `upload`."""
+        now = links.now
         return cls(
             id=row.id,
             state=upload_state(row, now),
@@ -82,4 +124,5 @@ class UploadView(View):
             sha256=row.sha256,
             created_at=row.created_at,
             expires_at=row.expires_at,
+            parts_url=links.upload_parts(row.id) if row.part_bytes is not None else None,
         )

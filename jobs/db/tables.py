@@ -229,7 +229,10 @@ class Artifact(TenantOwned, Base):
 
 
 class Upload(TenantOwned, Base):
-    """An input file. `checked_at` is set when the stored object was found to match the announcement."""
+    """An input file. `checked_at` is set when the stored object was found to match the announcement.
+
+    A resumable one has `part_bytes`, and while its parts are sent directly to a bucket, the `write_id` of that write.
+    """
 
     __tablename__ = "uploads"
     __table_args__ = (
@@ -248,6 +251,8 @@ class Upload(TenantOwned, Base):
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str | None] = mapped_column(String(64))
     storage_key: Mapped[str] = mapped_column(Text)
+    part_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    write_id: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     checked_at: Mapped[datetime | None]

@@ -8,6 +8,9 @@ from jobs.db.database import Database
 from jobs.db.tables import Job, Upload
 from jobs.doctor.finding import Action, Finding, Kind
 from jobs.doctor.listing import JOB_KEY, UPLOAD_KEY
+from jobs.lifecycle import UploadState
+from jobs.service.upload_parts import parts_key
+from jobs.service.uploads import upload_state
 from jobs.shared_features import PREFIX as FEATURES_PREFIX
 from jobs.storage.protocol import ObjectStore, UnfinishedWrite
 
@@ -27,8 +30,18 @@ def find_unfinished_writes(db: Database, store: ObjectStore) -> Iterator[Finding
 def own_unfinished_writes(db: Database, store: ObjectStore) -> Iterator[UnfinishedWrite]:
     """Yield what `find_unfinished_writes` reports, to discard it."""
     for write in store.unfinished_writes(older_than_s=UNFINISHED_AFTER_S):
-        if write.key is None or _is_own(db, write.key):
+        if write.key is None or (_is_own(db, write.key) and not _goes_on(db, write.key)):
             yield write
+
+
+def _goes_on(db: Database, key: str) -> bool:
+    """Return whether a key is of a resumable upload whose parts may still come."""
+    match = UPLOAD_KEY.fullmatch(key)
+    if match is None or key != parts_key(match["owner"]):
+        return False
+    with db.reading() as tx:
+        upload = tx.session.get(Upload, match["owner"])
+        return upload is not None and upload_state(upload, tx.now) is UploadState.PENDING
 
 
 def _is_own(db: Database, key: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import select
 
@@ -11,6 +12,7 @@ from jobs.db.tables import Artifact, Job, Upload
 from jobs.errors import ArtifactExpiredError, ArtifactMissingError, ArtifactNotFoundError, GoneReason
 from jobs.file_names import result_name, safe_stem
 from jobs.lifecycle import ArtifactKind
+from jobs.request import is_web_url
 from jobs.s3_urls import OBJECT_URL
 from jobs.service.expiry import Gone, gone_since
 
@@ -71,6 +73,8 @@ def download_name(tx: Transaction, job: Job, artifact: Artifact) -> str:
     source = str(job.request.get("video") or job.request.get("image") or "")
     if match := OBJECT_URL.fullmatch(source):
         return result_name(safe_stem(match["key"]), artifact.name)
+    if is_web_url(source):
+        return result_name(safe_stem(unquote(urlsplit(source).path)), artifact.name)
     upload = tx.session.get(Upload, source) if source else None
     # Of another tenant, where the platform asks; without a name, if it was deleted.
     if upload is None or upload.tenant != job.tenant or not upload.filename:

@@ -9,19 +9,19 @@ from pydantic import ValidationError
 
 from jobs.db.tables import Job
 from jobs.errors import FieldProblem, RequestInvalidError
-from jobs.request import FieldAtFaultError, JobRequest
+from jobs.request import FieldAtFaultError, JobRequest, is_web_url
 
 MAX_PROBLEMS = 20
 _SOURCES = ("video", "image")
 
 
 def stored_request(job: Job) -> JobRequest:
-    """Return the request of a job, with the fields of its preset and without its name.
+    """Return the request of a job, with the fields of its preset and without its name, and with its input's whole URL.
 
     Raises:
         RequestInvalidError: this version does not allow it.
     """
-    return parse_request({name: value for name, value in job.request.items() if name != "preset"})
+    return parse_request(_stored_fields(job))
 
 
 def changed_request(job: Job, changes: Mapping[str, Any]) -> JobRequest:
@@ -33,7 +33,7 @@ def changed_request(job: Job, changes: Mapping[str, Any]) -> JobRequest:
     Raises:
         RequestInvalidError: it is not valid.
     """
-    fields = {name: value for name, value in job.request.items() if name != "preset" and name not in changes}
+    fields = {name: value for name, value in _stored_fields(job).items() if name not in changes}
     fields |= {name: value for name, value in changes.items() if value is not None}
     unknown = [name for name, value in changes.items() if value is None and name not in JobRequest.model_fields]
     if unknown:
@@ -50,6 +50,13 @@ def changed_request(job: Job, changes: Mapping[str, Any]) -> JobRequest:
     if "mux" not in changes and fields.get("video") is None:
         fields.pop("mux", None)  # filled in as the default with a video
     return parse_request(fields)
+
+
+def _stored_fields(job: Job) -> dict[str, Any]:
+    fields = {name: value for name, value in job.request.items() if name != "preset"}
+    if job.input_key is not None and is_web_url(job.input_key):  # the request shows it without its query
+        fields["video" if fields.get("video") is not None else "image"] = job.input_key
+    return fields
 
 
 def parse_request(fields: Mapping[str, Any]) -> JobRequest:

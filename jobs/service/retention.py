@@ -18,6 +18,7 @@ from jobs.db.tables import Artifact, Job, JobAttempt, Upload
 from jobs.lifecycle import AttemptOutcome
 from jobs.service.deletion import delete_content_of
 from jobs.service.upload_content import objects_prefix
+from jobs.service.upload_parts import discard_parts
 from jobs.storage.errors import StorageError
 from jobs.storage.protocol import ObjectStore
 
@@ -165,6 +166,7 @@ def expire_uploads(db: Database, store: ObjectStore) -> int:
 
     def remove(expired: list[Upload]) -> list[Upload]:
         for upload in expired:  # also what writes left that broke off or were late; an expired upload accepts no more
+            discard_parts(store, upload)
             store.delete([upload.storage_key, *store.list_keys(objects_prefix(upload.id))])
         return expired
 

@@ -17,9 +17,11 @@ from jobs.db.tables import Upload
 from jobs.errors import (
     GoneReason,
     RequestInvalidError,
+    UploadBusyError,
     UploadCompleteError,
     UploadDeletedError,
     UploadExpiredError,
+    UploadIncompleteError,
     UploadMismatchError,
     UploadNotFoundError,
 )
@@ -35,6 +37,7 @@ from jobs.service.upload_content import (
     new_write_key,
     publish_write,
 )
+from jobs.service.upload_parts import complete_parts, part_bytes_for
 from jobs.storage.errors import ObjectNotFoundError, ObjectTooLargeError
 from jobs.storage.protocol import ObjectStore
 
@@ -54,11 +57,13 @@ def announce_upload(
     ttl_s: int,
     max_bytes: int | None = None,
     max_held_bytes: int = 0,
+    part_bytes: int | None = None,
 ) -> Upload:
     """Record that a file of `size_bytes` will be uploaded. Its storage key holds no part of the caller's file name.
 
     Args:
         max_held_bytes: bytes of all the tenant's uploads; 0: no limit.
+        part_bytes: of each part but the last, of a resumable upload.
 
     Raises:
         ObjectTooLargeError: `size_bytes` exceeds `max_bytes`.
@@ -76,6 +81,7 @@ def announce_upload(
         size_bytes=size_bytes,
         sha256=sha256,
         storage_key=direct_key(upload_id),
+        part_bytes=part_bytes_for(size_bytes, part_bytes) if part_bytes is not None else None,
         created_at=tx.now,
         expires_at=tx.now + timedelta(seconds=ttl_s),
     )
@@ -118,10 +124,15 @@ def store_upload(
     filename: str,
     content_type: str,
     ttl_s: int,
+    max_held_bytes: int = 0,
 ) -> str:
     """Announce, store and mark a file that this process has; return the upload's id.
 
+    Args:
+        max_held_bytes: see `announce_upload`.
+
     Raises:
+        UploadNeverFitsError, UploadStorageFullError: as `check_upload_bytes`.
         UploadMismatchError: the file grew or shrank meanwhile; nothing is kept.
         StorageError: the object could not be stored; the announced upload expires by itself.
     """
@@ -134,6 +145,7 @@ def store_upload(
             size_bytes=size_bytes,
             sha256=None,
             ttl_s=ttl_s,
+            max_held_bytes=max_held_bytes,
         )
     key = new_write_key(upload.id)
     if isinstance(source, bytes):
@@ -144,15 +156,12 @@ def store_upload(
     return upload.id
 
 
-def check_accepts_content(upload: Upload, now: datetime, size_bytes: int | None) -> None:
-    """Check that content of `size_bytes` (None: unknown) may be sent for an upload.
+def check_not_expired(upload: Upload, now: datetime) -> None:
+    """Check that an upload can still be used.
 
     Raises:
         UploadExpiredError: it has expired.
-        UploadCompleteError: it already has its content.
-        ObjectTooLargeError: the content is larger than announced.
     """
-    state = upload_state(upload, now)
     gone = gone_since(expires_at=upload.expires_at, deleted_at=upload.deleted_at, now=now)
     if gone is not None:
         raise UploadExpiredError(
@@ -161,7 +170,18 @@ def check_accepts_content(upload: Upload, now: datetime, size_bytes: int | None)
             expired_at=gone.expired_at,
             deleted_at=gone.deleted_at,
         )
-    if state is UploadState.READY:
+
+
+def check_accepts_content(upload: Upload, now: datetime, size_bytes: int | None) -> None:
+    """Check that content of `size_bytes` (None: unknown) may be sent for an upload.
+
+    Raises:
+        UploadExpiredError: it has expired.
+        UploadCompleteError: it already has its content.
+        ObjectTooLargeError: the content is larger than announced.
+    """
+    check_not_expired(upload, now)
+    if upload_state(upload, now) is UploadState.READY:
         raise UploadCompleteError(f"Upload {upload.id} is already complete; announce another one.")
     if size_bytes is not None and size_bytes > upload.size_bytes:
         raise ObjectTooLargeError(f"Got {size_bytes} bytes; announced were {upload.size_bytes}.", "upload")
@@ -215,13 +235,20 @@ def check_upload(db: Database, store: ObjectStore, request: JobRequest, *, run: 
         with db.reading() as tx:
             upload, now = get_upload(tx, source), tx.now
         if upload_state(upload, now) is UploadState.PENDING:
-            check = partial(accept_direct_content, db, store, upload)
+            accept = accept_direct_content if upload.part_bytes is None else complete_parts
+            check = partial(accept, db, store, upload)
             check() if run is None else run(upload.id, check)
     except UploadNotFoundError as exc:
         raise RequestInvalidError.of(field, f"there is no upload {source}") from exc
     except ObjectNotFoundError as exc:
         raise RequestInvalidError.of(field, f"upload {source} has no content yet; send the file first") from exc
-    except (UploadMismatchError, UploadExpiredError, UploadDeletedError) as exc:
+    except (
+        UploadMismatchError,
+        UploadExpiredError,
+        UploadDeletedError,
+        UploadIncompleteError,
+        UploadBusyError,
+    ) as exc:
         raise RequestInvalidError.of(field, exc.message) from exc
 
 

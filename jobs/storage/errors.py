@@ -50,6 +50,29 @@ class ObjectTooLargeError(StorageError):
     """Raised when a stream or object has more bytes than allowed; nothing is stored."""
 
 
+class OffsetMismatchError(StorageError):
+    """Raised when bytes are to be added at another place than where a write ends.
+
+    Attributes:
+        present: bytes that are there.
+    """
+
+    def __init__(self, message: str, backend: str, present: int) -> None:
+        super().__init__(message, backend)
+        self.present = present
+
+
+class WriteBusyError(StorageError):
+    """Raised when two callers want to add bytes to one write."""
+
+    retryable = True
+    summary = "receives other bytes of the same object"
+
+
+class WriteUnknownError(StorageError):
+    """Raised when a write in parts does not exist: it was finished or discarded, or never begun."""
+
+
 class ChecksumMismatchError(StorageError):
     """Raised when the bytes do not match their announced or stored hash; nothing is stored."""
 

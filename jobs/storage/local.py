@@ -13,17 +13,15 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from jobs.disk_space import DiskReserve
-from jobs.errors import DiskReserveError
 from jobs.storage.errors import (
     ChecksumMismatchError,
     InvalidKeyError,
@@ -31,14 +29,13 @@ from jobs.storage.errors import (
     ObjectExistsError,
     ObjectNotFoundError,
     ObjectTooLargeError,
-    StorageError,
-    StorageFullError,
     StorageUnavailableError,
 )
 from jobs.storage.folder_marker import FolderMarker
+from jobs.storage.local_files import BACKEND, chunks_of, quoted, sidecar_document, sync_folder, translated
+from jobs.storage.local_ranges import LocalRangeWrites, range_drafts
 from jobs.storage.protocol import CHUNK_BYTES, MARKER_KEY, ObjectMetadata, UnfinishedWrite, UploadTarget
 
-BACKEND = "local"
 MAX_KEY_BYTES = 1024
 
 
@@ -50,6 +47,7 @@ class LocalStore:
     """
 
     backend = BACKEND
+    part_writes = None
 
     def __init__(self, root: Path, *, reserve_bytes: int | None = 0) -> None:
         self.location = f"the folder {root}"
@@ -59,6 +57,9 @@ class LocalStore:
         self._metadata = root / "metadata"
         self._drafts = root / "drafts"
         self._marker = FolderMarker(root, self._paths(MARKER_KEY)[0], BACKEND)
+        self.range_writes = LocalRangeWrites(
+            self._drafts, self._reserve, self._marker.check_change, self._publish_draft
+        )
 
     def put_file(
         self,
@@ -106,9 +107,19 @@ class LocalStore:
                     document = {"content_type": content_type, "sha256": digest, "user_metadata": user_metadata}
                     self._write_sidecar(sidecar, document)
                     draft.replace(target)
-                    _sync_folder(target.parent)  # so that the name survives a power cut too
+                    sync_folder(target.parent)  # so that the name survives a power cut too
         except OSError as exc:
-            raise _translated(exc, f"Could not write {key!r}", self._root) from exc
+            raise translated(exc, f"Could not write {key!r}", self._root) from exc
+        return self.head(key)
+
+    def _publish_draft(self, draft: Path, key: str, content_type: str, digest: str) -> ObjectMetadata:
+        target, sidecar = self._paths(key)
+        with self._publishing():
+            for folder in (target.parent, sidecar.parent):
+                folder.mkdir(parents=True, exist_ok=True)
+            self._write_sidecar(sidecar, {"content_type": content_type, "sha256": digest, "user_metadata": {}})
+            self._link(draft, target)
+            sync_folder(target.parent)
         return self.head(key)
 
     def _write(self, stream: BinaryIO, file: BinaryIO, max_bytes: int | None) -> str:
@@ -157,8 +168,8 @@ class LocalStore:
             self._marker.check()
             raise ObjectNotFoundError(f"There is no object {key!r}.", BACKEND) from exc
         except OSError as exc:
-            raise _translated(exc, f"Could not read {key!r}", self._root) from exc
-        return _chunks(file, start, end)
+            raise translated(exc, f"Could not read {key!r}", self._root) from exc
+        return chunks_of(file, start, end)
 
     def download_to(self, key: str, path: Path, *, max_bytes: int | None = None) -> ObjectMetadata:
         metadata = self.head(key)
@@ -173,7 +184,7 @@ class LocalStore:
                     digest.update(chunk)
                     file.write(chunk)
         except OSError as exc:
-            raise _translated(exc, f"Could not copy {key!r} to a file", path) from exc
+            raise translated(exc, f"Could not copy {key!r} to a file", path) from exc
         if metadata.sha256 is not None and digest.hexdigest() != metadata.sha256:
             raise ChecksumMismatchError(f"The stored object {key!r} is damaged.", BACKEND)
         return metadata
@@ -187,7 +198,7 @@ class LocalStore:
             self._marker.check()
             raise ObjectNotFoundError(f"There is no object {key!r}.", BACKEND) from exc
         except OSError as exc:
-            raise _translated(exc, f"Could not read {key!r}", self._root) from exc
+            raise translated(exc, f"Could not read {key!r}", self._root) from exc
         except ValueError as exc:
             raise StorageUnavailableError(f"The metadata of {key!r} at {sidecar} is not JSON: {exc}.", BACKEND) from exc
         return ObjectMetadata(
@@ -219,11 +230,11 @@ class LocalStore:
                     raise ObjectChangedError(f"The object {source!r} was overwritten meanwhile.", BACKEND)
                 for folder in (copied.parent, sidecar.parent):
                     folder.mkdir(parents=True, exist_ok=True)
-                self._write_sidecar(sidecar, {**_document(found), "content_type": content_type})
+                self._write_sidecar(sidecar, {**sidecar_document(found), "content_type": content_type})
                 self._link(path, copied)
-                _sync_folder(copied.parent)
+                sync_folder(copied.parent)
         except OSError as exc:
-            raise _translated(exc, f"Could not copy {source!r}", self._root) from exc
+            raise translated(exc, f"Could not copy {source!r}", self._root) from exc
         return self.head(target)
 
     def _link(self, path: Path, copied: Path) -> None:
@@ -251,7 +262,7 @@ class LocalStore:
                         with contextlib.suppress(OSError):
                             path.parent.rmdir()
             except OSError as exc:
-                raise _translated(exc, f"Could not delete {key!r}", self._root) from exc
+                raise translated(exc, f"Could not delete {key!r}", self._root) from exc
 
     def list_keys(self, prefix: str) -> Iterator[str]:
         self._marker.check()
@@ -271,10 +282,10 @@ class LocalStore:
         except (FileNotFoundError, NotADirectoryError):
             return  # nothing was stored there, or the folder was removed with its last object
         except OSError as exc:
-            raise _translated(exc, f"Could not list {folder_key!r}", folder) from exc
+            raise translated(exc, f"Could not list {folder_key!r}", folder) from exc
         for name in found:
             if name.endswith("/"):
-                yield from self._keys_below(folder / _quoted(name[:-1]), folder_key + name)
+                yield from self._keys_below(folder / quoted(name[:-1]), folder_key + name)
             else:
                 yield folder_key + name
 
@@ -303,19 +314,20 @@ class LocalStore:
 
     def unfinished_writes(self, *, older_than_s: float) -> Iterator[UnfinishedWrite]:
         before = datetime.now(UTC) - timedelta(seconds=older_than_s)
-        for draft in self._drafts.glob("tmp*") if self._drafts.is_dir() else ():
+        drafts: list[tuple[Path, str | None]] = [(draft, None) for draft in self._drafts.glob("tmp*")]
+        for draft, key in (*drafts, *range_drafts(self._drafts)):
             try:
                 begun_at = datetime.fromtimestamp(draft.stat().st_mtime, UTC)
             except FileNotFoundError:  # published or discarded since the folder was listed
                 continue
             if begun_at < before:
-                yield UnfinishedWrite(draft.name, begun_at, partial(self._discard, draft))
+                yield UnfinishedWrite(draft.name, begun_at, partial(self._discard, draft), key)
 
     def _discard(self, draft: Path) -> None:
         try:
             draft.unlink(missing_ok=True)
         except OSError as exc:
-            raise _translated(exc, f"Could not discard {draft.name}", self._root) from exc
+            raise translated(exc, f"Could not discard {draft.name}", self._root) from exc
 
     def check(self) -> None:
         self._marker.check()
@@ -324,14 +336,14 @@ class LocalStore:
             with tempfile.TemporaryFile(dir=self._drafts) as file:
                 file.write(b"x")
         except OSError as exc:
-            raise _translated(exc, "Could not write to the object folder", self._root) from exc
+            raise translated(exc, "Could not write to the object folder", self._root) from exc
 
     def _paths(self, key: str) -> tuple[Path, Path]:
         parts = key.split("/")
         if not key or "\x00" in key or len(key.encode()) > MAX_KEY_BYTES or any(p in {"", ".", ".."} for p in parts):
             raise InvalidKeyError(f"Got key {key[:80]!r}; parts may not be empty, '.' or '..'.", BACKEND)
-        quoted = [_quoted(part) for part in parts]
-        return self._objects.joinpath(*quoted), self._metadata.joinpath(*quoted)
+        names = [quoted(part) for part in parts]
+        return self._objects.joinpath(*names), self._metadata.joinpath(*names)
 
 
 def open_local(path: str, *, reserve_bytes: int | None = 0) -> LocalStore:
@@ -347,47 +359,3 @@ def open_local(path: str, *, reserve_bytes: int | None = 0) -> LocalStore:
     if not root.is_absolute():
         raise ValueError(f"Got storage folder {path!r}; give an absolute path, file:///like/this.")
     return LocalStore(root, reserve_bytes=reserve_bytes)
-
-
-def _quoted(part: str) -> str:
-    """Return a part of a key as a file name."""
-    return quote(part, safe=" +=@,()!-_")
-
-
-def _document(metadata: ObjectMetadata) -> dict[str, Any]:
-    """Return the content of a sidecar file."""
-    return {
-        "content_type": metadata.content_type,
-        "sha256": metadata.sha256,
-        "user_metadata": dict(metadata.user_metadata),
-    }
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _chunks(file: BinaryIO, start: int, end: int | None) -> Iterator[bytes]:
-    with file:
-        file.seek(start)
-        remaining = sys.maxsize if end is None else end - start
-        while remaining > 0 and (chunk := file.read(min(CHUNK_BYTES, remaining))):
-            remaining -= len(chunk)
-            yield chunk
-
-
-def _translated(exc: OSError, what: str, path: Path) -> StorageError:
-    """Return our error for an `OSError`; `path` is the file or folder that was written to."""
-    if exc.errno == errno.ENAMETOOLONG:
-        return InvalidKeyError(f"{what}: a part of the key is too long for a file name.", BACKEND)
-    if isinstance(exc, DiskReserveError):
-        return StorageFullError(f"{what}: {exc}.", BACKEND)
-    if exc.errno == errno.ENOSPC:
-        return StorageFullError(f"{what}: disk full at {path}.", BACKEND)
-    if exc.errno == errno.EDQUOT:
-        return StorageFullError(f"{what}: disk quota exceeded at {path}.", BACKEND)
-    return StorageUnavailableError(f"{what}: {exc.strerror} at {path}.", BACKEND)

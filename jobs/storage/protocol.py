@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+if TYPE_CHECKING:
+    from jobs.storage.resuming import PartWrites, RangeWrites
 
 CHUNK_BYTES = 1024 * 1024
 # Names the platform whose store this is; see jobs/storage/identity.py.
@@ -86,6 +89,16 @@ class ObjectStore(Protocol):
     backend: str
     location: str
     """The folder, or the bucket with its prefix and endpoint, for messages to operators."""
+
+    @property
+    def part_writes(self) -> PartWrites | None:
+        """Writes in parts that callers send directly to the store; None where they cannot reach it."""
+        ...
+
+    @property
+    def range_writes(self) -> RangeWrites | None:
+        """Writes whose bytes come in order through this process; None where there are `part_writes`."""
+        ...
 
     def put_file(
         self,

@@ -43,7 +43,7 @@ class TenantRules:
         rules = cls(
             input_buckets=frozenset(settings.input_buckets if is_default else ()),
             output_buckets=frozenset(settings.output_buckets if is_default else ()),
-            input_hosts=tuple(getattr(settings, "input_hosts", ()) if is_default else ()),
+            input_hosts=tuple(settings.input_hosts if is_default else ()),
             requests_per_minute=settings.requests_per_minute_per_tenant,
             key_requests_per_minute=settings.requests_per_minute_per_key,
             max_queued=settings.max_queued_per_tenant,

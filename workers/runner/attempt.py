@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from jobs.lifecycle import Stage, overall_progress
-from jobs.request import MAX_SEED, JobRequest
+from jobs.request import MAX_SEED, JobRequest, is_web_url
 from jobs.service.artifact_metadata import artifact_metadata
+from jobs.tenants.rules import rules_of
 from mmaudio_model.pipeline import GenerationRequest, text_is_cut
 from mmaudio_model.result_sounds import silence_warnings
 from mmaudio_model.variants import Variant, get_variant
@@ -32,7 +33,7 @@ from workers.runner.attempt_files import ResultWriter, TakeFiles
 from workers.runner.attempt_source import SourceParts, SourceReader
 from workers.runner.delivery import AttemptDelivery, check_delivery_allowed
 from workers.runner.eta import DEVICE_WAIT, JobWork
-from workers.runner.inputs import fetch_input
+from workers.runner.inputs import fetch_input, fetch_url
 from workers.runner.preview import store_previews
 from workers.runner.result_hold import ResultHold
 from workers.runner.result_store import store_result
@@ -113,10 +114,19 @@ class AttemptPipeline:
         target, began_at = folder / "input", time.monotonic()
         self.active_job.fetching = True
         try:
-            found = fetch_input(self.claim, self._context.store, self._context.settings, target)
+            found = self._fetch_to(target)
         finally:
             self.active_job.fetching, self.active_job.fetch_s = False, time.monotonic() - began_at
         return target if found else None
+
+    def _fetch_to(self, target: Path) -> bool:
+        url, settings = self.claim.input_key, self._context.settings
+        if url is not None and is_web_url(url):  # its host is nobody's here, and may be slow on purpose
+            with self._context.db.of_tenant(self.claim.tenant).reading() as tx:
+                hosts = rules_of(tx, settings).input_hosts
+            fetch_url(url, self.claim, settings, target, hosts=hosts, check_stop=self.active_job.check)
+            return True
+        return fetch_input(self.claim, self._context.store, settings, target)
 
     def _find_features(self, source: Path | None) -> JobFeatures:
         """Find the features of the input that the cache already has."""

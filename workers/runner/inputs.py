@@ -1,8 +1,11 @@
-"""Downloads an attempt's input, from the platform's store or a caller's bucket, and raises job errors."""
+"""Downloads an attempt's input, from the platform's store, a caller's bucket or a URL, and raises job errors."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 
 from jobs.errors import (
@@ -12,10 +15,17 @@ from jobs.errors import (
     InputDamagedError,
     InputForbiddenError,
     InputMissingError,
+    InputRefusedError,
     InputTooLargeError,
+    InputUnreachableError,
     StorageFailedError,
     StorageRefusedError,
 )
+from jobs.outbound.calls import fetch
+from jobs.outbound.errors import OutboundError, OutboundStatusError, OutboundTooLargeError
+from jobs.outbound.policy import OutboundPolicy
+from jobs.outbound.urls import shown_url
+from jobs.request import is_web_url
 from jobs.s3_urls import OBJECT_URL
 from jobs.service.attempts import Claim
 from jobs.settings import Settings
@@ -34,18 +44,31 @@ from jobs.storage.protocol import ObjectStore
 
 # How long a job waits for the right to read an object of a caller's bucket.
 FORBIDDEN_WAIT = timedelta(days=1)
+_GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+_FORBIDDEN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+
+log = logging.getLogger(__name__)
 
 
-def fetch_input(claim: Claim, store: ObjectStore, settings: Settings, target: Path) -> bool:
+def fetch_input(
+    claim: Claim,
+    store: ObjectStore,
+    settings: Settings,
+    target: Path,
+) -> bool:
     """Download the input to `target`; False when the job has none (a prompt only).
 
     Raises:
-        InputMissingError, InputChangedError, InputTooLargeError, InputDamagedError, InputForbiddenError: a retry would
-            fail as well.
+        InputMissingError, InputChangedError, InputTooLargeError, InputDamagedError, InputForbiddenError,
+            InputRefusedError: a retry would fail as well.
+        InputUnreachableError: the host of a URL is in trouble.
         InfrastructureError: the store, the bucket or the scratch disk is in trouble.
     """
     if claim.input_key is None:
         return False
+    if is_web_url(claim.input_key):
+        fetch_url(claim.input_key, claim, settings, target, hosts=tuple(settings.input_hosts))
+        return True
     limit = settings.max_upload_bytes
     match = OBJECT_URL.fullmatch(claim.input_key)
     try:
@@ -70,6 +93,37 @@ def fetch_input(claim: Claim, store: ObjectStore, settings: Settings, target: Pa
             raise _bucket_error(exc, match["bucket"], claim.created_at, claim.started_at) from exc
         raise _store_error(exc) from exc
     return True
+
+
+def fetch_url(
+    url: str,
+    claim: Claim,
+    settings: Settings,
+    target: Path,
+    *,
+    hosts: tuple[str, ...],
+    check_stop: Callable[[], None] = lambda: None,
+) -> None:
+    """Download the input from a URL.
+
+    Args:
+        hosts: patterns of those that the tenant may fetch from now.
+        check_stop: called about every second; what it raises ends the download.
+
+    Raises:
+        InputMissingError, InputForbiddenError, InputTooLargeError, InputRefusedError: a retry would fail as well.
+        InputUnreachableError: its host is in trouble.
+        OSError: the scratch disk is in trouble.
+    """
+    policy = OutboundPolicy.for_inputs(settings, hosts)
+    try:
+        fetched = fetch(url, target, policy, interrupt=check_stop)
+    except OutboundError as exc:
+        raise _url_error(exc, url) from exc
+    log.info(
+        "job %s: fetched %d bytes from %s, sha256 %s",
+        claim.job_id, fetched.size_bytes, shown_url(url), fetched.sha256,
+    )  # fmt: skip
 
 
 def _store_error(exc: StorageError) -> Exception:
@@ -99,3 +153,16 @@ def _download_from_bucket(bucket: str, key: str, target: Path, claim: Claim, set
 
     store = S3Store.from_settings(f"s3://{bucket}", settings)
     store.download_from(bucket, key, target, max_bytes=settings.max_upload_bytes, pin=claim.input_pin)
+
+
+def _url_error(exc: OutboundError, url: str) -> Exception:
+    """Return what an error of a URL means for the job."""
+    if isinstance(exc, OutboundTooLargeError):
+        return InputTooLargeError(exc.message)
+    if exc.retryable:
+        return InputUnreachableError(exc.message)
+    if isinstance(exc, OutboundStatusError) and exc.status in _GONE:
+        return InputMissingError(f"There is nothing at {shown_url(url)}: {exc.message}")
+    if isinstance(exc, OutboundStatusError) and exc.status in _FORBIDDEN:
+        return InputForbiddenError(f"{exc.message} A signed URL may have expired.")
+    return InputRefusedError(exc.message)

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -31,8 +31,10 @@ from jobs.storage.protocol import CHUNK_BYTES, CallLimits, ObjectMetadata, Objec
 from jobs.storage.s3.client import DEFAULT_LIMITS, ClientOptions, s3_client
 from jobs.storage.s3.copy import Copy, copy_object
 from jobs.storage.s3.download import download
+from jobs.storage.s3.encryption import Encryption
 from jobs.storage.s3.errors import BACKEND, Operation, is_bulk_delete_refused, is_not_implemented, translated
 from jobs.storage.s3.head import head_object
+from jobs.storage.s3.part_writes import S3PartWrites
 from jobs.storage.s3.streams import BoundedReader, parts_of
 from jobs.storage.s3.upload import Upload, send
 
@@ -40,25 +42,6 @@ SHA256_FIELD = "sha256"
 PUT_ID_FIELD = "mmaudio-put-id"
 MAX_KEY_BYTES = 1024
 COPY_READ_S = 120.0
-
-
-@dataclass(frozen=True)
-class Encryption:
-    """How the server encrypts what is stored: `""` as the bucket says, `AES256` (SSE-S3) or `aws:kms` (SSE-KMS)."""
-
-    method: str = ""
-    kms_key_id: str = ""
-
-    def arguments(self) -> dict[str, str]:
-        """Return boto3's arguments for a new object."""
-        chosen = {"ServerSideEncryption": self.method, "SSEKMSKeyId": self.kms_key_id}
-        return {name: value for name, value in chosen.items() if value}
-
-    def form_fields(self) -> dict[str, str]:
-        """Return the same as fields of a presigned form."""
-        header = "x-amz-server-side-encryption"
-        chosen = {header: self.method, f"{header}-aws-kms-key-id": self.kms_key_id}
-        return {name: value for name, value in chosen.items() if value}
 
 
 class S3Store:
@@ -74,6 +57,7 @@ class S3Store:
     """
 
     backend = BACKEND
+    range_writes = None
 
     def __init__(
         self,
@@ -95,6 +79,24 @@ class S3Store:
         self._public_options = replace(self._options, endpoint_url=public_endpoint_url or self._options.endpoint_url)
         endpoint = f" at {self._options.endpoint_url}" if self._options.endpoint_url else ""
         self.location = f"s3://{self._bucket}/{self._below}{endpoint}"
+
+    @property
+    def part_writes(self) -> S3PartWrites:
+        """See `ObjectStore.part_writes`."""
+        return S3PartWrites(
+            self._bucket,
+            client=lambda: self._client,
+            public_client=lambda: self._public_client,
+            finishing_client=lambda: self._copying_client,
+            full=self._full,
+            head=self.head,
+            properties=self._properties,
+        )
+
+    def _properties(self, content_type: str, sha256: str | None) -> dict[str, Any]:
+        """Return boto3's arguments for a new object."""
+        metadata = {SHA256_FIELD: sha256} if sha256 else {}
+        return {"ContentType": content_type, "Metadata": metadata, **self._encryption.arguments()}
 
     @classmethod
     def from_settings(cls, url: str, settings: Settings, limits: CallLimits = DEFAULT_LIMITS) -> S3Store:
@@ -267,8 +269,7 @@ class S3Store:
     def copy(
         self, source: str, target: str, *, etag: str, content_type: str, sha256: str | None = None
     ) -> ObjectMetadata:
-        metadata = {SHA256_FIELD: sha256} if sha256 else {}
-        properties = {"ContentType": content_type, "Metadata": metadata, **self._encryption.arguments()}
+        properties = self._properties(content_type, sha256)
         size_bytes = self.head(source).size_bytes
         copying = Copy(self._bucket, self._full(source), self._full(target), etag, size_bytes, properties)
         with translated(f"Could not copy {source!r}", Operation.DOWNLOAD):

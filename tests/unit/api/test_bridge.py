@@ -193,6 +193,44 @@ def test_memory_for_bodies_is_bounded() -> None:
     assert (client.status, client.answered["retry-after"]) == (503, "2")
 
 
+def test_a_body_may_be_larger_where_the_app_says_so() -> None:
+    app = App()
+    large = Bridge(
+        app.wsgi(),
+        replace(LIMITS, body_s=0.01, large_bytes_per_s=10_000),
+        is_streamed=lambda method, _: False,
+        body_limit=lambda method, path: 5000,
+    )
+
+    def send(path: str, size: int) -> Client:
+        client = Client(path=path, headers=[JSON, ("content-length", str(size))], pieces=[b"x" * 500] * (size // 500))
+        asyncio.run(asyncio.wait_for(large(client.scope(), client.receive, client.send), 30))
+        return client
+
+    assert (send("/echo", 5000).status, send("/echo", 5500).status) == (200, 413)
+
+
+def test_large_bodies_take_no_memory_from_small_ones() -> None:
+    app = App()
+    limits = replace(LIMITS, buffered_bytes=100_000, large_buffered_bytes=5000, body_s=20)
+    both = Bridge(app.wsgi(), limits, is_streamed=lambda method, _: False, body_limit=lambda method, path: 6000)
+
+    async def run() -> list[int]:
+        held = Client(headers=[JSON, ("content-length", "6000")], pieces=[b"x" * 5000], last=False)
+        holding = asyncio.ensure_future(both(held.scope(), held.receive, held.send))
+        await asyncio.sleep(0.1)
+        clients = [Client(headers=[JSON, ("content-length", str(size))], pieces=[b"x" * size]) for size in (1000, 4000)]
+        for client in clients:
+            await asyncio.wait_for(both(client.scope(), client.receive, client.send), 30)
+        holding.cancel()
+        await asyncio.gather(holding, return_exceptions=True)
+        after = Client(headers=[JSON, ("content-length", "6000")], pieces=[b"x" * 6000])
+        await asyncio.wait_for(both(after.scope(), after.receive, after.send), 30)
+        return [client.status for client in (*clients, after)]
+
+    assert asyncio.run(run()) == [200, 503, 200], "the memory of a body is free again when its request has ended"
+
+
 def test_an_upload_is_read_while_it_arrives() -> None:
     client = ask(App(), Client("PUT", headers=[("content-length", "600")], pieces=[b"x" * 300, b"y" * 300]))
     assert (client.status, client.body) == (200, b"x" * 300 + b"y" * 300)
