@@ -68,8 +68,9 @@ class UploadParts:
 
 def part_bytes_for(size_bytes: int, wanted: int) -> int:
     """Return the size of the parts of a file: as wanted, or as much more as the most parts require."""
-    needed = math.ceil(size_bytes / _MOST_PARTS / MIB) * MIB
-    return max(wanted, needed)
+    if size_bytes <= wanted * _MOST_PARTS:
+        return wanted
+    return math.ceil(size_bytes / _MOST_PARTS / MIB) * MIB
 
 
 def parts_key(upload_id: str) -> str:
