@@ -12,6 +12,7 @@ from api.bounded_store import bounded_store
 from api.context import EXTENSION
 from jobs.storage.errors import StorageUnavailableError
 from tests.unit.api.conftest import Harness
+from tests.unit.api.test_key_check import READ, need_keys, new_key
 
 CONTENT = bytes(range(256)) * 3
 
@@ -166,6 +167,15 @@ def test_without_its_signature_nobody_learns_of_an_upload(harness: Harness) -> N
         method = "GET" if call == "parts" else "POST"
         unknown = f"/v1/uploads/upl_{0:032x}/{call}"
         assert harness.client.open(unknown, method=method).status_code == 404
+
+
+def test_a_key_that_may_only_read_gets_no_url_to_write_to(harness: Harness) -> None:
+    upload = announce(harness)
+    need_keys(harness)
+    headers = {"Authorization": f"Bearer {new_key(harness, READ)}"}
+    (part,) = (harness.client.get(upload["parts_url"], headers=headers).json or {})["missing"]
+    assert part == {"number": 1, "start": 0, "end": len(CONTENT)}
+    assert harness.client.post(f"/v1/uploads/{upload['id']}/complete", headers=headers).status_code == 403
 
 
 def test_the_page_of_parts_is_bounded(harness: Harness) -> None:
