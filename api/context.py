@@ -220,8 +220,11 @@ class AppContext:
 
         The caller holds one of `upload_places`.
         """
-        if has_data_input(request):
-            self.check_disk(MAX_DATA_BYTES)
+        if not has_data_input(request):
+            return request
+        self.check_disk(MAX_DATA_BYTES)
+        with self.db.reading() as tx:
+            rules = rules_of(tx, self.settings)
         return store_data_input(
             self.db,
             self.store,
@@ -229,6 +232,7 @@ class AppContext:
             policy=self.policy(),
             ttl_s=self.settings.upload_ttl_s,
             max_bytes=self.settings.max_upload_bytes,
+            max_held_bytes=rules.max_stored_upload_bytes,
         )
 
     @property

@@ -7,7 +7,7 @@ from datetime import timedelta
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
-from api.auth import KeyScope, requires
+from api.auth import KeyScope, current_principal
 from api.context import AppContext, current_context
 from api.links import LinkBuilder
 from api.presentation import answer
@@ -25,18 +25,18 @@ upload_parts_api = APIBlueprint("upload_parts", __name__, url_prefix="/v1/upload
     summary="List the parts of an upload",
     responses={"200": UploadPartsView, **problems(403, 404, 409, 410, 422, 503)},
 )
-@requires(KeyScope.JOBS_WRITE)  # it gives URLs to write to
 def list_parts(path: UploadPath, query: PartsQuery) -> Response:
     """Returns which parts of a resumable upload are there, and how to send the missing ones.
 
-    After a connection that broke, or a restart, call it again and go on with what is missing. 409: the upload was not
-    announced with `resumable`.
+    After a connection that broke, or a restart, call it again and go on with what is missing. A key that may only read
+    gets no URLs. 409: the upload was not announced with `resumable`.
     """
     ctx = current_context()
+    may_write = KeyScope.JOBS_WRITE in current_principal().scopes
     with ctx.db.reading() as tx:
         upload, links = get_upload(tx, path.upload_id), ctx.links(tx)
     check_not_expired(upload, links.now)
-    parts = find_parts(ctx.db, ctx.store, upload)
+    parts = find_parts(ctx.db, ctx.store, upload, begin=may_write)
     assert upload.part_bytes is not None, upload.id
     view = UploadPartsView(
         upload_id=upload.id,
@@ -48,12 +48,15 @@ def list_parts(path: UploadPath, query: PartsQuery) -> Response:
         received_bytes=parts.received_bytes,
         received=parts.received,
         missing_count=len(parts.missing),
-        missing=[_missing(ctx, upload, part, links) for part in parts.missing[: query.limit]],
+        missing=[_missing(ctx, upload, part, links, may_write=may_write) for part in parts.missing[: query.limit]],
     )
     return answer(view)
 
 
-def _missing(ctx: AppContext, upload: Upload, part: Part, links: LinkBuilder) -> MissingPartView:
+def _missing(ctx: AppContext, upload: Upload, part: Part, links: LinkBuilder, *, may_write: bool) -> MissingPartView:
+    view = MissingPartView(number=part.number, start=part.start, end=part.end)
+    if not may_write:
+        return view
     expires_s = min(ctx.settings.signed_url_ttl_s, ctx.settings.upload_ttl_s)
     url = part_url(ctx.store, upload, part, expires_s=expires_s)
     headers, expires_at = {}, links.now + timedelta(seconds=expires_s)
@@ -63,15 +66,8 @@ def _missing(ctx: AppContext, upload: Upload, part: Part, links: LinkBuilder) ->
             "Content-Type": "application/octet-stream",
             "Content-Range": f"bytes {part.start}-{part.end - 1}/{upload.size_bytes}",
         }
-    return MissingPartView(
-        number=part.number,
-        start=part.start,
-        end=part.end,
-        method="PUT",
-        url=url,
-        headers=headers,
-        expires_at=expires_at,
-    )
+    view.method, view.url, view.headers, view.expires_at = "PUT", url, headers, expires_at
+    return view
 
 
 @upload_parts_api.post(

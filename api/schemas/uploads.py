@@ -20,7 +20,10 @@ class UploadPath(BaseModel):
 
 
 class NewUpload(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"filename": "walk.mp4", "size_bytes": 5_000_000, "resumable": True}},
+    )
 
     filename: Text = Field(
         min_length=1, max_length=255, description="Display name; the stored object has another name."
@@ -43,18 +46,51 @@ class PartsQuery(BaseModel):
 
 
 class MissingPartView(View):
-    """A part to send: `PUT` the bytes of the file from `start` to before `end` to `url`, with `headers`."""
+    """A part to send: `PUT` the bytes of the file from `start` to before `end` to `url`, with `headers`.
+
+    A key that may only read gets the first three fields alone.
+    """
 
     number: int
     start: int
     end: int
-    method: Literal["PUT"]
-    url: str
-    headers: dict[str, str]
-    expires_at: Timestamp = Field(description="When `url` stops working; ask for the parts again then.")
+    method: Literal["PUT"] | None = None
+    url: str | None = None
+    headers: dict[str, str] | None = None
+    expires_at: Timestamp | None = Field(None, description="When `url` stops working; ask for the parts again then.")
 
 
 class UploadPartsView(View):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "upload_id": "upl_01a2238c477377da8da7f53c51e604b6",
+                "state": "pending",
+                "size_bytes": 40_000_000,
+                "part_bytes": 16_777_216,
+                "part_count": 3,
+                "in_order": True,
+                "received_bytes": 33_554_432,
+                "received": [1, 2],
+                "missing_count": 1,
+                "missing": [
+                    {
+                        "number": 3,
+                        "start": 33_554_432,
+                        "end": 40_000_000,
+                        "method": "PUT",
+                        "url": "/v1/uploads/upl_01a2238c477377da8da7f53c51e604b6/content?expires=1&signature=0",
+                        "headers": {
+                            "Content-Type": "application/octet-stream",
+                            "Content-Range": "bytes 33554432-39999999/40000000",
+                        },
+                        "expires_at": "2026-01-31T12:00:00.000Z",
+                    }
+                ],
+            }
+        }
+    )
+
     upload_id: str
     state: UploadState
     size_bytes: int
@@ -68,6 +104,17 @@ class UploadPartsView(View):
 
 
 class UploadOffsetView(View):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "upload_id": "upl_01a2238c477377da8da7f53c51e604b6",
+                "state": "pending",
+                "size_bytes": 40_000_000,
+                "received_bytes": 33_554_432,
+            }
+        }
+    )
+
     upload_id: str
     state: UploadState
     size_bytes: int

@@ -27,6 +27,7 @@ def store_data_input(
     policy: SubmitPolicy,
     ttl_s: int,
     max_bytes: int,
+    max_held_bytes: int = 0,
 ) -> JobRequest:
     """Return the request with an upload in place of its `data:` URI; one without such a URI is returned as it is.
 
@@ -35,10 +36,12 @@ def store_data_input(
     Args:
         ttl_s: how long the upload is kept.
         max_bytes: of an upload.
+        max_held_bytes: of all the tenant's uploads; 0: no limit.
 
     Raises:
         RequestInvalidError: the URI or another field is not allowed.
         QueueFullError, DiskReserveError: as `submit`.
+        UploadNeverFitsError, UploadStorageFullError: the tenant has too many bytes of uploads.
         StorageError: the object could not be stored.
     """
     source, field = request.source, request.source_field
@@ -62,5 +65,6 @@ def store_data_input(
         filename=f"input{mimetypes.guess_extension(data.content_type) or ''}",
         content_type=data.content_type,
         ttl_s=ttl_s,
+        max_held_bytes=max_held_bytes,
     )
     return request.model_copy(update={field: upload_id})

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import IntegrityError
 
 from jobs.api_keys.scope import DEFAULT_TENANT
-from jobs.data_uris import is_data_uri
 from jobs.db.database import Database, Transaction
 from jobs.db.key_tables import TenantSettings
 from jobs.db.tables import IdempotencyKey, Job, Upload
@@ -23,19 +22,16 @@ from jobs.errors import FieldProblem, IdempotencyMismatchError, QueueFullError, 
 from jobs.ids import new_id
 from jobs.lifecycle import EventKind, InputKind, State, WebhookBody
 from jobs.outbound.addresses import Network
-from jobs.outbound.errors import OutboundRefusedError
-from jobs.outbound.policy import OutboundPolicy, check_url, networks_of
+from jobs.outbound.policy import OutboundPolicy, networks_of
 from jobs.outbound.urls import shown_url
 from jobs.request import JobRequest, is_web_url
-from jobs.s3_urls import DELIVERY_URL, OBJECT_URL
-from jobs.service.expiry import gone_since
+from jobs.service.input_location import check_delivery, input_key_of
 from jobs.service.presets import PresetLookup
 from jobs.service.scheduling.queue_counters import Lane, adjust_count, queued_of_tenant
 from jobs.service.tenant_limits import check_stored_results
 from jobs.service.transitions import append_event
 from jobs.settings import Settings
 from jobs.storage.protocol import ObjectPin
-from jobs.tenants.locations import allows_folder, allows_object, not_allowed_input, not_allowed_output
 from jobs.variants import VARIANTS
 from jobs.webhooks.job_url import remember_webhooks, resolved_webhook, url_problem
 
@@ -63,14 +59,14 @@ class SubmitPolicy:
     default_run_timeout_s: int = 3600
     input_buckets: frozenset[str] = frozenset()
     output_buckets: frozenset[str] = frozenset()
-    max_stored_result_bytes: int = 0
-    """Bytes of stored results at which a tenant may submit no more; 0: no limit."""
-    tenant: str | None = None
-    """Whose rules these are; None: the defaults, with the buckets of the tenant `default`."""
     input_hosts: tuple[str, ...] = ()
     """Patterns of the hosts that inputs may be fetched from; see `OutboundPolicy.hosts`."""
     allowed_networks: tuple[Network, ...] = ()
     """Networks that inputs may be fetched from although they are not public."""
+    max_stored_result_bytes: int = 0
+    """Bytes of stored results at which a tenant may submit no more; 0: no limit."""
+    tenant: str | None = None
+    """Whose rules these are; None: the defaults, with the buckets and hosts of the tenant `default`."""
     webhooks: OutboundPolicy = ANY_PUBLIC_URL
     """Which URLs may be called."""
     disk: DiskReserve = NO_RESERVE
@@ -86,9 +82,9 @@ class SubmitPolicy:
             default_run_timeout_s=settings.default_run_timeout_s,
             input_buckets=frozenset(settings.input_buckets),
             output_buckets=frozenset(settings.output_buckets),
-            max_stored_result_bytes=settings.max_stored_result_bytes_per_tenant,
             input_hosts=tuple(settings.input_hosts),
             allowed_networks=networks_of(settings),
+            max_stored_result_bytes=settings.max_stored_result_bytes_per_tenant,
             webhooks=OutboundPolicy.for_webhooks(settings),
             disk=DiskReserve.of_platform(settings),
         )
@@ -106,9 +102,7 @@ class SubmitPolicy:
             "input_hosts": self.input_hosts if is_default else (),
         }
         if row is not None:
-            own |= {
-                name: type(default)(value) for name, default in own.items() if (value := getattr(row, name)) is not None
-            }
+            own |= {name: type(own[name])(value) for name in own if (value := getattr(row, name)) is not None}
             if row.max_queued is not None:
                 own["max_queued_per_tenant"] = row.max_queued
             if row.max_stored_result_bytes is not None:
@@ -253,10 +247,10 @@ def check_request(
     resolved, problems = resolve_defaults(request, policy)
     if preset is not None:
         resolved["preset"] = preset
-    input_key = _input_key(tx, request, policy, problems, uploads)
+    input_key = input_key_of(tx, request, policy, problems, uploads)
     if input_key is not None and is_web_url(input_key):
         resolved[request.source_field] = shown_url(input_key)
-    _check_delivery(request, policy, problems)
+    check_delivery(request, policy, problems)
     if (problem := url_problem("webhook_url", request.webhook_url, policy.webhooks)) is not None:
         problems.append(problem)
     if problems:
@@ -340,71 +334,6 @@ def resolve_defaults(request: JobRequest, policy: SubmitPolicy) -> tuple[dict[st
     if duration is not None:
         resolved["duration_s"] = duration
     return resolved, problems
-
-
-def _input_key(
-    tx: Transaction,
-    request: JobRequest,
-    policy: SubmitPolicy,
-    problems: list[FieldProblem],
-    uploads: Mapping[str, Upload] | None,
-) -> str | None:
-    source = request.source
-    if source is None:
-        return None
-    field_name = request.source_field
-    if is_data_uri(source):
-        problems.append(FieldProblem(field_name, "a data: URI is not allowed in this place; upload the file"))
-        return None
-    if is_web_url(source):
-        return _url_key(source, field_name, policy, problems)
-    if match := OBJECT_URL.fullmatch(source):
-        if not allows_object(policy.input_buckets, match["bucket"], match["key"]):
-            problems.append(FieldProblem(field_name, not_allowed_input(policy.input_buckets, match["bucket"])))
-        return source
-    # Locked: who deletes it waits until this job can be seen, or this waits and then sees that it was deleted.
-    if uploads is not None:
-        upload = uploads.get(source)
-    else:
-        upload = tx.session.get(Upload, source, populate_existing=True, with_for_update={"read": True})
-    if upload is None:
-        problems.append(FieldProblem(field_name, f"there is no upload {source}"))
-        return None
-    if upload.delete_requested_at is not None:
-        problems.append(FieldProblem(field_name, f"upload {source} was deleted; upload the file again"))
-        return None
-    gone = gone_since(expires_at=upload.expires_at, deleted_at=upload.deleted_at, now=tx.now)
-    if gone is not None:
-        problems.append(
-            FieldProblem(field_name, f"upload {source} has expired: it {gone.clause}; upload the file again")
-        )
-    elif upload.checked_at is None:
-        problems.append(FieldProblem(field_name, f"upload {source} has no content yet; send the file first"))
-    return upload.storage_key
-
-
-def _url_key(url: str, field_name: str, policy: SubmitPolicy, problems: list[FieldProblem]) -> str | None:
-    """Return the whole URL of an input; only its form without the query stands in the request that is shown."""
-    allowed = OutboundPolicy(hosts=policy.input_hosts, allowed_networks=policy.allowed_networks)
-    try:
-        parsed = check_url(url, allowed)
-    except OutboundRefusedError as exc:
-        problems.append(FieldProblem(field_name, exc.message))
-        return None
-    if parsed.hides_query:
-        problems.append(
-            FieldProblem(field_name, "the query of this URL was left out where it was shown; give the whole URL")
-        )
-    return parsed.full
-
-
-def _check_delivery(request: JobRequest, policy: SubmitPolicy, problems: list[FieldProblem]) -> None:
-    if request.deliver_to is None:
-        return
-    match = DELIVERY_URL.fullmatch(request.deliver_to)
-    assert match is not None, request.deliver_to
-    if not allows_folder(policy.output_buckets, match["bucket"], match["prefix"]):
-        problems.append(FieldProblem("deliver_to", not_allowed_output(policy.output_buckets, match["bucket"])))
 
 
 def submit_and_commit(

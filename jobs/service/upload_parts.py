@@ -68,8 +68,9 @@ class UploadParts:
 
 def part_bytes_for(size_bytes: int, wanted: int) -> int:
     """Return the size of the parts of a file: as wanted, or as much more as the most parts require."""
-    needed = math.ceil(size_bytes / _MOST_PARTS / MIB) * MIB
-    return max(wanted, needed)
+    if size_bytes <= wanted * _MOST_PARTS:
+        return wanted
+    return math.ceil(size_bytes / _MOST_PARTS / MIB) * MIB
 
 
 def parts_key(upload_id: str) -> str:
@@ -77,8 +78,11 @@ def parts_key(upload_id: str) -> str:
     return f"{objects_prefix(upload_id)}wr_{upload_id.removeprefix('upl_')}"
 
 
-def find_parts(db: Database, store: ObjectStore, upload: Upload) -> UploadParts:
-    """Return what is there of a resumable upload; begin its write in the bucket if nobody has.
+def find_parts(db: Database, store: ObjectStore, upload: Upload, *, begin: bool = True) -> UploadParts:
+    """Return what is there of a resumable upload.
+
+    Args:
+        begin: begin its write in the bucket if nobody has; `part_url` needs one.
 
     Raises:
         UploadNotResumableError: it was announced as one whole.
@@ -92,7 +96,7 @@ def find_parts(db: Database, store: ObjectStore, upload: Upload) -> UploadParts:
     if upload.checked_at is not None:
         return UploadParts(len(grid), [part.number for part in grid], upload.size_bytes, [], in_order=False)
     if store.part_writes is not None:
-        stored = _stored_parts(db, store.part_writes, upload)
+        stored = _stored_parts(db, store.part_writes, upload) if begin or upload.write_id is not None else []
         whole = {part.number for part in _whole_parts(upload, stored)}
         received_bytes = sum(part.end - part.start for part in grid if part.number in whole)
         missing = [part for part in grid if part.number not in whole]

@@ -124,10 +124,15 @@ def store_upload(
     filename: str,
     content_type: str,
     ttl_s: int,
+    max_held_bytes: int = 0,
 ) -> str:
     """Announce, store and mark a file that this process has; return the upload's id.
 
+    Args:
+        max_held_bytes: see `announce_upload`.
+
     Raises:
+        UploadNeverFitsError, UploadStorageFullError: as `check_upload_bytes`.
         UploadMismatchError: the file grew or shrank meanwhile; nothing is kept.
         StorageError: the object could not be stored; the announced upload expires by itself.
     """
@@ -140,6 +145,7 @@ def store_upload(
             size_bytes=size_bytes,
             sha256=None,
             ttl_s=ttl_s,
+            max_held_bytes=max_held_bytes,
         )
     key = new_write_key(upload.id)
     if isinstance(source, bytes):

@@ -17,12 +17,12 @@ from jobs.db.tables import TenantQuota
 from jobs.errors import FieldProblem, RequestInvalidError
 from jobs.service.audit import record_action
 from jobs.service.scheduling.quotas import MAX_WEIGHT, MIN_WEIGHT
-from jobs.settings_values import check_host_pattern
+from jobs.settings_values import check_source_host
 from jobs.tenants.locations import check_location
 
 MAX_PAGE = 200
 MAX_ENTRIES = 200
-_CHECKS = {"input_buckets": check_location, "output_buckets": check_location, "input_hosts": check_host_pattern}
+_CHECKS = {"input_buckets": check_location, "output_buckets": check_location, "input_hosts": check_source_host}
 LISTS = tuple(_CHECKS)
 QUOTAS = ("weight", "max_running")
 FIELDS = (*LISTS, *TENANT_LIMITS, *QUOTAS)

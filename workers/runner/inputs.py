@@ -67,7 +67,7 @@ def fetch_input(
     if claim.input_key is None:
         return False
     if is_web_url(claim.input_key):
-        fetch_url(claim.input_key, claim, settings, target)
+        fetch_url(claim.input_key, claim, settings, target, hosts=tuple(settings.input_hosts))
         return True
     limit = settings.max_upload_bytes
     match = OBJECT_URL.fullmatch(claim.input_key)
@@ -101,13 +101,13 @@ def fetch_url(
     settings: Settings,
     target: Path,
     *,
-    hosts: tuple[str, ...] | None = None,
+    hosts: tuple[str, ...],
     check_stop: Callable[[], None] = lambda: None,
 ) -> None:
     """Download the input from a URL.
 
     Args:
-        hosts: patterns of the hosts that it may be fetched from; None: those of the settings.
+        hosts: patterns of those that the tenant may fetch from now.
         check_stop: called about every second; what it raises ends the download.
 
     Raises:
@@ -115,7 +115,7 @@ def fetch_url(
         InputUnreachableError: its host is in trouble.
         OSError: the scratch disk is in trouble.
     """
-    policy = OutboundPolicy.for_inputs(settings, tuple(settings.input_hosts) if hosts is None else hosts)
+    policy = OutboundPolicy.for_inputs(settings, hosts)
     try:
         fetched = fetch(url, target, policy, interrupt=check_stop)
     except OutboundError as exc:

@@ -85,15 +85,13 @@ def store(kinds: str, request: pytest.FixtureRequest, tmp_path: Path) -> ObjectS
 
 def announce(db: Database, content: bytes = CONTENT, **fields: Any) -> Upload:
     given = {"sha256": hashlib.sha256(content).hexdigest(), "ttl_s": 60, "part_bytes": PART, **fields}
-    with db.transaction() as tx:
-        return announce_upload(
-            tx, tenant=TENANT, filename="a.mp4", content_type="video/mp4", size_bytes=len(content), **given
-        )
+    with db.of_tenant(TENANT).transaction() as tx:
+        return announce_upload(tx, filename="a.mp4", content_type="video/mp4", size_bytes=len(content), **given)
 
 
 def fresh(db: Database, upload: Upload) -> Upload:
     with db.reading() as tx:
-        return get_upload(tx, upload.id, tenant=TENANT)
+        return get_upload(tx, upload.id)
 
 
 def send(db: Database, store: ObjectStore, upload: Upload, part: Part, content: bytes = CONTENT) -> None:
@@ -113,7 +111,7 @@ def send_all(db: Database, store: ObjectStore, upload: Upload, content: bytes = 
 
 def state(db: Database, upload: Upload) -> UploadState:
     with db.reading() as tx:
-        return upload_state(get_upload(tx, upload.id, tenant=TENANT), tx.now)
+        return upload_state(get_upload(tx, upload.id), tx.now)
 
 
 def content_of(db: Database, store: ObjectStore, upload: Upload) -> bytes:
@@ -131,7 +129,7 @@ def test_missing_parts_are_known_until_all_are_there(db: Database, store: Object
     with pytest.raises(UploadIncompleteError):
         complete_parts(db, store, fresh(db, upload))
     with pytest.raises(RequestInvalidError, match=r"of 2 parts|bytes; send"):
-        check_upload(db, store, JobRequest(video=upload.id), tenant=TENANT)
+        check_upload(db, store, JobRequest(video=upload.id))
     send(db, store, upload, whole[1])
     for _ in range(2):
         complete_parts(db, store, fresh(db, upload))
@@ -144,7 +142,7 @@ def test_missing_parts_are_known_until_all_are_there(db: Database, store: Object
 def test_a_job_may_name_an_upload_whose_parts_are_all_there(steps: Steps, store: ObjectStore) -> None:
     upload = announce(steps.db, sha256=None)
     send_all(steps.db, store, upload)
-    check_upload(steps.db, store, JobRequest(video=upload.id), tenant=TENANT)
+    check_upload(steps.db, store, JobRequest(video=upload.id))
     assert steps.submit(video=upload.id).input_key == fresh(steps.db, upload).storage_key
 
 

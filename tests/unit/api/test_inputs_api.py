@@ -148,7 +148,8 @@ def test_nothing_is_stored_of_a_request_that_is_refused(harness: Harness, fields
 
 
 def test_a_full_queue_refuses_a_data_uri_before_it_is_stored(harness: Harness) -> None:
-    change(harness, max_queued_per_tenant=0)
+    change(harness, max_queued_per_tenant=1)
+    harness.submit()
     assert (post(harness, video=data_uri()).status_code, uploads(harness)) == (429, [])
 
 
