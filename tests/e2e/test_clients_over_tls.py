@@ -21,8 +21,9 @@ print(type(output).__name__, output.read()[4:8])
 """
 FAL_PROGRAM = """
 import sys, fal_client
-given = {"prompt": "rain", "num_steps": 2, "duration": 1}
-result = fal_client.subscribe("fal-ai/mmaudio-v2/text-to-audio", given)
+given = {"prompt": "a ball", "num_steps": 2, "duration": 1}
+with_video = {**given, "video_url": fal_client.encode_file(sys.argv[1])}
+result = fal_client.subscribe("fal-ai/mmaudio-v2", with_video)
 print(sorted(result), fal_client.run("fal-ai/mmaudio-v2/text-to-audio", given)["audio"]["content_type"])
 """
 
@@ -64,4 +65,4 @@ def test_fals_client_needs_other_hosts_and_another_key_only(server: TlsServer, d
         "FAL_RUN_HOST": f"{server.host}/fal/run",
         "FAL_KEY": server.key,
     }
-    assert output_of(FAL_PROGRAM, demo_video, server, **environment) == "['audio'] audio/flac"
+    assert output_of(FAL_PROGRAM, demo_video, server, **environment) == "['video'] audio/flac"
