@@ -9,13 +9,13 @@ from flask import request
 
 from api.context import AppContext
 from api.links import LinkBuilder
+from api.submission import submit_request
 from jobs.db.database import Transaction
 from jobs.db.tables import Artifact, Job
 from jobs.lifecycle import State
 from jobs.request import JobRequest
 from jobs.service.artifacts import artifacts_by_job
-from jobs.service.submission import Idempotency, submit_and_commit
-from jobs.service.uploads import check_upload
+from jobs.service.submission import Idempotency
 
 
 def base_url(ctx: AppContext) -> str:
@@ -42,9 +42,7 @@ def submit_job(ctx: AppContext, body: JobRequest, *, scope: str, key: str | None
     Raises:
         RequestInvalidError, IdempotencyMismatchError, QueueFullError, DiskReserveError: as `submit`.
     """
-    check_upload(ctx.db, ctx.store, body, run=ctx.upload_checks.run)
-    idempotency = Idempotency.of(scope, key, body) if key else None
-    submitted = submit_and_commit(ctx.db, body, policy=ctx.policy(), idempotency=idempotency)
+    submitted = submit_request(ctx, body, Idempotency.of(scope, key, body) if key else None)
     if not submitted.replayed:
         ctx.publish(submitted.job.variant)
     return submitted.job

@@ -14,7 +14,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.bridge.waiting import WaitEnd, wait_for, waited
 from api.context import AppContext, current_context
-from api.errors import too_many
 from api.presentation import answer, conditional_answer, job_view, job_views
 from api.schemas.jobs import (
     RETRY_BODY,
@@ -28,13 +27,13 @@ from api.schemas.jobs import (
     SubmitHeader,
 )
 from api.schemas.responses import problems
+from api.submission import submit_request
 from jobs.request import UPLOAD_ID, JobRequest
 from jobs.service import cancellation, deletion
-from jobs.service.data_inputs import has_data_input
 from jobs.service.ended_counters import jobs_by_state
 from jobs.service.job_pages import list_jobs
 from jobs.service.queries import JobFilter, get_job
-from jobs.service.submission import Idempotency, Submitted, earlier_job, submit_and_commit
+from jobs.service.submission import Idempotency, Submitted
 from jobs.service.uploads import check_upload
 from jobs.storage.errors import StorageError
 
@@ -55,18 +54,7 @@ def submit_job(header: SubmitHeader, body: JobRequest) -> Response:
     ctx = current_context()
     key = header.idempotency_key
     idempotency = Idempotency.of("POST /v1/jobs", key, body) if key else None
-    if has_data_input(body):
-        with ctx.db.reading() as tx:
-            earlier = earlier_job(tx, idempotency) if idempotency is not None else None
-        if earlier is not None:
-            return _submitted(ctx, Submitted(earlier, replayed=True))
-        with ctx.upload_places.place() as held:
-            if not held:
-                return too_many("uploads")
-            body = ctx.store_data_input(body)
-    check_upload(ctx.db, ctx.store, body, run=ctx.upload_checks.run)
-    submitted = submit_and_commit(ctx.db, body, policy=ctx.policy(), idempotency=idempotency)
-    return _submitted(ctx, submitted)
+    return _submitted(ctx, submit_request(ctx, body, idempotency))
 
 
 @jobs_api.get("", summary="List jobs", responses={"200": JobPage, "304": None, **problems(422, 503)})

@@ -30,12 +30,12 @@ class Problem(BaseModel):
 
 
 # What the check of the sender answers: no valid key, no right to it, too many requests.
-_OF_SENDER = (401, 403, 429)
+OF_SENDER = (401, 403, 429)
 
 
 def problems(*statuses: int) -> ResponseDict:
     """Return the error responses of a call that needs a key, for the OpenAPI document."""
-    return open_problems(*sorted({*statuses, *_OF_SENDER}))
+    return open_problems(*sorted({*statuses, *OF_SENDER}))
 
 
 def open_problems(*statuses: int) -> ResponseDict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO
@@ -13,7 +14,7 @@ from jobs.compat.result_links import shown_time
 from jobs.cursor import decode_cursor, encode_cursor
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Upload
-from jobs.errors import RequestInvalidError, UploadNotFoundError
+from jobs.errors import ContentGoneError, RequestInvalidError, UploadNotFoundError
 from jobs.lifecycle import UploadState
 from jobs.request import UPLOAD_ID
 from jobs.service.queries import ID_CLOCK_SKEW_MS
@@ -81,10 +82,11 @@ def get_file(tx: Transaction, file_id: str) -> Upload:
     Raises:
         UploadNotFoundError: the tenant has none of this id, or it has expired or has no content.
     """
-    upload = get_upload(tx, file_id)
-    if upload_state(upload, tx.now) is not UploadState.READY:
-        raise UploadNotFoundError(f"There is no file {file_id}.")
-    return upload
+    with contextlib.suppress(ContentGoneError):
+        upload = get_upload(tx, file_id)
+        if upload_state(upload, tx.now) is UploadState.READY:
+            return upload
+    raise UploadNotFoundError(f"There is no file {file_id}.")
 
 
 def list_files(tx: Transaction, *, cursor: str | None, limit: int, ttl_s: int) -> FilePage:

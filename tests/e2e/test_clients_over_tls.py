@@ -21,8 +21,9 @@ print(type(output).__name__, output.read()[4:8])
 """
 FAL_PROGRAM = """
 import sys, fal_client
-given = {"prompt": "rain", "num_steps": 2, "duration": 1}
-result = fal_client.subscribe("fal-ai/mmaudio-v2/text-to-audio", given)
+given = {"prompt": "a ball", "num_steps": 2, "duration": 1}
+with_video = {**given, "video_url": fal_client.encode_file(sys.argv[1])}
+result = fal_client.subscribe("fal-ai/mmaudio-v2", with_video)
 print(sorted(result), fal_client.run("fal-ai/mmaudio-v2/text-to-audio", given)["audio"]["content_type"])
 """
 
@@ -47,15 +48,21 @@ def output_of(program: str, argument: Path, server: TlsServer, **environment: st
     return done.stdout.strip()
 
 
-def test_replicates_client_needs_another_base_url_only(server: TlsServer, demo_video: Path) -> None:
-    environment = {"REPLICATE_BASE_URL": f"https://{server.host}", "REPLICATE_API_TOKEN": "any"}
+def test_replicates_client_needs_another_base_url_and_key_only(server: TlsServer, demo_video: Path) -> None:
+    environment = {"REPLICATE_BASE_URL": f"https://{server.host}", "REPLICATE_API_TOKEN": server.key}
     assert output_of(REPLICATE_PROGRAM, demo_video, server, **environment) == "FileOutput b'ftyp'"
 
 
-def test_fals_client_needs_other_hosts_only(server: TlsServer, demo_video: Path) -> None:
+def test_no_key_of_another_service_is_taken_where_keys_are_needed(server: TlsServer, demo_video: Path) -> None:
+    environment = {"REPLICATE_BASE_URL": f"https://{server.host}", "REPLICATE_API_TOKEN": "r8_theirs"}
+    with pytest.raises(AssertionError, match="401"):
+        output_of(REPLICATE_PROGRAM, demo_video, server, **environment)
+
+
+def test_fals_client_needs_other_hosts_and_another_key_only(server: TlsServer, demo_video: Path) -> None:
     environment = {
         "FAL_QUEUE_RUN_HOST": server.host,
         "FAL_RUN_HOST": f"{server.host}/fal/run",
-        "FAL_KEY": "any",
+        "FAL_KEY": server.key,
     }
-    assert output_of(FAL_PROGRAM, demo_video, server, **environment) == "['audio'] audio/flac"
+    assert output_of(FAL_PROGRAM, demo_video, server, **environment) == "['video'] audio/flac"

@@ -33,11 +33,17 @@ def test_run_gives_a_video_its_sound(client: Client, demo_video: Path) -> None:
     assert data[4:8] == b"ftyp"
 
 
-def test_run_of_a_version_and_of_a_path_and_data_uri(client: Client, demo_video: Path) -> None:
+def test_run_of_a_version(client: Client) -> None:
     version = client.models.get("zsxkib/mmaudio").latest_version
     assert version is not None
     reference = f"zsxkib/mmaudio:{version.id}"
     assert "/artifacts/audio.flac?" in client.run(reference, input=WORDS)
+
+
+def test_run_of_a_file_within_the_input(client: Client, demo_video: Path) -> None:
+    given = {"video": demo_video, "num_steps": 2, "duration": 0.64}
+    output = client.run("zsxkib/mmaudio", input=given, file_encoding_strategy="base64")
+    assert "/artifacts/video.mp4?" in output
 
 
 def test_async_run_and_its_file(client: Client) -> None:

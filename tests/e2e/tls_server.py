@@ -18,15 +18,19 @@ from cryptography.x509.oid import NameOID
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from api.app import create_app
+from api.context import EXTENSION
+from jobs.api_keys.scope import DEFAULT_TENANT, KeyScope
+from jobs.api_keys.service import create_key
 from jobs.settings import Settings
 
 
 @dataclass(frozen=True)
 class TlsServer:
-    """Where it answers, and the file with the certificate that clients have to trust."""
+    """Where it answers, the file with the certificate that clients have to trust, and a key that it demands."""
 
     host: str
     certificate: Path
+    key: str
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -61,16 +65,19 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 @contextlib.contextmanager
 def tls_server(data_dir: Path, folder: Path) -> Iterator[TlsServer]:
-    """Serve the API of the platform in `data_dir` with TLS while the block runs."""
-    certificate, key = make_certificate(folder)
+    """Serve the API of the platform in `data_dir` with TLS, for callers with a key, while the block runs."""
+    certificate, private_key = make_certificate(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    app = create_app(Settings(data_dir=data_dir, access_log=False))
+    context.load_cert_chain(certificate, private_key)
+    app = create_app(Settings(data_dir=data_dir, access_log=False, require_api_key=True))
+    with app.extensions[EXTENSION].database.of_platform().transaction() as tx:
+        scopes = {KeyScope.JOBS_READ, KeyScope.JOBS_WRITE}
+        key = create_key(tx, tenant=DEFAULT_TENANT, name="", scopes=scopes, expires_at=None, actor="test").text
     server = make_server("127.0.0.1", 0, app, threaded=True, ssl_context=context, request_handler=_QuietHandler)
     thread = threading.Thread(target=server.serve_forever, name="tls-server", daemon=True)
     thread.start()
     try:
-        yield TlsServer(f"127.0.0.1:{server.server_port}", certificate)
+        yield TlsServer(f"127.0.0.1:{server.server_port}", certificate, key)
     finally:
         server.shutdown()
         thread.join()

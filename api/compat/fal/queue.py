@@ -12,6 +12,7 @@ from flask_openapi3.types import ResponseDict
 
 from api.auth import current_principal
 from api.bridge.waiting import stream_events
+from api.compat.event_stream import EVENT_STREAM_RESPONSE
 from api.compat.fal.frames import StatusFrames
 from api.compat.fal.problems import fal_problem, fault, no_result
 from api.compat.fal.schemas import (
@@ -102,7 +103,7 @@ def queue_api(
     @api.get(
         "/<alias>/requests/<request_id>/status",
         summary="Get the status of a request",
-        responses={"200": FalStatus, "202": FalStatus, **faults(404, 422, 503)},
+        responses={"200": FalStatus, "202": FalStatus, **faults(403, 404, 410, 422, 503)},
     )
     @_of(request_path)
     def get_status(path: RootRequestPath, query: StatusQuery) -> Response:
@@ -117,7 +118,10 @@ def queue_api(
     @api.get(
         "/<alias>/requests/<request_id>/status/stream",
         summary="Stream the status of a request",
-        responses={"200": {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **faults(404, 422, 503)},
+        responses={
+            "200": EVENT_STREAM_RESPONSE,
+            **faults(403, 404, 410, 422, 503),
+        },
     )
     @_of(request_path)
     def stream_status(path: RootRequestPath, query: StatusQuery) -> Response:
@@ -151,7 +155,7 @@ def queue_api(
     @api.put(
         "/<alias>/requests/<request_id>/cancel",
         summary="Cancel a request",
-        responses={"202": FalCancel, "400": FalCancel, **faults(404, 422, 503)},
+        responses={"202": FalCancel, "400": FalCancel, **faults(403, 404, 410, 422, 503)},
     )
     @_of(request_path)
     def cancel_request(path: RootRequestPath) -> Response:

@@ -10,6 +10,7 @@ from flask_openapi3.types import ResponseDict
 
 from api.auth import current_principal
 from api.bridge.waiting import WaitEnd, stream_events, wait_for, waited
+from api.compat.event_stream import EVENT_STREAM_RESPONSE
 from api.compat.fal.frames import ResultFrames
 from api.compat.fal.problems import fal_problem, fault
 from api.compat.fal.queue import FAL_TAG, result_answer, submitted_job
@@ -23,7 +24,7 @@ RUN = "/fal/run/<owner>"
 LONGEST_RUN_S = 3600.0
 _RESULT: ResponseDict = {"200": FalResult, **faults(400, 404, 410, 411, 413, 415, 422, 429, 500, 503, 504, 507)}
 _STREAM: ResponseDict = {
-    "200": {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    "200": EVENT_STREAM_RESPONSE,
     **faults(400, 404, 411, 413, 415, 422, 429, 503, 507),
 }
 

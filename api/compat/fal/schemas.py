@@ -8,6 +8,7 @@ from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.compat.numbers import Whole
+from api.schemas.responses import OF_SENDER
 from api.schemas.view import View
 from jobs.compat.fal_request import DEFAULT_DURATION_S, OWNER
 from jobs.request import MAX_NUM_STEPS, MAX_SEED, Prompt, Text
@@ -209,4 +210,4 @@ class UploadPath(BaseModel):
 
 def faults(*statuses: int) -> ResponseDict:
     """Return the error responses of a call for the OpenAPI document."""
-    return {str(status): FalFault for status in statuses}
+    return {str(status): FalFault for status in sorted({*statuses, *OF_SENDER})}

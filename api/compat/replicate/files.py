@@ -123,7 +123,7 @@ def get_one(path: FilePath) -> Response:
         return jsonify(file_document(get_file(tx, path.file_id), base_url(ctx)))
 
 
-@files_api.delete("/<file_id>", summary="Delete a file", responses={"204": None, **problems(404, 409, 422, 503)})
+@files_api.delete("/<file_id>", summary="Delete a file", responses={"204": None, **problems(403, 404, 409, 422, 503)})
 def delete_file(path: FilePath) -> Response:
     """Deletes a file that no queued or running job needs."""
     ctx = current_context()

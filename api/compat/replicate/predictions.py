@@ -94,7 +94,7 @@ def list_predictions(query: PredictionsQuery) -> Response:
 @predictions_api.get(
     "/predictions/<prediction_id>",
     summary="Get a prediction",
-    responses={"200": PredictionView, **problems(404, 422, 503)},
+    responses={"200": PredictionView, **problems(404, 410, 422, 503)},
 )
 def get_prediction(path: PredictionPath) -> Response:
     """Returns a job as a prediction."""
@@ -104,7 +104,7 @@ def get_prediction(path: PredictionPath) -> Response:
 @predictions_api.post(
     "/predictions/<prediction_id>/cancel",
     summary="Cancel a prediction",
-    responses={"200": PredictionView, **problems(403, 404, 411, 415, 422, 503)},
+    responses={"200": PredictionView, **problems(403, 404, 410, 411, 415, 422, 503)},
 )
 def cancel_prediction(path: PredictionPath) -> Response:
     """Idempotent. A running prediction becomes `canceled` when its worker has stopped it; an ended one stays."""

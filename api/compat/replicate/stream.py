@@ -11,6 +11,7 @@ from flask_openapi3 import APIBlueprint
 
 from api.auth import current_principal
 from api.bridge.waiting import stream_events
+from api.compat.event_stream import EVENT_STREAM_RESPONSE
 from api.compat.replicate.predictions import REPLICATE_TAG
 from api.compat.replicate.schemas import PredictionPath
 from api.compat.submitting import absolute_links, artifacts_of
@@ -30,7 +31,10 @@ prediction_stream_api = APIBlueprint("replicate_stream", __name__, url_prefix="/
 @prediction_stream_api.get(
     "/predictions/<prediction_id>/stream",
     summary="Stream a prediction",
-    responses={"200": {"content": {"text/event-stream": {"schema": {"type": "string"}}}}, **problems(404, 422, 503)},
+    responses={
+        "200": EVENT_STREAM_RESPONSE,
+        **problems(404, 410, 422, 503),
+    },
 )
 def stream_prediction(path: PredictionPath) -> Response:
     """Sends events `logs` while the prediction goes on, then `output` (the URL) or `error`, and at last `done`.

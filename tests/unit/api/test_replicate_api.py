@@ -181,3 +181,11 @@ def test_the_stream_of_a_prediction_ends_with_its_output(harness: Harness) -> No
     events = [part.partition("\n")[0] for part in text.split("\n\n") if part.startswith("event:")]
     assert events[-2:] == ["event: output", "event: done"]
     assert "/artifacts/audio.flac?tenant=default&expires=" in text
+
+
+def test_a_data_uri_becomes_an_upload(harness: Harness) -> None:
+    made = create(harness, video="data:video/mp4;base64,YSB2aWRlbw==")
+    assert made["input"]["video"].startswith("http://localhost/v1/files/upl_")
+    file = harness.client.get(made["input"]["video"]).json
+    assert file is not None
+    assert (file["content_type"], file["size"]) == ("video/mp4", 7)
