@@ -56,7 +56,8 @@ def create(header: SubmitHeader, query: BatchOptions) -> Response:
 
     The body is an object with `requests`, an array of requests, or (`application/x-ndjson`) a request a line; `name`
     and `webhook_url` may also be given in the query. 422: nothing was created; up to 100 errors name the request by
-    `index`, from 0, and its line by `line`, from 1. The jobs have `batch` and `batch_index`.
+    `index`, from 0, and its line by `line`, from 1. The jobs have `batch` and `batch_index`. Files are uploaded before:
+    a `data:` URI is not allowed here.
     """
     ctx = current_context()
     data = request.get_data()

@@ -35,7 +35,8 @@ def _known_states(value: Any) -> Any:
 
 RETRY_BODY: dict[str, Any] = {
     "required": False,
-    "description": "Fields to change, as in `POST /v1/jobs`; null: the default, or drawn anew. None: the same again.",
+    "description": "Fields to change, as in `POST /v1/jobs`, but for `data:` URIs; null: the default, or drawn anew. "
+    "No body: the same again.",
     "content": {
         "application/json": {
             "schema": {"type": "object"},

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, Text, cast, exists, func, or_, select
 
 from jobs.cursor import decode_cursor, encode_cursor
 from jobs.db.database import Transaction
@@ -57,7 +57,7 @@ def _matching(tx: Transaction, wanted: JobFilter, before: str | None, limit: int
     if before is not None:
         conditions.append(Job.id < before)
     compared, edge = other_conditions(tx, wanted), None
-    text = wanted.text.casefold() if wanted.text is not None and not _is_id_prefix(wanted.text) else None
+    text = wanted.text.lower() if wanted.text is not None and not _is_id_prefix(wanted.text) else None
     if (compared or text is not None) and wanted.ids is None:
         order = select(Job.id).where(*conditions).order_by(Job.id.desc())
         edge = tx.session.scalar(order.offset(SCANNED_JOBS - 1).limit(1))
@@ -89,10 +89,12 @@ def _is_id_prefix(text: str) -> bool:
 
 
 def _with_text(tx: Transaction, conditions: list[ColumnElement[bool]], text: str, limit: int) -> list[str]:
-    """Return the ids of the newest jobs that contain a text, which is casefolded.
+    """Return the ids of the newest jobs that contain a text, in lower case.
 
     Compared here and not by the database: SQLite knows the case of ASCII letters only, PostgreSQL that of its locale.
+    The database leaves out most jobs that cannot have it.
     """
+    conditions = [*conditions, *_may_have(text)]
     ids: list[str] = []
     last: str | None = None
     while True:
@@ -101,13 +103,22 @@ def _with_text(tx: Transaction, conditions: list[ColumnElement[bool]], text: str
         names = _upload_names(tx, [_source(row.request) for row in rows])
         for row in rows:
             source = _source(row.request)
-            if any(text in part.casefold() for part in _texts(row.request, names.get(source, source))):
+            if any(text in part.lower() for part in _texts(row.request, names.get(source, source))):
                 ids.append(row.id)
                 if len(ids) == limit:
                     return ids
         if len(rows) < _READ_AT_ONCE:
             return ids
         last = rows[-1].id
+
+
+def _may_have(text: str) -> Iterator[ColumnElement[bool]]:
+    """Yield a condition that jobs with this text meet, where there is a cheap one."""
+    if not text.isascii() or not text.isprintable() or '"' in text or "\\" in text:
+        return  # JSON may have it in another form
+    source = func.coalesce(Job.request["video"].as_string(), Job.request["image"].as_string())
+    named = exists().where(Upload.id == source, func.lower(Upload.filename).contains(text, autoescape=True))
+    yield or_(func.lower(cast(Job.request, Text)).contains(text, autoescape=True), named)
 
 
 def _source(request: dict[str, object]) -> str:

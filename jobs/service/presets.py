@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
+from jobs.data_uris import is_data_uri
 from jobs.db.batch_tables import Preset
 from jobs.db.database import Transaction
 from jobs.errors import PresetLimitError, PresetNotFoundError, RequestInvalidError
@@ -153,7 +154,10 @@ def check_template(request: Mapping[str, Any]) -> JobRequest:
     if "preset" in request:
         raise RequestInvalidError.of("preset", "a preset cannot name another one; give its fields")
     try:
-        return parse_request(request)
+        parsed = parse_request(request)
+        if parsed.source is not None and is_data_uri(parsed.source):
+            raise RequestInvalidError.of(parsed.source_field, "a preset cannot hold a file; upload it and give its id")
+        return parsed
     except RequestInvalidError:
         if request.get("video") is not None or request.get("image") is not None:
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,8 @@ from jobs.service.deletion import delete_job
 from jobs.service.ended_counters import jobs_by_state
 from jobs.service.job_pages import list_jobs
 from jobs.service.queries import JobFilter
+from jobs.service.uploads import store_upload
+from jobs.storage.local import LocalStore
 from tests.contract.domain.conftest import TENANT, Steps
 
 
@@ -75,6 +78,38 @@ def test_a_text_is_found_in_prompt_input_and_metadata_whatever_its_case(bound: D
     assert listed(bound, JobFilter(text="über")) == [prompt]
     assert listed(bound, JobFilter(text="100%")) == []
     assert listed(bound, JobFilter(text=source[:-1])) in ([source], newest_first([prompt, source, metadata])[1:2])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ('he says "rain"', 'says "RAIN'),
+        ("a\\b", "A\\B"),
+        ("line\nbreak", "E\nB"),
+        ("50% of_it", "% OF_"),
+        ("grün", "GRÜ"),
+        ("ÄÖÜ rain", "rain"),
+    ],
+)
+def test_every_text_is_found_as_it_is_written(bound: Database, steps: Steps, prompt: str, text: str) -> None:
+    job_id = steps.submit(prompt=prompt).id
+    steps.submit(prompt="prompt: metadata, variant")
+    assert listed(bound, JobFilter(text=text)) == [job_id]
+
+
+def test_names_of_fields_and_of_other_values_are_no_text(bound: Database, steps: Steps) -> None:
+    steps.submit(prompt="x")
+    for text in ("num_steps", "flac", "tiny_16k", "prompt"):
+        assert listed(bound, JobFilter(text=text)) == []
+
+
+def test_the_name_of_an_uploaded_file_is_found(bound: Database, steps: Steps, tmp_path: Path) -> None:
+    store = LocalStore(tmp_path / "objects")
+    upload_id = store_upload(bound, store, b"video", filename="Beach 2.MP4", content_type="video/mp4", ttl_s=3600)
+    job_id = steps.submit(video=upload_id, prompt="x").id
+    steps.submit(prompt="y")
+    assert listed(bound, JobFilter(text="beach 2")) == [job_id]
+    assert listed(bound, JobFilter(text=upload_id)) == []
 
 
 def test_the_beginning_of_an_id_finds_the_job(bound: Database, steps: Steps) -> None:

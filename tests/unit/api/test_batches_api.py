@@ -173,6 +173,12 @@ def test_uploads_of_a_batch_are_checked(harness: Harness) -> None:
     assert create(harness, [{"video": ready}, {"image": ready}]).status_code == 202
 
 
+def test_a_file_within_a_batch_is_refused_by_its_place(harness: Harness) -> None:
+    answer = create(harness, [{"prompt": "a"}, {"video": "data:video/mp4;base64,AAAA"}])
+    assert [(one["index"], one["field"]) for one in answer.json["errors"]] == [(1, "requests.1.video")]
+    assert "upload the file" in answer.json["errors"][0]["message"]
+
+
 def test_a_body_larger_than_a_job_may_have_is_taken(harness: Harness) -> None:
     answer = create(harness, [{"prompt": "x" * 20_000, "negative_prompt": "y" * 20_000}] * 15 + [{"prompt": "x"}])
     assert answer.status_code == 202

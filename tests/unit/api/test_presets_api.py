@@ -74,6 +74,7 @@ def test_a_source_replaces_that_of_the_preset(harness: Harness) -> None:
         ({"variant": "huge"}, "request.variant"),
         ({"duration_s": 0.001}, "request.duration_s"),
         ({"preset": "other"}, "request.preset"),
+        ({"video": "data:video/mp4;base64,AAAA"}, "request.video"),
         ({"video": f"upl_{0:032x}", "image": f"upl_{0:032x}"}, "request.image"),
     ],
 )

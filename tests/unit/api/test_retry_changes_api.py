@@ -45,6 +45,7 @@ def test_without_a_body_or_with_an_empty_one_it_is_the_same_again(harness: Harne
         ({"variant": "huge"}, "variant"),
         ({"video": f"upl_{0:032x}"}, "video"),
         ({"preset": "x"}, "preset"),
+        ({"video": "data:video/mp4;base64,AAAA"}, "video"),
     ],
 )
 def test_the_changed_request_is_checked_as_a_whole(harness: Harness, changes: dict[str, Any], field: str) -> None:
