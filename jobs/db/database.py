@@ -275,7 +275,9 @@ class Database:
         bound_at = session.bind_to(self._scope)
         return bound_at if isinstance(self._clock, DatabaseClock) else self._clock.now(session)
 
-    def first_row(self, statement: Select[Any], parameters: Mapping[str, object]) -> tuple[Row[Any], datetime] | None:
+    def first_row(
+        self, statement: Select[*tuple[Any, ...]], parameters: Mapping[str, object]
+    ) -> tuple[Row[Any], datetime] | None:
         """Run one statement that reads a table owned by no tenant; return its first row and the database's time.
 
         It is the cheapest way to ask for a row: one round trip, without a transaction.
