@@ -158,7 +158,7 @@ def test_the_submit_command_goes_on_over_a_killed_api_and_says_so_once(api: Rest
 
 
 def test_streams_of_events_go_on_over_a_killed_api_and_miss_none(api: RestartedApi) -> None:
-    with Client(api.url, on_outage=lambda _: None) as client:
+    with Client(api.url, patience_s=PATIENCE_S, on_outage=lambda _: None) as client:
         first, second = client.submit(prompt="rain"), client.submit(prompt="wind")
         seen: list[Event] = []
 
@@ -169,7 +169,7 @@ def test_streams_of_events_go_on_over_a_killed_api_and_miss_none(api: RestartedA
                     return
 
         async def follow_one() -> list[Event]:
-            async with AsyncClient(api.url, on_outage=lambda _: None) as other:
+            async with AsyncClient(api.url, patience_s=PATIENCE_S, on_outage=lambda _: None) as other:
                 return [event async for event in other.events(second.id, progress=False)]
 
         thread = threading.Thread(target=follow, daemon=True)
