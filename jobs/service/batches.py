@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import Select, exists, func, select, update
 
 from jobs.cursor import decode_cursor, encode_cursor
 from jobs.db.batch_tables import Batch
@@ -165,17 +165,22 @@ def finish_batches(db: Database) -> int:
     for batch_id in db.run_reading(to_cancel):
         cancel_jobs(db, batch_id)
     total = 0
-    while True:
+    while db.run_reading(lambda tx: tx.session.scalar(_ended().limit(1)) is not None):
         finished = db.run(_finish_some, repeatable=True)
         total += finished
-        if finished < MAX_PAGE:
-            return total
+        if not finished:  # another process records them now
+            break
+    return total
+
+
+def _ended() -> Select[Batch]:
+    """Return the query for batches whose jobs have all ended. An ended job stays ended, so what it finds stays true."""
+    open_jobs = exists().where(Job.batch_id == Batch.id, QUEUED) | exists().where(Job.batch_id == Batch.id, RUNNING)
+    return select(Batch).where(Batch.finished_at.is_(None), ~open_jobs).order_by(Batch.id)
 
 
 def _finish_some(tx: Transaction) -> int:
-    # An ended job stays ended, so what is found here stays true.
-    open_jobs = exists().where(Job.batch_id == Batch.id, QUEUED) | exists().where(Job.batch_id == Batch.id, RUNNING)
-    query = select(Batch).where(Batch.finished_at.is_(None), ~open_jobs).order_by(Batch.id).limit(MAX_PAGE)
+    query = _ended().limit(MAX_PAGE)
     batches = list(tx.session.scalars(query.with_for_update(skip_locked=True)))
     for batch in batches:
         last = select(Job.id, Job.state, Job.attempt, Job.finished_at).where(Job.batch_id == batch.id)

@@ -12,8 +12,9 @@ _RESULT_BYTES = "stored_result_bytes"
 
 
 def stored_upload_bytes(tx: Transaction) -> int:
-    """Return the bytes of the tenant's uploads, including those that were announced only."""
-    query = select(func.sum(Upload.size_bytes)).where(Upload.tenant == tx.tenant, Upload.deleted_at.is_(None))
+    """Return the bytes of the tenant's uploads, including those that were announced only, without deleted ones."""
+    live = (Upload.deleted_at.is_(None), Upload.delete_requested_at.is_(None))
+    query = select(func.sum(Upload.size_bytes)).where(Upload.tenant == tx.tenant, *live)
     return int(tx.session.scalar(query) or 0)
 
 

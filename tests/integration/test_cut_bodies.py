@@ -196,3 +196,18 @@ def drafts(server: Server) -> list[str]:
 def test_whole_bodies_are_accepted(server: Server) -> None:
     for path, headers, document in CALLS.values():
         assert httpx.post(server.url + path, json=document, headers=headers).is_success
+
+
+def test_a_batch_may_be_larger_than_other_bodies_and_one_that_is_cut_creates_nothing(server: Server) -> None:
+    requests = [{"prompt": f"{number} {'rain ' * 300}"} for number in range(1_200)]
+    body = json.dumps(requests).encode()
+    assert len(body) > 1_800_000
+    before = server.count(Job)
+    headers = {**JSON, "Content-Length": str(len(body))}
+    server.send_cut("POST", "/v1/batches", headers, body[:1_500_000], "end")
+    assert server.count(Job) == before
+    answer = httpx.post(f"{server.url}/v1/batches", content=body, headers=JSON, timeout=PATIENCE_S)
+    assert (answer.status_code, answer.json()["total"]) == (202, len(requests))
+    assert server.count(Job) == before + len(requests)
+    other = httpx.post(f"{server.url}/v1/presets/x", content=body, headers=JSON, timeout=PATIENCE_S)
+    assert other.status_code in {405, 413}

@@ -65,3 +65,14 @@ def test_content_is_refused_for_a_deleted_upload(harness: Harness) -> None:
     announced = harness.client.post("/v1/uploads", json={"filename": "a.mp4", "size_bytes": 5}).json
     assert harness.client.delete(f"/v1/uploads/{announced['id']}").status_code == 204
     assert harness.client.put(announced["upload"]["url"], data=b"video").status_code == 410
+
+
+def test_what_is_deleted_no_longer_counts_for_the_tenant(harness: Harness) -> None:
+    upload_id, job_id = harness.upload(b"0123456789"), harness.submit()["id"]
+    harness.succeed(job_id)
+    usage = harness.client.get("/v1/tenants/default").json["usage"]
+    assert (usage["upload_bytes"], usage["result_bytes"]) == (10, 10)
+    harness.client.delete(f"/v1/uploads/{upload_id}")
+    harness.client.delete(f"/v1/jobs/{job_id}")
+    usage = harness.client.get("/v1/tenants/default").json["usage"]
+    assert (usage["upload_bytes"], usage["result_bytes"]) == (0, 0)
