@@ -31,6 +31,17 @@ def insert_or_ignore(session: BoundSession, table: type[Base], row: Row) -> bool
     return session.execute(statement).first() is not None
 
 
+def insert_all_or_ignore(session: BoundSession, table: type[Base], rows: Sequence[Row]) -> None:
+    """Insert rows with the same columns, in order, except those whose unique key is held already.
+
+    Raises:
+        ForeignRowError: one is another tenant's.
+    """
+    if rows:
+        owned = [_of_tenant(session, table, row) for row in rows]
+        session.execute(_insert(session, table).on_conflict_do_nothing(), owned)
+
+
 def upsert(
     session: BoundSession, table: type[Base], rows: Sequence[Row], *, key: Sequence[str], update: Update
 ) -> None:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import func, select
 
@@ -21,10 +22,10 @@ from jobs.db.webhook_tables import JobWebhook, WebhookCursor, WebhookDelivery, W
 from jobs.lifecycle import WEBHOOK_EVENTS, EventKind, WebhookBody, WebhookEvent
 from jobs.service.event_log import read_events, sequence_events
 from jobs.webhooks.endpoints import enable, url_endpoint
-from jobs.webhooks.outbox import Message, add_delivery, mark_due
+from jobs.webhooks.outbox import Message, add_deliveries, delivery_row
 
 FEED = "job_events"
-BATCH = 500
+BATCH = 200
 PROGRESS_EVERY_S = 5.0
 """A receiver gets at most one `progress` of a job in this time."""
 
@@ -43,12 +44,12 @@ def _fan_out(tx: Transaction, limit: int) -> int:
     if not events:
         return 0
     told = [event for event in events if event.kind in WEBHOOK_EVENTS]
-    named = {**_named_by_jobs(tx, told), **_named_by_batches(tx, told)}
+    named = _named_urls(tx, told)
     registered = _registered(tx, {event.tenant for event in told})
-    touched: set[str] = set()
+    rows: list[dict[str, Any]] = []
     for event in told:
-        touched.update(_deliver(tx, event, registered[event.tenant], named.get(event.id)))
-    mark_due(tx, touched)
+        rows += _rows(tx, event, registered[event.tenant], named.get(event.id), rows)
+    add_deliveries(tx, rows)
     last = events[-1].position
     assert last is not None, events[-1].id
     cursor.position = last
@@ -71,35 +72,46 @@ def _locked_cursor(tx: Transaction) -> WebhookCursor:
 
 @dataclass(frozen=True)
 class _NamedUrl:
-    """A URL that the job or the batch of an event names.
+    """A URL that the job or the batch of an event names."""
 
-    Attributes:
-        since: when it was named.
-    """
-
-    url: str
+    endpoint: WebhookEndpoint
     body_kind: WebhookBody
-    since: datetime
 
 
-def _named_by_jobs(tx: Transaction, told: Sequence[JobEvent]) -> dict[int, _NamedUrl]:
-    """Return the URLs that jobs name for these events, by the id of the event."""
-    job_ids = {event.job_id for event in told}
-    rows = tx.session.scalars(select(JobWebhook).where(JobWebhook.job_id.in_(sorted(job_ids))))
-    by_job = {row.job_id: row for row in rows}
-    return {
-        event.id: _NamedUrl(row.url, row.body_kind, row.created_at)
-        for event in told
-        if (row := by_job.get(event.job_id)) is not None and WEBHOOK_EVENTS[event.kind] in row.events
+def _named_urls(tx: Transaction, told: Sequence[JobEvent]) -> dict[int, _NamedUrl]:
+    """Return the URLs that jobs and batches name for these events, by the id of the event."""
+    endpoints: dict[tuple[str, str], WebhookEndpoint] = {}
+
+    def named(event: JobEvent, url: str, body_kind: WebhookBody, since: datetime) -> _NamedUrl:
+        key = (event.tenant, url)
+        if key not in endpoints:
+            endpoints[key] = url_endpoint(tx, tenant=event.tenant, url=url)
+        endpoint = endpoints[key]
+        if endpoint.disabled_at is not None and since > endpoint.disabled_at:
+            enable(endpoint)  # a later job asks for it anew
+        return _NamedUrl(endpoint, body_kind)
+
+    job_ids, ends = sorted({event.job_id for event in told}), _batch_ends(told)
+    by_job = {row.job_id: row for row in tx.session.scalars(select(JobWebhook).where(JobWebhook.job_id.in_(job_ids)))}
+    batches = select(Job.id, Batch.webhook_url, Batch.created_at).join(Batch, Batch.id == Job.batch_id)
+    by_end = {
+        row.id: row
+        for row in tx.session.execute(batches.where(Job.id.in_(sorted(ends)), Batch.webhook_url.is_not(None)))
     }
+    found: dict[int, _NamedUrl] = {}
+    for event in told:
+        job, batch = by_job.get(event.job_id), by_end.get(event.job_id)
+        if event.kind is EventKind.BATCH_FINISHED:
+            if batch is not None:
+                found[event.id] = named(event, batch.webhook_url, WebhookBody.BATCH, batch.created_at)
+        elif job is not None and WEBHOOK_EVENTS[event.kind] in job.events:
+            found[event.id] = named(event, job.url, job.body_kind, job.created_at)
+    tx.session.flush()
+    return found
 
 
-def _named_by_batches(tx: Transaction, told: Sequence[JobEvent]) -> dict[int, _NamedUrl]:
-    """Return the URLs that batches name for their ends, by the id of the event."""
-    ends = {event.job_id: event for event in told if event.kind is EventKind.BATCH_FINISHED}
-    query = select(Job.id, Batch.webhook_url, Batch.created_at).join(Batch, Batch.id == Job.batch_id)
-    rows = tx.session.execute(query.where(Job.id.in_(sorted(ends)), Batch.webhook_url.is_not(None))).all()
-    return {ends[row.id].id: _NamedUrl(row.webhook_url, WebhookBody.BATCH, row.created_at) for row in rows}
+def _batch_ends(told: Iterable[JobEvent]) -> set[str]:
+    return {event.job_id for event in told if event.kind is EventKind.BATCH_FINISHED}
 
 
 def _registered(tx: Transaction, tenants: Iterable[str]) -> dict[str, list[WebhookEndpoint]]:
@@ -112,10 +124,18 @@ def _registered(tx: Transaction, tenants: Iterable[str]) -> dict[str, list[Webho
     return found
 
 
-def _deliver(
-    tx: Transaction, event: JobEvent, registered: Sequence[WebhookEndpoint], named: _NamedUrl | None
-) -> list[str]:
-    """Add the deliveries of one event; return the ids of the endpoints that have something to do."""
+def _rows(
+    tx: Transaction,
+    event: JobEvent,
+    registered: Sequence[WebhookEndpoint],
+    named: _NamedUrl | None,
+    before: Sequence[dict[str, Any]],
+) -> list[dict[str, Any]]:
+    """Return the deliveries of one event.
+
+    Args:
+        before: those of earlier events, which are not stored yet.
+    """
     told = WEBHOOK_EVENTS[event.kind]
     targets = [
         (endpoint, _body_kind(told))
@@ -123,20 +143,14 @@ def _deliver(
         # What happened before it was registered is not for it.
         if told in endpoint.events and event.created_at >= endpoint.created_at
     ]
-    if named is None and not targets:
-        return []
     if named is not None:
-        own = url_endpoint(tx, tenant=event.tenant, url=named.url)
-        if own.disabled_at is not None and named.since > own.disabled_at:
-            enable(own)  # a later job asks for it anew
-        targets.append((own, named.body_kind))
-    message, touched = message_of(tx, event), list[str]()
-    for endpoint, kind in targets:
-        if told is WebhookEvent.PROGRESS and _told_lately(tx, endpoint.id, event):
-            continue
-        if add_delivery(tx, endpoint, replace(message, body_kind=kind)) and endpoint.disabled_at is None:
-            touched.append(endpoint.id)
-    return touched
+        targets.append((named.endpoint, named.body_kind))
+    if told is WebhookEvent.PROGRESS:
+        targets = [target for target in targets if not _told_lately(tx, target[0].id, event, before)]
+    if not targets:
+        return []
+    message = message_of(tx, event)
+    return [delivery_row(tx, endpoint, replace(message, body_kind=kind)) for endpoint, kind in targets]
 
 
 def message_of(tx: Transaction, event: JobEvent) -> Message:
@@ -160,12 +174,19 @@ def _body_kind(told: WebhookEvent) -> WebhookBody:
     return WebhookBody.BATCH if told is WebhookEvent.BATCH_FINISHED else WebhookBody.JOB
 
 
-def _told_lately(tx: Transaction, endpoint_id: str, event: JobEvent) -> bool:
-    last: datetime | None = tx.session.scalar(
+def _told_lately(tx: Transaction, endpoint_id: str, event: JobEvent, before: Sequence[dict[str, Any]]) -> bool:
+    """Return whether the endpoint has been told of the job's progress only a moment before this event."""
+    stored: datetime | None = tx.session.scalar(
         select(func.max(WebhookDelivery.occurred_at)).where(
             WebhookDelivery.job_id == event.job_id,
             WebhookDelivery.event == WebhookEvent.PROGRESS,
             WebhookDelivery.endpoint_id == endpoint_id,
         )
     )
+    new = [
+        row["occurred_at"]
+        for row in before
+        if (row["endpoint_id"], row["job_id"], row["event"]) == (endpoint_id, event.job_id, WebhookEvent.PROGRESS)
+    ]
+    last = max((time for time in (stored, *new) if time is not None), default=None)
     return last is not None and event.created_at < last + timedelta(seconds=PROGRESS_EVERY_S)

@@ -16,7 +16,7 @@ from jobs.ids import new_id
 from jobs.lifecycle import DeliveryState, WebhookBody, WebhookEvent
 from jobs.webhooks.endpoints import get_endpoint
 from jobs.webhooks.errors import DeliveryNotFoundError, DeliveryPendingError, EndpointDisabledError
-from jobs.webhooks.outbox import Message, add_delivery, mark_due
+from jobs.webhooks.outbox import Message, add_deliveries, delivery_row, mark_due
 
 DELIVERY_ID = re.compile(r"msg_[0-9a-f]{32}")
 MAX_PAGE = 200
@@ -200,7 +200,6 @@ def send_test(tx: Transaction, endpoint_id: str) -> LoggedDelivery:
     endpoint = get_endpoint(tx, endpoint_id)
     _check_enabled(endpoint)
     message = Message(WebhookEvent.TEST, WebhookBody.TEST, key=new_id("test"), occurred_at=tx.now)
-    delivery_id = add_delivery(tx, endpoint, message)
-    assert delivery_id is not None, message
-    mark_due(tx, [endpoint.id])
-    return get_delivery(tx, delivery_id)
+    row = delivery_row(tx, endpoint, message)
+    add_deliveries(tx, [row])
+    return get_delivery(tx, row["id"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import and_, case, func, or_, select, update
 
 from jobs.db.database import Transaction
-from jobs.db.upsert import insert_or_ignore
+from jobs.db.upsert import insert_all_or_ignore
 from jobs.db.webhook_tables import WebhookDelivery, WebhookEndpoint
 from jobs.ids import new_id
 from jobs.lifecycle import DeliveryState, WebhookBody, WebhookEvent
@@ -34,14 +34,11 @@ class Message:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-def add_delivery(tx: Transaction, endpoint: WebhookEndpoint, message: Message) -> str | None:
-    """Add a delivery; return its id, or None where the endpoint has one for this event already.
-
-    For a disabled endpoint it is added as dropped, with the reason.
-    """
-    dropped, delivery_id = endpoint.disabled_at is not None, new_id("msg")
-    row = {
-        "id": delivery_id,
+def delivery_row(tx: Transaction, endpoint: WebhookEndpoint, message: Message) -> dict[str, Any]:
+    """Return the columns of a delivery; for a disabled endpoint it is dropped, with the reason."""
+    dropped = endpoint.disabled_at is not None
+    return {
+        "id": new_id("msg"),
         "tenant": endpoint.tenant,
         "endpoint_id": endpoint.id,
         "event": message.event,
@@ -61,7 +58,12 @@ def add_delivery(tx: Transaction, endpoint: WebhookEndpoint, message: Message) -
         "overtaken": False,
         "created_at": tx.now,
     }
-    return delivery_id if insert_or_ignore(tx.session, WebhookDelivery, row) else None
+
+
+def add_deliveries(tx: Transaction, rows: Sequence[dict[str, Any]]) -> None:
+    """Add deliveries in their order, except those that their endpoints have already; tell the senders."""
+    insert_all_or_ignore(tx.session, WebhookDelivery, rows)
+    mark_due(tx, {row["endpoint_id"] for row in rows if row["state"] is DeliveryState.PENDING})
 
 
 def mark_due(tx: Transaction, endpoint_ids: Iterable[str]) -> None:

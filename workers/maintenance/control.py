@@ -31,6 +31,7 @@ from jobs.storage.errors import StorageError
 from jobs.storage.factory import open_store
 from jobs.storage.identity import StoreMismatchError, check_identity
 from jobs.webhooks.fan_out import fan_out
+from jobs.webhooks.retention import BATCH as DELIVERIES_PRUNED
 from jobs.webhooks.retention import prune_deliveries
 from workers.disk_full import DiskFullLog, is_disk_full
 from workers.event_sources.threads import run_sources
@@ -202,11 +203,12 @@ class Control:
         self._senders.start_due()
 
     def _prune_webhooks(self) -> None:
-        if not self._leads.is_set():
-            return
-        deleted = prune_deliveries(self._db, older_than_s=self._settings.webhook_retention_s)
-        if deleted:
-            log.info("deleted %d entries of the webhook delivery log", deleted)
+        total, more = 0, True
+        while more and self._leads.is_set() and not self._stop.is_set():
+            deleted = prune_deliveries(self._db, older_than_s=self._settings.webhook_retention_s)
+            total, more = total + deleted, deleted >= DELIVERIES_PRUNED
+        if total:
+            log.info("deleted %d entries of the webhook delivery log", total)
 
     def _resign(self) -> None:
         with self._db.transaction() as tx:

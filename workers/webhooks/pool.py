@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from functools import cache
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -47,10 +48,14 @@ class SenderPool:
             db: bound to the platform.
             stop: set when the process ends.
         """
-        signer = LinkSigner(*load_secret_keys(settings))
+
+        @cache
+        def signer() -> LinkSigner:
+            # Not before it is needed: a control process without webhooks needs no key.
+            return LinkSigner(*load_secret_keys(settings))
 
         def links(tx: Transaction, tenant: str) -> ResultLinks:
-            return ResultLinks.from_settings(settings, signer, tx.now, tenant)
+            return ResultLinks.from_settings(settings, signer(), tx.now, tenant)
 
         sender = Sender.from_settings(settings, db, links, stopping=stop.is_set, pause=stop.wait)
         return cls(sender, threads=settings.webhook_threads)

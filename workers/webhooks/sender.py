@@ -101,15 +101,12 @@ class Sender:
     def serve(self, claim: EndpointClaim) -> int:
         """Send what is due to an endpoint, in order; return how many tries were made."""
         until, tries = self.monotonic() + ROUND_S, 0
-        probe_after: int | None = None
-        while self.monotonic() < until and not self.stopping():
-            begun = self._begin(claim, probe_after)
-            if begun is None:
-                return tries
-            probe = self._record(claim, begun, self._try(begun))
-            probe_after = begun.sequence if probe else None
+        begun = self.db.run(lambda tx: begin_try(tx, claim, self.rules), repeatable=True)
+        while begun is not None:
+            outcome = self._try(begun)
             tries += 1
-        self.db.run(lambda tx: release(tx, claim), repeatable=True)
+            goes_on = self.monotonic() < until and not self.stopping()
+            begun = self._record(claim, begun, outcome, goes_on=goes_on)
         return tries
 
     def send_due(self) -> int:
@@ -118,9 +115,6 @@ class Sender:
         while (claim := self.claim()) is not None:
             tries += self.serve(claim)
         return tries
-
-    def _begin(self, claim: EndpointClaim, probe_after: int | None) -> BegunTry | None:
-        return self.db.run(lambda tx: begin_try(tx, claim, self.rules, probe_after=probe_after), repeatable=True)
 
     def _try(self, begun: BegunTry) -> TryOutcome:
         """Make one try; whatever goes wrong is its outcome."""
@@ -165,11 +159,22 @@ class Sender:
             retry_after_s=retry_after_s,
         )
 
-    def _record(self, claim: EndpointClaim, begun: BegunTry, outcome: TryOutcome) -> bool:
-        """Record an outcome, once the database answers: a delivery that is not recorded would be sent again."""
+    def _record(self, claim: EndpointClaim, begun: BegunTry, outcome: TryOutcome, *, goes_on: bool) -> BegunTry | None:
+        """Record an outcome, and begin the next try or end the claim, in one transaction.
+
+        Waits until the database answers: a delivery that is not recorded would be sent again.
+        """
+
+        def step(tx: Transaction) -> BegunTry | None:
+            probe = finish_try(tx, claim, begun, outcome, self.rules)
+            if goes_on:
+                return begin_try(tx, claim, self.rules, probe_after=begun.sequence if probe else None)
+            release(tx, claim)
+            return None
+
         while True:
             try:
-                return self.db.run(lambda tx: finish_try(tx, claim, begun, outcome, self.rules), repeatable=True)
+                return self.db.run(step, repeatable=True)
             except DBAPIError as exc:
                 if self.stopping():
                     raise

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from jobs.db.database import Database
-from jobs.webhooks import fan_out as fan_out_module
-from jobs.webhooks import sending
+from jobs.webhooks import outbox, sending
 from tests.contract.webhooks.conftest import Webhooks
 from workers.webhooks import sender as sender_module
 
@@ -69,7 +72,7 @@ def test_a_crash_in_the_middle_of_the_fan_out_loses_and_doubles_nothing(
         raise Crash
 
     with monkeypatch.context() as patched:
-        patched.setattr(fan_out_module, "mark_due", crash)
+        patched.setattr(outbox, "mark_due", crash)
         with pytest.raises(Crash):
             webhooks.fan_out()
     assert webhooks.deliveries() == []
@@ -95,6 +98,24 @@ def test_a_delivery_whose_last_try_has_no_outcome_has_failed(
     assert webhooks.deliver() == 0
     (delivery,) = webhooks.deliveries()
     assert (delivery.state.value, delivery.tries) == ("failed", 10)
+
+
+def test_an_outcome_waits_for_the_database(webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch) -> None:
+    webhooks.endpoint()
+    webhooks.ended_job()
+    pauses: list[float] = []
+    faults = [DBAPIError("UPDATE", None, Exception("away"))] * 3
+
+    def finish(*arguments: Any) -> bool:
+        if faults:
+            raise faults.pop()
+        return sending.finish_try(*arguments)
+
+    monkeypatch.setattr(sender_module, "finish_try", finish)
+    webhooks.sender = replace(webhooks.sender, pause=pauses.append)
+    webhooks.deliver()
+    assert webhooks.states() == ["delivered"]
+    assert (len(webhooks.receiver.received), len(pauses)) == (1, 3)
 
 
 def test_two_control_processes_send_each_delivery_once(webhooks: Webhooks, db: Database) -> None:
