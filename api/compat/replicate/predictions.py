@@ -34,7 +34,7 @@ from jobs.compat.request_check import checked_request
 from jobs.db.database import Transaction
 from jobs.db.tables import Job
 from jobs.errors import JobEndedError, RequestInvalidError
-from jobs.lifecycle import State
+from jobs.lifecycle import State, WebhookBody
 from jobs.service import cancellation
 from jobs.service.artifacts import artifacts_by_job
 from jobs.service.queries import JobFilter, get_job
@@ -142,7 +142,13 @@ def _offered(ctx: AppContext) -> tuple[str, ...]:
 def _create(ctx: AppContext, variant: str, header: PredictionHeader, body: NewPrediction) -> Response:
     fields = request_fields(body.input.model_dump(), variant=variant, bases=own_bases(ctx))
     fields |= subscribed_events(body.webhook, body.webhook_events_filter, body.webhook_completed)
-    job = submit_job(ctx, checked_request(fields), scope=f"POST {request.path}", key=header.idempotency_key)
+    job = submit_job(
+        ctx,
+        checked_request(fields),
+        scope=f"POST {request.path}",
+        key=header.idempotency_key,
+        webhook_body=WebhookBody.REPLICATE,
+    )
     wait_s = preferred_wait_s(header.prefer)
     if wait_s and not job.state.is_terminal:
         return wait_for(
