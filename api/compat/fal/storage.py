@@ -131,7 +131,7 @@ def put_content(path: UploadPath) -> Response:
     with ctx.db.reading() as tx:
         upload = get_upload(tx, path.upload_id)
         check_accepts_content(upload, tx.now, request.content_length)
-    return _receive(ctx, upload) or Response(status=HTTPStatus.NO_CONTENT)
+    return _receive(ctx, upload, once=False) or Response(status=HTTPStatus.NO_CONTENT)
 
 
 def _most_bytes(ctx: AppContext) -> int:
@@ -141,7 +141,7 @@ def _most_bytes(ctx: AppContext) -> int:
     return length or limit
 
 
-def _receive(ctx: AppContext, upload: Upload) -> Response | None:
+def _receive(ctx: AppContext, upload: Upload, *, once: bool = True) -> Response | None:
     """Store the body as the content of an upload; return a refusal where there is no place for it."""
     most_bytes = _most_bytes(ctx)
     ctx.check_disk(most_bytes if request.content_length else 0)
@@ -149,5 +149,5 @@ def _receive(ctx: AppContext, upload: Upload) -> Response | None:
     with ctx.upload_places.place() as held:
         if not held:
             return too_many("uploads")
-        receive_file(ctx.db, ctx.store, upload, cast("Any", request.stream), most_bytes=most_bytes)
+        receive_file(ctx.db, ctx.store, upload, cast("Any", request.stream), most_bytes=most_bytes, once=once)
     return None

@@ -5,6 +5,9 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from api.context import AppContext
+from jobs.db.tables import Upload
+from jobs.errors import TooManyWaitingError
 from tests.unit.api.conftest import Harness
 
 BODY = {"input": {"prompt": "rain", "seed": 7, "num_steps": 4, "duration": 2}}
@@ -189,3 +192,21 @@ def test_a_data_uri_becomes_an_upload(harness: Harness) -> None:
     file = harness.client.get(made["input"]["video"]).json
     assert file is not None
     assert (file["content_type"], file["size"]) == ("video/mp4", 7)
+
+
+def test_a_prediction_is_queued_also_where_no_more_may_wait(harness: Harness, monkeypatch: Any) -> None:
+    def refuse(_: AppContext) -> None:
+        raise TooManyWaitingError("2 requests wait", 2, retry_s=5)
+
+    monkeypatch.setattr(AppContext, "hold_place", refuse)
+    answer = harness.client.post("/v1/models/a/mmaudio/predictions", json=BODY, headers={"Prefer": "wait"})
+    assert (answer.status_code, (answer.json or {})["status"]) == (202, "starting")
+    assert answer.headers["Retry-After"] == "5"
+    assert len((harness.client.get("/v1/predictions").json or {})["results"]) == 1
+
+
+def test_a_file_that_does_not_arrive_whole_leaves_no_upload(harness: Harness) -> None:
+    cut = b'--b\r\nContent-Disposition: form-data; name="content"; filename="a"\r\n\r\nabc'
+    harness.client.post("/v1/files", data=cut, content_type="multipart/form-data; boundary=b")
+    with harness.db.of_platform().reading() as tx:
+        assert [upload.expires_at <= tx.now for upload in tx.session.query(Upload)] == [True]
