@@ -65,7 +65,7 @@ def create_token(query: StorageQuery, body: FalNoFields) -> Response:  # noqa: A
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     with ctx.db.reading() as tx:
         expires_at = tx.now + timedelta(seconds=TOKEN_S)
-    return jsonify(
+    response = jsonify(
         {
             "token": key or "none",
             "token_type": scheme or "Key",
@@ -73,6 +73,8 @@ def create_token(query: StorageQuery, body: FalNoFields) -> Response:  # noqa: A
             "expires_at": expires_at.isoformat(),  # old versions of Python read no "Z"
         }
     )
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 @fal_storage_api.post("/cdn/files/upload", summary="Send a file", responses=_STORED, openapi_extensions=_BYTES)
