@@ -12,7 +12,7 @@ from api.links import LinkBuilder
 from api.submission import submit_request
 from jobs.db.database import Transaction
 from jobs.db.tables import Artifact, Job
-from jobs.lifecycle import State
+from jobs.lifecycle import State, WebhookBody
 from jobs.request import JobRequest
 from jobs.service.artifacts import artifacts_by_job
 from jobs.service.submission import Idempotency
@@ -33,16 +33,17 @@ def absolute_links(ctx: AppContext, tx: Transaction) -> LinkBuilder:
     return replace(ctx.links(tx), base=base_url(ctx))
 
 
-def submit_job(ctx: AppContext, body: JobRequest, *, scope: str, key: str | None) -> Job:
+def submit_job(ctx: AppContext, body: JobRequest, *, scope: str, key: str | None, webhook_body: WebhookBody) -> Job:
     """Queue a job, or find the one that an earlier call with the same idempotency key created.
 
     Args:
         scope: method and path of the call.
+        webhook_body: what the URL receives that the request names.
 
     Raises:
         RequestInvalidError, IdempotencyMismatchError, QueueFullError, DiskReserveError: as `submit`.
     """
-    submitted = submit_request(ctx, body, Idempotency.of(scope, key, body) if key else None)
+    submitted = submit_request(ctx, body, Idempotency.of(scope, key, body) if key else None, webhook_body)
     if not submitted.replayed:
         ctx.publish(submitted.job.variant)
     return submitted.job

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, BinaryIO
 
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.compat.replicate_prediction import file_url
 from jobs.compat.result_links import shown_time
@@ -17,6 +18,7 @@ from jobs.db.tables import Upload
 from jobs.errors import ContentGoneError, RequestInvalidError, UploadNotFoundError
 from jobs.lifecycle import UploadState
 from jobs.request import UPLOAD_ID
+from jobs.service.deletion import delete_upload
 from jobs.service.queries import ID_CLOCK_SKEW_MS
 from jobs.service.upload_content import discard, new_write_key, publish_write
 from jobs.service.uploads import announce_upload, get_upload, upload_state
@@ -53,8 +55,13 @@ def announce_file(db: Database, *, filename: str, content_type: str, ttl_s: int,
         )
 
 
-def receive_file(db: Database, store: ObjectStore, upload: Upload, content: BinaryIO, *, most_bytes: int) -> None:
+def receive_file(
+    db: Database, store: ObjectStore, upload: Upload, content: BinaryIO, *, most_bytes: int, once: bool = True
+) -> None:
     """Store the content of an announced file and make its upload `ready`; only now its size is known.
+
+    Args:
+        once: nobody knows the upload yet, so it is deleted when the content does not arrive whole.
 
     Raises:
         RequestInvalidError: it is empty.
@@ -62,6 +69,16 @@ def receive_file(db: Database, store: ObjectStore, upload: Upload, content: Bina
         UploadExpiredError: it took longer than uploads are kept.
         UploadCompleteError: other content has come meanwhile.
     """
+    try:
+        _store_content(db, store, upload, content, most_bytes)
+    except Exception:
+        if once:
+            with contextlib.suppress(SQLAlchemyError):  # it expires by itself
+                db.run(lambda tx: delete_upload(tx, upload.id), repeatable=True)
+        raise
+
+
+def _store_content(db: Database, store: ObjectStore, upload: Upload, content: BinaryIO, most_bytes: int) -> None:
     key = new_write_key(upload.id)
     written = store.put_stream(key, content, content_type=upload.content_type, max_bytes=most_bytes)
     if written.size_bytes == 0:

@@ -342,11 +342,12 @@ def submit_and_commit(
     *,
     policy: SubmitPolicy,
     idempotency: Idempotency | None = None,
+    webhook_body: WebhookBody = WebhookBody.JOB,
 ) -> Submitted:
     """Submit in a transaction of its own; raises what `submit` raises."""
     return commit_once(
         db,
-        lambda tx: submit(tx, request, policy=policy, idempotency=idempotency),
+        lambda tx: submit(tx, request, policy=policy, idempotency=idempotency, webhook_body=webhook_body),
         repeatable=idempotency is not None,
     )
 

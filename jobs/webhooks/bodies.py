@@ -16,7 +16,9 @@ from jobs.lifecycle import WebhookBody
 from jobs.links import ResultLinks
 from jobs.webhooks.batch_document import batch_document
 from jobs.webhooks.document_times import shown
+from jobs.webhooks.fal_body import fal_body
 from jobs.webhooks.job_document import job_document
+from jobs.webhooks.replicate_body import replicate_body
 
 MAX_BODY_BYTES = 20_000
 
@@ -54,6 +56,8 @@ def trial_body(_tx: Transaction, delivery: WebhookDelivery, _links: ResultLinks)
 
 RENDERERS: dict[WebhookBody, Renderer] = {
     WebhookBody.JOB: job_body,
+    WebhookBody.REPLICATE: replicate_body,
+    WebhookBody.FAL: fal_body,
     WebhookBody.BATCH: batch_body,
     WebhookBody.TEST: trial_body,
 }

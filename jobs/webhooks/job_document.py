@@ -11,7 +11,7 @@ from jobs.lifecycle import Stage, State, WebhookEvent, overall_progress
 from jobs.links import ResultLinks
 from jobs.service.artifacts import artifact_expired, artifacts_by_job
 from jobs.webhooks.document_times import shown
-from jobs.webhooks.errors import SubjectGoneError
+from jobs.webhooks.subject import told_job
 
 _ENDED = {
     WebhookEvent.SUCCEEDED: State.SUCCEEDED,
@@ -26,9 +26,7 @@ def job_document(tx: Transaction, delivery: WebhookDelivery, links: ResultLinks)
     Raises:
         SubjectGoneError: the job was deleted.
     """
-    job = tx.session.get(Job, delivery.job_id)
-    if job is None or job.deleted_at is not None:
-        raise SubjectGoneError(f"job {delivery.job_id} was deleted")
+    job = told_job(tx, delivery)
     state = _ENDED.get(delivery.event, State.RUNNING)
     ended, succeeded = state.is_terminal, state is State.SUCCEEDED
     stage, progress = _advance(delivery, job, ended=ended)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,6 +16,7 @@ from jobs.links import ResultLinks
 from jobs.log_limit import LogLimit
 from jobs.secret_key import load_secret_keys
 from jobs.settings import Settings
+from jobs.settings_values import is_loopback
 from jobs.storage.signing import LinkSigner
 from jobs.webhooks.sending import EndpointClaim
 from workers.webhooks.sender import Sender
@@ -48,6 +50,7 @@ class SenderPool:
             db: bound to the platform.
             stop: set when the process ends.
         """
+        local_url = f"http://{settings.api_bind}"
 
         @cache
         def signer() -> LinkSigner:
@@ -55,7 +58,9 @@ class SenderPool:
             return LinkSigner(*load_secret_keys(settings))
 
         def links(tx: Transaction, tenant: str) -> ResultLinks:
-            return ResultLinks.from_settings(settings, signer(), tx.now, tenant)
+            made = ResultLinks.from_settings(settings, signer(), tx.now, tenant)
+            # A receiver cannot resolve relative URLs; on this machine the address of the API is known.
+            return made if made.base or not is_loopback(settings.api_host) else replace(made, base=local_url)
 
         sender = Sender.from_settings(settings, db, links, stopping=stop.is_set, pause=stop.wait)
         return cls(sender, threads=settings.webhook_threads)

@@ -49,7 +49,7 @@ from jobs.compat.replicate_model import variant_of_model
 from jobs.compat.request_check import checked_request
 from jobs.db.tables import Job
 from jobs.errors import JobEndedError, JobNotFoundError
-from jobs.lifecycle import State
+from jobs.lifecycle import State, WebhookBody
 from jobs.service import cancellation
 from jobs.service.queries import get_job
 from jobs.service.scheduling.queue_stats import queue_position
@@ -182,7 +182,13 @@ def submitted_job(path: RootAppPath, query: SubmitQuery, header: SubmitHeader, b
     ctx = current_context()
     fields = request_fields(body.model_dump(), variant=_variant(ctx, path), bases=own_bases(ctx))
     fields |= header_fields(timeout=header.timeout, priority=header.priority) | webhook_fields(query.fal_webhook)
-    return submit_job(ctx, checked_request(fields), scope=f"POST {request.path}", key=header.idempotency_key)
+    return submit_job(
+        ctx,
+        checked_request(fields),
+        scope=f"POST {request.path}",
+        key=header.idempotency_key,
+        webhook_body=WebhookBody.FAL,
+    )
 
 
 def result_answer(job_id: str) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 
 from flask import Response
@@ -17,6 +18,7 @@ from api.compat.fal.queue import FAL_TAG, result_answer, submitted_job
 from api.compat.fal.schemas import AppPath, FalResult, FalTextInput, FalVideoInput, SubmitHeader, SubmitQuery, faults
 from api.compat.submitting import absolute_links
 from api.context import current_context
+from jobs.db.tables import Job
 from jobs.errors import JobEndedError
 from jobs.service import cancellation
 
@@ -59,10 +61,24 @@ def stream_text(path: AppPath, query: SubmitQuery, header: SubmitHeader, body: F
 
 
 def _run(path: AppPath, query: SubmitQuery, header: SubmitHeader, body: FalTextInput) -> Response:
-    ctx, job = current_context(), submitted_job(path, query, header, body)
-    if job.state.is_terminal:
-        return result_answer(job.id)
-    return wait_for([job.id], LONGEST_RUN_S, again=lambda: _after_wait(job.id), on_end=ctx.hold_place())
+    release, job = _submitted_with_place(path, query, header, body)
+    return wait_for([job.id], LONGEST_RUN_S, again=lambda: _after_wait(job.id), on_end=release)
+
+
+def _submitted_with_place(
+    path: AppPath, query: SubmitQuery, header: SubmitHeader, body: FalTextInput
+) -> tuple[Callable[[], None], Job]:
+    """Queue the job of a call for which there is a place to wait; return what frees the place, and the job.
+
+    Raises:
+        TooManyWaitingError: there is no place; no job is queued, whose id the caller would not learn.
+    """
+    release = current_context().hold_place()
+    try:
+        return release, submitted_job(path, query, header, body)
+    except BaseException:
+        release()
+        raise
 
 
 def _after_wait(job_id: str) -> Response:
@@ -91,9 +107,9 @@ def _cancel(job_id: str) -> None:
 
 def _stream(path: AppPath, query: SubmitQuery, header: SubmitHeader, body: FalTextInput) -> Response:
     ctx, principal = current_context(), current_principal()
-    job = submitted_job(path, query, header, body)
     with ctx.db.reading() as tx:
         links = absolute_links(ctx, tx)
+    release, job = _submitted_with_place(path, query, header, body)
     response = stream_events(
         principal.tenant,
         job_id=job.id,
@@ -101,7 +117,7 @@ def _stream(path: AppPath, query: SubmitQuery, header: SubmitHeader, body: FalTe
         progress=False,
         allowed_key=principal.key_id,
         still_allowed=lambda: ctx.still_allowed(principal),
-        on_end=ctx.hold_place(),
+        on_end=release,
     )
     response.headers["x-fal-request-id"] = job.id
     return response

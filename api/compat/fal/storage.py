@@ -65,7 +65,7 @@ def create_token(query: StorageQuery, body: FalNoFields) -> Response:  # noqa: A
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     with ctx.db.reading() as tx:
         expires_at = tx.now + timedelta(seconds=TOKEN_S)
-    return jsonify(
+    response = jsonify(
         {
             "token": key or "none",
             "token_type": scheme or "Key",
@@ -73,6 +73,8 @@ def create_token(query: StorageQuery, body: FalNoFields) -> Response:  # noqa: A
             "expires_at": expires_at.isoformat(),  # old versions of Python read no "Z"
         }
     )
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 @fal_storage_api.post("/cdn/files/upload", summary="Send a file", responses=_STORED, openapi_extensions=_BYTES)
@@ -131,7 +133,7 @@ def put_content(path: UploadPath) -> Response:
     with ctx.db.reading() as tx:
         upload = get_upload(tx, path.upload_id)
         check_accepts_content(upload, tx.now, request.content_length)
-    return _receive(ctx, upload) or Response(status=HTTPStatus.NO_CONTENT)
+    return _receive(ctx, upload, once=False) or Response(status=HTTPStatus.NO_CONTENT)
 
 
 def _most_bytes(ctx: AppContext) -> int:
@@ -141,7 +143,7 @@ def _most_bytes(ctx: AppContext) -> int:
     return length or limit
 
 
-def _receive(ctx: AppContext, upload: Upload) -> Response | None:
+def _receive(ctx: AppContext, upload: Upload, *, once: bool = True) -> Response | None:
     """Store the body as the content of an upload; return a refusal where there is no place for it."""
     most_bytes = _most_bytes(ctx)
     ctx.check_disk(most_bytes if request.content_length else 0)
@@ -149,5 +151,5 @@ def _receive(ctx: AppContext, upload: Upload) -> Response | None:
     with ctx.upload_places.place() as held:
         if not held:
             return too_many("uploads")
-        receive_file(ctx.db, ctx.store, upload, cast("Any", request.stream), most_bytes=most_bytes)
+        receive_file(ctx.db, ctx.store, upload, cast("Any", request.stream), most_bytes=most_bytes, once=once)
     return None

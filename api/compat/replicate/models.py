@@ -1,4 +1,4 @@
-"""`/v1/models` and `/v1/account`: the variants as models and versions, and whose key it is."""
+"""The variants as models and versions, whose key it is, and the secret of its webhooks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response, jsonify
 from flask_openapi3 import APIBlueprint
 
-from api.auth import current_tenant
+from api.auth import KeyScope, current_tenant, requires
 from api.compat.replicate.predictions import REPLICATE_TAG, unknown_model
 from api.compat.replicate.problems import replicate_problem
 from api.compat.replicate.schemas import (
@@ -19,6 +19,7 @@ from api.compat.replicate.schemas import (
     ReplicateModelPage,
     ReplicateVersion,
     ReplicateVersionPage,
+    ReplicateWebhookSecret,
     VersionPath,
 )
 from api.compat.submitting import base_url
@@ -32,6 +33,7 @@ from jobs.compat.replicate_model import (
     variant_of_version,
     version_document,
 )
+from jobs.webhooks.tenant_secret import tenant_secret
 
 models_api = APIBlueprint("replicate_models", __name__, url_prefix="/v1", abp_tags=[REPLICATE_TAG])
 models_api.after_request(replicate_problem)
@@ -94,6 +96,20 @@ def get_version(path: VersionPath) -> Response:
         detail = f"There is no version {path.version_id!r}; this server has: {', '.join(offered) or 'none'}."
         return problem(HTTPStatus.NOT_FOUND, "version_not_found", detail)
     return jsonify(version_document(variant, input_schema()))
+
+
+@models_api.get(
+    "/webhooks/default/secret",
+    summary="Get the secret of predictions' webhooks",
+    responses={"200": ReplicateWebhookSecret, **problems(403, 422, 503)},
+)
+@requires(KeyScope.JOBS_WRITE)
+def get_webhook_secret() -> Response:
+    """Returns the secret that verifies what a prediction's `webhook` receives. Needs a key that may write."""
+    with current_context().db.transaction() as tx:
+        response = jsonify({"key": tenant_secret(tx).secret})
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def input_schema() -> dict[str, Any]:

@@ -33,8 +33,8 @@ from jobs.compat.replicate_prediction import STATUSES, prediction_document, requ
 from jobs.compat.request_check import checked_request
 from jobs.db.database import Transaction
 from jobs.db.tables import Job
-from jobs.errors import JobEndedError, RequestInvalidError
-from jobs.lifecycle import State
+from jobs.errors import JobEndedError, RequestInvalidError, TooManyWaitingError
+from jobs.lifecycle import State, WebhookBody
 from jobs.service import cancellation
 from jobs.service.artifacts import artifacts_by_job
 from jobs.service.queries import JobFilter, get_job
@@ -142,24 +142,32 @@ def _offered(ctx: AppContext) -> tuple[str, ...]:
 def _create(ctx: AppContext, variant: str, header: PredictionHeader, body: NewPrediction) -> Response:
     fields = request_fields(body.input.model_dump(), variant=variant, bases=own_bases(ctx))
     fields |= subscribed_events(body.webhook, body.webhook_events_filter, body.webhook_completed)
-    job = submit_job(ctx, checked_request(fields), scope=f"POST {request.path}", key=header.idempotency_key)
+    job = submit_job(
+        ctx,
+        checked_request(fields),
+        scope=f"POST {request.path}",
+        key=header.idempotency_key,
+        webhook_body=WebhookBody.REPLICATE,
+    )
     wait_s = preferred_wait_s(header.prefer)
-    if wait_s and not job.state.is_terminal:
-        return wait_for(
-            [job.id],
-            held_s(wait_s),
-            again=lambda: _answer(job.id, created=True, wait_s=wait_s),
-            on_end=ctx.hold_place(),
-        )
-    return _answer(job.id, created=True, wait_s=wait_s)
+    if not wait_s or job.state.is_terminal:
+        return _answer(job.id, created=True, wait_s=wait_s)
+    try:
+        release = ctx.hold_place()
+    except TooManyWaitingError:  # it is queued all the same
+        return _answer(job.id, created=True, wait_s=wait_s, refused=True)
+    return wait_for(
+        [job.id], held_s(wait_s), again=lambda: _answer(job.id, created=True, wait_s=wait_s), on_end=release
+    )
 
 
-def _answer(job_id: str, *, created: bool = False, wait_s: float = 0.0) -> Response:
+def _answer(job_id: str, *, created: bool = False, wait_s: float = 0.0, refused: bool = False) -> Response:
     """Return the answer with a prediction.
 
     Args:
         created: by this call.
-        wait_s: how long this call waited for its end.
+        wait_s: how long this call waited for its end, or wanted to.
+        refused: there was no place to wait.
     """
     ctx = current_context()
     with ctx.db.reading() as tx:
@@ -174,7 +182,7 @@ def _answer(job_id: str, *, created: bool = False, wait_s: float = 0.0) -> Respo
     response.status_code = status
     if created:
         response.headers["Location"] = document["urls"]["get"]
-    if end is not None and end.end is WaitEnd.NO_PLACE:
+    if refused or (end is not None and end.end is WaitEnd.NO_PLACE):
         response.headers["Retry-After"] = str(WAIT_AGAIN_S)
     elif wait_s:
         response.headers["Preference-Applied"] = f"wait={wait_s:g}"

@@ -27,12 +27,13 @@ READ_WITH_WRITE_SCOPE = {
     "/v1/uploads/<upload_id>/parts",
     "/v1/webhooks/endpoints/<endpoint_id>/secret",
     "/v1/webhooks/secret",
+    "/v1/webhooks/default/secret",
 }
 # Answers to keys of others: nothing is found, an empty list, or the body is asked for before anything is looked up.
 BODY_FIRST = {400, 415, 422}
 PLATFORM_LISTS = {"/v1/variants", "/v1/models", "/v1/account"}
 # Each tenant has its own, made when it is first asked for.
-OWN_SECRETS = {"/v1/webhooks/secret"}
+OWN_SECRETS = {"/v1/webhooks/secret", "/v1/webhooks/default/secret"}
 # An admin sees the numbers of all tenants in them.
 OF_ADMINS_TOO = {"/v1/workers", "/v1/queue"}
 # Lists in the shape of another service.

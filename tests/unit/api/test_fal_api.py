@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from api.context import AppContext
+from jobs.errors import TooManyWaitingError
 from tests.unit.api.conftest import Harness
 
 WORDS = {"prompt": "rain", "seed": 7, "num_steps": 4, "duration": 2}
@@ -127,3 +129,20 @@ def test_files_of_both_storages_are_named_in_an_input(harness: Harness) -> None:
     assert harness.client.post("/fal/cdn/files/upload/multipart").status_code == 413
     other = {"Sec-Fetch-Site": "cross-site"}
     assert harness.client.post("/fal/cdn/files/upload", data=b"x", headers=other).status_code == 403
+
+
+def test_nothing_is_run_for_a_caller_who_may_not_wait(harness: Harness, monkeypatch: Any) -> None:
+    def refuse(_: AppContext) -> None:
+        raise TooManyWaitingError("2 requests wait", 2, retry_s=5)
+
+    monkeypatch.setattr(AppContext, "hold_place", refuse)
+    answer = harness.client.post("/fal/run/fal-ai/mmaudio-v2/text-to-audio", json=WORDS)
+    assert answer.status_code == 429
+    assert (harness.client.get("/v1/jobs").json or {})["data"] == []
+
+
+def test_the_place_of_a_refused_run_is_free_again(harness: Harness, monkeypatch: Any) -> None:
+    freed: list[int] = []
+    monkeypatch.setattr(AppContext, "hold_place", lambda _: lambda: freed.append(1))
+    assert harness.client.post("/fal/run/fal-ai/flux/text-to-audio", json=WORDS).status_code == 404
+    assert freed == [1]

@@ -5,6 +5,11 @@ from __future__ import annotations
 import io
 from typing import Any
 
+from api.context import AppContext
+from jobs.db.tables import Upload
+from jobs.db.webhook_tables import JobWebhook
+from jobs.errors import TooManyWaitingError
+from jobs.lifecycle import WebhookBody
 from tests.unit.api.conftest import Harness
 
 BODY = {"input": {"prompt": "rain", "seed": 7, "num_steps": 4, "duration": 2}}
@@ -140,15 +145,14 @@ def test_files_that_are_empty_too_large_or_malformed_are_refused(harness: Harnes
     def send(content: bytes, name: str = "content") -> Any:
         return harness.client.post("/v1/files", data={name: (io.BytesIO(content), "a.mp4")})
 
-    assert send(b"").json["invalid_fields"][0]["field"] == "content"
+    head = b'--b\r\nContent-Disposition: form-data; name="content"; filename="a"\r\n\r\n'
+    form = "multipart/form-data; boundary=b"
+    empty = harness.client.post("/v1/files", data=head + b"\r\n--b--\r\n", content_type=form)
+    assert empty.json["invalid_fields"][0]["field"] == "content"
     assert send(b"x" * 1001).status_code == 413
     assert send(b"x" * 1000).status_code == 201
     assert send(b"x", "file").status_code == 422
-    cut = harness.client.post(
-        "/v1/files",
-        data=b'--b\r\nContent-Disposition: form-data; name="content"; filename="a"\r\n\r\nabc',
-        content_type="multipart/form-data; boundary=b",
-    )
+    cut = harness.client.post("/v1/files", data=head + b"abc", content_type=form)
     assert cut.status_code == 422
     assert harness.client.post("/v1/files", json={}).status_code == 415
     other = {"Origin": "https://evil.example"}
@@ -189,3 +193,36 @@ def test_a_data_uri_becomes_an_upload(harness: Harness) -> None:
     file = harness.client.get(made["input"]["video"]).json
     assert file is not None
     assert (file["content_type"], file["size"]) == ("video/mp4", 7)
+
+
+def test_a_prediction_is_queued_also_where_no_more_may_wait(harness: Harness, monkeypatch: Any) -> None:
+    def refuse(_: AppContext) -> None:
+        raise TooManyWaitingError("2 requests wait", 2, retry_s=5)
+
+    monkeypatch.setattr(AppContext, "hold_place", refuse)
+    answer = harness.client.post("/v1/models/a/mmaudio/predictions", json=BODY, headers={"Prefer": "wait"})
+    assert (answer.status_code, (answer.json or {})["status"]) == (202, "starting")
+    assert answer.headers["Retry-After"] == "5"
+    assert len((harness.client.get("/v1/predictions").json or {})["results"]) == 1
+
+
+def test_a_file_that_does_not_arrive_whole_leaves_no_upload(harness: Harness) -> None:
+    cut = b'--b\r\nContent-Disposition: form-data; name="content"; filename="a"\r\n\r\nabc'
+    harness.client.post("/v1/files", data=cut, content_type="multipart/form-data; boundary=b")
+    with harness.db.of_platform().reading() as tx:
+        assert [upload.expires_at <= tx.now for upload in tx.session.query(Upload)] == [True]
+
+
+def test_a_webhook_is_called_in_the_shape_of_the_call(harness: Harness) -> None:
+    hook = "https://hooks.example.com/in"
+    body = {**BODY, "webhook": hook, "webhook_events_filter": ["start", "completed"]}
+    made = harness.client.post("/v1/models/a/mmaudio/predictions", json=body).json or {}
+    asked = harness.client.post(f"/fal-ai/mmaudio/text-to-audio?fal_webhook={hook}", json={"prompt": "rain"}).json or {}
+    with harness.db.of_platform().reading() as tx:
+        first, second = (tx.session.get_one(JobWebhook, each) for each in (made["id"], asked["request_id"]))
+    assert (first.url, first.body_kind) == (hook, WebhookBody.REPLICATE)
+    assert first.events == ["started", "succeeded", "failed", "canceled"]
+    assert (second.url, second.body_kind) == (hook, WebhookBody.FAL)
+    refused = harness.client.post("/v1/models/a/mmaudio/predictions", json={**BODY, "webhook": "ftp://x/"}).json or {}
+    assert refused["invalid_fields"][0]["field"] == "webhook"
+    assert str((harness.client.get("/v1/webhooks/default/secret").json or {})["key"]).startswith("whsec_")
