@@ -55,7 +55,6 @@ def store_data_input(
         raise RequestInvalidError.of(field, f"the data: URI has more than the allowed {max_bytes} bytes")
     policy.disk.check()
     with db.reading() as tx:
-        policy = policy.of_tenant(tx)
         check_backlog(tx, policy)
         filled, preset = PresetLookup(tx).apply(request)
         check_request(tx, filled.model_copy(update={field: None}), policy=policy, preset=preset)
