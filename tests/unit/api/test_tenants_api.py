@@ -50,7 +50,7 @@ def test_fields_are_set_shown_listed_and_restored(harness: Harness) -> None:
         ({"input_buckets": ["a/../b"]}, "input_buckets"),
         ({"input_buckets": ["X"]}, "input_buckets"),
         ({"output_buckets": [""]}, "output_buckets"),
-        ({"input_hosts": ["*"]}, "input_hosts"),
+        ({"input_hosts": ["a b"]}, "input_hosts"),
         ({"max_triggers": -1}, "max_triggers"),
         ({"max_triggers": 1.5}, "max_triggers"),
         ({"weight": 0}, "weight"),
