@@ -118,6 +118,11 @@ class AppContext:
 
         return RulesCache(read)
 
+    @property
+    def own_rules(self) -> TenantRules:
+        """The rules of the tenant of the request, at most some seconds old."""
+        return self.rules.of(current_tenant())
+
     @cached_property
     def request_rate(self) -> RequestRate:
         """Counts requests a minute."""

@@ -16,6 +16,7 @@ from api.auth import (
     set_principal,
     signed_method,
 )
+from api.bridge.environ import CALLED_BEFORE
 from api.bridge.waiting import waited
 from api.context import current_context
 from api.limits.check import count_request
@@ -64,7 +65,8 @@ def _check_sender() -> None:
         return
     principal = _of_key()
     set_principal(principal)
-    if waited() is None:  # a request that waited comes here a second time
+    # A request that waited, for a job or for its own body, comes here a second time.
+    if waited() is None and not request.environ.get(CALLED_BEFORE):
         count_request(principal)
     require(access if isinstance(access, KeyScope) else default_scope(request.method))
 

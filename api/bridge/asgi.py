@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 
 from api.bridge.answer import Answer, WsgiApp, call_app, problem_answer
 from api.bridge.body import CUT_SHORT, TOO_SLOW, BodyCutError, Receive, RequestBody, StreamedBody, UnreadBody
-from api.bridge.environ import wsgi_environ
+from api.bridge.environ import CALLED_BEFORE, wsgi_environ
 from api.bridge.held import HeldRequests
 from api.bridge.limits import BridgeLimits
 from api.bridge.waiting import HELD, WAITED, EventStream, JobWait, Waited
@@ -138,18 +138,21 @@ class Bridge:
         received = _Received(self._body_limit(scope["method"], scope["path"]))
         began = asyncio.get_running_loop().time()
         try:
-            refusal = None
-            if not body.waits_for_continue and (body.declared or 0) <= received.max_bytes:
-                refusal = await self._read(body, received, began + self._limits.prompt_s)
+            refusal, again = None, False
+            # Of a larger body no more: the app may refuse who sends it.
+            first_bytes = min(received.max_bytes, self._limits.body_bytes)
+            if not body.waits_for_continue and (body.declared or 0) <= first_bytes:
+                refusal = await self._read(body, received, began + self._limits.prompt_s, most_bytes=first_bytes)
             if refusal is None and (not body.ended or received.too_large):
                 answer = await self._call(scope, cast("BinaryIO", UnreadBody()), body.declared)
                 if answer is not None:
                     return answer
+                again = True
                 refusal = await self._read_rest(body, received, began)
             if refusal is not None:
                 return refusal
             length = received.size if received.size or body.declared is not None else None
-            answer = await self._call(scope, received.stream(), length)
+            answer = await self._call(scope, received.stream(), length, again=again)
             assert answer is not None, "only an unread body is wanted"
             return answer
         finally:
@@ -160,7 +163,7 @@ class Bridge:
         if (body.declared or 0) <= received.max_bytes:
             large_bytes = max(0, (body.declared or received.max_bytes) - self._limits.body_bytes)
             until = began + self._limits.body_s + large_bytes / self._limits.large_bytes_per_s
-            refusal = await self._read(body, received, until)
+            refusal = await self._read(body, received, until, most_bytes=received.max_bytes)
             if refusal is not None or (body.ended and not received.too_large):
                 return refusal
             if not received.too_large:
@@ -168,9 +171,9 @@ class Bridge:
                 return problem_answer(HTTPStatus.REQUEST_TIMEOUT, "body_too_slow", TOO_SLOW)
         return problem_answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "The body is larger than allowed.")
 
-    async def _read(self, body: RequestBody, received: _Received, until: float) -> Answer | None:
-        """Read until the body ends, is too large, or the time is up; return a refusal when memory is short."""
-        while not body.ended and not received.too_large:
+    async def _read(self, body: RequestBody, received: _Received, until: float, *, most_bytes: int) -> Answer | None:
+        """Read until the body ends, has more than `most_bytes`, or the time is up; refuse it when memory is short."""
+        while not body.ended and received.size <= most_bytes:
             piece = await body.next_piece(until)
             if piece is None:
                 return None
@@ -189,9 +192,16 @@ class Bridge:
         self._buffered_bytes += after - before
         self._large_bytes += added - (after - before)
 
-    async def _call(self, scope: dict[str, Any], stream: BinaryIO, length: int | None) -> Answer | None:
-        """Call the app in a thread; None: it wants a body that has not arrived."""
+    async def _call(
+        self, scope: dict[str, Any], stream: BinaryIO, length: int | None, *, again: bool = False
+    ) -> Answer | None:
+        """Call the app in a thread; None: it wants a body that has not arrived.
+
+        Args:
+            again: the app was called for this request before, without its body.
+        """
         environ = wsgi_environ(scope, stream, length)
+        environ[CALLED_BEFORE] = again
         if self._held is not None:
             environ[HELD] = True
         loop = asyncio.get_running_loop()

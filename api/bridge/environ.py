@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 # Says that a body which is cut short never looks like a whole one.
 COMPLETE_BODY = "mmaudio.body_complete"
+CALLED_BEFORE = "mmaudio.called_before"
 _WITHOUT_PREFIX = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
+from api.auth import current_principal
 from api.context import current_context
 from api.presentation import answer
 from api.schemas.bulk_retry import BulkRetryBody, BulkRetryView
@@ -35,6 +36,7 @@ def retry_by_filter(body: BulkRetryBody) -> Response:
         cursor=body.cursor,
         limit=body.limit,
         dry_run=body.dry_run,
+        actor=current_principal().actor,
     )
     if not body.dry_run:
         for variant in sorted({one.variant for one in page.retried}):

@@ -20,6 +20,7 @@ from jobs.lifecycle import UploadState
 from jobs.request import UPLOAD_ID
 from jobs.service.deletion import delete_upload
 from jobs.service.queries import ID_CLOCK_SKEW_MS
+from jobs.service.tenant_limits import check_upload_bytes
 from jobs.service.upload_content import discard, new_write_key, publish_write
 from jobs.service.uploads import announce_upload, get_upload, upload_state
 from jobs.storage.protocol import ObjectStore
@@ -37,14 +38,22 @@ class FilePage:
     next_cursor: str | None
 
 
-def announce_file(db: Database, *, filename: str, content_type: str, ttl_s: int, most_bytes: int) -> Upload:
+def announce_file(
+    db: Database, *, filename: str, content_type: str, ttl_s: int, most_bytes: int, max_held_bytes: int = 0
+) -> Upload:
     """Record that a file of an unknown size comes.
 
     Args:
         db: bound to the tenant.
         most_bytes: that the file may have.
+        max_held_bytes: bytes of all the tenant's uploads; 0: no limit. Of this file one is counted: its size is not
+            known yet.
+
+    Raises:
+        UploadStorageFullError: the tenant's uploads have that many.
     """
     with db.transaction() as tx:
+        check_upload_bytes(tx, 1, max_held_bytes)
         return announce_upload(
             tx,
             filename=_storable_name(filename),

@@ -15,6 +15,7 @@ from jobs.cursor import decode_cursor, encode_cursor
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job
 from jobs.errors import DomainError, QueueFullError, RequestInvalidError
+from jobs.service.audit import record_action
 from jobs.service.cancellation import submit_again
 from jobs.service.queries import (
     JOB_ID,
@@ -73,12 +74,14 @@ def retry_matching(
     cursor: str | None,
     limit: int,
     dry_run: bool = False,
+    actor: str | None = None,
 ) -> RetryPage:
     """Retry up to `limit` matching jobs in one transaction.
 
     Args:
         wanted: its state is a final one.
         dry_run: write nothing; tell what would be done.
+        actor: who asks for it, for the audit; None: it is not recorded.
 
     Raises:
         InvalidCursorError: the cursor was not issued by this function.
@@ -88,7 +91,10 @@ def retry_matching(
     assert wanted.state.is_terminal, wanted
 
     def step(tx: Transaction) -> RetryPage:
-        return _retry_page(tx, wanted, policy, cursor, min(max(limit, 1), MAX_PAGE), dry_run=dry_run)
+        page = _retry_page(tx, wanted, policy, cursor, min(max(limit, 1), MAX_PAGE), dry_run=dry_run)
+        if page.retried and actor is not None and not dry_run:
+            record_action(tx, actor, "jobs.retry", tx.tenant, state=wanted.state, jobs=len(page.retried))
+        return page
 
     return db.run_reading(step) if dry_run else db.run(step, repeatable=True)
 

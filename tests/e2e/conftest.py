@@ -33,8 +33,14 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_platform(folder: Path, current_folder: Path | None = None) -> Iterator[RunningPlatform]:
-    """Run `mmaudio up` until it is ready; end it afterwards."""
+def running_platform(
+    folder: Path, current_folder: Path | None = None, *, with_keys: bool = False
+) -> Iterator[RunningPlatform]:
+    """Run `mmaudio up` until it is ready; end it afterwards.
+
+    Args:
+        with_keys: requests need an API key.
+    """
     url = f"http://127.0.0.1:{free_port()}"
     environment = {
         "MMAUDIO_DATA_DIR": str(folder / "data"),
@@ -45,11 +51,17 @@ def running_platform(folder: Path, current_folder: Path | None = None) -> Iterat
         "http_proxy": "http://127.0.0.1:9",
         "all_proxy": "http://127.0.0.1:9",
     }
+    if with_keys:
+        environment["MMAUDIO_REQUIRE_API_KEY"] = "true"
     (folder / "logs").mkdir()
     commands = Commands(environment, folder / "logs", current_folder)
+
+    def ready() -> bool:
+        return "mmaudio: ready: " in commands.output() if with_keys else is_ready(url)
+
     try:
         process = commands.start("up")
-        wait_until(lambda: process.poll() is not None or is_ready(url), within_s=PATIENCE_S, what="a ready platform")
+        wait_until(lambda: process.poll() is not None or ready(), within_s=PATIENCE_S, what="a ready platform")
         assert process.poll() is None, commands.output()
         yield RunningPlatform(url, folder / "data", commands, process.pid)
     finally:

@@ -87,6 +87,7 @@ def send_file() -> Response:
         content_type=checked_media_type(request.headers.get("Content-Type", "")),
         ttl_s=ctx.settings.upload_ttl_s,
         most_bytes=_most_bytes(ctx),
+        max_held_bytes=ctx.own_rules.max_stored_upload_bytes,
     )
     refusal = _receive(ctx, upload)
     return refusal or jsonify({"access_url": file_url(base_url(ctx), upload.id)})
@@ -116,6 +117,7 @@ def initiate_upload(query: StorageQuery, body: FalNewUpload) -> Response:  # noq
         content_type=checked_media_type(body.content_type),
         ttl_s=ctx.settings.upload_ttl_s,
         most_bytes=ctx.settings.max_upload_bytes,
+        max_held_bytes=ctx.own_rules.max_stored_upload_bytes,
     )
     base = base_url(ctx)
     return jsonify({"upload_url": f"{base}/fal/cdn/uploads/{upload.id}", "file_url": file_url(base, upload.id)})

@@ -95,6 +95,7 @@ def create_file() -> Response:
             content_type=checked_media_type(form.fields.get("type") or form.content_type),
             ttl_s=settings.upload_ttl_s,
             most_bytes=most_bytes,
+            max_held_bytes=ctx.own_rules.max_stored_upload_bytes,
         )
         receive_file(ctx.db, ctx.store, upload, cast("Any", form), most_bytes=most_bytes)
     with ctx.db.reading() as tx:

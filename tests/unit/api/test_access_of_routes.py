@@ -22,9 +22,8 @@ SIGNED_PATHS = {
     "/v1/jobs/<job_id>/artifacts.zip",
     "/v1/uploads/<upload_id>/content",
 }
-# They answer with URLs that parts are written to, and with secrets.
+# They answer with secrets.
 READ_WITH_WRITE_SCOPE = {
-    "/v1/uploads/<upload_id>/parts",
     "/v1/webhooks/endpoints/<endpoint_id>/secret",
     "/v1/webhooks/secret",
     "/v1/webhooks/default/secret",

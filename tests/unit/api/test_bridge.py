@@ -210,6 +210,16 @@ def test_a_body_may_be_larger_where_the_app_says_so() -> None:
     assert (send("/echo", 5000).status, send("/echo", 5500).status) == (200, 413)
 
 
+def test_of_a_large_body_little_is_read_before_the_app_wants_it() -> None:
+    app = App()
+    served = Bridge(app.wsgi(), LIMITS, is_streamed=lambda method, _: False, body_limit=lambda method, path: 50_000)
+    for length in (("content-length", "50000"), ("transfer-encoding", "chunked")):
+        client = Client(path="/refused", headers=[JSON, length], pieces=[b"x" * 500] * 100)
+        asyncio.run(asyncio.wait_for(served(client.scope(), client.receive, client.send), 30))
+        assert (client.status, client.answered["connection"]) == (401, "close")
+        assert len(client.pieces) >= 95, "the app's refusal comes first"
+
+
 def test_large_bodies_take_no_memory_from_small_ones() -> None:
     app = App()
     limits = replace(LIMITS, buffered_bytes=100_000, large_buffered_bytes=5000, body_s=20)

@@ -167,3 +167,13 @@ def test_the_client_and_the_api_agree(harness: Harness) -> None:
         rest = client.retry_all(state="failed", code="storage_unavailable", created_before="2100-01-01T00:00:00Z")
         assert ([one.retry_of for one in rest.retried], rest.already_retried) == (old[2:], 2)
         assert len(list(client.list(code="storage_unavailable"))) == 4
+
+
+def test_a_bulk_retry_is_in_the_audit(harness: Harness) -> None:
+    job_id = str(harness.submit()["id"])
+    harness.client.post(f"/v1/jobs/{job_id}/cancel")
+    for dry_run in (True, False, False):
+        assert harness.client.post("/v1/jobs/retry", json={"state": "canceled", "dry_run": dry_run}).status_code == 200
+    (entry,) = (harness.client.get("/v1/audit").json or {})["data"]
+    assert (entry["actor"], entry["action"], entry["subject"]) == ("local", "jobs.retry", "default")
+    assert entry["detail"]["jobs"] == 1

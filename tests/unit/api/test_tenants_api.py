@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
@@ -49,7 +50,7 @@ def test_fields_are_set_shown_listed_and_restored(harness: Harness) -> None:
         ({"input_buckets": ["a/../b"]}, "input_buckets"),
         ({"input_buckets": ["X"]}, "input_buckets"),
         ({"output_buckets": [""]}, "output_buckets"),
-        ({"input_hosts": ["*"]}, "input_hosts"),
+        ({"input_hosts": ["a b"]}, "input_hosts"),
         ({"max_triggers": -1}, "max_triggers"),
         ({"max_triggers": 1.5}, "max_triggers"),
         ({"weight": 0}, "weight"),
@@ -128,6 +129,18 @@ def test_the_bytes_of_uploads_are_limited(harness: Harness) -> None:
     assert announce(40).status_code == 201
     assert problem(announce(101)) == (413, "too_large")
     assert harness.client.post("/v1/uploads", json={"filename": "a.mp4", "size_bytes": 500}).status_code == 201
+
+
+def test_inputs_within_a_request_and_files_of_other_shapes_count_as_uploads(harness: Harness) -> None:
+    key = headers(harness)
+    change(harness, max_stored_upload_bytes=4)
+    data = harness.client.post("/v1/jobs", json={"video": "data:video/mp4;base64,dmlkZW8="}, headers=key)
+    assert problem(data) == (413, "too_large")
+    change(harness, max_stored_upload_bytes=5)
+    data = harness.client.post("/v1/jobs", json={"video": "data:video/mp4;base64,dmlkZW8="}, headers=key)
+    assert data.status_code == 202
+    sent = harness.client.post("/v1/files", data={"content": (io.BytesIO(b"video"), "a.mp4")}, headers=key)
+    assert sent.status_code == 429
 
 
 def test_no_job_is_taken_when_the_stored_results_have_reached_their_limit(harness: Harness) -> None:

@@ -45,7 +45,7 @@ def test_fields_are_set_shown_restored_and_cleared() -> None:
         ("max_triggers=-1", "max_triggers: got -1"),
         ("weight=0", "weight: got 0"),
         ("input_buckets=a/../b", "give bucket or bucket/prefix"),
-        ("input_hosts=*", "input_hosts"),
+        ("input_hosts=a b", "input_hosts"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(text: str, said: str) -> None:
