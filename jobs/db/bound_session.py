@@ -4,11 +4,12 @@ Three layers, each for what the ones before cannot see:
 
 1. Every ORM statement gets the condition on the tenant of each tenant-owned table in it (`_limit_statement`), and every
    row that is written is checked (`_check_rows`, `_check_insert`).
-2. The SQL of every statement is looked at before it is sent (`check_sql`): one that names a tenant-owned table without
-   such a condition, such as raw SQL, is refused.
+2. The SQL of every statement is looked at before it is sent (`_check_statement`): one that names a tenant-owned table
+   without such a condition, such as raw SQL, is refused.
 3. PostgreSQL itself filters by its setting `mmaudio.tenant` (`migrations.row_security`).
 
-A session that is bound to the platform is not limited; one that is bound to nothing reaches no tenant-owned table.
+A session that is bound to the platform is not limited; one that is bound to nothing reaches no table; one that is
+bound to a tenant reaches tenant-owned tables only.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, Insert, event, inspect, text
+from sqlalchemy import ColumnElement, Connection, Engine, Insert, event, inspect, text
 from sqlalchemy.orm import Mapper, ORMExecuteState, Session, UOWTransaction, with_loader_criteria
 from sqlalchemy.sql.base import ExecutableOption
 
@@ -52,10 +53,12 @@ class Binding:
 
     Attributes:
         flushing: the unit of work writes rows that have been checked.
+        getting: the next statement reads one row by its key.
     """
 
     scope: TenantScope
     flushing: bool = False
+    getting: bool = False
 
 
 class BoundSession(Session):
@@ -67,7 +70,7 @@ class BoundSession(Session):
 
     def __init__(self, engine: Engine, scope: TenantScope) -> None:
         self.binding = Binding(scope)
-        super().__init__(engine.execution_options(**{BINDING: self.binding}), expire_on_commit=False)
+        super().__init__(engine, expire_on_commit=False)
 
     @property
     def scope(self) -> TenantScope:
@@ -85,7 +88,11 @@ class BoundSession(Session):
 
     def get(self, entity: type[Row] | Mapper[Row], ident: Any, **options: Any) -> Row | None:
         """As `Session.get`; an object of another tenant that this session loaded before is not found either."""
-        found = super().get(entity, ident, **options)
+        self.binding.getting = True
+        try:
+            found = super().get(entity, ident, **options)
+        finally:
+            self.binding.getting = False
         return found if found is None or self._may_see(found) else None
 
     def _may_see(self, row: object) -> bool:
@@ -106,21 +113,32 @@ def watch(engine: Engine) -> None:
     event.listen(engine, "before_cursor_execute", _check_statement)
 
 
+@event.listens_for(BoundSession, "after_begin")
+def _mark_connection(session: Session, _transaction: object, connection: Connection) -> None:
+    connection.execution_options(**{BINDING: cast("BoundSession", session).binding})
+
+
 @event.listens_for(BoundSession, "do_orm_execute")
 def _limit_statement(state: ORMExecuteState) -> None:
-    scope = cast("BoundSession", state.session).scope
-    if scope.platform:
-        return
-    if scope.tenant is None:
-        return  # `_check_statement` refuses what names a tenant-owned table
+    binding = cast("BoundSession", state.session).binding
+    tenant = binding.scope.tenant
+    if tenant is None:
+        return  # the platform is not limited, and `_check_statement` refuses all of a session that is bound to nothing
     if state.is_insert:
-        _check_insert(state, scope.tenant)
-    elif state.is_column_load:  # loader criteria do not apply to the refresh of an object
+        _check_insert(state, tenant)
+    elif state.is_column_load or binding.getting:
+        # Loader criteria do not apply to the refresh of an object; for one row by its key they cost four times as much.
         owner = state.bind_mapper.class_ if state.bind_mapper is not None else None
         if owner is not None and issubclass(owner, TenantOwned):
-            state.statement = cast("Any", state.statement).where(owner.tenant == scope.tenant)
+            condition = _condition(owner, tenant)  # type: ignore[arg-type]  # a class is hashable
+            state.statement = cast("Any", state.statement).where(condition)
     elif state.is_select or state.is_update or state.is_delete:  # not raw SQL
-        state.statement = state.statement.options(_criteria(scope.tenant))
+        state.statement = state.statement.options(_criteria(tenant))
+
+
+@lru_cache(maxsize=8192)
+def _condition(owned: type[TenantOwned], tenant: str) -> ColumnElement[bool]:
+    return owned.tenant == tenant
 
 
 @lru_cache(maxsize=1024)
@@ -137,7 +155,7 @@ def _check_insert(state: ORMExecuteState, tenant: str) -> None:
     """
     statement = cast("Insert", state.statement)
     table = str(getattr(statement.table, "name", ""))
-    if table not in owned_tables():
+    if not issubclass(_known_tables(len(Base.metadata.tables))[1].get(table, object), TenantOwned):
         return
     for row in _inserted_rows(statement, state.parameters):
         check_row(table, row.get("tenant"), tenant)
@@ -205,51 +223,70 @@ def _check_statement(
     binding: Binding | None = connection.get_execution_options().get(BINDING)
     if binding is None or binding.scope.platform:
         return
-    named, unlimited = owned_tables_in(statement)
-    if not named:
-        return
+    found = tables_in(statement)
     if binding.scope.tenant is None:
+        if found.named:
+            raise TenantUnboundError(
+                f"Got a statement on {found.named} in a transaction bound to nothing; open it with "
+                "Database.of_tenant(...) or Database.of_platform()."
+            )
+    elif found.of_platform:
         raise TenantUnboundError(
-            f"Got a statement on {named} in a transaction bound to nothing; open it with Database.of_tenant(...) or "
-            "Database.of_platform()."
+            f"Got a statement on {found.of_platform}, which is the platform's alone, in a transaction bound to "
+            f"{binding.scope}; open it with Database.of_platform()."
         )
-    if unlimited and not binding.flushing and not context.execution_options.get(CHECKED_INSERT):
+    elif found.unlimited and not binding.flushing and not context.execution_options.get(CHECKED_INSERT):
         raise TenantUnboundError(
-            f"Got a statement on {unlimited} without a condition on the tenant in a transaction bound to "
+            f"Got a statement on {found.unlimited} without a condition on the tenant in a transaction bound to "
             f"{binding.scope}. Use the mapped classes, or compare each table's `tenant` in raw SQL."
         )
 
 
-def owned_tables_in(statement: str) -> tuple[str, str]:
-    """Return the tenant-owned tables that a statement names, and those without a condition on their tenant."""
-    return _named_and_unlimited(statement, len(Base.metadata.tables))
+@dataclass(frozen=True)
+class NamedTables:
+    """The tables that a statement names, each as a list for people; empty: none.
+
+    Attributes:
+        of_platform: those that tenants have no part in.
+        unlimited: tenant-owned ones without a condition on their tenant.
+    """
+
+    named: str = ""
+    of_platform: str = ""
+    unlimited: str = ""
+
+
+def tables_in(statement: str) -> NamedTables:
+    """Return which tables a statement names; SQL that was looked at before costs one lookup."""
+    return _tables_in(statement, len(Base.metadata.tables))
 
 
 @lru_cache(maxsize=4096)
-def _named_and_unlimited(statement: str, tables: int) -> tuple[str, str]:
-    named = [(match["table"], match["alias"] or match["table"]) for match in _pattern(tables).finditer(statement)]
-    if not named:
-        return "", ""
+def _tables_in(statement: str, tables: int) -> NamedTables:
+    pattern, kinds = _known_tables(tables)
+    found = [(match["table"], match["alias"] or match["table"]) for match in pattern.finditer(statement)]
     limits = Counter(match[1] for match in _LIMIT.finditer(statement))
-    limits.subtract(name for _, name in named)
-    unlimited = (table for table, name in named if limits[name] < 0)
-    return ", ".join(dict.fromkeys(table for table, _ in named)), ", ".join(dict.fromkeys(unlimited))
+    limits.subtract(name for table, name in found if issubclass(kinds[table], TenantOwned))
+
+    def shown(*names: str) -> str:
+        return ", ".join(dict.fromkeys(names))
+
+    return NamedTables(
+        shown(*(table for table, _ in found)),
+        shown(*(table for table, _ in found if not issubclass(kinds[table], TenantOwned))),
+        shown(*(table for table, name in found if limits[name] < 0)),
+    )
 
 
 _LIMIT = re.compile(r"\b(\w+)\"?\.tenant = ")
 
 
 @lru_cache(maxsize=8)
-def _pattern(_tables: int) -> re.Pattern[str]:
-    """Return what finds the names of the tenant-owned tables. More tables come with the modules that define them."""
-    names = "|".join(sorted(owned_tables()))
-    # Before a dot it qualifies a column, after "AS" it names one, after "OF" it repeats a table (FOR UPDATE OF).
-    return re.compile(
-        rf"(?<![.\w'])(?<!\bOF )(?<!\bAS )(?P<table>{names})\b(?!['.]|\"\.)(?:\"?\s+AS\s+\"?(?P<alias>\w+))?"
-    )
-
-
-def owned_tables() -> dict[str, type[Base]]:
-    """Return the mapped classes of the tenant-owned tables, by name of table."""
+def _known_tables(_number: int) -> tuple[re.Pattern[str], dict[str, type[Base]]]:
+    """Return what finds the names of tables, and their mapped classes. More come with the modules that define them."""
     classes: Iterable[type[Base]] = (mapper.class_ for mapper in Base.registry.mappers)
-    return {one.__tablename__: one for one in classes if issubclass(one, TenantOwned)}
+    kinds = {one.__tablename__: one for one in classes}
+    names = "|".join(sorted(kinds))
+    # Before a dot it qualifies a column, after "AS" it names one, after "OF" it repeats a table (FOR UPDATE OF).
+    name = rf"(?<![.\w'])(?<!\bOF )(?<!\bAS )(?P<table>{names})\b(?!['.]|\"\.)"
+    return re.compile(rf"{name}(?:\"?\s+AS\s+\"?(?P<alias>\w+))?"), kinds

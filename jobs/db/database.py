@@ -20,7 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from jobs.clock import Clock, DatabaseClock, utc_now
 from jobs.db.bound_session import BoundSession, watch
 from jobs.db.faults import is_transient, reason, sqlstate, was_rolled_back
-from jobs.db.tenant_scope import PLATFORM, UNBOUND, TenantScope
+from jobs.db.tenant_scope import PLATFORM, UNBOUND, ForeignRowError, TenantScope
 from jobs.db.time_limits import CONNECT_S, TimeLimits, limit_waiting, through
 from jobs.log_limit import LogLimit
 
@@ -75,6 +75,21 @@ class Transaction:
             TenantUnboundError: it is bound to one tenant, or to nothing.
         """
         self.scope.require_platform()
+
+    def require_own(self, *tenants: str) -> None:
+        """Check that rows that the caller gives belong to those that the transaction sees.
+
+        Args:
+            tenants: whose the rows are.
+
+        Raises:
+            ForeignRowError: the transaction is bound to another tenant.
+            TenantUnboundError: it is bound to nothing.
+        """
+        self.scope.require_any()
+        for tenant in tenants:
+            if self.scope.tenant not in {None, tenant}:
+                raise ForeignRowError(f"Got a row of tenant {tenant!r} in a transaction bound to {self.scope}.")
 
     @contextmanager
     def as_tenant(self, tenant: str) -> Iterator[Transaction]:

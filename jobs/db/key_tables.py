@@ -1,6 +1,6 @@
 """The tables of API keys and of what an operator has set for a tenant.
 
-They name a tenant without being owned by one: a key is looked up before the tenant is known, and operators see all.
+A key names a tenant without being owned by it: it is looked up before the tenant is known.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from jobs.db.base import Base
+from jobs.db.base import Base, TenantOwned
 from jobs.db.types import JsonDocument
 
 
@@ -51,7 +51,7 @@ TENANT_LIMITS = (
 )
 
 
-class TenantSettings(Base):
+class TenantSettings(TenantOwned, Base):
     """What an operator has set for a tenant. No row, or NULL: as in the settings. A limit of 0: none."""
 
     __tablename__ = "tenant_settings"

@@ -390,7 +390,7 @@ class InboxFile(TenantOwned, Base):
     """When the end of the job was dealt with: results placed, an unreadable file refused."""
 
 
-class QueuedCount(Base):
+class QueuedCount(TenantOwned, Base):
     """The number of queued jobs of a lane, updated in the transactions that change it, so that no query counts rows.
 
     A lane is (variant, priority, tenant). Its count is spread over shards (by job id), because with a single row each
@@ -407,7 +407,7 @@ class QueuedCount(Base):
     queued: Mapped[int]
 
 
-class EndedCount(Base):
+class EndedCount(TenantOwned, Base):
     """The number of a tenant's jobs that ended in a state and are not deleted; in shards, as `QueuedCount`."""
 
     __tablename__ = "ended_counts"
@@ -440,7 +440,7 @@ class TenantVirtualTime(Base):
     virtual_time: Mapped[float] = mapped_column(Float)
 
 
-class TenantQuota(Base):
+class TenantQuota(TenantOwned, Base):
     """An operator's limits for a tenant. No row: weight 1 and the limit from the settings."""
 
     __tablename__ = "tenant_quotas"

@@ -70,6 +70,7 @@ def get_artifact(tx: Transaction, job_id: str, name: str) -> Artifact:
 
 def download_name(tx: Transaction, job: Job, artifact: Artifact) -> str:
     """Return the name under which a browser saves an artifact: after the job's source, if that has a name."""
+    tx.require_own(job.tenant, artifact.tenant)
     source = str(job.request.get("video") or job.request.get("image") or "")
     if match := OBJECT_URL.fullmatch(source):
         return result_name(safe_stem(match["key"]), artifact.name)
@@ -118,6 +119,7 @@ def unmark_artifact_missing(tx: Transaction, job_id: str, name: str) -> None:
 
 def restore_artifact(tx: Transaction, artifact: Artifact) -> bool:
     """Insert the row of an artifact again that was lost; return False when there is one."""
+    tx.require_own(artifact.tenant)
     if tx.session.get(Artifact, (artifact.job_id, artifact.name)) is not None:
         return False
     tx.session.add(artifact)

@@ -1,6 +1,7 @@
 """A worker's attempt at a job: claim, renew the lease, report progress, complete, fail, release.
 
-Every write names the attempt. A worker that lost its lease gets `LeaseLostError` and has changed nothing.
+Every write names the attempt. A worker that lost its lease gets `LeaseLostError` and has changed nothing. Workers run
+the jobs of all tenants, so all of this needs a transaction of the platform.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ def claim(
     Reasons are a message delivered twice, a cancel, a retry that backs off, a paused variant, and one of
     `except_variants`. In the last two cases the message is consumed, and the job waits in its lane for another one.
     """
+    tx.require_platform()
     job = tx.session.get(Job, job_id)
     if job is None or job.state is not State.QUEUED or job.available_at > tx.now:
         return None
@@ -121,6 +123,7 @@ def claim(
 
 def decline(tx: Transaction, job_id: str) -> None:
     """Record that the message of a queued job was consumed without a claim: the job waits in its lane for another."""
+    tx.require_platform()
     update_where(tx, job_id, Job.state == State.QUEUED, values={"published_at": None})
 
 
@@ -158,6 +161,7 @@ def complete(
     Raises:
         LeaseLostError: the attempt is no longer current; the caller deletes the stored objects.
     """
+    tx.require_platform()
     total, made = (tx.now - claim.started_at).total_seconds(), list(artifacts)
     published = change_state(
         tx,
@@ -211,6 +215,7 @@ def acknowledge_cancel(tx: Transaction, claim: Claim) -> None:
     Raises:
         LeaseLostError: the attempt is no longer current, or no cancel was requested.
     """
+    tx.require_platform()
     done = change_state(
         tx,
         claim.job_id,
@@ -292,6 +297,7 @@ def _finish_unsuccessful(
     counts: bool = True,
 ) -> State:
     """End a running attempt other than by success: the job is canceled, queued again, or failed."""
+    tx.require_platform()
     values: dict[str, Any] = {}
     event: dict[str, Any] = {"error": failure.as_json()}
     if job.cancel_requested_at is not None:
@@ -330,6 +336,7 @@ def _backoff_s(attempt: int, rng: Callable[[], float]) -> float:
 
 
 def _leased_job(tx: Transaction, claim: Claim) -> Job:
+    tx.require_platform()
     job = tx.session.get(Job, claim.job_id, populate_existing=True, with_for_update=True)
     if (
         job is None

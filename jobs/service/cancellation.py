@@ -83,6 +83,7 @@ def submit_again(
     idempotency: Idempotency | None = None,
 ) -> Submitted:
     """Queue a new job with the request of an ended one; raises what `retry` raises for it."""
+    tx.require_own(job.tenant)
     request = changed_request(job, changes or {})
     has_same_source = request.source == (job.request.get("video") or job.request.get("image"))
     pin = ObjectPin(**job.input_pin) if job.input_pin is not None and has_same_source else None

@@ -40,6 +40,7 @@ def renew_leases(
     Args:
         run_time_left_s: by job id, how long its worker lets it run; a deadline in the row that is earlier moves there.
     """
+    tx.require_platform()
     lost = set()
     for job_id, attempt in leased:
         values: dict[str, Any] = {"lease_expires_at": tx.now + timedelta(seconds=lease_s)}
@@ -60,6 +61,7 @@ def renew_leases(
 
 def cancel_requests(tx: Transaction, leased: Sequence[tuple[str, int]]) -> set[str]:
     """Return the ids of the jobs to stop: a cancel was requested, or the attempt is no longer current."""
+    tx.require_platform()
     if not leased:
         return set()
     rows = tx.session.execute(
@@ -78,6 +80,7 @@ def cancel_requests(tx: Transaction, leased: Sequence[tuple[str, int]]) -> set[s
 
 def record_progress(tx: Transaction, reports: Iterable[Progress]) -> None:
     """Store progress. It never decreases within an attempt; a report of a lost attempt changes nothing."""
+    tx.require_platform()
     for report in reports:
         progress = overall_progress(report.stage, report.fraction)
         before = tx.session.execute(

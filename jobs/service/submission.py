@@ -234,7 +234,7 @@ def check_request(
     preset: str | None = None,
     uploads: Mapping[str, Upload] | None = None,
 ) -> tuple[dict[str, Any], str | None]:
-    """Return the request with its defaults filled in, and the location of its input.
+    """Return the request of the transaction's tenant with its defaults filled in, and the location of its input.
 
     Args:
         preset: the version of the preset whose fields the request has.
@@ -243,6 +243,7 @@ def check_request(
     Raises:
         RequestInvalidError: as `submit`.
     """
+    tx.require_own(tx.tenant)
     policy = policy.of_tenant(tx)
     resolved, problems = resolve_defaults(request, policy)
     if preset is not None:

@@ -133,6 +133,7 @@ def capacities(tx: Transaction, *, heard_within_s: float) -> dict[str, Capacity]
     Args:
         heard_within_s: a worker is live for this many seconds after its last heartbeat.
     """
+    tx.require_platform()
     running: dict[str, Counter[str]] = {}
     counted = select(Job.worker_id, Job.variant, func.count()).where(RUNNING).group_by(Job.worker_id, Job.variant)
     for worker_id, variant, number in tx.session.execute(counted):
@@ -201,6 +202,7 @@ def variants_loaded_elsewhere(tx: Transaction, worker_id: str, *, heard_within_s
 
 def oldest_enqueued_age_s(tx: Transaction) -> dict[str, float]:
     """Return the age in seconds of the oldest published job of each variant that no worker has claimed yet."""
+    tx.require_platform()
     query = (
         select(Job.variant, func.min(Job.published_at).label("since"))
         .where(Job.published_at.is_not(None))

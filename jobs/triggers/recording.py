@@ -53,6 +53,7 @@ class RateBreaker:
 
     def allows(self, tx: Transaction, trigger: Trigger, received_at: datetime) -> bool:
         """Return whether an event received at `received_at` may make a job; pause the trigger otherwise."""
+        tx.require_own(trigger.tenant)
         if trigger.paused_at is not None:
             return False
         if self.jobs_per_hour == 0 or (trigger.resumed_at is not None and received_at < trigger.resumed_at):
@@ -90,6 +91,7 @@ class DecisionRecorder:
 
     def record(self, tx: Transaction, trigger: Trigger, decision: Decision) -> RecordedDecision:
         """Insert the event's row unless it exists, and submit the job that the decision asks for."""
+        tx.require_own(trigger.tenant)
         if is_known_otherwise(tx, trigger.id, decision):
             return RecordedDecision(None)
         outcome = _OUTCOMES[decision.action]

@@ -35,6 +35,7 @@ def adjust_count(tx: Transaction, lane: Lane, job_id: str, change: int) -> None:
     locks that a transaction takes: they are held only for the commit, and no two transactions deadlock. A step that
     counts must therefore not be rolled back to a savepoint.
     """
+    tx.require_own(lane.tenant)
     pending = cast("dict[_Key, int]", tx.session.info.setdefault(_PENDING, {}))
     if not pending:
         tx.before_commit.append(lambda: _write(tx))
@@ -58,6 +59,7 @@ def _write(tx: Transaction) -> None:
 
 def queued_by_lane(tx: Transaction, variant: str, *, up_to_priority: int) -> dict[tuple[int, str], int]:
     """Return how many jobs are queued for a variant by (priority, tenant), for priorities up to a rank."""
+    tx.require_platform()
     query = (
         select(QueuedCount.priority, QueuedCount.tenant, func.sum(QueuedCount.queued))
         .where(QueuedCount.variant == variant, QueuedCount.priority <= up_to_priority)
@@ -68,6 +70,10 @@ def queued_by_lane(tx: Transaction, variant: str, *, up_to_priority: int) -> dic
 
 def queued_by_variant(tx: Transaction, *, of_tenant: str | None = None) -> dict[str, int]:
     """Return how many jobs are queued, of all tenants or of one, by variant, for variants that have some."""
+    if of_tenant is None:
+        tx.require_platform()
+    else:
+        tx.require_own(of_tenant)
     query = select(QueuedCount.variant, func.sum(QueuedCount.queued)).group_by(QueuedCount.variant)
     if of_tenant is not None:
         query = query.where(QueuedCount.tenant == of_tenant)
@@ -76,6 +82,7 @@ def queued_by_variant(tx: Transaction, *, of_tenant: str | None = None) -> dict[
 
 def queued_of_tenant(tx: Transaction, tenant: str) -> int:
     """Return how many jobs a tenant has queued, including those of this transaction."""
+    tx.require_own(tenant)
     written = tx.session.scalar(select(func.sum(QueuedCount.queued)).where(QueuedCount.tenant == tenant)) or 0
     pending = cast("dict[_Key, int]", tx.session.info.get(_PENDING, {}))
     return int(written) + sum(change for key, change in pending.items() if key[2] == tenant)
@@ -83,4 +90,5 @@ def queued_of_tenant(tx: Transaction, tenant: str) -> int:
 
 def prune_empty_lanes(tx: Transaction) -> None:
     """Delete counters that are zero. One that is incremented meanwhile is not zero when the delete locks it."""
+    tx.require_platform()
     tx.session.execute(delete(QueuedCount).where(QueuedCount.queued == 0))

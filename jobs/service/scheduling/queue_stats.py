@@ -29,6 +29,7 @@ def queue_position(tx: Transaction, job: Job) -> int | None:
     A forecast from the present priorities, shares and ages; later jobs that go first, tenants' limits and priority
     aging change it. With more than `COUNTED_PLACES` earlier jobs in the lane it is an estimate.
     """
+    tx.require_own(job.tenant)
     if job.state is not State.QUEUED:
         return None
     with tx.over_all_tenants() as numbers:

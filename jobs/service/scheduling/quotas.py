@@ -1,4 +1,4 @@
-"""Operators' controls of the queues: pauses of variants, weights and limits of tenants."""
+"""Operators' controls of the queues: pauses of variants, weights and limits of tenants. Only the platform has them."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ def set_quota(tx: Transaction, tenant: str, *, weight: float | None = None, max_
     Raises:
         ValueError: the weight is not positive, or the limit is negative.
     """
+    tx.require_platform()
     if weight is not None and not MIN_WEIGHT <= weight <= MAX_WEIGHT:
         raise ValueError(f"Got weight {weight:g}; allowed is {MIN_WEIGHT:g} to {MAX_WEIGHT:g} (the default is 1).")
     if max_running is not None and max_running < 0:
@@ -57,6 +58,7 @@ def set_quota(tx: Transaction, tenant: str, *, weight: float | None = None, max_
 
 def clear_quota(tx: Transaction, tenant: str) -> None:
     """Restore a tenant's default weight and limit."""
+    tx.require_platform()
     quota = tx.session.get(TenantQuota, tenant)
     if quota is not None:
         tx.session.delete(quota)
@@ -64,4 +66,5 @@ def clear_quota(tx: Transaction, tenant: str) -> None:
 
 def tenant_quotas(tx: Transaction) -> list[TenantQuota]:
     """Return all tenants' quotas, by tenant."""
+    tx.require_platform()
     return list(tx.session.scalars(select(TenantQuota).order_by(TenantQuota.tenant)))

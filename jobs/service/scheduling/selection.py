@@ -50,6 +50,7 @@ def acquire_dispatch_lock(tx: Transaction) -> None:
     Raises:
         DispatchLockBusyError: the lock was not free in time; the next dispatch tries again.
     """
+    tx.require_platform()
     if tx.session.get_bind().dialect.name != "sqlite":
         tx.session.execute(text("SET LOCAL lock_timeout = '5s'"))
         tx.session.execute(text("SET LOCAL idle_in_transaction_session_timeout = '10s'"))
@@ -63,11 +64,13 @@ def acquire_dispatch_lock(tx: Transaction) -> None:
 
 def end_retry_backoffs(tx: Transaction) -> None:
     """Return jobs whose retry backoff is over to their lanes."""
+    tx.require_platform()
     tx.session.execute(update(Job).where(Job.retry_at <= tx.now).values(retry_at=None))
 
 
 def select_next_jobs(tx: Transaction, variant: str, *, free_slots: int, policy: DispatchPolicy) -> list[str]:
     """Mark up to `free_slots` jobs as published and return their ids, best first; needs the dispatch lock."""
+    tx.require_platform()
     queue = tx.session.get(VariantQueue, variant)
     if queue is None:
         queue = VariantQueue(variant=variant, virtual_time=0.0, dispatch_count=0)
@@ -101,6 +104,7 @@ def select_next_jobs(tx: Transaction, variant: str, *, free_slots: int, policy: 
 
 def lane_heads(tx: Transaction, variant: str) -> list[QueuedJob]:
     """Return the oldest job of each lane: one index lookup per lane."""
+    tx.require_platform()
     rows = tx.session.execute(_LANE_HEADS, {"variant": variant})
     return [QueuedJob(row.id, row.priority, row.tenant, row.created_at) for row in rows]
 
@@ -147,6 +151,7 @@ class _Lanes:
 
 def tenant_virtual_times(tx: Transaction, variant: str) -> dict[str, float]:
     """Return the virtual times of the tenants that are ahead of their variant's."""
+    tx.require_platform()
     query = select(TenantVirtualTime.tenant, TenantVirtualTime.virtual_time).where(TenantVirtualTime.variant == variant)
     return {row[0]: row[1] for row in tx.session.execute(query)}
 
@@ -166,6 +171,7 @@ def _store_virtual_times(tx: Transaction, variant: str, order: FairOrder, before
 
 def occupied_slots(tx: Transaction) -> Counter[tuple[str, str]]:
     """Return how many jobs run or are enqueued, by (variant, tenant): never more than there are slots."""
+    tx.require_platform()
     occupied: Counter[tuple[str, str]] = Counter()
     for condition in (RUNNING, Job.published_at.is_not(None)):
         query = select(Job.variant, Job.tenant, func.count()).where(condition).group_by(Job.variant, Job.tenant)

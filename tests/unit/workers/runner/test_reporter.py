@@ -105,6 +105,7 @@ class ReporterHarness:
         policy = SubmitPolicy(variants=("tiny_16k",))
         with self.db.of_tenant(TENANT).transaction() as tx:
             job_id = submit(tx, JobRequest(prompt="rain", run_timeout_s=60), policy=policy).job.id
+        with self.db.transaction() as tx:
             claim = attempts.claim(tx, job_id, worker_id=WORKER, lease_s=LEASE_S)
         assert claim is not None
         active_job = ActiveJob(claim, on_stop=lambda job_id: None)
