@@ -53,7 +53,7 @@ def test_a_full_disk_of_the_database_is_507_and_logged_once_a_minute(
     def full(*_: Any, **__: Any) -> None:
         raise OperationalError("INSERT INTO jobs (request) VALUES ('a secret wish')", {}, cause)
 
-    monkeypatch.setattr("api.routes.jobs.submit_and_commit", full)
+    monkeypatch.setattr("api.submission.submit_and_commit", full)
 
     def send() -> tuple[int, str]:
         answer = harness.client.post("/v1/jobs", json={"prompt": "a secret wish"})

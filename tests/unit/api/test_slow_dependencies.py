@@ -325,7 +325,7 @@ def test_a_read_only_database_is_named_so(harness: Harness, monkeypatch: pytest.
     def fail(*_: Any, **__: Any) -> None:
         raise refused("25006")
 
-    monkeypatch.setattr("api.routes.jobs.submit_and_commit", fail)
+    monkeypatch.setattr("api.submission.submit_and_commit", fail)
     answer = harness.client.post("/v1/jobs", json={"prompt": "rain"})
     assert answer.status_code == 503
     assert "accepts no changes" in (answer.json or {})["detail"]
