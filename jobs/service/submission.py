@@ -66,7 +66,9 @@ class SubmitPolicy:
     max_stored_result_bytes: int = 0
     """Bytes of stored results at which a tenant may submit no more; 0: no limit."""
     tenant: str | None = None
-    """Whose rules these are; None: the defaults, with the buckets and hosts of the tenant `default`."""
+    """Whose rules these are; None: the defaults."""
+    default_tenant_only: bool = False
+    """The buckets and hosts are for the tenant `default` alone, as those of the settings are."""
     webhooks: OutboundPolicy = ANY_PUBLIC_URL
     """Which URLs may be called."""
     disk: DiskReserve = NO_RESERVE
@@ -80,6 +82,7 @@ class SubmitPolicy:
             max_attempts=settings.max_attempts,
             max_queued_per_tenant=settings.max_queued_per_tenant,
             default_run_timeout_s=settings.default_run_timeout_s,
+            default_tenant_only=True,
             input_buckets=frozenset(settings.input_buckets),
             output_buckets=frozenset(settings.output_buckets),
             input_hosts=tuple(settings.input_hosts),
@@ -95,11 +98,11 @@ class SubmitPolicy:
         if self.tenant == tenant:
             return self
         row = tx.session.get(TenantSettings, tenant)
-        is_default = tenant == DEFAULT_TENANT
+        has_defaults = tenant == DEFAULT_TENANT or not self.default_tenant_only
         own: dict[str, Any] = {
-            "input_buckets": self.input_buckets if is_default else frozenset(),
-            "output_buckets": self.output_buckets if is_default else frozenset(),
-            "input_hosts": self.input_hosts if is_default else (),
+            "input_buckets": self.input_buckets if has_defaults else frozenset(),
+            "output_buckets": self.output_buckets if has_defaults else frozenset(),
+            "input_hosts": self.input_hosts if has_defaults else (),
         }
         if row is not None:
             own |= {name: type(own[name])(value) for name in own if (value := getattr(row, name)) is not None}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import annotated_types
 import pytest
 
-from jobs.secret_key import load_secret_key
+from jobs.secret_key import load_secret_key, load_secret_keys
 from jobs.settings import BrokerUnknownError, Settings
 from jobs.settings_errors import RENAMED, SettingsError, unknown_variables
 from jobs.settings_loading import load_settings
@@ -277,3 +278,28 @@ def test_racing_processes_agree_on_the_secret_key(tmp_path: Path) -> None:
     assert len(keys) == 1
     assert len(keys.pop()) == 64
     assert (tmp_path / "d" / "secret.key").stat().st_mode & 0o077 == 0
+
+
+def test_signing_keys_are_rotated_in_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMAUDIO_SECRET_KEY", f"{'n' * 32}, {'o' * 32}")
+    assert load_secret_keys(load_settings(data_dir=tmp_path)) == (b"n" * 32, (b"o" * 32,))
+    for wrong, said in ((f"{'n' * 32},short", "it has 5 characters"), (",".join(["k" * 32] * 4), "give at most 3")):
+        monkeypatch.setenv("MMAUDIO_SECRET_KEY", wrong)
+        with pytest.raises(SettingsError, match=said):
+            load_settings(data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "required"),
+    [
+        ({}, False),
+        ({"api_bind": "0.0.0.0:8000"}, True),
+        ({"api_bind": "0.0.0.0:8000", "trust_network": True}, False),
+        ({"api_bind": "0.0.0.0:8000", "trust_network": "yes", "require_api_key": True}, True),
+        ({"require_api_key": True}, True),
+    ],
+)
+def test_keys_are_required_beyond_loopback_unless_the_operator_says_otherwise(
+    settings: dict[str, Any], required: bool
+) -> None:
+    assert Settings(**settings).require_api_key is required

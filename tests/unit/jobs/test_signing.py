@@ -116,3 +116,20 @@ def test_signatures_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatc
 
 def test_the_secret_is_not_in_what_is_logged_of_a_signer() -> None:
     assert "kkk" not in repr(SIGNER)
+
+
+def test_a_link_of_an_older_key_is_accepted_and_the_first_key_signs() -> None:
+    expires, signature = signed()
+    rotated = LinkSigner(b"n" * 32, (SIGNER.key,))
+    assert rotated.is_valid("GET", PATH, expires, signature, now=NOW)
+    assert not SIGNER.is_valid("GET", PATH, *signed(signer=rotated), now=NOW)
+    assert not LinkSigner(b"n" * 32).is_valid("GET", PATH, expires, signature, now=NOW)
+
+
+def test_a_link_is_for_its_tenant_alone() -> None:
+    query = parse_qs(SIGNER.query("GET", PATH, NOW + timedelta(seconds=60), tenant="a b"), strict_parsing=True)
+    (expires,), (signature,), (tenant,) = query["expires"], query["signature"], query["tenant"]
+    assert tenant == "a b"
+    assert SIGNER.is_valid("GET", PATH, expires, signature, now=NOW, tenant="a b")
+    for other in ("", "a", "A B"):
+        assert not SIGNER.is_valid("GET", PATH, expires, signature, now=NOW, tenant=other)

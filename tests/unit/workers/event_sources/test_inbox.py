@@ -193,3 +193,11 @@ def test_who_opens_a_file_in_the_moment_of_the_look_does_not_end_the_process(har
     assert not module._open_for_writing(path)
     with path.open("ab"):
         assert module._open_for_writing(path)
+
+
+def test_jobs_of_the_folder_belong_to_the_tenant_of_the_setting(harness: Harness) -> None:
+    harness.settings = harness.settings.model_copy(update={"inbox_tenant": "studio"})
+    harness.source = harness.watcher()
+    harness.put("a.mp4")
+    harness.scan()
+    assert [job.tenant for job in harness.jobs()] == ["studio"]
