@@ -35,8 +35,8 @@ class Base(DeclarativeBase):
 class TenantOwned:
     """A table whose rows belong to one tenant each.
 
-    A transaction that is bound to a tenant sees and writes only its rows (`jobs.db.bound_session`); every other table is
-    the platform's, and closed to it. The migration of a tenant-owned table calls `migrations.row_security.protect`.
+    A transaction that is bound to a tenant sees and writes only its rows (`jobs.db.bound_session`); every other table
+    is the platform's, and closed to it. The migration of a tenant-owned table calls `migrations.row_security.protect`.
     """
 
     tenant: Mapped[str] = mapped_column(String(MAX_TENANT))
