@@ -54,7 +54,8 @@ def test_parts_go_directly_to_the_bucket(s3_endpoint: str, tmp_path: Path) -> No
         assert sent.status_code == 200
     listed = client.get(announced["parts_url"]).json or {}
     assert (listed["received"], listed["missing"], listed["received_bytes"]) == ([1, 2], [], len(CONTENT))
-    done = client.post(f"/v1/uploads/{announced['id']}/complete")
+    while (done := client.post(f"/v1/uploads/{announced['id']}/complete")).status_code == 503:
+        assert (done.json or {})["code"] == "upload_check_pending", "a busy machine may take longer than a call waits"
     assert (done.status_code, (done.json or {})["state"]) == (200, "ready")
     assert client.post("/v1/jobs", json={"video": announced["id"]}).status_code == 202
 
