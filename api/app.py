@@ -12,7 +12,7 @@ from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
 from api.access_log import register_access_log
 from api.auth import open_to_all
-from api.body_limits import body_limit, check_json_size, register_body_limits
+from api.body_limits import body_limit, check_json_size, check_json_values, register_body_limits
 from api.bounded_store import BoundedBucketReader, Proof, StoreGate, bounded_store
 from api.bridge.waiting import answer_again, waited
 from api.circuit_breaker import CircuitBreaker
@@ -254,6 +254,7 @@ def _expect_json() -> Response | None:
         return problem(415, "wrong_media_type", f"Got {request.mimetype or 'no content type'}; send application/json.")
     if request.content_length is None and len(request.get_data()) >= body_limit("POST", request.path):
         raise RequestEntityTooLarge  # a chunked body was read up to the limit only
+    check_json_values(request.get_data())
     try:
         body: Any = request.get_json()
     except (BadRequest, RecursionError):

@@ -9,6 +9,7 @@ from flask import Flask, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from jobs.data_uris import is_data_uri
+from jobs.errors import DomainError
 from jobs.settings import MIB
 
 MAX_JSON_BYTES = MIB
@@ -17,11 +18,24 @@ MAX_DATA_JSON_BYTES = 16 * MIB
 # 10,000 requests.
 MAX_BATCH_BYTES = 32 * MIB
 BATCHES_PATH = "/v1/batches"
+# Of a large body. 10,000 requests with everything that they may have stay below it. Parsed, a value takes up to 100
+# bytes whatever its length: 32 MiB of empty objects would take a gigabyte, and every thread would wait for it.
+MAX_JSON_VALUES = 1_000_000
 # Calls that create a job from one request.
 _MAY_HAVE_DATA = re.compile(
     r"/v1/jobs|/v1/predictions|/v1/(?:models|deployments)/[^/]+/[^/]+/predictions"
     r"|/fal-ai/[^/]+(?:/text-to-audio)?|/fal/(?:queue|run)/[^/]+/[^/]+(?:/text-to-audio)?(?:/stream)?"
 )
+
+_BEFORE_A_VALUE = (b",", b"[", b"{")
+# Possessive, and to the end where it is not closed: each byte is looked at once.
+_JSON_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+
+
+class TooManyValuesError(DomainError):
+    """Raised for a JSON body that has more values than any call needs."""
+
+    code = "too_large"
 
 
 def body_limit(method: str, path: str) -> int:
@@ -35,6 +49,24 @@ def register_body_limits(app: Flask) -> None:
     """Refuse larger bodies; must be registered before anything reads a body."""
     app.config["MAX_CONTENT_LENGTH"] = MAX_JSON_BYTES
     app.before_request(_set_limit)
+
+
+def check_json_values(data: bytes) -> None:
+    """Check, before a JSON body is parsed, that this will not take many times its memory.
+
+    Raises:
+        TooManyValuesError: it would.
+    """
+    if len(data) <= MAX_JSON_BYTES or _values(data) <= MAX_JSON_VALUES:
+        return
+    if _values(_JSON_STRING.sub(b"", data)) > MAX_JSON_VALUES:
+        raise TooManyValuesError(
+            f"The body has more than {MAX_JSON_VALUES} values (lists, objects and what is in them); send fewer."
+        )
+
+
+def _values(data: bytes) -> int:
+    return sum(data.count(sign) for sign in _BEFORE_A_VALUE)
 
 
 def check_json_size(body: Any) -> None:

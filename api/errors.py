@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
 from api.batch_body import MalformedJsonError, MediaTypeError
+from api.body_limits import TooManyValuesError
 from api.context import current_context
 from api.presentation import job_document
 from api.problem_document import PROBLEM_TYPE, problem_document
@@ -33,6 +34,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     BodyIncompleteError: HTTPStatus.BAD_REQUEST,
     MalformedJsonError: HTTPStatus.BAD_REQUEST,
     MediaTypeError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    TooManyValuesError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     LengthRequiredError: HTTPStatus.LENGTH_REQUIRED,
     UploadCheckPendingError: HTTPStatus.SERVICE_UNAVAILABLE,
     domain.KeyRefusedError: HTTPStatus.UNAUTHORIZED,

@@ -458,7 +458,7 @@ class Settings(BaseSettings):
         ge=1,
         le=64,
         description="Threads of a control process that send webhooks. One receiver occupies one at most, one host a "
-        "quarter of them.",
+        "quarter of them, those that fail together a half, and one tenant three quarters.",
     )
     webhook_timeout_s: float = Field(
         10, ge=1, le=60, description="Time limit of one try at a webhook, from the look-up of the name to the answer."

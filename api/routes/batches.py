@@ -14,7 +14,7 @@ from flask_openapi3 import APIBlueprint, Tag
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.batch_body import BatchRequests, parse_requests, read_batch
-from api.body_limits import MAX_BATCH_BYTES
+from api.body_limits import MAX_BATCH_BYTES, check_json_values
 from api.context import AppContext, current_context
 from api.errors import problem, too_many
 from api.presentation import answer, conditional_answer
@@ -66,6 +66,7 @@ def create(header: SubmitHeader, query: BatchOptions) -> Response:
     key = header.idempotency_key
     body_sha256 = hashlib.sha256(request.query_string + b"\n" + data).hexdigest()
     idempotency = Idempotency("POST /v1/batches", key, body_sha256) if key else None
+    check_json_values(data)
     with ctx.batch_places.place() as held:  # a body becomes many times as large when it is parsed
         if not held:
             return too_many("batches")

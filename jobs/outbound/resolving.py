@@ -12,8 +12,9 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from jobs.outbound.addresses import Address
 from jobs.outbound.errors import OutboundRefusedError, OutboundUnreachableError
 
-# Look-ups of one process at once. The C library gives up by itself after 10 to 60 s.
-LOOKUPS = 32
+# Look-ups of one process at once. The C library gives up by itself after 10 to 60 s, long after those who wait: slow
+# name servers of one caller must not take the places of all others.
+LOOKUPS = 512
 
 Resolver = Callable[[str, int], list[str]]
 """Returns the addresses of a name, given its port too; raises `socket.gaierror`."""

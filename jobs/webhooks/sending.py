@@ -40,6 +40,25 @@ class EndpointClaim:
     endpoint_id: str
     holder: str
     host: str
+    tenant: str
+    failing: bool
+
+
+@dataclass(frozen=True)
+class Occupied:
+    """What has as many senders as it may have, and gets no more now.
+
+    Attributes:
+        hosts: see `WebhookEndpoint.host`.
+        failing: no endpoint that failed at its last try.
+    """
+
+    hosts: Collection[str] = ()
+    tenants: Collection[str] = ()
+    failing: bool = False
+
+
+NOTHING_OCCUPIED = Occupied()
 
 
 @dataclass(frozen=True)
@@ -92,36 +111,37 @@ class SendingRules:
         return self.try_limit + timedelta(seconds=CLAIM_MARGIN_S)
 
 
-def claim_endpoint(tx: Transaction, rules: SendingRules, *, busy_hosts: Collection[str] = ()) -> EndpointClaim | None:
-    """Claim the endpoint that has waited longest; None: nothing is due, which `is_due` tells without a lock.
-
-    Args:
-        busy_hosts: hosts that have as many senders as they may have.
-    """
-    endpoint = tx.session.scalar(_due(tx, busy_hosts).with_for_update(skip_locked=True, key_share=True))
+def claim_endpoint(
+    tx: Transaction, rules: SendingRules, *, occupied: Occupied = NOTHING_OCCUPIED
+) -> EndpointClaim | None:
+    """Claim the endpoint that has waited longest; None: nothing is due, which `is_due` tells without a lock."""
+    endpoint = tx.session.scalar(_due(tx, occupied).with_for_update(skip_locked=True, key_share=True))
     if endpoint is None:
         return None
     endpoint.claimed_by, endpoint.claimed_until = new_id("snd"), tx.now + rules.claim
     tx.session.flush()
-    return EndpointClaim(endpoint.id, endpoint.claimed_by, endpoint.host)
+    failing = endpoint.failing_since is not None
+    return EndpointClaim(endpoint.id, endpoint.claimed_by, endpoint.host, endpoint.tenant, failing)
 
 
-def is_due(tx: Transaction, *, busy_hosts: Collection[str] = ()) -> bool:
+def is_due(tx: Transaction, *, occupied: Occupied = NOTHING_OCCUPIED) -> bool:
     """Return whether an endpoint could be claimed."""
-    return tx.session.scalar(_due(tx, busy_hosts)) is not None
+    return tx.session.scalar(_due(tx, occupied)) is not None
 
 
-def _due(tx: Transaction, busy_hosts: Collection[str]) -> Select[WebhookEndpoint]:
-    return (
+def _due(tx: Transaction, occupied: Occupied) -> Select[WebhookEndpoint]:
+    query = (
         select(WebhookEndpoint)
         .where(
             WebhookEndpoint.due_at <= tx.now,
             or_(WebhookEndpoint.claimed_until.is_(None), WebhookEndpoint.claimed_until <= tx.now),
-            WebhookEndpoint.host.not_in(sorted(busy_hosts)),
+            WebhookEndpoint.host.not_in(sorted(occupied.hosts)),
+            WebhookEndpoint.tenant.not_in(sorted(occupied.tenants)),
         )
         .order_by(WebhookEndpoint.due_at, WebhookEndpoint.id)
         .limit(1)
     )
+    return query.where(WebhookEndpoint.failing_since.is_(None)) if occupied.failing else query
 
 
 def begin_try(

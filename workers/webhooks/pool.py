@@ -18,13 +18,17 @@ from jobs.secret_key import load_secret_keys
 from jobs.settings import Settings
 from jobs.settings_values import is_loopback
 from jobs.storage.signing import LinkSigner
-from jobs.webhooks.sending import EndpointClaim
+from jobs.webhooks.sending import EndpointClaim, Occupied
 from workers.webhooks.sender import Sender
 
 log = logging.getLogger(__name__)
 
 HOST_SHARE = 4
 """The receivers of one host occupy at most the number of threads divided by this, so that a slow host leaves some."""
+FAILING_SHARE = 2
+"""The same for all receivers that failed at their last try: thousands of them leave threads to the others."""
+LEFT_BY_TENANT = 4
+"""The receivers of one tenant leave at least the number of threads divided by this to the others'."""
 
 
 class SenderPool:
@@ -37,9 +41,11 @@ class SenderPool:
     def __init__(self, sender: Sender, *, threads: int) -> None:
         self._sender, self._threads = sender, threads
         self._per_host = max(1, threads // HOST_SHARE)
+        self._failing = max(1, threads // FAILING_SHARE)
+        self._per_tenant = max(1, threads - max(1, threads // LEFT_BY_TENANT))
         self._lock = threading.Lock()
         self._running: set[threading.Thread] = set()
-        self._hosts: Counter[str] = Counter()
+        self._claims: set[EndpointClaim] = set()
         self._log_limit = LogLimit()
 
     @classmethod
@@ -91,11 +97,19 @@ class SenderPool:
     def _claim(self) -> EndpointClaim | None:
         # One claim at a time: two could take the last place of a host.
         with self._lock:
-            busy = [host for host, count in self._hosts.items() if count >= self._per_host]
-            claim = self._sender.claim(busy)
+            claim = self._sender.claim(self._occupied())
             if claim is not None:
-                self._hosts[claim.host] += 1
+                self._claims.add(claim)
             return claim
+
+    def _occupied(self) -> Occupied:
+        hosts = Counter(claim.host for claim in self._claims)
+        tenants = Counter(claim.tenant for claim in self._claims)
+        return Occupied(
+            hosts=[host for host, count in hosts.items() if count >= self._per_host],
+            tenants=[tenant for tenant, count in tenants.items() if count >= self._per_tenant],
+            failing=sum(claim.failing for claim in self._claims) >= self._failing,
+        )
 
     def _run(self, claim: EndpointClaim) -> None:
         following: EndpointClaim | None = claim
@@ -106,8 +120,7 @@ class SenderPool:
                     self._sender.serve(current)
                 finally:
                     with self._lock:
-                        self._hosts[current.host] -= 1
-                        self._hosts += Counter()  # forgets hosts without senders
+                        self._claims.discard(current)
                 following = None if self._sender.stopping() else self._claim()
         except SQLAlchemyError as exc:
             if self._log_limit.allows("database"):

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -23,8 +23,10 @@ from jobs.webhooks.bodies import render
 from jobs.webhooks.errors import SubjectGoneError
 from jobs.webhooks.schedule import parse_retry_after
 from jobs.webhooks.sending import (
+    NOTHING_OCCUPIED,
     BegunTry,
     EndpointClaim,
+    Occupied,
     SendingRules,
     TryOutcome,
     begin_try,
@@ -92,11 +94,11 @@ class Sender:
         )
         return cls(db, policy, links, rules, stopping=stopping, pause=pause)
 
-    def claim(self, busy_hosts: Collection[str] = ()) -> EndpointClaim | None:
+    def claim(self, occupied: Occupied = NOTHING_OCCUPIED) -> EndpointClaim | None:
         """Claim an endpoint that has something due; None: there is none."""
-        if not self.db.run_reading(lambda tx: is_due(tx, busy_hosts=busy_hosts)):
+        if not self.db.run_reading(lambda tx: is_due(tx, occupied=occupied)):
             return None  # without the lock that SQLite's writers wait for
-        return self.db.run(lambda tx: claim_endpoint(tx, self.rules, busy_hosts=busy_hosts), repeatable=True)
+        return self.db.run(lambda tx: claim_endpoint(tx, self.rules, occupied=occupied), repeatable=True)
 
     def serve(self, claim: EndpointClaim) -> int:
         """Send what is due to an endpoint, in order; return how many tries were made."""

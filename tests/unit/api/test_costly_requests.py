@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
+from api.body_limits import MAX_JSON_VALUES, TooManyValuesError, check_json_values
 from tests.unit.api.conftest import Harness
 
 
@@ -58,3 +60,43 @@ def test_the_escape_of_a_backslash_is_not_a_nul_character(harness: Harness) -> N
     answer = harness.client.post("/v1/jobs", data=json.dumps({"prompt": "\\u0000"}), content_type="application/json")
 
     assert answer.status_code == 202, answer.data
+
+
+@pytest.mark.parametrize(
+    ("path", "start", "end", "media_type"),
+    [
+        ("/v1/batches", b"[", b"{}]", "application/json"),
+        ("/v1/batches", b'{"prompt":"x","a":[', b"{}]}\n", "application/x-ndjson"),
+        ("/v1/jobs", b'{"prompt":"x","video":[', b"{}]}", "application/json"),
+        ("/v1/predictions", b'{"version":"tiny_16k","input":{"video":[', b"{}]}}", "application/json"),
+        ("/fal-ai/mmaudio-v2", b'{"prompt":"x","video_url":[', b"{}]}", "application/json"),
+    ],
+)
+def test_a_body_of_many_small_values_is_refused_before_it_is_parsed(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, path: str, start: bytes, end: bytes, media_type: str
+) -> None:
+    loads = json.loads
+
+    def parse(text: str | bytes, **options: Any) -> Any:
+        assert len(text) < 10_000, "the body was parsed, which takes many times its memory and stops every thread"
+        return loads(text, **options)
+
+    monkeypatch.setattr(json, "loads", parse)
+    answer = harness.client.post(path, data=start + b"{}," * 1_000_000 + end, content_type=media_type)
+    monkeypatch.undo()
+
+    assert answer.status_code == 413, answer.data
+    assert b"values" in answer.data
+
+
+def test_commas_and_brackets_within_texts_are_no_values(harness: Harness) -> None:
+    texts = [{"prompt": 'a, [b] {c}, \\"' * 60} for _ in range(5_000)]
+    data = json.dumps(texts).encode()
+    check_json_values(data)
+    assert sum(data.count(sign) for sign in (b",", b"[", b"{")) > MAX_JSON_VALUES
+    with pytest.raises(TooManyValuesError):
+        check_json_values(b'["' + b'\\"' * 2_000_000 + b'"' + b",1" * 1_000_000 + b"]")
+
+
+def test_a_text_that_is_not_closed_costs_no_more() -> None:
+    check_json_values(b'["' + b'\\",[' * 1_000_000)
