@@ -43,9 +43,13 @@ class LinkBuilder:
 
     def artifact(self, job_id: str, name: str) -> str:
         """Return the signed URL of an artifact's content."""
+        return self._signed("GET", f"/v1/jobs/{job_id}/artifacts/{quote(name)}", self.artifacts_until)
+
+    @property
+    def artifacts_until(self) -> datetime:
+        """When the signed URLs of artifacts expire."""
         expires_at = self.now + self.ttl
-        expires_at += LINK_STEP - (expires_at - datetime.min.replace(tzinfo=expires_at.tzinfo)) % LINK_STEP
-        return self._signed("GET", f"/v1/jobs/{job_id}/artifacts/{quote(name)}", expires_at)
+        return expires_at + LINK_STEP - (expires_at - datetime.min.replace(tzinfo=expires_at.tzinfo)) % LINK_STEP
 
     def upload_content(self, upload_id: str) -> tuple[str, datetime]:
         """Return the signed URL that an upload's content is sent to, and when it expires."""

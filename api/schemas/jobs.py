@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from api.links import LinkBuilder
+from api.schemas.parameters import Parameters
 from api.schemas.view import Timestamp, View
 from jobs.db.tables import Artifact, Job, JobAttempt
 from jobs.lifecycle import ArtifactKind, AttemptOutcome, Stage, State
@@ -38,7 +39,7 @@ class ArtifactPath(JobPath):
     name: str = Field(max_length=120, description="Name of the artifact.")
 
 
-class SubmitHeader(BaseModel):
+class SubmitHeader(Parameters):
     idempotency_key: Text | None = Field(
         None,
         alias="Idempotency-Key",
@@ -48,13 +49,13 @@ class SubmitHeader(BaseModel):
     )
 
 
-class GetJobQuery(BaseModel):
+class GetJobQuery(Parameters):
     model_config = ConfigDict(extra="forbid")
 
     wait: float = Field(0, ge=0, le=60, description="Seconds to wait for the job to end before answering.")
 
 
-class ListJobsQuery(BaseModel):
+class ListJobsQuery(Parameters):
     """Filters; in addition `metadata.KEY=VALUE`, up to 16 times."""
 
     model_config = ConfigDict(extra="allow")
