@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import cast
 
@@ -14,12 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from api.allowed_hosts import AllowedHosts
 from api.auth import Principal, current_tenant
 from api.circuit_breaker import CircuitBreaker
+from api.job_documents import JobDocuments
 from api.key_use import KeyUse
 from api.limits.request_rate import RequestRate
 from api.limits.rules_cache import RulesCache
 from api.limits.tenant_places import TenantPlaces, WaitingCounts
 from api.links import LinkBuilder
 from api.publishing import Publishing
+from api.queue_positions import QueuePositions
 from api.readiness import ReadinessChecks
 from api.shares import Places, ThreadShares
 from api.sns import SnsGate
@@ -70,6 +73,8 @@ class AppContext:
     publishing: Publishing = field(default_factory=Publishing)
     readiness: ReadinessChecks = field(default_factory=ReadinessChecks)
     upload_checks: UploadChecks = field(default_factory=UploadChecks)
+    job_documents: JobDocuments = field(default_factory=JobDocuments)
+    queue_positions: QueuePositions = field(default_factory=QueuePositions)
 
     @property
     def db(self) -> Database:
@@ -181,7 +186,11 @@ class AppContext:
 
     def links(self, tx: Transaction) -> LinkBuilder:
         """Return the builder of URLs for a transaction's documents."""
-        return LinkBuilder.from_settings(self.settings, self.signer, tx.now, tx.tenant)
+        return self.links_at(tx.now, tx.tenant)
+
+    def links_at(self, now: datetime, tenant: str) -> LinkBuilder:
+        """Return the builder of URLs as of a time, for one tenant's content."""
+        return LinkBuilder.from_settings(self.settings, self.signer, now, tenant)
 
     def check_disk(self, upload_bytes: int = 0) -> None:
         """Check that the platform's disks on this host have room for new rows, and for an upload.

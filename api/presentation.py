@@ -19,14 +19,14 @@ from jobs.service.queries import attempts_by_job
 from jobs.service.scheduling.queue_stats import queue_position
 
 
-def job_view(ctx: AppContext, tx: Transaction, job: Job) -> JobView:
+def job_view(ctx: AppContext, tx: Transaction, job: Job, *, with_position: bool = True) -> JobView:
     """Return the document of a job, with its queue position."""
     return JobView.from_row(
         job,
         artifacts=artifacts_by_job(tx, [job.id])[job.id] if job.state is State.SUCCEEDED else [],
         previews=previews_of_job(tx, job.id) if job.state is State.SUCCEEDED else None,
         attempts=attempts_by_job(tx, [job.id])[job.id] if job.attempt else [],
-        queue_position=queue_position(tx, job),
+        queue_position=queue_position(tx, job) if with_position else None,
         links=ctx.links(tx),
     )
 

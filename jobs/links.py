@@ -41,11 +41,11 @@ class ResultLinks:
 
     def artifact(self, job_id: str, name: str) -> str:
         """Return the signed URL of an artifact's content."""
-        return self._signed("GET", f"/v1/jobs/{job_id}/artifacts/{quote(name)}", self._artifacts_expire_at())
+        return self._signed("GET", f"/v1/jobs/{job_id}/artifacts/{quote(name)}", self.artifacts_until)
 
     def archive(self, job_id: str) -> str:
         """Return the signed URL of all artifacts of a job in one archive."""
-        return self._signed("GET", f"/v1/jobs/{job_id}/artifacts.zip", self._artifacts_expire_at())
+        return self._signed("GET", f"/v1/jobs/{job_id}/artifacts.zip", self.artifacts_until)
 
     def batch(self, batch_id: str) -> str:
         """Return the URL of a batch."""
@@ -55,7 +55,9 @@ class ResultLinks:
         """Return the URL of a page of jobs."""
         return f"{self.base}/v1/jobs?{query}"
 
-    def _artifacts_expire_at(self) -> datetime:
+    @property
+    def artifacts_until(self) -> datetime:
+        """When the signed URLs of artifacts expire."""
         expires_at = self.now + self.ttl
         return expires_at + LINK_STEP - (expires_at - datetime.min.replace(tzinfo=expires_at.tzinfo)) % LINK_STEP
 

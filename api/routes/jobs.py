@@ -12,8 +12,10 @@ from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 from sqlalchemy.exc import SQLAlchemyError
 
+from api.auth import current_tenant
 from api.bridge.waiting import WaitEnd, wait_for, waited
 from api.context import AppContext, current_context
+from api.job_status import job_status, status_answer
 from api.presentation import answer, conditional_answer, job_view, job_views
 from api.schemas.jobs import (
     RETRY_BODY,
@@ -31,6 +33,7 @@ from api.submission import submit_request
 from jobs.request import UPLOAD_ID, JobRequest
 from jobs.service import cancellation, deletion
 from jobs.service.ended_counters import jobs_by_state
+from jobs.service.job_look import look_at_job
 from jobs.service.job_pages import list_jobs
 from jobs.service.queries import JobFilter, get_job
 from jobs.service.submission import Idempotency, Submitted
@@ -96,14 +99,11 @@ def get_one(path: JobPath, query: GetJobQuery) -> Response:
     While too many requests wait, it returns the job at once, with `Retry-After`.
     """
     wait_s, end = query.wait or _preferred_wait(), waited()
-    ctx = current_context()
-    with ctx.db.reading() as tx:
-        job = get_job(tx, path.job_id)
-        waits = wait_s > 0 and end is None and not job.state.is_terminal
-        view = job_view(ctx, tx, job) if not waits else None
-    if view is None:
-        return wait_for([job.id], wait_s, on_end=ctx.hold_place())
-    response = conditional_answer(view)
+    ctx, tenant = current_context(), current_tenant()
+    look = look_at_job(ctx.database, tenant, path.job_id)
+    if wait_s > 0 and end is None and not look.state.is_terminal:
+        return wait_for([look.id], wait_s, on_end=ctx.hold_place())
+    response = status_answer(job_status(ctx, tenant, look))
     refused = end is not None and end.end is WaitEnd.NO_PLACE
     if wait_s and not query.wait and not refused:
         response.headers["Preference-Applied"] = f"wait={wait_s:g}"

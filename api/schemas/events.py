@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from flask_openapi3.models import MediaType, Schema
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from api.bridge.waiting import EVENT_STREAM
 from api.events.updates import PROGRESS
+from api.schemas.parameters import Parameters
 from api.schemas.view import Timestamp, View
 from jobs.lifecycle import EventKind, State
 
@@ -23,7 +24,7 @@ def _checked_kinds(value: str | None, allowed: tuple[str, ...]) -> str | None:
     return value
 
 
-class EventsHeader(BaseModel):
+class EventsHeader(Parameters):
     last_event_id: str | None = Field(
         None,
         alias="Last-Event-ID",
@@ -32,7 +33,7 @@ class EventsHeader(BaseModel):
     )
 
 
-class JobEventsQuery(BaseModel):
+class JobEventsQuery(Parameters):
     model_config = ConfigDict(extra="forbid")
 
     after: int | Literal["latest"] = Field(

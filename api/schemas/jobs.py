@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from api.links import LinkBuilder
+from api.schemas.parameters import Parameters
 from api.schemas.times import Rfc3339Time, in_utc
 from api.schemas.view import Timestamp, View
 from jobs.db.tables import Artifact, Job, JobAttempt
@@ -54,7 +55,7 @@ class ArtifactPath(JobPath):
     name: str = Field(max_length=120, description="Name of the artifact.")
 
 
-class SubmitHeader(BaseModel):
+class SubmitHeader(Parameters):
     idempotency_key: Text | None = Field(
         None,
         alias="Idempotency-Key",
@@ -64,13 +65,13 @@ class SubmitHeader(BaseModel):
     )
 
 
-class GetJobQuery(BaseModel):
+class GetJobQuery(Parameters):
     model_config = ConfigDict(extra="forbid")
 
     wait: float = Field(0, ge=0, le=60, description="Seconds to wait for the job to end before answering.")
 
 
-class ListJobsQuery(BaseModel):
+class ListJobsQuery(Parameters):
     """Filters; in addition `metadata.KEY=VALUE`, up to 16 times."""
 
     model_config = ConfigDict(extra="allow")

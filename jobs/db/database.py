@@ -18,8 +18,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jobs.clock import Clock, DatabaseClock, utc_now
-from jobs.db.bound_session import BoundSession, watch
+from jobs.db.bound_session import BINDING, Binding, BoundSession, watch
 from jobs.db.faults import is_transient, reason, sqlstate, was_rolled_back
+from jobs.db.single_read import SingleRead, without_ping
 from jobs.db.tenant_scope import PLATFORM, UNBOUND, ForeignRowError, TenantScope
 from jobs.db.time_limits import CONNECT_S, TimeLimits, limit_waiting, through
 from jobs.log_limit import LogLimit
@@ -281,6 +282,25 @@ class Database:
         """Open a unit of work that only reads; it takes no lock that a writer waits for."""
         with through(self._limits), BoundSession(self.engine, self._scope) as session:
             yield Transaction(session, self._begin(session), self._scope)
+
+    def read_row(self, read: SingleRead, **parameters: Any) -> tuple[Any, datetime]:
+        """Return the row that a statement finds (None: none) and the time; run it again after a transient error.
+
+        Raises:
+            DBAPIError: as `run` does.
+            TenantUnboundError: the database is not bound to one tenant.
+        """
+        given = {"tenant": self._scope.require_tenant(), **parameters}
+        if self.is_sqlite or not isinstance(self._clock, DatabaseClock):
+            return self.run_reading(lambda tx: (tx.session.execute(read.statement, given).one_or_none(), tx.now))
+
+        def attempt() -> tuple[Any, datetime]:
+            with through(self._limits), without_ping(), self._single.connect() as connection:
+                connection.execution_options(**{BINDING: Binding(self._scope)})
+                row = connection.execute(read.binding_statement, given).one()
+            return (row if row.found else None), row.now.astimezone(UTC)
+
+        return self._tried(attempt, lambda _: True, RUN_TRIES)
 
     def _begin(self, session: BoundSession) -> datetime:
         """Tell PostgreSQL whose rows the transaction sees; return the transaction's time."""

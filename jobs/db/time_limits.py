@@ -17,6 +17,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from jobs.db.single_read import needs_ping
+
 Value = TypeVar("Value")
 
 CONNECT_S = 2
@@ -64,6 +66,7 @@ class LimitedConnection(psycopg.Connection[Any]):
     """A connection that is closed when the server takes longer than `limit_s` for one answer."""
 
     limit_s: float = CONNECT_S
+    answered_at: float = float("-inf")
 
     def wait(self, gen: Generator[Any, Any, Value], interval: float = _WAKE_S, timeout: float | None = None) -> Value:
         """Wait for an answer as psycopg does, and no longer than the limit.
@@ -72,7 +75,9 @@ class LimitedConnection(psycopg.Connection[Any]):
             psycopg.errors.ConnectionTimeout: no answer came in time; the connection is closed.
         """
         named = {} if timeout is None else {"timeout": timeout}  # psycopg before 3.3 has no such argument
-        return super().wait(self._limited(gen), interval, **named)
+        answer = super().wait(self._limited(gen), interval, **named)
+        self.answered_at = time.monotonic()
+        return answer
 
     def _limited(self, gen: Generator[Any, Any, Value]) -> Generator[Any, Any, Value]:
         # psycopg sends a false value into the generator whenever `interval` has passed without an answer.
@@ -101,6 +106,8 @@ def limit_waiting(engine: Engine, limits: TimeLimits) -> None:
     ping = engine.dialect.do_ping
 
     def quick_ping(connection: Any) -> bool:
+        if not needs_ping(connection):
+            return True
         usual, connection.limit_s = connection.limit_s, PING_S
         try:
             return ping(connection)

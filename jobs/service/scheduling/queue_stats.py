@@ -3,24 +3,19 @@ the backlog: counts come from `queue_counters`, everything else from an index.""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import Select, func, select
 
 from jobs.db.database import Transaction
-from jobs.db.tables import IN_LANE, QUEUED, RUNNING, Job, TenantQuota, VariantQueue
+from jobs.db.tables import QUEUED, RUNNING, Job
 from jobs.lifecycle import State
-from jobs.service.scheduling.fairness import FairOrder, TenantSlots, missing_slots
-from jobs.service.scheduling.queue_counters import queued_by_lane, queued_by_variant
+from jobs.service.scheduling.queue_counters import queued_by_variant
+from jobs.service.scheduling.queue_positions import QueueSnapshot, before_in_lane
 from jobs.service.scheduling.quotas import paused_variants
-from jobs.service.scheduling.selection import lane_heads, occupied_slots, tenant_virtual_times
 
 THROUGHPUT_WINDOW_S = 300.0
-# Jobs of the same lane that are counted one by one; behind that many the position is estimated from their ages.
-COUNTED_PLACES = 1000
 
 
 def queue_position(tx: Transaction, job: Job) -> int | None:
@@ -33,73 +28,8 @@ def queue_position(tx: Transaction, job: Job) -> int | None:
     if job.state is not State.QUEUED:
         return None
     with tx.over_all_tenants() as numbers:
-        return _position(numbers, job)
-
-
-def _position(tx: Transaction, job: Job) -> int:
-    enqueued = _enqueued(tx, job.variant)
-    if job.published_at is not None:
-        before = select(func.count()).select_from(Job)
-        before = before.where(Job.variant == job.variant, tuple_(Job.published_at, Job.id) < (job.published_at, job.id))
-        return (tx.session.scalar(before) or 0) + 1
-    queued = Counter(queued_by_lane(tx, job.variant, up_to_priority=job.priority))
-    queued.subtract(enqueued)
-    more_urgent = sum(count for (priority, _), count in queued.items() if priority < job.priority)
-    own = _before_in_lane(tx, job, queued[job.priority, job.tenant])
-    others = _others_before(tx, job, own, queued)
-    return enqueued.total() + more_urgent + own + others + 1
-
-
-def _enqueued(tx: Transaction, variant: str) -> Counter[tuple[int, str]]:
-    query = (
-        select(Job.priority, Job.tenant, func.count())
-        .where(Job.variant == variant, Job.published_at.is_not(None))
-        .group_by(Job.priority, Job.tenant)
-    )
-    return Counter({(row[0], row[1]): row[2] for row in tx.session.execute(query)})
-
-
-def _before_in_lane(tx: Transaction, job: Job, in_lane: int) -> int:
-    lane = (Job.variant == job.variant, Job.priority == job.priority, Job.tenant == job.tenant, IN_LANE)
-    older = select(Job.id).where(*lane, tuple_(Job.created_at, Job.id) < (job.created_at, job.id))
-    counted = tx.session.scalar(select(func.count()).select_from(older.limit(COUNTED_PLACES + 1).subquery())) or 0
-    if counted <= COUNTED_PLACES:
-        return counted
-    oldest = tx.session.scalar(select(Job.created_at).where(*lane).order_by(Job.created_at, Job.id).limit(1))
-    newest = tx.session.scalar(
-        select(Job.created_at).where(*lane).order_by(Job.created_at.desc(), Job.id.desc()).limit(1)
-    )
-    if oldest is None or newest is None or newest <= oldest:
-        return max(counted, in_lane // 2)  # all were created at the same time
-    share = (job.created_at - oldest) / (newest - oldest)
-    return min(max(counted, round(in_lane * share)), max(counted, in_lane - 1))
-
-
-def _others_before(tx: Transaction, job: Job, own: int, queued: Counter[tuple[int, str]]) -> int:
-    """Return how many jobs of other tenants go before the job that has `own` earlier ones in its lane."""
-    queue = tx.session.get(VariantQueue, job.variant)
-    order = FairOrder(queue.virtual_time if queue else 0.0, 0, tenant_virtual_times(tx, job.variant))
-    weights = {row.tenant: row.weight for row in tx.session.scalars(select(TenantQuota))}
-    heads = {head.tenant: head for head in lane_heads(tx, job.variant) if head.priority == job.priority}
-    occupied = occupied_slots(tx)
-    rivals = {
-        tenant: TenantSlots(weights.get(tenant, 1.0), occupied=occupied[job.variant, tenant])
-        for tenant in {*heads, job.tenant}
-    }
-    # The slots that a tenant lacks of its share go before all turns by virtual time.
-    missing = {tenant: max(0, math.ceil(slots)) for tenant, slots in missing_slots(rivals, free_slots=0).items()}
-    by_turn = own - missing[job.tenant]
-    own_time = order.tenant_time(job.tenant) + (own if by_turn < 0 else by_turn) / rivals[job.tenant].weight
-    before = 0
-    for (priority, tenant), count in queued.items():
-        if priority != job.priority or tenant == job.tenant or tenant not in heads:
-            continue
-        turns = (own_time - order.tenant_time(tenant)) * rivals[tenant].weight
-        # At the same virtual time the older job goes first.
-        older = heads[tenant].created_at < job.created_at
-        earlier = max(0, math.floor(turns) + 1 if older else math.ceil(turns))
-        before += min(count, min(earlier, missing[tenant]) if by_turn < 0 else earlier + missing[tenant])
-    return before
+        queue = QueueSnapshot.read(numbers, job.variant)
+        return queue.position(job, lambda: before_in_lane(numbers, job.variant, job, queue.in_lane(job)))
 
 
 @dataclass(frozen=True)
