@@ -18,10 +18,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from jobs.clock import Clock, DatabaseClock, utc_now
-from jobs.db.bound_session import BINDING, Binding, BoundSession, watch
+from jobs.db.bound_session import BoundSession, tables_in, watch
 from jobs.db.faults import is_transient, reason, sqlstate, was_rolled_back
 from jobs.db.single_read import SingleRead, without_ping
-from jobs.db.tenant_scope import PLATFORM, UNBOUND, ForeignRowError, TenantScope
+from jobs.db.tenant_scope import PLATFORM, UNBOUND, ForeignRowError, TenantScope, TenantUnboundError
 from jobs.db.time_limits import CONNECT_S, TimeLimits, limit_waiting, through
 from jobs.log_limit import LogLimit
 
@@ -288,15 +288,19 @@ class Database:
 
         Raises:
             DBAPIError: as `run` does.
-            TenantUnboundError: the database is not bound to one tenant.
+            TenantUnboundError: the database is not bound to one tenant, or the statement does not name it.
         """
         given = {"tenant": self._scope.require_tenant(), **parameters}
+        # Its SQL names the tenant itself, and may look at numbers of the platform besides.
+        if unlimited := tables_in(read.sql).unlimited:
+            raise TenantUnboundError(f"Got a statement on {unlimited} without a condition on the tenant.")
         if self.is_sqlite or not isinstance(self._clock, DatabaseClock):
-            return self.run_reading(lambda tx: (tx.session.execute(read.statement, given).one_or_none(), tx.now))
+            return self.of_platform().run_reading(
+                lambda tx: (tx.session.execute(read.statement, given).one_or_none(), tx.now)
+            )
 
         def attempt() -> tuple[Any, datetime]:
             with through(self._limits), without_ping(), self._single.connect() as connection:
-                connection.execution_options(**{BINDING: Binding(self._scope)})
                 row = connection.execute(read.binding_statement, given).one()
             return (row if row.found else None), row.now.astimezone(UTC)
 

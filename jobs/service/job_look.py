@@ -27,7 +27,8 @@ _LOOK = SingleRead(
             SELECT queue.dispatch_count FROM variant_queues AS queue
             WHERE queue.variant = job.variant) END AS dispatched,
         CASE WHEN job.state = 'queued' THEN (
-            SELECT sum(lane.queued) FROM queued_counts AS lane WHERE lane.variant = job.variant) END AS queued
+            SELECT sum(lane.queued) FROM queued_counts AS lane
+            WHERE lane.tenant = :tenant AND lane.variant = job.variant) END AS queued
     FROM jobs AS job WHERE job.tenant = :tenant AND job.id = :job_id
     """,
     (
@@ -51,7 +52,7 @@ class JobLook:
         version: of the row; every change of what is shown increments it.
         files: changes with the number of artifacts and of deleted ones; None: it has not succeeded.
         expires_at: when the next artifact expires.
-        queue: changes with the queue of the variant; None: not queued.
+        queue: changes with dispatches of the variant and the tenant's own queue; None: not queued.
         now: the time of the database.
     """
 
