@@ -35,11 +35,16 @@ class Base(DeclarativeBase):
 class TenantOwned:
     """A table whose rows belong to one tenant each.
 
-    A transaction that is bound to a tenant sees and writes only its rows (`jobs.db.bound_session`); every other table is
-    the platform's, and closed to it. The migration of a tenant-owned table calls `migrations.row_security.protect`.
+    A transaction that is bound to a tenant sees and writes only its rows (`jobs.db.bound_session`); every other table
+    is closed to it, except those of `SharedNumbers`. The migration of a tenant-owned table calls
+    `migrations.row_security.protect`.
     """
 
     tenant: Mapped[str] = mapped_column(String(MAX_TENANT))
+
+
+class SharedNumbers:
+    """A table of the platform that the transactions of tenants use too: it holds numbers that are nobody's."""
 
 
 def one_of(column: str, values: Iterable[StrEnum]) -> str:

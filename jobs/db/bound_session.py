@@ -9,7 +9,7 @@ Three layers, each for what the ones before cannot see:
 3. PostgreSQL itself filters by its setting `mmaudio.tenant` (`migrations.row_security`).
 
 A session that is bound to the platform is not limited; one that is bound to nothing reaches no table; one that is
-bound to a tenant reaches tenant-owned tables only.
+bound to a tenant reaches tenant-owned tables only, and those of `SharedNumbers`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sqlalchemy.orm import Mapper, ORMExecuteState, Session, UOWTransaction, wit
 from sqlalchemy.sql.base import ExecutableOption
 
 from jobs.clock import utc_now
-from jobs.db.base import Base, TenantOwned
+from jobs.db.base import Base, SharedNumbers, TenantOwned
 from jobs.db.tenant_scope import ALL_TENANTS, ForeignRowError, TenantScope, TenantUnboundError
 
 Row = TypeVar("Row")
@@ -273,7 +273,7 @@ def _tables_in(statement: str, tables: int) -> NamedTables:
 
     return NamedTables(
         shown(*(table for table, _ in found)),
-        shown(*(table for table, _ in found if not issubclass(kinds[table], TenantOwned))),
+        shown(*(table for table, _ in found if not issubclass(kinds[table], TenantOwned | SharedNumbers))),
         shown(*(table for table, name in found if limits[name] < 0)),
     )
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from jobs.db.base import SERIAL, Base, TenantOwned, one_of, partial_index
+from jobs.db.base import SERIAL, Base, SharedNumbers, TenantOwned, one_of, partial_index
 from jobs.db.batch_tables import Batch, Preset
 from jobs.db.types import enum_column
 from jobs.lifecycle import (
@@ -164,7 +164,7 @@ class JobEvent(TenantOwned, Base):
     """Its place in the order of all events, the public id; NULL until `jobs.service.event_log` has set it."""
 
 
-class EventLog(Base):
+class EventLog(SharedNumbers, Base):
     """The last position that an event got, in one row; positions of deleted events are not given again."""
 
     __tablename__ = "event_log"

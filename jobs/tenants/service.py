@@ -68,7 +68,9 @@ def change_tenant(tx: Transaction, tenant: str, changes: Mapping[str, Any], *, a
 
     Raises:
         RequestInvalidError: a value is not allowed; names each field.
+        TenantUnboundError: the transaction is not the platform's.
     """
+    tx.require_platform()
     check_tenant_name(tenant)
     checked = _checked(changes)
     row = tx.session.get(TenantSettings, tenant)
@@ -90,7 +92,8 @@ def change_tenant(tx: Transaction, tenant: str, changes: Mapping[str, Any], *, a
 
 
 def restore_defaults(tx: Transaction, tenant: str, *, actor: str) -> None:
-    """Remove everything that is set for a tenant. Idempotent."""
+    """Remove everything that is set for a tenant. Idempotent; only the platform may."""
+    tx.require_platform()
     rows = [tx.session.get(TenantSettings, tenant), tx.session.get(TenantQuota, tenant)]
     for row in rows:
         if row is not None:
