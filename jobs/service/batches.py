@@ -58,6 +58,7 @@ def get_batch(tx: Transaction, batch_id: str) -> Batch:
 
 def summary_of(tx: Transaction, batch: Batch) -> BatchSummary:
     """Return a batch with the counts of its jobs."""
+    tx.require_own(batch.tenant)
     if batch.final_counts is not None:
         return BatchSummary(batch, _all_states(batch.final_counts), 1.0, batch.finished_at)
     counts = counts_of(tx, batch.id)

@@ -86,6 +86,7 @@ def _sequence_some(tx: Transaction, *, wait: bool) -> int:
 
 def sequence_at_commit(tx: Transaction) -> None:
     """Let a transaction that adds events give them their positions itself, where it is the only writer."""
+    tx.scope.require_any()
     is_only_writer = tx.session.get_bind().dialect.name == "sqlite"
     if is_only_writer and not tx.session.info.get(_AT_COMMIT):
         tx.session.info[_AT_COMMIT] = True

@@ -32,6 +32,7 @@ def input_key_of(
     Args:
         uploads: those that may be the input, already read and locked; None: not read yet.
     """
+    tx.require_own(tx.tenant)
     source = request.source
     if source is None:
         return None

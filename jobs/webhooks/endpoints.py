@@ -175,6 +175,7 @@ def disable(tx: Transaction, endpoint: WebhookEndpoint, reason: str) -> int:
 
     Where the platform disables it, that is also an audit event.
     """
+    tx.require_own(endpoint.tenant)
     endpoint.disabled_at, endpoint.disabled_reason = tx.now, reason
     endpoint.failing_since = endpoint.retry_at = endpoint.due_at = None
     dropped = drop_pending(tx, endpoint.id, f"the endpoint was disabled: {reason}")
