@@ -106,9 +106,9 @@ class Transaction:
 
     @contextmanager
     def over_all_tenants(self) -> Iterator[Transaction]:
-        """Read numbers over all tenants within a transaction of one of them, such as a queue position.
+        """Read numbers over all tenants within a transaction of one of them, such as a queue position; write an audit.
 
-        What is read must leave as numbers only. `tests/contract/domain/test_tenant_binding.py` lists who may do this.
+        What is read must leave as numbers only. `tests/contract/domain/test_every_domain_function.py` lists who may.
 
         Raises:
             TenantUnboundError: this one is bound to nothing.
