@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
@@ -13,9 +12,7 @@ from jobs.errors import FieldProblem, RequestInvalidError
 from jobs.request import JobRequest, Text
 from jobs.s3_urls import BUCKET_NAME, DELIVERY_URL
 from jobs.tenants.locations import allows_folder, not_allowed_input, not_allowed_output
-
-# Folders that this server writes to, below its storage prefix.
-OWN_FOLDERS = ("jobs/", "features/")
+from jobs.tenants.own_storage import OwnStorage, kept_for_the_platform
 
 Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
@@ -122,31 +119,26 @@ def matches(trigger: Trigger, key: str) -> bool:
 
 def _loops(rule: NewTrigger, storage_url: str) -> list[FieldProblem]:
     problems = []
-    if rule.deliver_to is not None:
-        match = DELIVERY_URL.fullmatch(rule.deliver_to)
-        assert match is not None, rule.deliver_to
-        if match["bucket"] == rule.bucket and match["prefix"].startswith(rule.prefix):
-            problems.append(
-                FieldProblem(
-                    "deliver_to",
-                    f"outputs under {rule.deliver_to} match the input s3://{rule.bucket}/{rule.prefix} and would "
-                    "start jobs again; choose another bucket or prefix",
-                )
+    match = DELIVERY_URL.fullmatch(rule.deliver_to) if rule.deliver_to is not None else None
+    if match is not None and match["bucket"] == rule.bucket and match["prefix"].startswith(rule.prefix):
+        problems.append(
+            FieldProblem(
+                "deliver_to",
+                f"outputs under {rule.deliver_to} match the input s3://{rule.bucket}/{rule.prefix} and would "
+                "start jobs again; choose another bucket or prefix",
             )
-    own = urlsplit(storage_url)
-    if own.scheme != "s3" or own.netloc != rule.bucket:
-        return problems
-    for folder in OWN_FOLDERS:
-        own_prefix = "/".join(part for part in (own.path.strip("/"), folder) if part)
-        if own_prefix.startswith(rule.prefix) or rule.prefix.startswith(own_prefix):
-            problems.append(
-                FieldProblem(
-                    "prefix",
-                    f"this server stores its results under s3://{rule.bucket}/{own_prefix}, which overlaps "
-                    f"s3://{rule.bucket}/{rule.prefix}: they would start jobs again; choose another prefix",
-                )
+        )
+    own = OwnStorage.from_url(storage_url)
+    if (place := own.overlapping(rule.bucket, rule.prefix)) is not None:
+        problems.append(
+            FieldProblem(
+                "prefix",
+                f"this server stores results and uploads under s3://{rule.bucket}/{place}, which overlaps "
+                f"s3://{rule.bucket}/{rule.prefix}: they would start jobs; choose another prefix",
             )
-            break
+        )
+    if match is not None and own.has(match["bucket"], match["prefix"]):
+        problems.append(FieldProblem("deliver_to", kept_for_the_platform(match["bucket"])))
     return problems
 
 
