@@ -9,10 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from jobs.db.tables import Trigger
 from jobs.errors import FieldProblem, RequestInvalidError
+from jobs.outbound.policy import OutboundPolicy
 from jobs.request import JobRequest, Text
 from jobs.s3_urls import BUCKET_NAME, DELIVERY_URL
 from jobs.tenants.locations import allows_folder, not_allowed_input, not_allowed_output
 from jobs.tenants.own_storage import OwnStorage, kept_for_the_platform
+from jobs.webhooks.job_url import url_problem
 
 Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
@@ -54,9 +56,17 @@ class NewTrigger(BaseModel):
 
 
 def check_rule(
-    rule: NewTrigger, *, input_buckets: Collection[str], output_buckets: Collection[str], storage_url: str
+    rule: NewTrigger,
+    *,
+    input_buckets: Collection[str],
+    output_buckets: Collection[str],
+    storage_url: str,
+    webhooks: OutboundPolicy | None = None,
 ) -> None:
     """Check that a rule's jobs can be submitted and that their outputs do not match the rule again.
+
+    Args:
+        webhooks: which URLs may be called; None: any.
 
     Raises:
         RequestInvalidError: names each field that is not valid.
@@ -81,6 +91,9 @@ def check_rule(
             problems.append(FieldProblem(f"request.{reserved}", hint))
     if not problems:
         problems += _template_problems(rule)
+    if not problems and webhooks is not None:
+        problem = url_problem("request.webhook_url", rule.request.get("webhook_url"), webhooks)
+        problems += [problem] if problem is not None else []
     if problems:
         raise RequestInvalidError(problems)
 
