@@ -33,6 +33,7 @@ from jobs.service.presets import (
     put_preset,
 )
 from jobs.service.submission import commit_once, resolve_defaults
+from jobs.webhooks.job_url import url_problem
 
 presets_api = APIBlueprint("presets", __name__, url_prefix="/v1/presets", abp_tags=[Tag(name="presets")])
 
@@ -51,7 +52,10 @@ def put(path: PresetPath, body: PresetBody) -> Response:
     ctx = current_context()
     ctx.check_disk()
     try:
-        _, found = resolve_defaults(check_template(body.request), ctx.policy())
+        template, policy = check_template(body.request), ctx.policy()
+        _, found = resolve_defaults(template, policy)
+        if (problem := url_problem("webhook_url", template.webhook_url, policy.webhooks)) is not None:
+            found.append(problem)
         if found:
             raise RequestInvalidError(found)
     except RequestInvalidError as exc:

@@ -25,6 +25,7 @@ from api.schemas.triggers import (
     TriggerView,
 )
 from jobs.errors import EventUnreadableError
+from jobs.outbound.policy import OutboundPolicy
 from jobs.service.tenant_limits import check_trigger_count
 from jobs.tenants.rules import rules_of
 from jobs.triggers.backfill import backfill
@@ -62,6 +63,7 @@ def create(body: NewTrigger) -> Response:
             input_buckets=rules.input_buckets,
             output_buckets=rules.output_buckets,
             storage_url=ctx.settings.storage_url,
+            webhooks=OutboundPolicy.for_webhooks(ctx.settings),
         )
         check_trigger_count(tx, rules.max_triggers)
         trigger = create_trigger(tx, body)

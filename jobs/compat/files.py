@@ -15,7 +15,7 @@ from jobs.compat.result_links import shown_time
 from jobs.cursor import decode_cursor, encode_cursor
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Upload
-from jobs.errors import ContentGoneError, RequestInvalidError, UploadNotFoundError
+from jobs.errors import ContentGoneError, LimitReachedError, RequestInvalidError, UploadNotFoundError
 from jobs.lifecycle import UploadState
 from jobs.request import UPLOAD_ID
 from jobs.service.deletion import delete_upload
@@ -39,21 +39,28 @@ class FilePage:
 
 
 def announce_file(
-    db: Database, *, filename: str, content_type: str, ttl_s: int, most_bytes: int, max_held_bytes: int = 0
+    db: Database,
+    *,
+    filename: str,
+    content_type: str,
+    ttl_s: int,
+    most_bytes: int,
+    least_bytes: int = 1,
+    max_held_bytes: int = 0,
 ) -> Upload:
-    """Record that a file of an unknown size comes.
+    """Record that a file comes whose size is not known exactly; `receive_file` finds it out.
 
     Args:
         db: bound to the tenant.
         most_bytes: that the file may have.
-        max_held_bytes: bytes of all the tenant's uploads; 0: no limit. Of this file one is counted: its size is not
-            known yet.
+        least_bytes: that it has, by what its sender announces.
+        max_held_bytes: bytes of all the tenant's uploads; 0: no limit.
 
     Raises:
-        UploadStorageFullError: the tenant's uploads have that many.
+        UploadNeverFitsError, UploadStorageFullError: as `check_upload_bytes`, for `least_bytes`.
     """
     with db.transaction() as tx:
-        check_upload_bytes(tx, 1, max_held_bytes)
+        check_upload_bytes(tx, least_bytes, max_held_bytes)
         return announce_upload(
             tx,
             filename=_storable_name(filename),
@@ -65,21 +72,30 @@ def announce_file(
 
 
 def receive_file(
-    db: Database, store: ObjectStore, upload: Upload, content: BinaryIO, *, most_bytes: int, once: bool = True
+    db: Database,
+    store: ObjectStore,
+    upload: Upload,
+    content: BinaryIO,
+    *,
+    most_bytes: int,
+    max_held_bytes: int = 0,
+    once: bool = True,
 ) -> None:
     """Store the content of an announced file and make its upload `ready`; only now its size is known.
 
     Args:
+        max_held_bytes: bytes of all the tenant's uploads; 0: no limit.
         once: nobody knows the upload yet, so it is deleted when the content does not arrive whole.
 
     Raises:
         RequestInvalidError: it is empty.
+        UploadNeverFitsError, UploadStorageFullError: as `check_upload_bytes`; the content is not kept.
         ObjectTooLargeError: it has more than `most_bytes`.
         UploadExpiredError: it took longer than uploads are kept.
         UploadCompleteError: other content has come meanwhile.
     """
     try:
-        _store_content(db, store, upload, content, most_bytes)
+        _store_content(db, store, upload, content, most_bytes, max_held_bytes)
     except Exception:
         if once:
             with contextlib.suppress(SQLAlchemyError):  # it expires by itself
@@ -87,12 +103,20 @@ def receive_file(
         raise
 
 
-def _store_content(db: Database, store: ObjectStore, upload: Upload, content: BinaryIO, most_bytes: int) -> None:
+def _store_content(
+    db: Database, store: ObjectStore, upload: Upload, content: BinaryIO, most_bytes: int, max_held_bytes: int
+) -> None:
     key = new_write_key(upload.id)
     written = store.put_stream(key, content, content_type=upload.content_type, max_bytes=most_bytes)
     if written.size_bytes == 0:
         discard(store, key)
         raise RequestInvalidError.of("content", "the file is empty")
+    try:
+        with db.reading() as tx:
+            check_upload_bytes(tx, written.size_bytes, max_held_bytes, counted_bytes=upload.size_bytes)
+    except LimitReachedError:
+        discard(store, key)
+        raise
     publish_write(db, store, upload, written, measured=True)
 
 

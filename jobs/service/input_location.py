@@ -15,6 +15,7 @@ from jobs.request import JobRequest, is_web_url
 from jobs.s3_urls import DELIVERY_URL, OBJECT_URL
 from jobs.service.expiry import gone_since
 from jobs.tenants.locations import allows_folder, allows_object, not_allowed_input, not_allowed_output
+from jobs.tenants.own_storage import kept_for_the_platform
 
 if TYPE_CHECKING:
     from jobs.service.submission import SubmitPolicy
@@ -45,6 +46,8 @@ def input_key_of(
     if match := OBJECT_URL.fullmatch(source):
         if not allows_object(policy.input_buckets, match["bucket"], match["key"]):
             problems.append(FieldProblem(field_name, not_allowed_input(policy.input_buckets, match["bucket"])))
+        elif policy.own_storage.has(match["bucket"], match["key"]):
+            problems.append(FieldProblem(field_name, kept_for_the_platform(match["bucket"])))
         return source
     # Locked: who deletes it waits until this job can be seen, or this waits and then sees that it was deleted.
     if uploads is not None:
@@ -90,3 +93,5 @@ def check_delivery(request: JobRequest, policy: SubmitPolicy, problems: list[Fie
     assert match is not None, request.deliver_to
     if not allows_folder(policy.output_buckets, match["bucket"], match["prefix"]):
         problems.append(FieldProblem("deliver_to", not_allowed_output(policy.output_buckets, match["bucket"])))
+    elif policy.own_storage.has(match["bucket"], match["prefix"]):
+        problems.append(FieldProblem("deliver_to", kept_for_the_platform(match["bucket"])))

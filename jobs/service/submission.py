@@ -32,6 +32,7 @@ from jobs.service.tenant_limits import check_stored_results
 from jobs.service.transitions import append_event
 from jobs.settings import Settings
 from jobs.storage.protocol import ObjectPin
+from jobs.tenants.own_storage import NO_BUCKET, OwnStorage
 from jobs.variants import VARIANTS
 from jobs.webhooks.job_url import remember_webhooks, resolved_webhook, url_problem
 
@@ -61,6 +62,8 @@ class SubmitPolicy:
     output_buckets: frozenset[str] = frozenset()
     input_hosts: tuple[str, ...] = ()
     """Patterns of the hosts that inputs may be fetched from; see `OutboundPolicy.hosts`."""
+    own_storage: OwnStorage = NO_BUCKET
+    """Where the platform keeps its files, which are no input and no place for results of a tenant."""
     allowed_networks: tuple[Network, ...] = ()
     """Networks that inputs may be fetched from although they are not public."""
     max_stored_result_bytes: int = 0
@@ -86,6 +89,7 @@ class SubmitPolicy:
             input_buckets=frozenset(settings.input_buckets),
             output_buckets=frozenset(settings.output_buckets),
             input_hosts=tuple(settings.input_hosts),
+            own_storage=OwnStorage.from_url(settings.storage_url),
             allowed_networks=networks_of(settings),
             max_stored_result_bytes=settings.max_stored_result_bytes_per_tenant,
             webhooks=OutboundPolicy.for_webhooks(settings),

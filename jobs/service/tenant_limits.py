@@ -29,11 +29,12 @@ def trigger_count(tx: Transaction) -> int:
     return int(tx.session.scalar(select(func.count()).select_from(Trigger).where(Trigger.tenant == tx.tenant)) or 0)
 
 
-def check_upload_bytes(tx: Transaction, size_bytes: int, limit: int) -> None:
-    """Check that the tenant may announce an upload.
+def check_upload_bytes(tx: Transaction, size_bytes: int, limit: int, *, counted_bytes: int = 0) -> None:
+    """Check that the tenant may announce an upload, or keep what came for one.
 
     Args:
         limit: bytes of all its uploads; 0: no limit.
+        counted_bytes: with which this upload has been announced already.
 
     Raises:
         UploadNeverFitsError: the upload alone has more bytes.
@@ -43,7 +44,7 @@ def check_upload_bytes(tx: Transaction, size_bytes: int, limit: int) -> None:
         return
     if size_bytes > limit:
         raise UploadNeverFitsError(f"Got {size_bytes} bytes; all your uploads together may have {limit}.", limit)
-    held = stored_upload_bytes(tx)
+    held = stored_upload_bytes(tx) - counted_bytes
     if held + size_bytes > limit:
         raise UploadStorageFullError(
             f"Your uploads have {held} bytes; with {size_bytes} more they would have more than the {limit} allowed. "

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from jobs.db.tables import Trigger
 from jobs.errors import FieldProblem, RequestInvalidError
+from jobs.outbound.policy import OutboundPolicy
 from jobs.request import JobRequest, Text
 from jobs.s3_urls import BUCKET_NAME, DELIVERY_URL
 from jobs.tenants.locations import allows_folder, not_allowed_input, not_allowed_output
-
-# Folders that this server writes to, below its storage prefix.
-OWN_FOLDERS = ("jobs/", "features/")
+from jobs.tenants.own_storage import OwnStorage, kept_for_the_platform
+from jobs.webhooks.job_url import url_problem
 
 Suffix = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
@@ -57,9 +56,17 @@ class NewTrigger(BaseModel):
 
 
 def check_rule(
-    rule: NewTrigger, *, input_buckets: Collection[str], output_buckets: Collection[str], storage_url: str
+    rule: NewTrigger,
+    *,
+    input_buckets: Collection[str],
+    output_buckets: Collection[str],
+    storage_url: str,
+    webhooks: OutboundPolicy | None = None,
 ) -> None:
     """Check that a rule's jobs can be submitted and that their outputs do not match the rule again.
+
+    Args:
+        webhooks: which URLs may be called; None: any.
 
     Raises:
         RequestInvalidError: names each field that is not valid.
@@ -84,6 +91,9 @@ def check_rule(
             problems.append(FieldProblem(f"request.{reserved}", hint))
     if not problems:
         problems += _template_problems(rule)
+    if not problems and webhooks is not None:
+        problem = url_problem("request.webhook_url", rule.request.get("webhook_url"), webhooks)
+        problems += [problem] if problem is not None else []
     if problems:
         raise RequestInvalidError(problems)
 
@@ -122,31 +132,26 @@ def matches(trigger: Trigger, key: str) -> bool:
 
 def _loops(rule: NewTrigger, storage_url: str) -> list[FieldProblem]:
     problems = []
-    if rule.deliver_to is not None:
-        match = DELIVERY_URL.fullmatch(rule.deliver_to)
-        assert match is not None, rule.deliver_to
-        if match["bucket"] == rule.bucket and match["prefix"].startswith(rule.prefix):
-            problems.append(
-                FieldProblem(
-                    "deliver_to",
-                    f"outputs under {rule.deliver_to} match the input s3://{rule.bucket}/{rule.prefix} and would "
-                    "start jobs again; choose another bucket or prefix",
-                )
+    match = DELIVERY_URL.fullmatch(rule.deliver_to) if rule.deliver_to is not None else None
+    if match is not None and match["bucket"] == rule.bucket and match["prefix"].startswith(rule.prefix):
+        problems.append(
+            FieldProblem(
+                "deliver_to",
+                f"outputs under {rule.deliver_to} match the input s3://{rule.bucket}/{rule.prefix} and would "
+                "start jobs again; choose another bucket or prefix",
             )
-    own = urlsplit(storage_url)
-    if own.scheme != "s3" or own.netloc != rule.bucket:
-        return problems
-    for folder in OWN_FOLDERS:
-        own_prefix = "/".join(part for part in (own.path.strip("/"), folder) if part)
-        if own_prefix.startswith(rule.prefix) or rule.prefix.startswith(own_prefix):
-            problems.append(
-                FieldProblem(
-                    "prefix",
-                    f"this server stores its results under s3://{rule.bucket}/{own_prefix}, which overlaps "
-                    f"s3://{rule.bucket}/{rule.prefix}: they would start jobs again; choose another prefix",
-                )
+        )
+    own = OwnStorage.from_url(storage_url)
+    if (place := own.overlapping(rule.bucket, rule.prefix)) is not None:
+        problems.append(
+            FieldProblem(
+                "prefix",
+                f"this server stores results and uploads under s3://{rule.bucket}/{place}, which overlaps "
+                f"s3://{rule.bucket}/{rule.prefix}: they would start jobs; choose another prefix",
             )
-            break
+        )
+    if match is not None and own.has(match["bucket"], match["prefix"]):
+        problems.append(FieldProblem("deliver_to", kept_for_the_platform(match["bucket"])))
     return problems
 
 

@@ -87,6 +87,7 @@ def send_file() -> Response:
         content_type=checked_media_type(request.headers.get("Content-Type", "")),
         ttl_s=ctx.settings.upload_ttl_s,
         most_bytes=_most_bytes(ctx),
+        least_bytes=request.content_length or 1,
         max_held_bytes=ctx.own_rules.max_stored_upload_bytes,
     )
     refusal = _receive(ctx, upload)
@@ -153,5 +154,13 @@ def _receive(ctx: AppContext, upload: Upload, *, once: bool = True) -> Response 
     with ctx.upload_places.place() as held:
         if not held:
             return too_many("uploads")
-        receive_file(ctx.db, ctx.store, upload, cast("Any", request.stream), most_bytes=most_bytes, once=once)
+        receive_file(
+            ctx.db,
+            ctx.store,
+            upload,
+            cast("Any", request.stream),
+            most_bytes=most_bytes,
+            max_held_bytes=ctx.own_rules.max_stored_upload_bytes,
+            once=once,
+        )
     return None

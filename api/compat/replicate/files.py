@@ -83,6 +83,7 @@ def create_file() -> Response:
     if length is not None and length > limit + MAX_FORM_BYTES:
         raise ObjectTooLargeError(f"The form has {length} bytes; a file may have {limit}.", "upload")
     most_bytes = min(limit, length) if length else limit
+    max_held_bytes = ctx.own_rules.max_stored_upload_bytes
     ctx.check_disk(most_bytes if length else 0)
     request.max_content_length = limit + MAX_FORM_BYTES + 1
     with ctx.upload_places.place() as held:
@@ -95,9 +96,10 @@ def create_file() -> Response:
             content_type=checked_media_type(form.fields.get("type") or form.content_type),
             ttl_s=settings.upload_ttl_s,
             most_bytes=most_bytes,
-            max_held_bytes=ctx.own_rules.max_stored_upload_bytes,
+            least_bytes=max(1, (length or 0) - MAX_FORM_BYTES),
+            max_held_bytes=max_held_bytes,
         )
-        receive_file(ctx.db, ctx.store, upload, cast("Any", form), most_bytes=most_bytes)
+        receive_file(ctx.db, ctx.store, upload, cast("Any", form), most_bytes=most_bytes, max_held_bytes=max_held_bytes)
     with ctx.db.reading() as tx:
         response = jsonify(file_document(get_file(tx, upload.id), base_url(ctx)))
     response.status_code = HTTPStatus.CREATED

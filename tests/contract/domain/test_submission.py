@@ -16,6 +16,7 @@ from jobs.request import JobRequest
 from jobs.service.queries import job_events
 from jobs.service.submission import Idempotency, SubmitPolicy, submit, submit_and_commit
 from jobs.service.uploads import announce_upload, mark_upload_checked
+from jobs.tenants.own_storage import OwnStorage
 from tests.conftest import FakeClock
 from tests.contract.domain.conftest import TENANT, Steps
 
@@ -42,6 +43,26 @@ def test_a_duration_beyond_the_variant_is_refused_with_the_limits(steps: Steps) 
     with pytest.raises(RequestInvalidError) as caught:
         steps.submit(duration_s=31)
     assert "0.32 to 30 s" in problems_of(caught)["duration_s"]
+
+
+@pytest.mark.parametrize(
+    ("field", "own", "other"),
+    [
+        ("video", "s3://media/jobs/job_1/1/video.mp4", "s3://media/in/a.mp4"),
+        ("image", "s3://media/uploads/upl_1/content", "s3://media/in/a.png"),
+        ("deliver_to", "s3://media/jobs/", "s3://media/out/"),
+    ],
+)
+def test_the_platforms_own_files_are_nobodys_in_a_bucket_that_is_allowed(
+    steps: Steps, field: str, own: str, other: str
+) -> None:
+    allowed = frozenset({"media"})
+    storage = OwnStorage.from_url("s3://media")
+    steps.policy = replace(steps.policy, input_buckets=allowed, output_buckets=allowed, own_storage=storage)
+    with pytest.raises(RequestInvalidError) as caught:
+        steps.submit(**{field: own})
+    assert list(problems_of(caught)) == [field]
+    steps.submit(**{field: other})
 
 
 def _upload(steps: Steps, *, tenant: str = TENANT, checked: bool = True, ttl_s: int = 60) -> str:

@@ -123,3 +123,12 @@ def test_a_body_of_another_type_is_refused(harness: Harness) -> None:
     answer = harness.client.put("/v1/presets/x", data="{}", content_type="text/plain")
     assert (answer.status_code, answer.json["code"]) == (415, "wrong_media_type")
     assert harness.client.put("/v1/presets/a%20b", json={"request": {}}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1/", "http://localhost./", "https://[::ffff:10.0.0.1]/", "ftp://x.example/"]
+)
+def test_a_preset_names_no_url_that_this_server_would_not_call(harness: Harness, url: str) -> None:
+    answer = harness.client.put("/v1/presets/own", json={"request": {"webhook_url": url}})
+    assert answer.status_code == 422, answer.json
+    assert [error["field"] for error in (answer.json or {})["errors"]] == ["request.webhook_url"]

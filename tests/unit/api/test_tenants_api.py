@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api.bridge.environ import COMPLETE_BODY
 from api.context import EXTENSION
 from jobs.api_keys.scope import KeyScope
 from tests.unit.api.conftest import Harness
@@ -177,3 +179,33 @@ def test_only_admins_see_tenants(harness: Harness) -> None:
     key = {"Authorization": f"Bearer {new_key(harness, KeyScope.JOBS_READ, KeyScope.JOBS_WRITE)}"}
     for method, path in (("GET", ""), ("GET", "/studio"), ("PATCH", "/studio"), ("DELETE", "/studio")):
         assert harness.client.open(f"/v1/tenants{path}", method=method, headers=key).status_code == 403
+
+
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize("way", ["form", "fal"])
+def test_files_of_hosted_shapes_count_with_their_whole_size(
+    harness: Harness, tmp_path: Path, way: str, announced: bool
+) -> None:
+    key = headers(harness)
+    change(harness, max_stored_upload_bytes=80)
+
+    def send(size: int) -> int:
+        content, path, kind = b"x" * size, "/fal/cdn/files/upload", "video/mp4"
+        if way == "form":
+            start = b'--B\r\nContent-Disposition: form-data; name="content"; filename="a.mp4"\r\n\r\n'
+            content, path, kind = start + content + b"\r\n--B--\r\n", "/v1/files", "multipart/form-data; boundary=B"
+        options: dict[str, Any] = {"content_type": kind, "headers": key}
+        if announced:
+            options["data"] = content
+        else:  # in chunks, whose number is known at the end
+            options |= {"input_stream": io.BytesIO(content)}
+            options["environ_overrides"] = {COMPLETE_BODY: True, "wsgi.input_terminated": True}
+        return harness.client.post(path, **options).status_code
+
+    assert send(60) in {200, 201}
+    assert send(60) == 429
+    assert send(90) == 413
+    assert send(15) in {200, 201}
+    assert len((harness.client.get("/v1/files", headers=key).json or {})["results"]) == 2
+    stored = [path.stat().st_size for path in (tmp_path / "objects" / "uploads").rglob("*") if path.is_file()]
+    assert sum(stored) < 80, "what was refused is not kept"

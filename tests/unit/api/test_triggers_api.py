@@ -168,3 +168,10 @@ def test_a_dry_run_says_why_nothing_would_happen(harness: Harness) -> None:
 @pytest.mark.parametrize("body", [{}, {"event": {}, "key": "a"}, {"event": {"hello": 1}}, {"key": ""}])
 def test_a_dry_run_of_nothing_is_refused(harness: Harness, body: dict[str, Any]) -> None:
     assert harness.client.post(f"/v1/triggers/{trigger(harness)}/dry-run", json=body).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1/", "http://localhost./", "https://[::ffff:10.0.0.1]/", "ftp://x.example/"]
+)
+def test_a_trigger_names_no_url_that_this_server_would_not_call(harness: Harness, url: str) -> None:
+    assert list(fields_at_fault(harness, prefix="in/", request={"webhook_url": url})) == ["request.webhook_url"]
