@@ -125,8 +125,8 @@ class Settings(BaseSettings):
     )
     input_hosts: CommaList = Field(
         default_factory=list,
-        description="Hosts, separated by commas, that requests may name as input with an `https://` URL, such as "
-        "`cdn.example.com,*.example.net`; `*` is every public host. Empty: none.",
+        description="Hosts, separated by commas, that requests of the tenant `default` may name as input with an "
+        "`https://` URL, such as `cdn.example.com,*.example.net`; `*` is every public host. Empty: none.",
     )
     input_fetch_timeout_s: float = Field(
         900, ge=1, le=DAY_S, description="Time limit for fetching an input from such a URL, redirects included."

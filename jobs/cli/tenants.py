@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from jobs.api_keys.scope import DEFAULT_TENANT
 from jobs.cli.database import cli_actor, platform_transaction
 from jobs.cli.keys import json_option
 from jobs.db.key_tables import TENANT_LIMITS
@@ -53,7 +54,9 @@ def show(tenant: str, as_json: bool) -> None:
         click.echo(json.dumps({"tenant": tenant, **values}, indent=2))
         return
     for name, value in values.items():
-        click.echo(f"{name}: {_text(value)}")
+        # The buckets and hosts of the settings are those of `default` alone.
+        nothing = value is None and name in LISTS and tenant != DEFAULT_TENANT
+        click.echo(f"{name}: {'none' if nothing else _text(value)}")
 
 
 @tenants.command(name="set")
@@ -64,7 +67,8 @@ def set_(tenant: str, values: tuple[str, ...], as_json: bool) -> None:
     """Set fields of TENANT. The value `default` restores one.
 
     \b
-    Lists, separated by commas (`none`: nothing is allowed):
+    Lists, separated by commas (`none`: nothing is allowed, which is the default
+    of every tenant but `default`):
       input_buckets, output_buckets    buckets, or folders in them: videos,shared/studio
       input_hosts                      hosts that inputs may be fetched from
     Limits (0: no limit):

@@ -59,3 +59,9 @@ def test_a_tenant_has_a_plain_name() -> None:
     result = run("set", "a b", "max_triggers=1")
     assert result.exit_code == 2
     assert "tenant: got 'a b'" in result.stderr
+
+
+def test_show_says_that_only_the_default_tenant_has_the_places_of_the_settings() -> None:
+    shown = run("show", "studio").stdout
+    assert [f"{name}: none" in shown for name in ("input_buckets", "output_buckets", "input_hosts")] == [True] * 3
+    assert "input_buckets: as in the settings" in run("show", "default").stdout
