@@ -24,9 +24,11 @@ def record_action(tx: Transaction, actor: str, action: str, subject: str, **deta
         action: such as `key.revoke`.
         subject: id or name of what is changed.
     """
-    tx.session.add(
-        AuditEvent(at=tx.now, actor=actor[:64], action=action, subject=subject, detail={**detail, "outcome": "done"})
+    event = AuditEvent(
+        at=tx.now, actor=actor[:64], action=action, subject=subject, detail={**detail, "outcome": "done"}
     )
+    with tx.over_all_tenants() as platform:  # the audit is the platform's, also where a tenant's key acts
+        platform.session.add(event)
 
 
 @dataclass(frozen=True)
