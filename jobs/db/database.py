@@ -106,9 +106,10 @@ class Transaction:
 
     @contextmanager
     def over_all_tenants(self) -> Iterator[Transaction]:
-        """Read numbers over all tenants within a transaction of one of them, such as a queue position; write an audit.
+        """Act for the platform within a transaction of a tenant: read a number over all tenants, such as a queue
+        position, or write to the audit.
 
-        What is read must leave as numbers only. `tests/contract/domain/test_every_domain_function.py` lists who may.
+        Nothing else that is read may leave. `tests/contract/domain/test_every_domain_function.py` lists who does this.
 
         Raises:
             TenantUnboundError: this one is bound to nothing.

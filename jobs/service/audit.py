@@ -27,8 +27,8 @@ def record_action(tx: Transaction, actor: str, action: str, subject: str, **deta
     event = AuditEvent(
         at=tx.now, actor=actor[:64], action=action, subject=subject, detail={**detail, "outcome": "done"}
     )
-    with tx.over_all_tenants():  # the audit is the platform's, also where a tenant's transaction does it
-        tx.session.add(event)
+    with tx.over_all_tenants() as platform:  # the audit is the platform's, also where a tenant's key acts
+        platform.session.add(event)
 
 
 @dataclass(frozen=True)

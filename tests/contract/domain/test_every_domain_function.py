@@ -45,7 +45,7 @@ PLATFORM_ONLY = {
         "rescue_expired", "fail_overdue",
     },
     "running_attempts": {"renew_leases", "cancel_requests", "record_progress"},
-    "audit": {"begin_audited", "end_audited", "audit_events", "record_action", "list_audit"},
+    "audit": {"begin_audited", "end_audited", "audit_events", "list_audit"},
     "api_keys.service": {
         "create_key", "list_keys", "get_key", "revoke_key", "rotate_key", "has_admin_key", "note_use",
     },
@@ -296,7 +296,7 @@ def test_every_table_with_a_tenant_is_tenant_owned_or_the_platforms() -> None:
         assert kind.__table__.c.tenant.nullable is False, kind
 
 
-def test_only_the_scheduler_and_the_audit_leave_a_tenants_transaction() -> None:
+def test_only_queue_positions_and_the_audit_are_over_all_tenants_in_a_tenants_transaction() -> None:
     allowed = {"jobs/db/database.py", "jobs/service/audit.py", "jobs/service/scheduling/queue_stats.py"}
     root = Path(jobs.service.__path__[0]).parents[1]
     packages = ("jobs", "api", "workers", "migrations")
