@@ -111,7 +111,11 @@ class Bridge:
     ) -> None:
         """Send the head of an answer and then events, until the stream ends or the client has gone."""
         headers = [(name, value) for name, value in answer.headers if name != b"content-length"]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        try:
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        except BaseException:
+            asked.on_end()  # the client has gone; nothing was held yet
+            raise
         gone = asyncio.ensure_future(body.disconnected())
 
         async def send_bytes(data: bytes) -> None:

@@ -405,6 +405,20 @@ def test_a_comment_is_sent_while_nothing_happens() -> None:
     run(scenario, times=HoldingTimes(comment_s=0.02))
 
 
+def test_a_client_that_goes_before_its_answer_begins_frees_its_place() -> None:
+    async def scenario(served: Served) -> None:
+        client = Client("/events")
+
+        async def broken(_: dict[str, Any]) -> None:
+            raise ConnectionResetError
+
+        with pytest.raises(ConnectionResetError):
+            await served.bridge(client.scope(), client.receive, broken)
+
+    served = run(scenario)
+    assert (served.freed, served.held.count) == (1, 0)
+
+
 def test_a_client_that_takes_nothing_is_dropped() -> None:
     async def scenario(served: Served) -> None:
         served.log.add("a", "queued")
