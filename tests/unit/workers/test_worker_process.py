@@ -141,3 +141,13 @@ def test_after_its_consumer_has_ended_a_worker_closes_everything(parts: Parts, t
 
     assert parts.closed() == [*STARTED[::-1], "register_worker", *OPENED[::-1]]
     assert parts.calls.index("start Reporter") < parts.calls.index("start Engine") < parts.calls.index("start consumer")
+
+
+def test_the_id_tells_nothing_of_the_host_because_owners_of_jobs_see_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "gpu-rack-7")
+    Parts(monkeypatch, tmp_path)
+    worker = WorkerProcess(Settings(data_dir=tmp_path), device="cuda:0", torch_device="cuda:0")
+    assert worker.worker_id.startswith("worker-")
+    assert not any(part in worker.worker_id for part in ("gpu-rack-7", "cuda"))
