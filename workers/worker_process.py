@@ -65,6 +65,11 @@ STALL_CHECK_S = 1.0
 REGISTER_PAUSE_S = 2.0
 
 
+def new_worker_id() -> str:
+    """Return an id that tells nothing of the host: owners of jobs see it, host and device are for operators."""
+    return f"worker-{new_id('w')[-12:]}"
+
+
 class WorkerProcess:
     """All parts of one worker process. The constructor opens them, `run` starts them, and both close them in reverse.
 
@@ -74,7 +79,7 @@ class WorkerProcess:
     """
 
     def __init__(self, settings: Settings, *, device: str, torch_device: str, gpu_uuid: str | None = None) -> None:
-        self.worker_id = f"{socket.gethostname()[:30]}-{device.replace(':', '')}-{new_id('w')[-12:]}"
+        self.worker_id = new_worker_id()
         self._device = device
         self._variants = variants_to_serve(settings)
         with contextlib.ExitStack() as stack:

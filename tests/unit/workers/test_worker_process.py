@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +142,9 @@ def test_after_its_consumer_has_ended_a_worker_closes_everything(parts: Parts, t
 
     assert parts.closed() == [*STARTED[::-1], "register_worker", *OPENED[::-1]]
     assert parts.calls.index("start Reporter") < parts.calls.index("start Engine") < parts.calls.index("start consumer")
+
+
+def test_the_id_tells_nothing_of_the_host_because_owners_of_jobs_see_it(parts: Parts, tmp_path: Path) -> None:
+    ids = [process(tmp_path).worker_id for _ in range(2)]
+    assert all(re.fullmatch(r"worker-[0-9a-f]{12}", one) for one in ids)
+    assert ids[0] != ids[1]
