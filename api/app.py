@@ -6,7 +6,7 @@ import logging
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from flask_openapi3 import Info, OpenAPI
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
@@ -221,6 +221,15 @@ def _refuse_foreign_host() -> Response | None:
         f"Got Host {shown}; this server does not answer to that name. If callers reach it so, the operator adds the "
         "name to MMAUDIO_ALLOWED_HOSTS; behind a gateway, let the gateway pass on the Host that it received.",
     )
+
+
+def _list_own_methods(response: Response) -> Response:
+    """Answer OPTIONS with the methods of the path itself: `/v1/jobs/counts` has not those of `/v1/jobs/<job_id>`."""
+    matched = request.url_rule
+    if request.method == "OPTIONS" and matched is not None and "Allow" in response.headers:
+        alike = (rule for rule in current_app.url_map.iter_rules() if rule.rule == matched.rule)
+        response.headers["Allow"] = ", ".join(sorted({method for rule in alike for method in rule.methods or ()}))
+    return response
 
 
 def _refuse_nul() -> Response | None:
