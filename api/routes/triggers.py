@@ -32,7 +32,7 @@ from jobs.triggers.backfill import backfill
 from jobs.triggers.dry_run import dry_run_events
 from jobs.triggers.event_parsers.event import ObjectCreated, UnreadableEventError
 from jobs.triggers.event_parsers.message import read_document
-from jobs.triggers.rule import NewTrigger, check_rule, check_still_allowed
+from jobs.triggers.rule import NewTrigger, check_rule, check_still_allowed, is_still_allowed
 from jobs.triggers.service import (
     EventCounts,
     count_events,
@@ -92,7 +92,10 @@ def list_all(query: ListTriggersQuery) -> Response:
 
 @triggers_api.get("/<trigger_id>", summary="Get a trigger", responses={"200": TriggerView, **problems(404, 422, 503)})
 def get_one(path: TriggerPath) -> Response:
-    """Returns the trigger with its latest events: which jobs they made, or why none."""
+    """Returns the trigger with its latest events: which jobs they made, or why none.
+
+    No events are shown while the tenant may not read from the bucket or folder any more.
+    """
     return _answer(path.trigger_id)
 
 
@@ -173,5 +176,7 @@ def _answer(trigger_id: str) -> Response:
     with ctx.db.reading() as tx:
         trigger = get_trigger(tx, trigger_id)
         counts = count_events(tx, [trigger_id])[trigger_id]
-        latest = latest_events(tx, trigger_id, SHOWN_EVENTS)
+        # Where the tenant may read no more, it does not learn what objects come either.
+        readable = is_still_allowed(trigger, rules_of(tx, ctx.settings).input_buckets)
+        latest = latest_events(tx, trigger_id, SHOWN_EVENTS) if readable else []
         return answer(TriggerView.from_row(trigger, counts=counts, latest=latest, links=ctx.links(tx)))

@@ -104,8 +104,13 @@ def check_still_allowed(trigger: Trigger, input_buckets: Collection[str]) -> Non
     Raises:
         RequestInvalidError: it may not.
     """
-    if not allows_folder(input_buckets, trigger.bucket, trigger.prefix):
+    if not is_still_allowed(trigger, input_buckets):
         raise RequestInvalidError.of("bucket", not_allowed_input(input_buckets, trigger.bucket))
+
+
+def is_still_allowed(trigger: Trigger, input_buckets: Collection[str]) -> bool:
+    """Return whether a trigger's tenant may still read where it matches."""
+    return allows_folder(input_buckets, trigger.bucket, trigger.prefix)
 
 
 def request_for(

@@ -10,6 +10,7 @@ from mmaudio_client.cli.exit_codes import ASKING
 from mmaudio_client.cli.json_files import json_object
 from mmaudio_client.cli.session import CommandGroup, ServerCommand, print_json, with_server
 from mmaudio_client.cli.table import print_rows
+from mmaudio_client.cli.text_width import one_line, printable_json
 from mmaudio_client.client import Client
 from mmaudio_client.presets import Preset
 
@@ -75,5 +76,5 @@ def _print(preset: Preset, *, as_json: bool) -> None:
     if as_json:
         print_json(preset.raw)
         return
-    click.echo(f"{preset.name}@{preset.version}" + (f": {preset.description}" if preset.description else ""))
-    click.echo(json.dumps(preset.request, ensure_ascii=False, indent=2))
+    click.echo(f"{preset.name}@{preset.version}" + (f": {one_line(preset.description)}" if preset.description else ""))
+    click.echo(printable_json(preset.request))

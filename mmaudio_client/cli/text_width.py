@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from typing import Any
 
 _NO_COLUMN = frozenset({"Mn", "Me", "Cf"})
 """Unicode categories of marks and signs that take no column of their own."""
@@ -11,6 +13,14 @@ _NO_COLUMN = frozenset({"Mn", "Me", "Cf"})
 def one_line(text: str) -> str:
     """Return text without line breaks and control characters, which a terminal might obey."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
+def printable_json(value: Any) -> str:
+    """Return a value as indented JSON with its letters as they are, and what a terminal might obey as escapes."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return "".join(
+        character if character.isprintable() or character == "\n" else json.dumps(character)[1:-1] for character in text
+    )
 
 
 def width_of(text: str) -> int:

@@ -12,7 +12,7 @@ from mmaudio_client.cli.exit_codes import ASKING
 from mmaudio_client.cli.progress_bar import ProgressBar
 from mmaudio_client.cli.session import CommandGroup, ServerCommand, print_json, with_server
 from mmaudio_client.cli.table import print_rows
-from mmaudio_client.cli.text_width import one_line
+from mmaudio_client.cli.text_width import one_line, printable_json
 from mmaudio_client.client import Client
 
 COUNTS = ("listed", "submitted", "duplicates", "skipped", "held")
@@ -106,7 +106,7 @@ def dry_run(client: Client, trigger: str, key: str, as_json: bool) -> None:
             continue
         click.echo(_action(one))
         if one["request"] is not None:
-            click.echo(json.dumps(one["request"], ensure_ascii=False, indent=2))
+            click.echo(printable_json(one["request"]))
 
 
 @triggers.command(

@@ -11,8 +11,11 @@ import pytest
 from api.bridge.environ import COMPLETE_BODY
 from api.context import EXTENSION
 from jobs.api_keys.scope import KeyScope
+from tests.bucket_events import aws
+from tests.in_memory_bucket import BUCKET
 from tests.unit.api.conftest import Harness
 from tests.unit.api.test_key_check import new_key
+from tests.unit.api.test_s3_events_api import post
 
 
 def change(harness: Harness, tenant: str = "studio", **fields: Any) -> dict[str, Any]:
@@ -104,6 +107,23 @@ def test_a_trigger_whose_folder_is_no_longer_allowed_lists_nothing(harness: Harn
     for call, body in (("backfill", {"dry_run": True}), ("dry-run", {"key": "studio/a.mp4"})):
         answer = harness.client.post(f"/v1/triggers/{made['id']}/{call}", json=body, headers=key)
         assert problem(answer) == (422, "bucket")
+
+
+def test_a_trigger_whose_folder_is_no_longer_allowed_shows_no_names_of_objects(harness: Harness) -> None:
+    key = headers(harness)
+    change(harness, input_buckets=["videos/studio"])
+    made = harness.client.post("/v1/triggers", json={"bucket": "videos", "prefix": "studio/"}, headers=key).json or {}
+    change(harness, input_buckets=[])
+    post(harness, aws(BUCKET, "studio/secret.mp4", etag=harness.bucket_contents.put("studio/secret.mp4").etag))
+
+    def shown() -> list[str]:
+        document = harness.client.get(f"/v1/triggers/{made['id']}", headers=key).json or {}
+        assert document["events"]["held"] == 1
+        return [event["key"] for event in document["latest_events"]]
+
+    assert shown() == []
+    change(harness, input_buckets=["videos/studio"])
+    assert shown() == ["studio/secret.mp4"]
 
 
 def test_the_triggers_of_a_tenant_are_limited(harness: Harness) -> None:

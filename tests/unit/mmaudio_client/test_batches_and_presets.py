@@ -304,3 +304,12 @@ def test_a_job_without_an_archive_says_so(mmaudio: Command, server: ScriptedServ
     result = mmaudio("download", JOB_ID, "--zip")
     assert result.exit_code == ExitCode.FILES
     assert "has no archive of its files" in result.stderr
+
+
+def test_a_preset_is_shown_without_what_a_terminal_would_obey(mmaudio: Command, server: ScriptedServer) -> None:
+    trick = "\x1b]0;a\x07\x9b31mb\u202ec\u00e9"
+    server.answers = [answer(preset_document(description=trick, request={"prompt": trick}))]
+    shown = mmaudio("presets", "show", "film").stdout
+    assert shown.replace("\n", "").isprintable(), shown
+    assert json.loads(shown.partition("\n")[2]) == {"prompt": trick}
+    assert "\u00e9" in shown
