@@ -99,8 +99,8 @@ def test_statements_that_pass_by_the_session_are_still_limited(db: Database) -> 
         assert driver.execute("SELECT tenant FROM jobs").fetchall() == [("a",)]
     with db.of_tenant("a").transaction() as tx, pytest.raises(ProgrammingError, match="row-level security"):
         tx.session.execute(
-            text("INSERT INTO uploads SELECT uploads.* FROM uploads WHERE uploads.tenant = 'x' UNION ALL SELECT "
-                 "'u', 'b', 'f', 'v', 1, NULL, 'k', now(), now(), NULL, NULL"),
+            text("INSERT INTO idempotency_keys (tenant, scope, key, body_sha256, job_id, created_at) "
+                 "SELECT 'b', 's', 'k', 'h', jobs.id, now() FROM jobs WHERE jobs.tenant = 'a'"),
             execution_options={"tenant_checked": True},
         )  # fmt: skip
 
