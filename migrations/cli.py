@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobs.cli.configuration import configuration_errors, load_settings_or_exit
 from jobs.settings_values import mask_url
 from jobs.writable_folders import check_folders
-from migrations.upgrade import upgrade
+from migrations.upgrade import unlimited_role, upgrade
 
 
 @click.command()
@@ -22,6 +22,7 @@ def migrate(revision: str) -> None:
     url = settings.database_url
     try:
         upgrade(url, revision)
+        role = unlimited_role(url)
     except SQLAlchemyError as exc:
         reason = " ".join(str(getattr(exc, "orig", exc)).split())
         raise click.ClickException(f"Cannot use the database {mask_url(url)}: {reason}") from exc
@@ -30,3 +31,9 @@ def migrate(revision: str) -> None:
             f"Cannot migrate {mask_url(url)}: {exc}. A newer release has migrated it, or the revision does not exist."
         ) from exc
     click.echo(f"The database is at revision {revision}.")
+    if role is not None:
+        click.echo(
+            f"Warning: the role {role} is a superuser or has BYPASSRLS, so PostgreSQL's row-level security does not keep "
+            "tenants apart. Give the platform a role of its own that owns its tables.",
+            err=True,
+        )

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import text
 
 from jobs.db.database import Database
+
+_UNLIMITED_ROLE = "SELECT rolname::text FROM pg_roles WHERE rolname = current_user AND (rolsuper OR rolbypassrls)"
 
 
 def alembic_config(database_url: str) -> Config:
@@ -28,6 +31,18 @@ def upgrade(database_url: str, revision: str = "head") -> None:
 def downgrade(database_url: str, revision: str) -> None:
     """Migrate down to `revision` (`base` for an empty database)."""
     command.downgrade(alembic_config(database_url), revision)
+
+
+def unlimited_role(database_url: str) -> str | None:
+    """Return the name of the platform's role if PostgreSQL's row-level security does not hold for it; None: it does."""
+    database = Database(database_url)
+    try:
+        if database.is_sqlite:
+            return None
+        with database.engine.connect() as connection:
+            return connection.execute(text(_UNLIMITED_ROLE)).scalar_one_or_none()
+    finally:
+        database.close()
 
 
 def _make_folder(database_url: str) -> None:

@@ -60,6 +60,7 @@ class QueueSnapshot:
     @classmethod
     def read(cls, tx: Transaction, variant: str) -> QueueSnapshot:
         """Read the queue of a variant, in a transaction over all tenants."""
+        tx.require_platform()
         query = select(Job.published_at, Job.id, Job.priority, Job.tenant)
         query = query.where(Job.variant == variant, Job.published_at.is_not(None))
         rows = tx.session.execute(query.order_by(Job.published_at, Job.id)).all()
@@ -74,7 +75,8 @@ class QueueSnapshot:
         )
 
     def read_lane(self, tx: Transaction, variant: str, job: Queued) -> None:
-        """Read the oldest jobs of a job's lane, for `before_in_lane`."""
+        """Read the oldest jobs of a job's lane, for `before_in_lane`, in a transaction over all tenants."""
+        tx.require_platform()
         if (job.priority, job.tenant) in self.lanes:
             return
         query = select(Job.created_at, Job.id).where(*_lane(variant, job)).order_by(Job.created_at, Job.id)
@@ -131,6 +133,7 @@ class QueueSnapshot:
 
 def before_in_lane(tx: Transaction, variant: str, job: Queued, in_lane: int) -> int:
     """Return how many jobs of its lane are before a job: counted, or estimated behind `COUNTED_PLACES`."""
+    tx.require_platform()
     lane = _lane(variant, job)
     older = select(Job.id).where(*lane, tuple_(Job.created_at, Job.id) < (job.created_at, job.id))
     counted = tx.session.scalar(select(func.count()).select_from(older.limit(COUNTED_PLACES + 1).subquery())) or 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ from jobs.db.tables import Trigger, Worker
 from jobs.db.tenant_scope import ForeignRowError, TenantUnboundError
 from jobs.errors import DomainError
 from jobs.service.lease_judgement import LeaseJudgement
+from jobs.service.scheduling.fairness import FairOrder
+from jobs.service.scheduling.queue_positions import QueueSnapshot
 from jobs.triggers.recording import DecisionRecorder, RateBreaker
 from jobs.webhooks.errors import SubjectGoneError
 from tests.contract.domain.owners_world import OTHER, OWNER, POLICY, World, owners_rows, world_in
@@ -57,6 +60,7 @@ PLATFORM_ONLY = {
     },
     "variant_availability": {"served_variants", "offered_variants", "current_policy"},
     "scheduling.queue_counters": {"queued_by_lane", "queued_by_variant", "prune_empty_lanes"},
+    "scheduling.queue_positions": {"before_in_lane", "QueueSnapshot.read", "QueueSnapshot.read_lane"},
     "scheduling.queue_stats": {"queue_stats"},
     "scheduling.quotas": {
         "pause", "resume", "is_paused", "paused_variants", "set_quota", "clear_quota", "tenant_quotas",
@@ -148,13 +152,19 @@ def _functions() -> Iterator[Function]:
                 if inspect.isfunction(one) and _takes_transaction(one):
                     yield Function(f"{short}.{name}", one)
                 if inspect.isclass(one):
-                    for method_name, method in vars(one).items():
-                        if (
-                            not method_name.startswith("_")
-                            and inspect.isfunction(method)
-                            and _takes_transaction(method)
-                        ):
-                            yield Function(f"{short}.{name}.{method_name}", method, name)
+                    yield from _methods(f"{short}.{name}", one)
+
+
+def _methods(name: str, of_class: type) -> Iterator[Function]:
+    for method_name, method in vars(of_class).items():
+        if method_name.startswith("_"):
+            continue
+        if isinstance(method, classmethod | staticmethod):
+            method = getattr(of_class, method_name)
+            if _takes_transaction(method):
+                yield Function(f"{name}.{method_name}", method)
+        elif inspect.isfunction(method) and _takes_transaction(method):
+            yield Function(f"{name}.{method_name}", method, of_class.__name__)
 
 
 def _takes_transaction(function: Callable[..., Any]) -> bool:
@@ -206,6 +216,7 @@ def _method(function: Function, world: World) -> Callable[..., Any]:
         "LeaseJudgement": LeaseJudgement(12),
         "RateBreaker": breaker,
         "SubmitPolicy": POLICY,
+        "QueueSnapshot": QueueSnapshot([], Counter(), FairOrder(0.0, 0), {}, [], Counter()),
         "DecisionRecorder": DecisionRecorder(POLICY, breaker, 0, now, now),
     }
     assert function.of_class in made, f"make a {function.of_class} here"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from click.testing import CliRunner
 from psycopg import errors
 from sqlalchemy import event, select, text
 from sqlalchemy.engine import make_url
@@ -17,6 +19,8 @@ from jobs.db.database import Database
 from jobs.db.tables import Job, Upload
 from jobs.request import JobRequest
 from jobs.service.submission import SubmitPolicy, submit_and_commit
+from migrations.cli import migrate
+from migrations.upgrade import unlimited_role
 from tests.conftest import FakeClock
 from tests.databases import migrated_postgres
 
@@ -99,8 +103,8 @@ def test_statements_that_pass_by_the_session_are_still_limited(db: Database) -> 
         assert driver.execute("SELECT tenant FROM jobs").fetchall() == [("a",)]
     with db.of_tenant("a").transaction() as tx, pytest.raises(ProgrammingError, match="row-level security"):
         tx.session.execute(
-            text("INSERT INTO uploads SELECT uploads.* FROM uploads WHERE uploads.tenant = 'x' UNION ALL SELECT "
-                 "'u', 'b', 'f', 'v', 1, NULL, 'k', now(), now(), NULL, NULL"),
+            text("INSERT INTO idempotency_keys (tenant, scope, key, body_sha256, job_id, created_at) "
+                 "SELECT 'b', 's', 'k', 'h', jobs.id, now() FROM jobs WHERE jobs.tenant = 'a'"),
             execution_options={"tenant_checked": True},
         )  # fmt: skip
 
@@ -152,3 +156,18 @@ def test_a_transaction_begins_with_one_statement(url: str, clock: FakeClock, inj
         tx.session.get(Upload, "u")
     assert len(statements) == 2, statements
     db.close()
+
+
+def test_migrating_says_that_a_superuser_is_not_limited(
+    url: str, postgres_uri: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    superuser = make_url(url).set(username="postgres").render_as_string(hide_password=False)
+    assert (unlimited_role(url), unlimited_role(superuser)) == (None, "postgres")
+    assert unlimited_role(f"sqlite:///{tmp_path / 'mmaudio.db'}") is None
+    del postgres_uri
+    monkeypatch.setenv("MMAUDIO_DATA_DIR", str(tmp_path))
+    for one, warned in ((url, False), (superuser, True)):
+        monkeypatch.setenv("MMAUDIO_DATABASE_URL", one)
+        done = CliRunner().invoke(migrate)
+        assert done.exit_code == 0, done.output
+        assert ("BYPASSRLS" in done.stderr) is warned
