@@ -226,6 +226,8 @@ class AppContext:
 
     def policy(self) -> SubmitPolicy:
         """Return the policy for submits at this moment."""
+        if self.settings.variants:  # no live worker decides about them
+            return SubmitPolicy.from_settings(self.settings, tuple(self.settings.variants))
         with self.platform_db.reading() as tx:
             return current_policy(tx, self.settings)
 

@@ -13,7 +13,7 @@ from jobs.service.scheduling.queue_positions import QueueSnapshot, before_in_lan
 
 LONGEST_S = 1.0
 """How long a snapshot serves: positions also change as jobs age and end."""
-READS_PER_S = 10.0
+READS_PER_S = 2.0
 READS_AT_ONCE = 20.0
 
 

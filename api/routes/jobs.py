@@ -16,7 +16,7 @@ from api.auth import current_tenant
 from api.bridge.waiting import WaitEnd, wait_for, waited
 from api.context import AppContext, current_context
 from api.job_status import job_status, status_answer
-from api.presentation import answer, conditional_answer, job_view, job_views
+from api.presentation import answer, conditional_answer, job_views
 from api.schemas.jobs import (
     RETRY_BODY,
     GetJobQuery,
@@ -35,7 +35,7 @@ from jobs.service import cancellation, deletion
 from jobs.service.ended_counters import jobs_by_state
 from jobs.service.job_look import look_at_job
 from jobs.service.job_pages import list_jobs
-from jobs.service.queries import JobFilter, get_job
+from jobs.service.queries import JobFilter
 from jobs.service.submission import Idempotency, Submitted
 from jobs.service.uploads import check_upload
 from jobs.storage.errors import StorageError
@@ -177,11 +177,10 @@ def _submitted(ctx: AppContext, submitted: Submitted) -> Response:
 
 
 def _job_answer(job_id: str, status: HTTPStatus) -> Response:
-    ctx = current_context()
-    with ctx.db.reading() as tx:
-        view = job_view(ctx, tx, get_job(tx, job_id))
-    response = answer(view, status)
-    response.headers["Location"] = view.links.self_
+    ctx, tenant = current_context(), current_tenant()
+    look = look_at_job(ctx.database, tenant, job_id)
+    response = Response(job_status(ctx, tenant, look), status, mimetype="application/json")
+    response.headers["Location"] = ctx.links_at(look.now, tenant).job(job_id)
     return response
 
 
