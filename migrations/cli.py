@@ -33,7 +33,7 @@ def migrate(revision: str) -> None:
     click.echo(f"The database is at revision {revision}.")
     if role is not None:
         click.echo(
-            f"Warning: the role {role} is a superuser or has BYPASSRLS, so PostgreSQL's row-level security does not keep "
-            "tenants apart. Give the platform a role of its own that owns its tables.",
+            f"Warning: the role {role} is a superuser or has BYPASSRLS, so PostgreSQL's row-level security does not "
+            "keep tenants apart. Give the platform a role of its own that owns its tables.",
             err=True,
         )

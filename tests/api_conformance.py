@@ -73,7 +73,8 @@ def conformance_server(folder: Path) -> Iterator[str]:
 def run_schemathesis(url: str, *, max_examples: int, phases: str = "coverage,fuzzing") -> Outcome:
     """Generate requests from the OpenAPI document of a server and check every answer."""
     command = [
-        sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "--config-file", str(ROOT / "schemathesis.toml"),
+        sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()",
+        "--config-file", str(ROOT / "schemathesis.toml"),
         "run", f"{url}/openapi.json", "--phases", phases, "--max-examples", str(max_examples),
         "--seed", str(SEED), "--continue-on-failure", "--no-color",
     ]  # fmt: skip
