@@ -6,8 +6,8 @@ import logging
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, request
-from flask_openapi3 import Info, OpenAPI
+from flask import Flask, Response, request
+from flask_openapi3 import Info
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge
 
 from api.access_log import register_access_log
@@ -29,6 +29,7 @@ from api.errors import invalid_fields, problem, register_error_handlers
 from api.events.in_thread import ThreadWaiting
 from api.key_check import register_key_check
 from api.limits.check import register_rate_headers
+from api.openapi_document import SECURITY_SCHEMES, DocumentedApp, without_keys
 from api.request_body import register_body_checks
 from api.routes.api_keys import api_keys_api
 from api.routes.archives import archives_api
@@ -53,6 +54,7 @@ from api.schemas.responses import Problem
 from api.security_headers import register_security_headers
 from api.shares import Places, ThreadShares
 from api.sns import SnsGate, sns_policy
+from api.static_paths import register_static_paths
 from jobs.db.database import Database
 from jobs.db.time_limits import TimeLimits
 from jobs.queue import Broker
@@ -144,14 +146,14 @@ def new_app(*, access_log: bool) -> Flask:
     Args:
         access_log: log each request.
     """
-    app = OpenAPI(
+    app = DocumentedApp(
         "api",
         info=Info(
             title="mmaudio-platform",
             version="1",
             description="Generates audio for videos, images and text with MMAudio models.",
         ),
-        security_schemes={},
+        security_schemes=SECURITY_SCHEMES,
         doc_prefix="/docs",
         validation_error_model=Problem,
         validation_error_callback=invalid_fields,
@@ -163,6 +165,7 @@ def new_app(*, access_log: bool) -> Flask:
         register_access_log(app)
     register_error_handlers(app)
     app.before_request(_refuse_foreign_host)
+    register_static_paths(app)
     register_key_check(app)  # before anything reads the body: who has no key must not make the server receive one
     register_body_limits(app)
     register_body_checks(app)
@@ -202,9 +205,14 @@ def new_app(*, access_log: bool) -> Flask:
     ):
         app.register_api(blueprint)
     app.register_blueprint(dashboard)
-    app.add_url_rule("/openapi.json", "openapi_document", open_to_all(lambda: app.api_doc))
+    app.add_url_rule("/openapi.json", "openapi_document", open_to_all(lambda: _served_document(app)))
     app.wsgi_app = ThreadWaiting(app.wsgi_app, lambda: app.extensions[EXTENSION])  # type: ignore[method-assign]
     return app
+
+
+def _served_document(app: DocumentedApp) -> dict[str, Any]:
+    needs_key = current_context().settings.require_api_key
+    return app.api_doc if needs_key else without_keys(app.api_doc)
 
 
 def _refuse_foreign_host() -> Response | None:
@@ -221,15 +229,6 @@ def _refuse_foreign_host() -> Response | None:
         f"Got Host {shown}; this server does not answer to that name. If callers reach it so, the operator adds the "
         "name to MMAUDIO_ALLOWED_HOSTS; behind a gateway, let the gateway pass on the Host that it received.",
     )
-
-
-def _list_own_methods(response: Response) -> Response:
-    """Answer OPTIONS with the methods of the path itself: `/v1/jobs/counts` has not those of `/v1/jobs/<job_id>`."""
-    matched = request.url_rule
-    if request.method == "OPTIONS" and matched is not None and "Allow" in response.headers:
-        alike = (rule for rule in current_app.url_map.iter_rules() if rule.rule == matched.rule)
-        response.headers["Allow"] = ", ".join(sorted({method for rule in alike for method in rule.methods or ()}))
-    return response
 
 
 def _refuse_nul() -> Response | None:

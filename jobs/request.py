@@ -28,6 +28,7 @@ from jobs.lifecycle import JOB_WEBHOOK_EVENTS
 from jobs.outbound.errors import OutboundRefusedError
 from jobs.outbound.urls import parse_url
 from jobs.s3_urls import DELIVERY_URL, MAX_OBJECT_KEY_BYTES, OBJECT_URL
+from jobs.whole_numbers import Whole, whole
 
 UPLOAD_ID = re.compile(r"upl_[0-9a-f]{32}")
 MAX_SOURCE_CHARS = 2048
@@ -136,12 +137,12 @@ class JobRequest(BaseModel):
         description="Duration of the audio. Default: to the end of the video, at most the variant's limit; "
         "without a video 8 s.",
     )
-    seed: int | None = Field(
+    seed: Whole | None = Field(
         None, ge=0, le=MAX_SEED, strict=True, description="Random seed. Default: drawn, and reported with the job."
     )
-    num_steps: int = Field(25, ge=1, le=MAX_NUM_STEPS, strict=True, description="Number of sampling steps.")
+    num_steps: Whole = Field(25, ge=1, le=MAX_NUM_STEPS, strict=True, description="Number of sampling steps.")
     cfg_strength: float = Field(4.5, ge=0, le=20, strict=True, description="Strength of classifier-free guidance.")
-    num_samples: int = Field(
+    num_samples: Whole = Field(
         1, ge=1, le=MAX_NUM_SAMPLES, strict=True, description="Number of results, with the seeds seed, seed+1, ..."
     )
     mask_away_clip: bool = Field(
@@ -197,14 +198,14 @@ class JobRequest(BaseModel):
         "auto", description="Container of the returned video. `auto`: that of the source where the video can be copied."
     )
     priority: Priority = Field(Priority.NORMAL, description="Jobs of higher priority start first.")
-    queue_ttl_s: int | None = Field(
+    queue_ttl_s: Whole | None = Field(
         None,
         ge=1,
         le=30 * 86_400,
         strict=True,
         description="Fail the job when it has waited this long for a worker. Default: it waits without limit.",
     )
-    run_timeout_s: int | None = Field(
+    run_timeout_s: Whole | None = Field(
         None,
         ge=1,
         le=86_400,
@@ -265,7 +266,7 @@ class JobRequest(BaseModel):
     def _number(cls, value: Any) -> Any:
         if isinstance(value, bool):  # true counts as 1 otherwise
             raise ValueError("give a number")
-        return value
+        return whole(value)
 
     @field_validator("video", "image")
     @classmethod

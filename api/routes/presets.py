@@ -21,7 +21,7 @@ from api.schemas.presets import (
     PresetView,
 )
 from api.schemas.responses import problems
-from jobs.cursor import decode_cursor, encode_cursor
+from jobs.cursor import place_of
 from jobs.errors import FieldProblem, RequestInvalidError
 from jobs.service.presets import (
     PRESET_NAME,
@@ -75,11 +75,11 @@ def put(path: PresetPath, body: PresetBody) -> Response:
 def list_all(query: ListPresetsQuery) -> Response:
     """Returns a page of presets by name, each in its newest version; `links.next` is the next page."""
     ctx = current_context()
-    after = decode_cursor(query.cursor, PRESET_NAME) if query.cursor is not None else ""
+    after = place_of(query.cursor, PRESET_NAME) if query.cursor is not None else ""
     with ctx.db.reading() as tx:
         found, links = list_presets(tx, after=after, limit=query.limit + 1), ctx.links(tx)
     page = found[: query.limit]
-    next_cursor = encode_cursor(page[-1].name) if len(found) > query.limit else None
+    next_cursor = page[-1].name if len(found) > query.limit else None
     following = None
     if next_cursor is not None:
         following = links.presets_page(urlencode({"limit": query.limit, "cursor": next_cursor}))

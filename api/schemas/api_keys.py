@@ -7,12 +7,15 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from api.schemas.parameters import page_cursor
 from api.schemas.view import Timestamp, View
 from jobs.api_keys.scope import KeyScope
-from jobs.api_keys.service import MAX_GRACE_S, MAX_PAGE, KeyState, NewKey, key_state
+from jobs.api_keys.service import KEY_ID, MAX_GRACE_S, MAX_PAGE, KeyState, NewKey, key_state
 from jobs.db.key_tables import ApiKey
 from jobs.db.tables import AuditEvent
 from jobs.request import Text
+from jobs.service.audit import AUDIT_PLACE
+from jobs.whole_numbers import Whole
 
 
 def _aware(value: datetime) -> datetime:
@@ -40,7 +43,7 @@ class TenantQuery(BaseModel):
 class ListApiKeysQuery(BaseModel):
     tenant: str | None = TENANT
     active: bool = Field(False, description="Only keys that are valid now.")
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the page before.")
+    cursor: str | None = page_cursor(KEY_ID)
     limit: int = Field(50, ge=1, le=MAX_PAGE, description="Keys per page.")
 
 
@@ -63,7 +66,7 @@ class NewApiKey(BaseModel):
 class RotateApiKey(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"grace_s": 3600}})
 
-    grace_s: int = Field(
+    grace_s: Whole = Field(
         0, ge=0, le=MAX_GRACE_S, strict=True, description="Seconds that the old key stays valid; 0: none."
     )
 
@@ -119,7 +122,7 @@ class ApiKeyList(View):
 
 class ListAuditQuery(BaseModel):
     action: str | None = Field(None, max_length=32, description="Only this action, such as `key.revoke`.")
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the page before.")
+    cursor: str | None = page_cursor(AUDIT_PLACE)
     limit: int = Field(50, ge=1, le=MAX_PAGE, description="Entries per page.")
 
 

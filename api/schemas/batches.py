@@ -7,11 +7,12 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.links import LinkBuilder
+from api.schemas.parameters import page_cursor
 from api.schemas.view import Timestamp, View
 from jobs.db.batch_tables import Batch
 from jobs.lifecycle import State
 from jobs.request import METADATA_PAIRS, Text
-from jobs.service.batches import MAX_REQUESTS, BatchSummary
+from jobs.service.batches import BATCH_ID, MAX_REQUESTS, BatchSummary
 
 WebhookUrl = Text
 JSON_LINES = ("application/x-ndjson", "application/jsonl")
@@ -46,7 +47,7 @@ class BatchBody(BatchOptions):
 class ListBatchesQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page.")
+    cursor: str | None = page_cursor(BATCH_ID)
     limit: int = Field(20, ge=1, le=50, description="Maximum number of batches on the page.")
 
 

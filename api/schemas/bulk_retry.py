@@ -7,12 +7,14 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from api.schemas.jobs import ERROR_CODE
+from api.schemas.parameters import page_cursor
 from api.schemas.times import Rfc3339Time, in_utc
 from api.schemas.view import View
 from jobs.lifecycle import State
 from jobs.request import METADATA_PAIRS, FieldAtFaultError, Text, storable
-from jobs.service.bulk_retry import RetryPage
+from jobs.service.bulk_retry import RETRY_PLACE, RetryPage
 from jobs.service.queries import JobFilter
+from jobs.whole_numbers import Whole
 
 Variant = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(storable)]
 
@@ -37,10 +39,10 @@ class BulkRetryBody(BaseModel):
     metadata: dict[Text, Text] = Field(
         default_factory=dict, max_length=METADATA_PAIRS, description="Only jobs with these metadata pairs."
     )
-    limit: int = Field(
+    limit: Whole = Field(
         100, ge=1, le=200, strict=True, description="Maximum number of matching jobs that this request deals with."
     )
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous answer.")
+    cursor: str | None = page_cursor(RETRY_PLACE, "`next_cursor` of the previous answer.")
     dry_run: bool = Field(False, strict=True, description="Only tell what would be done.")
 
     _in_utc = in_utc("created_after", "created_before")

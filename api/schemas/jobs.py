@@ -8,13 +8,14 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from api.links import LinkBuilder
-from api.schemas.parameters import Parameters
+from api.schemas.parameters import Parameters, page_cursor
 from api.schemas.times import Rfc3339Time, in_utc
 from api.schemas.view import Timestamp, View
 from jobs.db.tables import Artifact, Job, JobAttempt
 from jobs.lifecycle import ArtifactKind, AttemptOutcome, Stage, State
 from jobs.request import METADATA_PAIRS, FieldAtFaultError, Text
 from jobs.service.artifacts import artifact_expired
+from jobs.service.queries import JOB_ID
 
 MAX_IDS = 200
 ERROR_CODE = "^[a-z][a-z0-9_]{0,63}$"
@@ -101,7 +102,7 @@ class ListJobsQuery(Parameters):
     )
     created_after: Rfc3339Time | None = Field(None, description="Only jobs created after this time.")
     created_before: Rfc3339Time | None = Field(None, description="Only jobs created before this time.")
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page.")
+    cursor: str | None = page_cursor(JOB_ID)
     limit: int = Field(50, ge=1, le=200, description="Maximum number of jobs on the page.")
 
     _in_utc = in_utc("created_after", "created_before")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class Parameters(BaseModel):
@@ -20,3 +21,12 @@ class Parameters(BaseModel):
     @functools.cache
     def _schema(cls) -> dict[str, Any]:
         return super().model_json_schema()
+
+
+def page_cursor(form: re.Pattern[str], description: str = "`next_cursor` of the previous page.") -> Any:
+    """Return the field of a cursor.
+
+    Args:
+        form: what the places look like from which pages of this list go on.
+    """
+    return Field(None, max_length=200, pattern=f"^{form.pattern}$", description=description)

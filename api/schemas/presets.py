@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.links import LinkBuilder
+from api.schemas.parameters import page_cursor
 from api.schemas.view import Timestamp, View
 from jobs.db.batch_tables import Preset
 from jobs.request import Text
@@ -26,7 +27,7 @@ class PresetQuery(BaseModel):
 class ListPresetsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page.")
+    cursor: str | None = page_cursor(PRESET_NAME)
     limit: int = Field(50, ge=1, le=MAX_PAGE, description="Maximum number of presets on the page.")
 
 

@@ -6,13 +6,15 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.schemas.parameters import page_cursor
 from api.schemas.view import View
 from jobs.request import Text
-from jobs.tenants.service import MAX_ENTRIES, MAX_PAGE
+from jobs.tenants.service import MAX_ENTRIES, MAX_PAGE, TENANT_PLACE
+from jobs.whole_numbers import Whole
 
 Entries = Annotated[list[Annotated[Text, Field(max_length=800)]], Field(max_length=MAX_ENTRIES)]
-Count = Annotated[int, Field(ge=0, le=10**9, strict=True)]
-Bytes = Annotated[int, Field(ge=0, le=2**60, strict=True)]
+Count = Annotated[Whole, Field(ge=0, le=10**9, strict=True)]
+Bytes = Annotated[Whole, Field(ge=0, le=2**60, strict=True)]
 
 
 class TenantPath(BaseModel):
@@ -20,7 +22,7 @@ class TenantPath(BaseModel):
 
 
 class ListTenantsQuery(BaseModel):
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the page before.")
+    cursor: str | None = page_cursor(TENANT_PLACE)
     limit: int = Field(50, ge=1, le=MAX_PAGE, description="Tenants per page.")
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.links import LinkBuilder
 from api.schemas.jobs import PageLinks
+from api.schemas.parameters import page_cursor
 from api.schemas.view import Timestamp, View
 from jobs.db.tables import Trigger, TriggerEvent
 from jobs.lifecycle import TriggerOutcome, TriggerState
@@ -17,7 +18,8 @@ from jobs.triggers.backfill import MAX_LISTED, BackfillPage
 from jobs.triggers.decision import Action
 from jobs.triggers.dry_run import DryRunResult
 from jobs.triggers.ingestion import IngestionResult
-from jobs.triggers.service import MAX_PAGE, EventCounts, trigger_state
+from jobs.triggers.service import MAX_PAGE, TRIGGER_ID, EventCounts, trigger_state
+from jobs.whole_numbers import Whole
 
 
 class TriggerPath(BaseModel):
@@ -119,7 +121,7 @@ class TriggerView(View):
 class ListTriggersQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page.")
+    cursor: str | None = page_cursor(TRIGGER_ID)
     limit: int = Field(50, ge=1, le=MAX_PAGE, description="Maximum number of triggers on the page.")
 
 
@@ -174,9 +176,11 @@ class BackfillBody(BaseModel):
     prefix: Text | None = Field(
         None, max_length=1024, description="Only keys that begin with this. Default: the trigger's prefix."
     )
-    cursor: str | None = Field(None, max_length=1400, description="`next_cursor` of the previous answer.")
-    limit: int = Field(100, ge=1, le=MAX_LISTED, strict=True, description="Maximum number of objects to list.")
-    max_jobs: int | None = Field(None, ge=1, strict=True, description="Stop after so many new jobs.")
+    cursor: Text | None = Field(
+        None, min_length=1, max_length=1024, description="`next_cursor` of the previous answer."
+    )
+    limit: Whole = Field(100, ge=1, le=MAX_LISTED, strict=True, description="Maximum number of objects to list.")
+    max_jobs: Whole | None = Field(None, ge=1, strict=True, description="Stop after so many new jobs.")
     dry_run: bool = Field(False, strict=True, description="Return what would be done; make no job.")
 
 

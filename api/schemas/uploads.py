@@ -13,6 +13,7 @@ from jobs.lifecycle import UploadState
 from jobs.request import Text
 from jobs.service.uploads import upload_state
 from jobs.storage.protocol import UploadTarget
+from jobs.whole_numbers import Whole
 
 
 class UploadPath(BaseModel):
@@ -28,7 +29,7 @@ class NewUpload(BaseModel):
     filename: Text = Field(
         min_length=1, max_length=255, description="Display name; the stored object has another name."
     )
-    size_bytes: int = Field(ge=1, strict=True, description="Size of the file.")
+    size_bytes: Whole = Field(ge=1, strict=True, description="Size of the file.")
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="SHA-256 to check the content against.")
     content_type: str = Field(
         "application/octet-stream",

@@ -10,15 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from api.links import LinkBuilder
 from api.schemas.jobs import PageLinks
+from api.schemas.parameters import page_cursor
 from api.schemas.times import Rfc3339Time, in_utc
 from api.schemas.view import Timestamp, View
 from jobs.db.webhook_tables import WebhookEndpoint, WebhookSecret, WebhookTry
 from jobs.lifecycle import DeliveryState, WebhookBody, WebhookEvent
 from jobs.request import Source, Text
-from jobs.webhooks.endpoints import DEFAULT_ENDPOINT_EVENTS, ENDPOINT_EVENTS, MAX_PAGE
-from jobs.webhooks.history import MAX_REPLAYED, LoggedDelivery
+from jobs.webhooks.endpoints import DEFAULT_ENDPOINT_EVENTS, ENDPOINT_EVENTS, ENDPOINT_ID, MAX_PAGE
+from jobs.webhooks.history import DELIVERY_ID, MAX_REPLAYED, LoggedDelivery
 from jobs.webhooks.preview import PreviewedMessage
 from jobs.webhooks.signing import DEFAULT_OVERLAP_S, MAX_OVERLAP_S
+from jobs.whole_numbers import Whole
 
 EndpointEvent = Literal["started", "progress", "succeeded", "failed", "canceled", "batch_finished"]
 _EXAMPLE: dict[str, Any] = {
@@ -84,7 +86,7 @@ class EndpointUpdate(BaseModel):
 class RotateBody(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"overlap_s": DEFAULT_OVERLAP_S}})
 
-    overlap_s: int = Field(
+    overlap_s: Whole = Field(
         DEFAULT_OVERLAP_S,
         ge=0,
         le=MAX_OVERLAP_S,
@@ -183,7 +185,7 @@ class NewEndpointView(EndpointView):
 class ListEndpointsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page.")
+    cursor: str | None = page_cursor(ENDPOINT_ID)
     limit: int = Field(50, ge=1, le=MAX_PAGE, description="Maximum number of endpoints on the page.")
 
 
@@ -199,7 +201,7 @@ class ListDeliveriesQuery(BaseModel):
     endpoint_id: str | None = Field(None, max_length=64, description="Only deliveries to this endpoint.")
     state: DeliveryState | None = Field(None, description="Only deliveries in this state.")
     job_id: str | None = Field(None, max_length=64, description="Only deliveries about this job.")
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page.")
+    cursor: str | None = page_cursor(DELIVERY_ID)
     limit: int = Field(50, ge=1, le=MAX_PAGE, description="Maximum number of deliveries on the page.")
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from jobs.api_keys.key_text import key_digest, new_key_text, shown_prefix
 from jobs.api_keys.scope import KeyScope, effective_scopes
-from jobs.cursor import decode_cursor, encode_cursor
+from jobs.cursor import place_of
 from jobs.db.database import Transaction
 from jobs.db.key_tables import ApiKey
 from jobs.errors import ApiKeyInactiveError, ApiKeyNotFoundError, RequestInvalidError
@@ -128,10 +128,10 @@ def list_keys(
     if active:
         query = query.where(ApiKey.revoked_at.is_(None), ApiKey.expires_at.is_(None) | (ApiKey.expires_at > tx.now))
     if cursor is not None:
-        query = query.where(ApiKey.id < decode_cursor(cursor, KEY_ID))
+        query = query.where(ApiKey.id < place_of(cursor, KEY_ID))
     limit = min(max(limit, 1), MAX_PAGE)
     rows = list(tx.session.scalars(query.order_by(ApiKey.id.desc()).limit(limit + 1)))
-    return KeyPage(rows[:limit], encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+    return KeyPage(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
 
 
 def get_key(tx: Transaction, key_id: str, *, tenant: str | None) -> ApiKey:

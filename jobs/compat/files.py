@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobs.compat.replicate_prediction import file_url
 from jobs.compat.result_links import shown_time
-from jobs.cursor import decode_cursor, encode_cursor
+from jobs.cursor import place_of
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Upload
 from jobs.errors import ContentGoneError, LimitReachedError, RequestInvalidError, UploadNotFoundError
@@ -156,9 +156,9 @@ def list_files(tx: Transaction, *, cursor: str | None, limit: int, ttl_s: int) -
         Upload.expires_at > tx.now,
     )
     if cursor is not None:
-        query = query.where(Upload.id < decode_cursor(cursor, UPLOAD_ID))
+        query = query.where(Upload.id < place_of(cursor, UPLOAD_ID))
     rows = list(tx.session.scalars(query.order_by(Upload.id.desc()).limit(limit + 1)))
-    return FilePage(rows[:limit], encode_cursor(rows[limit - 1].id) if len(rows) > limit else None)
+    return FilePage(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
 
 
 def file_document(upload: Upload, base: str) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from jobs.cursor import decode_cursor, encode_cursor
+from jobs.cursor import place_of
 from jobs.db.database import Transaction
 from jobs.db.tables import Job
 from jobs.service.job_pages import list_jobs
 from jobs.service.queries import JobFilter, indexed_conditions, other_conditions
 
 _NEWER = "newer:"
-_PLACE = re.compile(rf"(?:{_NEWER})?job_[0-9a-f]{{32}}")
+PREDICTION_PLACE = re.compile(rf"(?:{_NEWER})?job_[0-9a-f]{{32}}")
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ def two_way_page(tx: Transaction, *, wanted: JobFilter, cursor: str | None, limi
     Raises:
         InvalidCursorError: the cursor was not issued by this function.
     """
-    place = decode_cursor(cursor, _PLACE) if cursor is not None else None
+    place = place_of(cursor, PREDICTION_PLACE) if cursor is not None else None
     if place is not None and place.startswith(_NEWER):
         return _newer_page(tx, wanted, place.removeprefix(_NEWER), limit)
     page = list_jobs(tx, wanted=wanted, cursor=cursor, limit=limit)
     has_previous = place is not None and bool(page.jobs)
-    previous = encode_cursor(_NEWER + page.jobs[0].id) if has_previous else None
+    previous = _NEWER + page.jobs[0].id if has_previous else None
     return TwoWayPage(page.jobs, previous, page.next_cursor)
 
 
@@ -47,4 +47,4 @@ def _newer_page(tx: Transaction, wanted: JobFilter, place: str, limit: int) -> T
     more, rows = len(rows) > limit, rows[:limit][::-1]
     if not rows:
         return TwoWayPage([], None, None)
-    return TwoWayPage(rows, encode_cursor(_NEWER + rows[0].id) if more else None, encode_cursor(rows[-1].id))
+    return TwoWayPage(rows, _NEWER + rows[0].id if more else None, rows[-1].id)

@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import select
 
-from jobs.cursor import decode_cursor, encode_cursor
+from jobs.cursor import place_of
 from jobs.db.database import Transaction
 from jobs.db.tables import AuditEvent
 
 MAX_PAGE = 200
-_PLACE = re.compile(r"\d{1,18}")
+AUDIT_PLACE = re.compile(r"[0-9]{1,18}")
 
 
 def record_action(tx: Transaction, actor: str, action: str, subject: str, **detail: Any) -> None:
@@ -51,10 +51,10 @@ def list_audit(
     if action is not None:
         query = query.where(AuditEvent.action == action)
     if cursor is not None:
-        query = query.where(AuditEvent.id < int(decode_cursor(cursor, _PLACE)))
+        query = query.where(AuditEvent.id < int(place_of(cursor, AUDIT_PLACE)))
     limit = min(max(limit, 1), MAX_PAGE)
     rows = list(tx.session.scalars(query.order_by(AuditEvent.id.desc()).limit(limit + 1)))
-    return AuditPage(rows[:limit], encode_cursor(str(rows[limit - 1].id)) if len(rows) > limit else None)
+    return AuditPage(rows[:limit], str(rows[limit - 1].id) if len(rows) > limit else None)
 
 
 def begin_audited(tx: Transaction, *, actor: str, action: str, subject: str, detail: dict[str, Any]) -> int:

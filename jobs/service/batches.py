@@ -13,7 +13,7 @@ from datetime import datetime
 
 from sqlalchemy import Select, exists, func, select, update
 
-from jobs.cursor import decode_cursor, encode_cursor
+from jobs.cursor import place_of
 from jobs.db.batch_tables import Batch
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import QUEUED, RUNNING, Job
@@ -24,7 +24,7 @@ from jobs.service.transitions import append_event, append_events, change_states
 MAX_REQUESTS = 10_000
 MAX_PAGE = 50
 CANCELED_AT_ONCE = 500
-_PLACE = re.compile(r"bat_[0-9a-f]{32}")
+BATCH_ID = re.compile(r"bat_[0-9a-f]{32}")
 _UNSYNCHRONIZED = {"synchronize_session": False}
 
 
@@ -89,11 +89,11 @@ def list_batches(tx: Transaction, *, cursor: str | None, limit: int) -> tuple[li
     """
     query = select(Batch)
     if cursor is not None:
-        query = query.where(Batch.id < decode_cursor(cursor, _PLACE))
+        query = query.where(Batch.id < place_of(cursor, BATCH_ID))
     limit = min(max(limit, 1), MAX_PAGE)
     rows = list(tx.session.scalars(query.order_by(Batch.id.desc()).limit(limit + 1)))
     more = len(rows) > limit
-    return rows[:limit], encode_cursor(rows[limit - 1].id) if more else None
+    return rows[:limit], rows[limit - 1].id if more else None
 
 
 def request_cancel(tx: Transaction, batch_id: str) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import func, select
 
-from jobs.cursor import decode_cursor, encode_cursor
+from jobs.cursor import place_of
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Job
 from jobs.errors import DomainError, QueueFullError, RequestInvalidError
@@ -27,7 +27,7 @@ from jobs.service.queries import (
 from jobs.service.request_changes import stored_request
 from jobs.service.submission import SubmitPolicy, check_backlog, check_request
 
-_PLACE = re.compile(rf"{JOB_ID.pattern}:{JOB_ID.pattern}")
+RETRY_PLACE = re.compile(rf"{JOB_ID.pattern}:{JOB_ID.pattern}")
 SCANNED_JOBS = 5_000
 """Jobs that a page compares with the conditions that no index answers: bounds its time where few of them match."""
 
@@ -109,7 +109,7 @@ def _retry_page(
     dry_run: bool,
 ) -> RetryPage:
     if cursor is not None:
-        last_id, end_id = decode_cursor(cursor, _PLACE).split(":")
+        last_id, end_id = place_of(cursor, RETRY_PLACE).split(":")
     else:
         # Jobs that come later, such as retries that fail at once, are not of this bulk retry: it would never end.
         last_id, end_id = "", tx.session.scalar(select(func.max(Job.id)).where(Job.deleted_at.is_(None))) or ""
@@ -136,7 +136,7 @@ def _retry_page(
             break
         last_id = job.id
     if last_scanned_id is not None:
-        page.next_cursor = encode_cursor(f"{last_scanned_id}:{end_id}")
+        page.next_cursor = f"{last_scanned_id}:{end_id}"
     return page
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import ColumnElement, Text, cast, exists, func, or_, select
 
-from jobs.cursor import decode_cursor, encode_cursor
+from jobs.cursor import place_of
 from jobs.db.database import Transaction
 from jobs.db.tables import Job, Upload
 from jobs.request import UPLOAD_ID
@@ -38,7 +38,7 @@ def list_jobs(tx: Transaction, *, wanted: JobFilter, cursor: str | None, limit: 
     Raises:
         InvalidCursorError: the cursor was not issued by this function.
     """
-    before = decode_cursor(cursor, JOB_ID) if cursor is not None else None
+    before = place_of(cursor, JOB_ID) if cursor is not None else None
     limit = min(max(limit, 1), MAX_PAGE)
     # A query for each state: with several in one, neither database reads an index in the order of the ids.
     of_state = [replace(wanted, state=state) for state in dict.fromkeys(wanted.states)] or [wanted]
@@ -47,8 +47,8 @@ def list_jobs(tx: Transaction, *, wanted: JobFilter, cursor: str | None, limit: 
     seen_from = max((edge for _, edge in found if edge is not None), default="")
     jobs = sorted((job for rows, _ in found for job in rows if job.id >= seen_from), key=lambda job: job.id)[::-1]
     if len(jobs) > limit:
-        return Page(jobs[:limit], encode_cursor(jobs[limit - 1].id))
-    return Page(jobs, encode_cursor(seen_from) if seen_from else None)
+        return Page(jobs[:limit], jobs[limit - 1].id)
+    return Page(jobs, seen_from if seen_from else None)
 
 
 def _matching(tx: Transaction, wanted: JobFilter, before: str | None, limit: int) -> tuple[list[Job], str | None]:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select, union
 
 from jobs.api_keys.service import check_tenant_name
-from jobs.cursor import decode_cursor, encode_cursor
+from jobs.cursor import place_of
 from jobs.db.database import Transaction
 from jobs.db.key_tables import TENANT_LIMITS, ApiKey, TenantSettings
 from jobs.db.tables import TenantQuota
@@ -27,7 +27,7 @@ LISTS = tuple(_CHECKS)
 QUOTAS = ("weight", "max_running")
 FIELDS = (*LISTS, *TENANT_LIMITS, *QUOTAS)
 _LARGEST = {"max_stored_upload_bytes": 2**60, "max_stored_result_bytes": 2**60}
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+TENANT_PLACE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def known_tenants(tx: Transaction, *, cursor: str | None = None, limit: int = MA
     Raises:
         InvalidCursorError: the cursor was not issued by this function.
     """
-    after = decode_cursor(cursor, _NAME) if cursor is not None else ""
+    after = place_of(cursor, TENANT_PLACE) if cursor is not None else ""
     limit = min(max(limit, 1), MAX_PAGE)
     # Each part comes in order from an index and stops after a page.
     parts = [
@@ -53,7 +53,7 @@ def known_tenants(tx: Transaction, *, cursor: str | None = None, limit: int = MA
     ]
     names = union(*(select(part.c.tenant) for part in parts)).subquery()
     found = list(tx.session.scalars(select(names.c.tenant).order_by(names.c.tenant).limit(limit + 1)))
-    return TenantPage(found[:limit], encode_cursor(found[limit - 1]) if len(found) > limit else None)
+    return TenantPage(found[:limit], found[limit - 1] if len(found) > limit else None)
 
 
 def tenant_values(tx: Transaction, tenant: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from jobs.cursor import decode_cursor, encode_cursor
+from jobs.cursor import place_of
 from jobs.db.database import Database
 from jobs.db.tables import Trigger
 from jobs.errors import BucketNotListedError, RequestInvalidError, TriggerInactiveError
@@ -70,7 +70,7 @@ def backfill(
         raise RequestInvalidError.of(
             "prefix", f"got {prefix!r}; the trigger matches keys that begin with {trigger.prefix!r}"
         )
-    after = decode_cursor(cursor, _KEY) if cursor is not None else ""
+    after = place_of(cursor, _KEY) if cursor is not None else ""
     if not dry_run:
         _check_active(trigger)
     found = _list(reader, trigger, trigger.prefix if prefix is None else prefix, after, limit)
@@ -86,7 +86,7 @@ def backfill(
             _foresee(page, dry_run_events(db, reader, trigger, events))
         else:
             _handle(page, ingestion, trigger, events)
-        page.next_cursor = encode_cursor(chunk[-1].key)
+        page.next_cursor = chunk[-1].key
         if page.held and waiting and not dry_run and not _is_active(db, trigger):
             break  # the rate breaker paused it
     if not waiting and not found.more:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, select, update
 
-from jobs.cursor import decode_cursor, encode_cursor
+from jobs.cursor import place_of
 from jobs.db.database import Database, Transaction
 from jobs.db.tables import Trigger, TriggerEvent
 from jobs.errors import TriggerNotFoundError
@@ -66,11 +66,11 @@ def list_triggers(tx: Transaction, *, cursor: str | None = None, limit: int = MA
     """
     query = select(Trigger)
     if cursor is not None:
-        query = query.where(Trigger.id < decode_cursor(cursor, TRIGGER_ID))
+        query = query.where(Trigger.id < place_of(cursor, TRIGGER_ID))
     limit = min(max(limit, 1), MAX_PAGE)
     rows = list(tx.session.scalars(query.order_by(Trigger.id.desc()).limit(limit + 1)))
     more = len(rows) > limit
-    return TriggerPage(rows[:limit], encode_cursor(rows[limit - 1].id) if more else None)
+    return TriggerPage(rows[:limit], rows[limit - 1].id if more else None)
 
 
 def get_trigger(tx: Transaction, trigger_id: str) -> Trigger:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import delete, func, select, update
 
-from jobs.cursor import decode_cursor, encode_cursor
+from jobs.cursor import place_of
 from jobs.db.database import Transaction
 from jobs.db.upsert import insert_or_ignore
 from jobs.db.webhook_tables import WebhookDelivery, WebhookEndpoint
@@ -84,11 +84,11 @@ def list_endpoints(tx: Transaction, *, cursor: str | None = None, limit: int = M
     """
     query = select(WebhookEndpoint).where(*_registered(tx))
     if cursor is not None:
-        query = query.where(WebhookEndpoint.id < decode_cursor(cursor, ENDPOINT_ID))
+        query = query.where(WebhookEndpoint.id < place_of(cursor, ENDPOINT_ID))
     limit = min(max(limit, 1), MAX_PAGE)
     rows = list(tx.session.scalars(query.order_by(WebhookEndpoint.id.desc()).limit(limit + 1)))
     more = len(rows) > limit
-    return EndpointPage(rows[:limit], encode_cursor(rows[limit - 1].id) if more else None)
+    return EndpointPage(rows[:limit], rows[limit - 1].id if more else None)
 
 
 def get_endpoint(tx: Transaction, endpoint_id: str, *, lock: bool = False) -> WebhookEndpoint:

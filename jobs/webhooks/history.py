@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Select, literal, select, update
 
-from jobs.cursor import decode_cursor, encode_cursor
+from jobs.cursor import place_of
 from jobs.db.database import Transaction
 from jobs.db.webhook_tables import WebhookDelivery, WebhookEndpoint, WebhookTry
 from jobs.ids import new_id
@@ -74,11 +74,11 @@ def list_deliveries(
         kind = WebhookDelivery.__table__.c.state.type
         query = query.where(WebhookDelivery.state == literal(wanted.state, kind, literal_execute=True))
     if cursor is not None:
-        query = query.where(WebhookDelivery.id < decode_cursor(cursor, DELIVERY_ID))
+        query = query.where(WebhookDelivery.id < place_of(cursor, DELIVERY_ID))
     limit = min(max(limit, 1), MAX_PAGE)
     rows = tx.session.execute(query.order_by(WebhookDelivery.id.desc()).limit(limit + 1)).all()
     found = [LoggedDelivery(row, endpoint) for row, endpoint in rows[:limit]]
-    return DeliveryPage(found, encode_cursor(found[-1].row.id) if len(rows) > limit else None)
+    return DeliveryPage(found, found[-1].row.id if len(rows) > limit else None)
 
 
 def get_delivery(tx: Transaction, delivery_id: str, *, lock: bool = False) -> LoggedDelivery:

@@ -7,11 +7,11 @@ from typing import Literal
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.compat.numbers import Whole
 from api.schemas.responses import OF_SENDER
 from api.schemas.view import View
 from jobs.compat.fal_request import DEFAULT_DURATION_S, OWNER
 from jobs.request import MAX_NUM_STEPS, MAX_SEED, Prompt, Text
+from jobs.whole_numbers import Whole
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from flask import Response, jsonify, request
 from flask_openapi3 import APIBlueprint
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from api.compat.form_file import MAX_FORM_BYTES, FormFile
 from api.compat.media_type import checked_media_type
@@ -18,8 +18,10 @@ from api.compat.replicate.schemas import FilePath, ReplicateFile, ReplicateFileP
 from api.compat.submitting import base_url
 from api.context import current_context
 from api.errors import problem, too_many
+from api.schemas.parameters import page_cursor
 from api.schemas.responses import problems
 from jobs.compat.files import announce_file, file_document, get_file, list_files, receive_file
+from jobs.request import UPLOAD_ID
 from jobs.service.deletion import delete_upload, delete_upload_object
 from jobs.storage.errors import ObjectTooLargeError, StorageError
 
@@ -60,7 +62,7 @@ def is_file_form(method: str, path: str) -> bool:
 class FilesQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    cursor: str | None = Field(None, max_length=200, description="From `next` of a page.")
+    cursor: str | None = page_cursor(UPLOAD_ID, "From `next` of a page.")
 
 
 @files_api.post(

@@ -6,11 +6,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.compat.numbers import Whole
+from api.schemas.parameters import page_cursor
 from api.schemas.times import Rfc3339Time, in_utc
 from api.schemas.view import View
+from jobs.compat.pages import PREDICTION_PLACE
 from jobs.compat.replicate_prediction import DEFAULT_DURATION_S, DEFAULT_NEGATIVE_PROMPT, RANDOM_SEED
 from jobs.request import MAX_NUM_STEPS, MAX_SEED, Prompt, Text
+from jobs.whole_numbers import Whole
 
 WebhookFilter = Literal["start", "output", "logs", "completed"]
 _SOURCE = "the URL of a file sent to `/v1/files`, an upload id, `s3://bucket/key`, an `https://` URL or a `data:` URI"
@@ -108,7 +110,7 @@ class VersionPath(ModelPath):
 class PredictionsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    cursor: str | None = Field(None, max_length=200, description="From `next` or `previous` of a page.")
+    cursor: str | None = page_cursor(PREDICTION_PLACE, "From `next` or `previous` of a page.")
     created_after: Rfc3339Time | None = Field(None, description="Only predictions created at this time or later.")
     created_before: Rfc3339Time | None = Field(None, description="Only predictions created before this time.")
 

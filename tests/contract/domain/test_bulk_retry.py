@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from jobs.cursor import encode_cursor
 from jobs.db.tables import Job
 from jobs.errors import Failure, InvalidCursorError, QueueFullError
 from jobs.lifecycle import State
@@ -194,7 +193,7 @@ def test_concurrent_bulk_retries_retry_each_job_once(steps: Steps) -> None:
         assert tx.session.scalar(select(func.count()).where(Job.retry_of.is_not(None))) == 12
 
 
-@pytest.mark.parametrize("cursor", ["nonsense", "", encode_cursor("job_" + "0" * 32), encode_cursor("job_1:job_2")])
+@pytest.mark.parametrize("cursor", ["nonsense", "", "job_" + "0" * 32, "job_1:job_2"])
 def test_a_cursor_of_something_else_is_refused(steps: Steps, cursor: str) -> None:
     with pytest.raises(InvalidCursorError):
         retried(steps, cursor=cursor)

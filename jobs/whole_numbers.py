@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
+    """Return an integer for a float without a fraction, and anything else as it is."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+Whole = Annotated[int, BeforeValidator(whole)]
 """An integer, also if it is written with a fraction of zero. Declare it with `strict=True`."""
