@@ -52,7 +52,7 @@ class DocumentedApp(OpenAPI):
 
     def generate_spec_json(self) -> None:
         """Make the document."""
-        super().generate_spec_json()
+        super().generate_spec_json()  # type: ignore[no-untyped-call]
         complete(self, self.spec_json)
 
 
