@@ -67,6 +67,8 @@ def complete(app: Flask, document: dict[str, Any]) -> None:
             access = access_of(app, endpoints[rules[path], method.upper()], method.upper())
             _secure(operation, access)
             _refusals(path, method, operation)
+            for parameter in operation.get("parameters", ()):
+                _never_null(parameter["schema"])
 
 
 def without_keys(document: dict[str, Any]) -> dict[str, Any]:
@@ -121,6 +123,18 @@ def _refusals(path: str, method: str, operation: dict[str, Any]) -> None:
                 name: {"description": _LIMIT_HEADERS[name], "schema": {"type": "integer"}} for name in names
             } | (response.get("headers") or {})
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _never_null(schema: dict[str, Any]) -> None:
+    """Take null out of the schema of a parameter: there is no way to send it."""
+    forms = [form for form in schema.get("anyOf", ()) if form != {"type": "null"}]
+    if len(forms) == 1:
+        del schema["anyOf"]
+        schema.update(forms[0])
+    elif forms:
+        schema["anyOf"] = forms
+    if schema.get("default", "") is None:
+        del schema["default"]
 
 
 def _template(rule: str) -> str:
