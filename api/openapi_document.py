@@ -30,6 +30,7 @@ _DESCRIPTIONS = {
     "403": "The key or the link does not allow this, or the call comes from another site.",
     "404": "There is no such thing, or it is another tenant's.",
     "408": "The body arrived too slowly.",
+    "410": "It was deleted, or has expired.",
     "411": "The body needs a Content-Length.",
     "413": "The body, or what it announces, is too large.",
     "415": "The body has another media type than is allowed.",
@@ -37,6 +38,8 @@ _DESCRIPTIONS = {
     "429": "A limit is reached; `Retry-After` tells when to try again.",
     "503": "The server is busy, or something that it needs does not answer; `Retry-After` tells when to try again.",
 }
+# Parameters that name a job, which may have been deleted.
+_OF_JOBS = ("{job_id}", "{prediction_id}", "{request_id}")
 # Of calls that need nothing of the kind.
 _WITHOUT_BUSY = frozenset({"/healthz"})
 _LIMIT_HEADERS = {
@@ -67,6 +70,8 @@ def complete(app: Flask, document: dict[str, Any]) -> None:
             access = access_of(app, endpoints[rules[path], method.upper()], method.upper())
             _secure(operation, access)
             _refusals(path, method, operation)
+            for parameter in operation.get("parameters", ()):
+                _never_null(parameter["schema"])
 
 
 def without_keys(document: dict[str, Any]) -> dict[str, Any]:
@@ -101,6 +106,8 @@ def _refusals(path: str, method: str, operation: dict[str, Any]) -> None:
         wanted.append("503")
     if "{" in path:
         wanted.append("404")
+    if any(name in path for name in _OF_JOBS):
+        wanted.append("410")
     if "requestBody" in operation:
         wanted += ["408", "411", "413", "415"]
     elif method in {"post", "put", "patch"}:
@@ -121,6 +128,18 @@ def _refusals(path: str, method: str, operation: dict[str, Any]) -> None:
                 name: {"description": _LIMIT_HEADERS[name], "schema": {"type": "integer"}} for name in names
             } | (response.get("headers") or {})
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _never_null(schema: dict[str, Any]) -> None:
+    """Take null out of the schema of a parameter: there is no way to send it."""
+    forms = [form for form in schema.get("anyOf", ()) if form != {"type": "null"}]
+    if len(forms) == 1:
+        del schema["anyOf"]
+        schema.update(forms[0])
+    elif forms:
+        schema["anyOf"] = forms
+    if schema.get("default", "") is None:
+        del schema["default"]
 
 
 def _template(rule: str) -> str:

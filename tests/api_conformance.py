@@ -75,7 +75,7 @@ def run_schemathesis(url: str, *, max_examples: int, phases: str = "coverage,fuz
     command = [
         sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()",
         "--config-file", str(ROOT / "schemathesis.toml"),
-        "run", f"{url}/openapi.json", "--phases", phases, "--max-examples", str(max_examples),
+        "run", f"{url}/openapi.json", "--phases", phases, "--checks", "all", "--max-examples", str(max_examples),
         "--seed", str(SEED), "--continue-on-failure", "--no-color",
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

@@ -8,5 +8,5 @@ from api.bridge.waiting import EVENT_STREAM
 
 EVENT_STREAM_RESPONSE: dict[str, Any] = {
     "description": "Server-sent events.",
-    "content": {EVENT_STREAM: {"schema": {"type": "string"}}},
+    "content": {EVENT_STREAM: {"schema": {"type": "object", "properties": {"data": {"type": "string"}}}}},
 }

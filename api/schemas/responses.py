@@ -44,7 +44,22 @@ def open_problems(*statuses: int) -> ResponseDict:
     return {str(status): {"content": content} for status in statuses}
 
 
+# Sounds, videos with sound, and the picture of a preview.
+FILE_TYPES = (
+    "audio/flac",
+    "audio/wav",
+    "audio/mpeg",
+    "audio/ogg",
+    "audio/mp4",
+    "video/mp4",
+    "video/quicktime",
+    "video/x-matroska",
+    "video/webm",
+    "image/png",
+)
+
+
 def files(*statuses: int) -> ResponseDict:
-    """Return the responses with a file's content for the OpenAPI document."""
-    content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    """Return the responses with an artifact's content for the OpenAPI document."""
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in FILE_TYPES}
     return {str(status): {"content": content} for status in statuses}

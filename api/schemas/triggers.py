@@ -134,7 +134,17 @@ class TriggerList(View):
 class DryRunBody(BaseModel):
     """Either `event` or `key`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"key": "in/walk.mp4"},
+            "anyOf": [
+                {"required": ["key"], "properties": {"key": {"type": "string"}, "event": {"type": "null"}}},
+                {"required": ["event"], "properties": {"event": {"type": "object"}, "key": {"type": "null"}}},
+                {"required": ["event"], "properties": {"event": {"type": "array"}, "key": {"type": "null"}}},
+            ],
+        },
+    )
 
     event: dict[str, Any] | list[Any] | None = Field(None, description="A message in any form that is accepted.")
     key: Text | None = Field(

@@ -38,11 +38,12 @@ _FORM: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["content"],
+                    # Parts of a form are text, whatever it means: so the others have no type.
                     "properties": {
                         "content": {"type": "string", "format": "binary", "description": "The file."},
-                        "filename": {"type": "string", "description": "Its name, instead of that of the part."},
-                        "type": {"type": "string", "description": "Its media type, instead of that of the part."},
-                        "metadata": {"type": "string", "description": "JSON; not kept."},
+                        "filename": {"description": "Its name, instead of that of the part."},
+                        "type": {"description": "Its media type, instead of that of the part."},
+                        "metadata": {"description": "JSON; not kept."},
                     },
                 }
             }
