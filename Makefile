@@ -71,5 +71,8 @@ chaos: $(STAMP) ## break everything while 300 jobs run; says what became of each
 bench: $(STAMP) ## run the benchmarks (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks
 
+api-fuzz: $(STAMP) ## send more than 10,000 generated requests to a real server (API_FUZZ="--max-examples 200")
+	$(BIN)/python -m tests.api_conformance $(API_FUZZ)
+
 clean: ## remove what the build and the tests left
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis demo-output
