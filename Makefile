@@ -16,7 +16,7 @@ TEST_PROCESSES ?= 3
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test tests unit lint format up openapi conformance chaos bench clean
+.PHONY: help setup demo test tests unit lint format up openapi api-fuzz chaos bench clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -57,9 +57,6 @@ format: $(STAMP) ## format the code
 
 openapi: $(STAMP) ## write docs/openapi.json from the code
 	$(BIN)/python -m api.openapi_document > docs/openapi.json
-
-conformance: $(STAMP) ## send 10,000 generated requests to the API and check every answer (schemathesis)
-	$(BIN)/python -m tests.api_conformance
 
 browser: ## a Chromium for the browser tests, where there is none
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
