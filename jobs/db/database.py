@@ -7,12 +7,12 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, create_engine, event, func, make_url
+from sqlalchemy import Connection, Select, create_engine, event, make_url
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -20,7 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from jobs.clock import Clock, DatabaseClock, utc_now
 from jobs.db.bound_session import BoundSession, tables_in, watch
 from jobs.db.faults import is_transient, reason, sqlstate, was_rolled_back
-from jobs.db.single_read import SingleRead, without_ping
+from jobs.db.single_read import SingleRead, driver_sql, read_directly, without_ping
 from jobs.db.tenant_scope import PLATFORM, UNBOUND, ForeignRowError, TenantScope, TenantUnboundError
 from jobs.db.time_limits import CONNECT_S, TimeLimits, limit_waiting, through
 from jobs.log_limit import LogLimit
@@ -190,7 +190,6 @@ class Database:
         # with "database is locked" as soon as another writer was faster, whatever the busy timeout is.
         self._writer = self.engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
         # One statement alone: PostgreSQL needs no BEGIN and no ROLLBACK around it.
-        self._single = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._scope = UNBOUND
 
     def of_tenant(self, tenant: str) -> Database:
@@ -300,10 +299,16 @@ class Database:
                 lambda tx: (tx.session.execute(read.statement, given).one_or_none(), tx.now)
             )
 
-        def attempt() -> tuple[Any, datetime]:
-            with through(self._limits), without_ping(), self._single.connect() as connection:
-                row = connection.execute(read.binding_statement, given).one()
-            return (row if row.found else None), row.now.astimezone(UTC)
+        row = self._read_directly(read.binding_sql, given)
+        return (row if row.found else None), row.now
+
+    def _read_directly(self, sql: str, parameters: Mapping[str, object]) -> Any:
+        """Run one statement on PostgreSQL as a transaction of its own; run it again after a transient error."""
+        tries = iter((without_ping(),))
+
+        def attempt() -> Any:
+            with through(self._limits), next(tries, nullcontext()):
+                return read_directly(self.engine, sql, parameters)
 
         return self._tried(attempt, lambda _: True, RUN_TRIES)
 
@@ -317,22 +322,28 @@ class Database:
 
     def first_row(
         self, statement: Select[*tuple[Any, ...]], parameters: Mapping[str, object]
-    ) -> tuple[Row[Any], datetime] | None:
+    ) -> tuple[Any, datetime] | None:
         """Run one statement that reads a table owned by no tenant; return its first row and the database's time.
 
         It is the cheapest way to ask for a row: one round trip, without a transaction.
 
+        Args:
+            statement: made once: what is found out about it is kept.
+
         Raises:
             DBAPIError: the database does not answer.
         """
-        if not self.is_sqlite:
-            statement = statement.add_columns(func.clock_timestamp())
-        with through(self._limits), self._single.connect() as connection:
-            row = connection.execute(statement, parameters).first()
+        if self.is_sqlite:
+            with through(self._limits), self.engine.connect() as connection:
+                row: Any = connection.execute(statement, parameters).first()
+            now = utc_now()
+        else:
+            row = self._read_directly(driver_sql(statement, self.engine.dialect), parameters)
+            now = row.now if row is not None else utc_now()
         if row is None:
             return None
         if isinstance(self._clock, DatabaseClock):
-            return row, utc_now() if self.is_sqlite else row[-1].astimezone(UTC)
+            return row, now
         with BoundSession(self.engine, UNBOUND) as session:
             return row, self._clock.now(session)
 

@@ -82,8 +82,9 @@ def look_at_job(db: Database, tenant: str, job_id: str) -> JobLook:
         raise JobNotFoundError(f"There is no job {job_id}.")
     if row.deleted_at is not None:
         raise JobDeletedError(f"Job {job_id} was deleted.", GoneReason.DELETED, deleted_at=row.deleted_at)
-    queue = (row.dispatched, row.queued) if row.state is State.QUEUED else None
+    state = State(row.state)
+    queue = (row.dispatched, row.queued) if state is State.QUEUED else None
     return JobLook(
-        job_id, tenant, row.version, row.state, row.variant, row.priority, row.created_at, row.published_at, row.files,
+        job_id, tenant, row.version, state, row.variant, row.priority, row.created_at, row.published_at, row.files,
         row.expires_at, queue, now,
     )  # fmt: skip
