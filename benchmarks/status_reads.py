@@ -128,6 +128,7 @@ def _row(title: str, polled: Polled, server_s: float | None = None) -> None:
 
 def _paced(url: str, ids: list[str], every_s: float, seconds: float) -> bool:
     """Poll at a pace while jobs are submitted; return whether it was as wanted."""
+    poll(url, _reads(ids), seconds=seconds / 4)  # as after their submits: each job was read before
     submits: list[Polled] = []
     posts = [[request_bytes("POST", "/v1/jobs", json.dumps(REQUEST).encode())] for _ in range(4)]
 

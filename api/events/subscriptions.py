@@ -17,9 +17,10 @@ Member = TypeVar("Member")
 
 # Updates that a stream may be behind; it reads them from the database when there are more.
 MAX_PENDING = 200
-# Streams are woken at this rate at most, so that an event for thousands of them does not hold up all other requests.
-WAKES_PER_S = 4000
-WAKES_AT_ONCE = 20
+# Streams are woken at this rate at most, so that an event for thousands of them does not hold up all other requests;
+# what happens meanwhile is sent together. Streams of one job go first.
+WAKES_PER_S = 1000
+WAKES_AT_ONCE = 10
 
 
 class JobWaiter:
@@ -287,7 +288,10 @@ class Subscriptions:
     def _wake(self, stream: Subscription) -> None:
         if not stream.queued:
             stream.queued = True
-            self._to_wake.append(stream)
+            if stream.asked.job_id is not None:
+                self._to_wake.appendleft(stream)
+            else:
+                self._to_wake.append(stream)
         if self._to_wake and (self._waking is None or self._waking.done()):
             self._waking = asyncio.get_running_loop().create_task(self._wake_in_turn())
 
