@@ -171,7 +171,15 @@ def test_a_bucket_that_may_not_be_listed_is_said_so(harness: Harness) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{"limit": 0}, {"limit": 1001}, {"max_jobs": 0}, {"cursor": ""}, {"cursor": "a" * 1025}, {"prefix": "\x00"}, {"a": 1}],
+    [
+        {"limit": 0},
+        {"limit": 1001},
+        {"max_jobs": 0},
+        {"cursor": ""},
+        {"cursor": "a" * 1025},
+        {"prefix": "\x00"},
+        {"a": 1},
+    ],
 )
 def test_a_wrong_backfill_is_refused(harness: Harness, body: dict[str, Any]) -> None:
     assert call(harness, trigger(harness), **body)[0] == 422
