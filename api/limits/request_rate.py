@@ -87,11 +87,12 @@ class RequestRate:
         def open_counters() -> Counters:
             # Imported only here: servers without such limits do not need it.
             from limits.storage import RedisStorage
-            from redis.backoff import NoBackoff
-            from redis.retry import Retry
+            from valkey.backoff import NoBackoff
+            from valkey.retry import Retry
 
             return RedisStorage(
-                broker_url(),
+                # `limits` does not accept the newest `redis`, which Celery wants; its other client speaks to both.
+                broker_url().replace("redis", "valkey", 1),
                 key_prefix="mmaudio:requests",
                 socket_timeout=TIMEOUT_S,
                 socket_connect_timeout=TIMEOUT_S,
