@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from jobs.api_keys.scope import DEFAULT_TENANT
 from jobs.db.database import Database
 from jobs.db.tables import Artifact, Job
 from jobs.lifecycle import Stage
@@ -89,7 +90,7 @@ class WorkerHarness:
     def submit(self, output: str | None = None) -> str:
         request = JobRequest(prompt="rain", seed=1, num_steps=2, audio_format="wav", num_samples=2, deliver_to=output)
         policy = SubmitPolicy.from_settings(self.settings, ("tiny_16k",))
-        with self.db.of_tenant("t").transaction() as tx:
+        with self.db.of_tenant(DEFAULT_TENANT).transaction() as tx:
             return submit(tx, request, policy=policy).job.id
 
     def run(self, output: str | None = None) -> Job:

@@ -97,6 +97,7 @@ class MediaAttempts:
         policy = SubmitPolicy.from_settings(self.settings, ("tiny_16k",))
         with self.db.of_tenant("t").transaction() as tx:
             job = submit(tx, request, policy=policy).job
+        with self.db.transaction() as tx:
             claim = attempts.claim(tx, job.id, worker_id="w", lease_s=600)
         assert claim is not None
         context = WorkerContext(
