@@ -22,7 +22,7 @@ from chaos.faults.catalog import Part, why_impossible
 from chaos.faults.hosts import fill_disk
 from chaos.faults.target import Target
 from chaos.inbox_files import files_left
-from chaos.ledger import INBOX, METADATA_KEY, Kind, Ledger, draw_ledger
+from chaos.ledger import INBOX, METADATA_KEY, TENANTS, Kind, Ledger, draw_ledger
 from chaos.nemesis import Nemesis
 from chaos.plan import READY_TIMEOUT_S, Plan
 from chaos.processes import GROUP, Processes
@@ -34,6 +34,7 @@ from jobs.service.submission import SubmitPolicy
 from jobs.settings import MIB, Settings
 from jobs.storage.factory import open_store
 from jobs.storage.s3.store import S3Store
+from jobs.tenants.service import change_tenant
 from local_services.faulty_http import FaultSchedule, FaultyProxy, running_proxy
 from local_services.ports import free_port
 from local_services.s3 import CREDENTIALS, s3_server
@@ -101,6 +102,7 @@ def run(plan: Plan, folder: Path, log: Callable[[str], None]) -> Result:
         upgrade(settings.database_url)
         db = Database(settings.database_url).of_platform()
         stack.callback(db.close)
+        _let_all_tenants_deliver(db)
         (folder / "logs").mkdir()
         processes = Processes(environment, folder / "logs")
         stack.callback(processes.close)
@@ -159,6 +161,13 @@ def _run_side_by_side(plan: Plan, workload: Workload, nemesis: Nemesis) -> None:
     injecting.join()
     if nemesis.failure is not None:
         raise RuntimeError("a fault could not be injected; see its cause") from nemesis.failure
+
+
+def _let_all_tenants_deliver(db: Database) -> None:
+    """Name the callers' bucket for each tenant, as an operator does: the settings name it for the first one alone."""
+    with db.transaction() as tx:
+        for tenant in TENANTS[1:]:
+            change_tenant(tx, tenant, {"output_buckets": [DELIVERY_BUCKET]}, actor="chaos")
 
 
 def settings_of(plan: Plan, folder: Path, port: int, disk: Disk | None) -> dict[str, str]:

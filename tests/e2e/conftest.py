@@ -10,12 +10,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import expect
 
 from local_services.commands import Commands, wait_until
 from mmaudio_model.demo_video import render_demo_video
 
 # Seconds. Nothing waits that long on a machine that is not overloaded; no test asserts how fast something was.
 PATIENCE_S = 240.0
+# Playwright's own 5 s are too few for a page with all operations of the API on a busy machine.
+expect.set_options(timeout=PATIENCE_S * 1000)
 
 
 @dataclass
