@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import ssl
 import threading
 from collections.abc import Iterator
@@ -76,9 +77,11 @@ def tls_server(data_dir: Path, folder: Path) -> Iterator[TlsServer]:
     server = make_server("127.0.0.1", 0, app, threaded=True, ssl_context=context, request_handler=_QuietHandler)
     thread = threading.Thread(target=server.serve_forever, name="tls-server", daemon=True)
     thread.start()
+    umask = os.umask(0o077)  # as every process of the platform has it; this server writes into its data folder
     try:
         yield TlsServer(f"127.0.0.1:{server.server_port}", certificate, key)
     finally:
+        os.umask(umask)
         server.shutdown()
         thread.join()
         server.server_close()
